@@ -1,0 +1,92 @@
+"""Whether a checkpoint's files are what was written, and what is done with those that are not."""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+from cvdl_jax.errors import CheckpointError
+
+CHECKSUMS = "checksums.json"
+
+
+class Damaged(Exception):
+    """A checkpoint's files are not what was written."""
+
+
+def write_checksums(folder: Path) -> None:
+    """Writes the SHA-256 of every file of a committed step into `checksums.json` beside them, atomically."""
+    temporary = folder / (CHECKSUMS + ".tmp")
+    with temporary.open("w") as file:
+        json.dump(_checksums(folder), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / CHECKSUMS)
+
+
+def verify(folder: Path) -> None:
+    """Compares a step's files with its checksums.
+
+    Raises:
+        Damaged: naming the first file that is missing or differs.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        warnings.warn(
+            f"{folder} has no {CHECKSUMS} (the run was killed while writing it); it is read unverified", stacklevel=2
+        )
+        return
+    try:
+        expected = json.loads(path.read_text())
+    except ValueError as error:
+        raise Damaged(f"{CHECKSUMS} is unreadable") from error
+    actual = _checksums(folder)
+    for name, checksum in expected.items():
+        if name not in actual:
+            raise Damaged(f"the file {name} is missing")
+        if actual[name] != checksum:
+            raise Damaged(f"the file {name} has changed since it was written")
+
+
+def verify_or_refuse(folder: Path) -> None:
+    """As `verify`, for the user.
+
+    Raises:
+        CheckpointError: if the step is damaged.
+    """
+    try:
+        verify(folder)
+    except Damaged as damage:
+        raise refusal(folder, damage) from damage
+
+
+def refusal(folder: Path, damage: Damaged) -> CheckpointError:
+    """The user's error for a step that was asked for and is damaged."""
+    return CheckpointError(f"the checkpoint {folder} is damaged: {damage}; choose another with --checkpoint")
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    sums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith(CHECKSUMS):
+            with path.open("rb") as file:
+                sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def bad_folder(folder: Path) -> Path:
+    """Where damaged checkpoints of `folder` are put."""
+    return folder.with_name(folder.name + "_bad")
+
+
+def set_aside(folder: Path, step: int, reason: str) -> None:
+    """Moves a damaged step out of the way, with a warning; nothing is deleted."""
+    target = bad_folder(folder)
+    target.mkdir(exist_ok=True)
+    n = 0
+    while (target / f"{step}.{n}").exists():
+        n += 1
+    shutil.move(folder / str(step), target / f"{step}.{n}")
+    warnings.warn(f"checkpoint {step} is damaged: {reason}. It is set aside in {target / f'{step}.{n}'}", stacklevel=2)

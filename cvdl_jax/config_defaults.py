@@ -1,0 +1,32 @@
+"""Every top-level key of a config and its default. The comments say what each one means and in which unit."""
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    "experiment": "classify",  # experiments/classify.py
+    "seed": 0,
+    "total_epochs": None,  # exactly one of these three; fractions of an epoch are allowed
+    "total_steps": None,  # 0 for an analysis of a restored checkpoint
+    "total_examples": None,
+    "batch_size": 128,  # global: over all devices and hosts
+    "eval_batch_size": 0,  # 0: as batch_size
+    "model": {},  # name and its keyword arguments
+    "loss": {},  # name and its keyword arguments
+    "data": {},  # name, data_dir, train, validation, test, ...; empty: a task without data
+    "normalise": {},  # mean and std per channel, for images in 0..1
+    "augment": "",  # "flip | padded_crop(padding=4)"
+    "grad": "plain",  # "accumulate(4)", "sam(0.05)", "sam(0.05) | accumulate(2)"
+    "optim": {},  # name, lr, schedule, weight_decay, ...
+    "ema": {},  # decay, warmup
+    "eval": {"every_epochs": 1},  # every_steps, every_epochs, every_percent or every_examples
+    "log": {"every_steps": 50, "tensorboard": True, "wandb": ""},  # wandb: the name of a project, "" for off
+    "checkpoint": {"keep": 2},  # and every_* to save more often than evaluations do
+    "select": {"metric": "", "mode": "max"},  # the metric of the best checkpoint; "" for the newest
+    "plateau": {},  # metric, factor, patience, ...: the learning rate falls when the metric stalls
+    "early_stopping": {},  # metric, patience, ...
+    "compute_dtype": "float32",  # or "bfloat16"; parameters stay float32
+    "remat": False,  # recompute activations in the backward pass
+    "init_from": "",  # a workdir or a checkpoint to take parameters from
+    "parallel": {"mode": "jit", "fsdp": 1},
+    "steps_per_call": "auto",  # or a number of steps per compiled call
+}

@@ -1,0 +1,69 @@
+"""Augmentation as one string: `flip | padded_crop(padding=4) | mixup(alpha=0.2)`, applied in order on the device.
+
+The path is the registry: every public function of another file of this folder is an operation, found by its name
+without importing the rest; a new operation is a new function, and nothing here changes. It is a factory of plain
+keyword arguments that returns a transform `(state, batch, key) -> (state, batch, {})`; one that names `num_classes`
+gets it. `batch["image"]` is float32 [b, h, w, c] in 0..1, `batch["label"]` int32 [b] or float32 [b, num_classes]. Every
+random number of a row is drawn from the row's own key (`parallel.row_random`), so that each layout over devices draws
+the same. Helpers are private, or live in files whose names start with an underscore.
+"""
+
+import ast
+import importlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from cvdl_jax.config_calls import build_calls
+from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.task import Transform, chain
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def operations(folder: Path = FOLDER) -> dict[str, str]:
+    """All operations, read from the source: {name: file of this folder}.
+
+    Raises:
+        ValueError: if two files have an operation of one name.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*.py")):
+        if path.stem.startswith("_") or path.stem == "policy":
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                if node.name in found:
+                    raise ValueError(f"{found[node.name]}.py and {path.name} both have {node.name!r}")
+                found[node.name] = path.stem
+    return found
+
+
+def find(name: str) -> Callable:
+    """The factory of an operation.
+
+    Raises:
+        ConfigError: with the nearest name, if there is none.
+    """
+    known = operations()
+    if name not in known:
+        raise ConfigError(f"config.augment: there is no operation {name!r}; {nearest(name, known)}")
+    return getattr(importlib.import_module(f"cvdl_jax.data.augment.{known[name]}"), name)
+
+
+def build(policy: str, num_classes: int | None = None) -> Transform | None:
+    """The transform of a policy.
+
+    Args:
+        policy: calls in order, separated by "|"; empty for none.
+        num_classes: for operations that mix labels.
+
+    Returns:
+        A Transform, or None for an empty policy.
+
+    Raises:
+        ConfigError: for an unknown operation or argument, or an impossible value.
+    """
+    parts = build_calls(policy, find, "config.augment", num_classes=num_classes)
+    return chain(*parts) if parts else None

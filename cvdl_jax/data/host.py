@@ -1,0 +1,203 @@
+"""The one host stage, for what a compiled step cannot do: images of different sizes become arrays of one shape.
+
+Decoded examples go in; crop window, resize and channels are applied in one resampling; everything random is a function
+of (seed, epoch, index). What follows (flips, padded crops, mixup ...) happens on the device.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cvdl_jax.data import order
+from cvdl_jax.data.features import Feature
+from cvdl_jax.errors import ConfigError, DataError, nearest
+
+CROPS = ("none", "center", "random", "random_resized")
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_TRIES = 10
+
+
+@dataclass(frozen=True)
+class HostStage:
+    """What is done to the images of an example.
+
+    Attributes:
+        image_size: (h, w) in pixels; None leaves images as they are.
+        channels: 1 (ITU-R 601 luma) or 3 (grey repeated); None leaves them.
+        resize: Pillow's filter for images, antialiased; masks use nearest.
+        crop: the window that is resized: none (the whole image; its aspect changes), center, random (both of the
+            target's aspect, as large as `crop_fraction` allows) or random_resized (random area and aspect).
+        crop_fraction: side of the center or random window, as a fraction of the largest that fits.
+        crop_scale: smallest and largest area of a random_resized window, as fractions of the image.
+        crop_ratio: smallest and largest width / height of a random_resized window.
+
+    Raises:
+        ConfigError: for an unknown word or an impossible number.
+
+    Reference: random_resized: Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
+    """
+
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    resize: str = "bilinear"
+    crop: str = "none"
+    crop_fraction: float = 1.0
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self):
+        for key, value, known in (("crop", self.crop, CROPS), ("resize", self.resize, FILTERS)):
+            if value not in known:
+                raise ConfigError(f"config.data.{key}={value!r} is not known; {nearest(value, known)}")
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"config.data.channels={self.channels} must be 1 or 3, or None to leave them")
+        if self.image_size is None and self.crop != "none":
+            raise ConfigError(f"config.data.crop={self.crop!r} needs config.data.image_size=(h, w)")
+        if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
+            raise ConfigError(f"config.data.image_size={self.image_size} must be two positive numbers, (h, w)")
+        if not 0 < self.crop_fraction <= 1:
+            raise ConfigError(f"config.data.crop_fraction={self.crop_fraction} must be in (0, 1]")
+        for key, (low, high), most in (("crop_scale", self.crop_scale, 1), ("crop_ratio", self.crop_ratio, math.inf)):
+            if not 0 < low <= high <= most:
+                raise ConfigError(
+                    f"config.data.{key}=({low}, {high}) must be (low, high) with 0 < low <= high <= {most}"
+                )
+
+    @property
+    def random(self) -> bool:
+        """Whether the result changes from epoch to epoch."""
+        return self.crop in ("random", "random_resized")
+
+    def for_evaluation(self) -> "HostStage":
+        """The same without randomness: a random window becomes the center one."""
+        return replace(self, crop="center") if self.random else self
+
+    def describe(self, feature: Feature) -> Feature:
+        """The feature as it leaves this stage."""
+        if feature.kind not in ("image", "mask"):
+            return feature
+        h, w, c = feature.shape
+        if self.image_size is not None:
+            h, w = self.image_size
+        if self.channels is not None and feature.kind == "image":
+            c = self.channels
+        return replace(feature, shape=(h, w, c))
+
+    def check(self, features: Mapping[str, Feature]) -> None:
+        """Refuses a crop where boxes would stay behind. Raises ConfigError."""
+        boxes = [name for name, feature in features.items() if feature.kind == "box"]
+        if boxes and self.crop != "none":
+            raise ConfigError(
+                f"config.data.crop={self.crop!r} would move the image but not its boxes {boxes}; use crop='none', or "
+                "choose other entries with config.data.features"
+            )
+
+    def __call__(
+        self, example: Mapping[str, Any], features: Mapping[str, Feature], seed: int, epoch: int, index: int
+    ) -> dict[str, np.ndarray]:
+        """Applies the stage.
+
+        Args:
+            example: {name: decoded array}.
+            features: the entries to keep, as they are in the source.
+            seed: of the run; random numbers depend on it,
+            epoch: on the epoch,
+            index: and on the example's place in the split.
+
+        Returns:
+            {name: array}, images uint8 [h, w, c].
+
+        Raises:
+            DataError: if the images of one example have different sizes where a window is cropped.
+        """
+        images = [k for k, f in features.items() if f.kind in ("image", "mask")]
+        sizes = {example[k].shape[:2] for k in images}
+        if self.crop != "none" and len(sizes) > 1:
+            raise DataError(f"the images {images} of one example have different sizes {sorted(sizes)}; use crop='none'")
+        out = {}
+        unit = order.random_unit(seed, order.HOST, epoch, index, 4 * _TRIES) if self.random else None
+        for name, feature in features.items():
+            value = example[name]
+            if feature.kind in ("image", "mask"):
+                value = self._image(value, feature.kind, unit)
+            out[name] = value
+        return out
+
+    def _image(self, image: np.ndarray, kind: str, unit: np.ndarray | None) -> np.ndarray:
+        from PIL import Image
+
+        if self.channels is not None and kind == "image" and image.shape[-1] != self.channels:
+            image = convert_channels(image, self.channels)
+        if self.image_size is None:
+            return image
+        box = self.window(*image.shape[:2], unit)
+        h, w = self.image_size
+        if box == (0, 0, image.shape[1], image.shape[0]) and image.shape[:2] == (h, w):
+            return image
+        resample = Image.Resampling[("nearest" if kind == "mask" else self.resize).upper()]
+        planes = image[..., 0] if image.shape[-1] == 1 else image
+        resized = np.asarray(Image.fromarray(planes).resize((w, h), resample, box=box))
+        return resized[..., None] if resized.ndim == 2 else resized  # [h, w, c]
+
+    def window(self, height: int, width: int, unit: np.ndarray | None) -> tuple[float, float, float, float]:
+        """The part of an image that becomes the result.
+
+        Args:
+            height: of the image in pixels.
+            width: of the image in pixels.
+            unit: float [40] in [0, 1), for a random stage.
+
+        Returns:
+            (left, top, right, bottom) in pixels; the offset is whole, so that a window of the target's size is cut
+            out without resampling.
+        """
+        if self.crop == "none":
+            return 0, 0, width, height
+        if self.crop == "random_resized":
+            for u in unit.reshape(_TRIES, 4):
+                area = height * width * (self.crop_scale[0] + u[0] * (self.crop_scale[1] - self.crop_scale[0]))
+                low, high = np.log(self.crop_ratio)
+                ratio = math.exp(low + u[1] * (high - low))
+                w, h = math.sqrt(area * ratio), math.sqrt(area / ratio)
+                if w <= width and h <= height:
+                    return _place(h, w, height, width, u[2], u[3])
+        target_h, target_w = self.image_size
+        zoom = max(target_h / height, target_w / width)
+        h, w = (min(t / zoom * self.crop_fraction, size) for t, size in ((target_h, height), (target_w, width)))
+        if self.crop == "random":
+            return _place(h, w, height, width, unit[0], unit[1])
+        return _place(h, w, height, width, 0.5, 0.5)
+
+
+def _place(h: float, w: float, height: int, width: int, v: float, u: float) -> tuple[float, float, float, float]:
+    top, left = math.floor(v * (math.floor(height - h) + 1)), math.floor(u * (math.floor(width - w) + 1))
+    return left, top, min(left + w, width), min(top + h, height)
+
+
+def convert_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Grey to RGB by repetition, RGB to grey by ITU-R 601 luma, alpha dropped.
+
+    Args:
+        image: uint8 [h, w, 1, 3 or 4].
+        channels: 1 or 3.
+
+    Returns:
+        uint8 [h, w, channels].
+
+    Raises:
+        DataError: for any other number of channels.
+    """
+    from PIL import Image
+
+    have = image.shape[-1]
+    if have == channels:
+        return image
+    if have == 1:
+        return np.repeat(image, channels, axis=-1)
+    if have not in (3, 4):
+        raise DataError(f"an image has {have} channels; config.data.channels converts 1, 3 or 4")
+    rgb = image[..., :3]
+    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))[..., None] if channels == 1 else rgb

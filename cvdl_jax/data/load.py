@@ -1,0 +1,175 @@
+"""From a config's data section to splits that a training loop can read: `load`."""
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from cvdl_jax.data import cache as array_cache
+from cvdl_jax.data.features import NUMERIC, Feature
+from cvdl_jax.data.host import HostStage
+from cvdl_jax.data.sources import Source, check_disjoint, open_source
+from cvdl_jax.data.split import Split
+from cvdl_jax.errors import ConfigError, nearest
+
+_CHUNK = 256  # examples decoded by one thread at a time
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set's splits and facts.
+
+    Attributes:
+        splits: {"train", "validation", "test": Split}, those asked for.
+        num_classes: of the label; None where there is none.
+        class_names: one per class, or ().
+        name, version: of the data set.
+        fingerprint: a hash of the data, the same on every machine.
+        data_dir: the folder that was read; empty for generated sets.
+    """
+
+    splits: dict[str, Split]
+    num_classes: int | None
+    class_names: tuple[str, ...]
+    name: str
+    version: str
+    fingerprint: str
+    data_dir: str
+
+
+def load(
+    name: str,
+    data_dir: str = "",
+    train: str = "train",
+    validation: str = "",
+    test: str = "",
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    features: tuple[str, ...] = (),
+    resize: str = "bilinear",
+    crop: str = "none",
+    crop_fraction: float = 1.0,
+    crop_scale: tuple[float, float] = (0.08, 1.0),
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    resident: Literal["auto", "always", "never"] = "auto",
+    resident_limit: int = 2 << 30,
+    cache: bool = True,
+) -> Data:
+    """Opens a data set.
+
+    Args:
+        name: see `sources`: a TFDS name, one of ours, a toy set or `folder:/path`.
+        data_dir: the TFDS data folder; else TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        train: a split in TFDS's syntax, `train[:90%]`; empty where it is not wanted.
+        validation: likewise, `train[90%:]`.
+        test: likewise.
+        image_size: (h, w) that images are resized to; needed where their sizes vary.
+        channels: 1 or 3, to convert images.
+        features: entries to keep; empty keeps all but texts, which stay on the host (`Split.source`).
+        resize: filter for images; this and the next four: see `HostStage`.
+        crop: window; validation and test replace a random one by the center one.
+        crop_fraction: size of the center or random window.
+        crop_scale: area of a random_resized window.
+        crop_ratio: width / height of a random_resized window.
+        resident: decoded arrays in memory: auto (where all splits together stay under the limit), always, never.
+        resident_limit: bytes of decoded arrays.
+        cache: keep decoded arrays in the user's cache folder for the next start.
+
+    Raises:
+        DataError: if data are missing, damaged, or two splits share examples.
+        ConfigError: if the settings contradict each other.
+    """
+    stage = HostStage(image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio)
+    wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
+    if not wanted:
+        raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
+    sources = {k: open_source(name, s, data_dir) for k, s in wanted.items()}
+    names = list(sources)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            check_disjoint(sources[first].intervals, sources[second].intervals, name, wanted[first], wanted[second])
+    splits = {}
+    for key, source in sources.items():
+        kept = _choose(source, features)
+        stage.check(kept)
+        splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept)
+    splits = _make_resident(splits, resident, resident_limit, cache)
+    return _facts(splits)
+
+
+def _facts(splits: dict[str, Split]) -> Data:
+    first = next(iter(splits.values()))
+    labels = {k: f for k, f in first.source.features.items() if f.kind == "label" and f.shape == ()}
+    label = labels.get("label") or next(iter(labels.values()), None)
+    digest = hashlib.sha256("".join(s.source.fingerprint() for s in splits.values()).encode()).hexdigest()
+    source = first.source
+    return Data(
+        splits,
+        label.num_classes if label else None,
+        label.class_names if label else (),
+        source.name,
+        source.version,
+        digest,
+        source.location,
+    )
+
+
+def _choose(source: Source, features: Sequence[str]) -> dict[str, Feature]:
+    for name in features:
+        if name not in source.features:
+            raise ConfigError(f"config.data.features: {source.name} has no {name!r}; {nearest(name, source.features)}")
+        if source.features[name].kind == "text":
+            raise ConfigError(f"config.data.features: {name!r} is text, which stays on the host; leave it out")
+    return {name: f for name, f in source.features.items() if (name in features if features else f.kind in NUMERIC)}
+
+
+def _make_resident(splits: dict[str, Split], resident: str, limit: int, cache: bool) -> dict[str, Split]:
+    able = {k: s for k, s in splits.items() if not s.stage.random and all(f.fixed for f in s.delivered.values())}
+    if resident == "always":
+        for split in splits.values():
+            split.spec  # noqa: B018  says what to set where shapes vary
+            if split.stage.random:
+                raise ConfigError(
+                    f"config.data.resident='always' keeps one window per image, crop={split.stage.crop!r} wants a new "
+                    "one every epoch; use resident='auto', or crop='center' and the augmentation padded_crop"
+                )
+    total = sum(_bytes(s) for s in able.values())
+    if resident == "never" or (resident == "auto" and total > limit):
+        return splits
+    return {k: replace(s, arrays=_arrays(s, cache)) if k in able else s for k, s in splits.items()}
+
+
+def _bytes(split: Split) -> int:
+    """The size of all decoded arrays of a split whose shapes are fixed."""
+    return split.size * sum(math.prod(f.shape) * np.dtype(f.dtype).itemsize for f in split.delivered.values())
+
+
+def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
+    if not cache or not split.source.location:
+        return _decode_all(split)
+    key = {
+        "data": split.source.fingerprint(),
+        "intervals": split.source.intervals,
+        "stage": asdict(split.stage),
+        "features": {name: asdict(f) for name, f in split.features.items()},
+    }
+    return array_cache.load_or_build(array_cache.folder_for(split.source.name, key), lambda: _decode_all(split))
+
+
+def _decode_all(split: Split) -> dict[str, np.ndarray]:
+    n = split.size
+    arrays = {name: np.empty((n, *s.shape), s.dtype) for name, s in split.spec.items()}
+
+    def fill(start: int) -> None:
+        indices = np.arange(start, min(start + _CHUNK, n))
+        for name, rows in split.batch(indices).items():
+            arrays[name][indices] = rows
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        list(pool.map(fill, range(0, n, _CHUNK)))
+    return arrays

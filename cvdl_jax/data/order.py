@@ -1,0 +1,117 @@
+"""The order of the data, computed and never stored: an endless stream of positions.
+
+Position p belongs to epoch `p // n` and is example `permutation(seed, epoch)[p % n]`. Batch k of size B is positions
+`k B ... (k + 1) B - 1`, so that batches run across the borders of epochs and no example is dropped or repeated; which
+examples step k sees depends on (seed, k, B) alone, and any step can be the first one after a restart.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from cvdl_jax.errors import ConfigError
+
+ORDER, HOST, SOURCE = 0, 1, 2  # streams of random bits that never meet
+
+
+def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.ndarray:
+    """Random 64-bit words that are a function of their arguments alone.
+
+    The raw words of a NumPy bit generator are the same in every NumPy version (NEP 19); `Generator` methods such as
+    `permutation` may change, so everything here is built on the words.
+
+    Args:
+        seed: the run's seed, at least 0.
+        stream: what they are for: ORDER, HOST or SOURCE.
+        epoch: counted from 0.
+        index: of the example, 0 where there is none.
+        n: how many words.
+
+    Returns:
+        uint64 [n].
+    """
+    return np.random.Philox(key=[seed, stream], counter=[0, index, epoch, 0]).random_raw(n)
+
+
+def random_unit(seed: int, stream: int, epoch: int, index: int, n: int) -> np.ndarray:
+    """Uniform float64 [n] in [0, 1), from the upper 53 bits of `random_bits`."""
+    return (random_bits(seed, stream, epoch, index, n) >> np.uint64(11)) * 2.0**-53
+
+
+@lru_cache(maxsize=2)
+def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+    """The order of one epoch; the last two are kept, since a batch may need both.
+
+    Args:
+        seed: the run's seed, at least 0.
+        epoch: counted from 0.
+        n: number of examples.
+
+    Returns:
+        int64 [n], read-only: every number 0 ... n - 1 once.
+    """
+    order = np.argsort(random_bits(seed, ORDER, epoch, 0, n), kind="stable").astype(np.int64)
+    order.flags.writeable = False
+    return order
+
+
+def batch_positions(step: int, batch_size: int) -> np.ndarray:
+    """The positions of batch `step`: int64 [batch_size]."""
+    return np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
+
+
+def host_rows(batch_size: int, process_index: int, process_count: int) -> slice:
+    """The rows of a global batch that one process loads: equal contiguous parts, in the order of processes.
+
+    Raises:
+        ConfigError: if the processes cannot share the batch equally.
+    """
+    if batch_size % process_count:
+        low, high = batch_size // process_count * process_count, (batch_size // process_count + 1) * process_count
+        raise ConfigError(
+            f"a global batch of {batch_size} does not divide over {process_count} processes; "
+            f"use {f'{low} or {high}' if low else high}"
+        )
+    local = batch_size // process_count
+    return slice(process_index * local, (process_index + 1) * local)
+
+
+def examples(seed: int, positions: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which example, in which epoch, stands at each position of the shuffled stream.
+
+    Args:
+        seed: the run's seed, at least 0.
+        positions: int64 [b], each at least 0.
+        n: number of examples in the split.
+
+    Returns:
+        (epochs int64 [b], indices int64 [b]).
+    """
+    positions = np.asarray(positions, np.int64)
+    epochs = positions // n
+    indices = np.empty_like(positions)
+    for epoch in np.unique(epochs):
+        rows = epochs == epoch
+        indices[rows] = permutation(seed, int(epoch), n)[positions[rows] % n]
+    return epochs, indices
+
+
+def eval_steps(n: int, batch_size: int) -> int:
+    """How many batches hold n examples, the last one padded."""
+    return -(-n // batch_size)
+
+
+def eval_batch(step: int, batch_size: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The examples of batch `step` of an evaluation: in order, each once, the last batch padded.
+
+    Args:
+        step: counted from 0.
+        batch_size: global.
+        n: number of examples in the split.
+
+    Returns:
+        (indices int64 [batch_size], mask float32 [batch_size]); padding is example 0 with mask 0.
+    """
+    positions = batch_positions(step, batch_size)
+    real = positions < n
+    return np.where(real, positions, 0), real.astype(np.float32)

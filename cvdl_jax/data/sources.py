@@ -1,0 +1,188 @@
+"""Where examples come from: one interface over TFDS folders, our own sets, toy sets and folders of images.
+
+A data set is named by `mnist`, `mnist:3.0.1`, `name/config:version` (TFDS), `digits` and any other file of `builders/`
+(prepared offline on first use), `spirals` and any other generator of `toys.py`, or `folder:/path`. A split is named as
+in TFDS: `train`, `train[90%:]`, `train[:100]+test`.
+"""
+
+import abc
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cvdl_jax.data.features import Feature
+from cvdl_jax.errors import DataError, nearest
+
+FOLDER_PREFIX = "folder:"
+
+
+class Interval(NamedTuple):
+    """Examples start ... stop - 1 of a whole split."""
+
+    split: str
+    start: int
+    stop: int
+
+
+class Source(abc.ABC):
+    """One split of one data set with random access.
+
+    Attributes:
+        name: of the data set.
+        version: of the data set; empty where it has none.
+        split: as asked for, for example `train[90%:]`.
+        intervals: what that means in examples of whole splits.
+        features: {flat name: Feature}.
+        location: the folder read; empty for generated sets.
+    """
+
+    name: str
+    version: str
+    split: str
+    intervals: list[Interval]
+    features: dict[str, Feature]
+    location: str
+
+    @abc.abstractmethod
+    def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Decoded examples {flat name: array, or bytes for texts}. Raises DataError naming what cannot be read."""
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the data themselves, the same on every machine that has them."""
+
+    def __len__(self) -> int:
+        return sum(stop - start for _, start, stop in self.intervals)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.read([index])[0]
+
+    def identify(self, index: int) -> str:
+        """A stable name of an example: `train/17`, its place in the whole split."""
+        ((split, place),) = places(self.intervals, [index])
+        return f"{split}/{place}"
+
+
+class Ids(Sequence):
+    """The names of a source's examples, made when asked for."""
+
+    def __init__(self, source: Source):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._source.identify(index)
+
+
+def data_folder(data_dir: str = "") -> Path:
+    """The folder that holds TFDS data sets: the argument, else TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "") or "~/tensorflow_datasets").expanduser()
+
+
+def user_cache() -> Path:
+    """The folder for what can be made again: CVDL_CACHE, else ~/.cache/cvdl_jax."""
+    return Path(os.environ.get("CVDL_CACHE", "") or "~/.cache/cvdl_jax").expanduser()
+
+
+def open_source(name: str, split: str, data_dir: str = "") -> Source:
+    """Opens one split of a data set.
+
+    Args:
+        name: see the module's docstring.
+        split: see the module's docstring.
+        data_dir: the data folder; see `data_folder`.
+
+    Raises:
+        DataError: if the data or the split do not exist; the message names the folder looked in, what was expected,
+            what was found and what to type next.
+    """
+    from cvdl_jax.data import folder, prepare, tfds_source, toys
+
+    if not name:
+        raise DataError("config.data.name is empty; for example digits, mnist, spirals or folder:/path/to/images")
+    if name.startswith(FOLDER_PREFIX):
+        return folder.FolderSource(name[len(FOLDER_PREFIX) :], split)
+    if name.partition("(")[0].strip() in toys.generators():
+        return toys.ToySource(name, split)
+    if name.partition(":")[0] in prepare.ours():
+        return tfds_source.TfdsSource(prepare.prepare(name, data_folder(data_dir)), name, split)
+    others = [*prepare.ours(), *toys.generators()]
+    return tfds_source.TfdsSource(tfds_source.find(name, data_folder(data_dir), others), name, split)
+
+
+def parse_split(split: str, sizes: Mapping[str, int], what: str) -> list[Interval]:
+    """Translates a split in TFDS's syntax.
+
+    Args:
+        split: for example `train[:100]+test`; `all` is every split.
+        sizes: {whole split: number of examples}.
+        what: the data set, for the error.
+
+    Returns:
+        Non-empty intervals, in the order asked for.
+
+    Raises:
+        DataError: if a split is unknown, malformed, empty or asks for an example twice.
+    """
+    import tensorflow_datasets as tfds
+
+    infos = tfds.core.splits.SplitDict([tfds.core.SplitInfo(name, [size], 0) for name, size in sizes.items()])
+    for part in split.split("+"):
+        base = part.split("[")[0].strip()
+        if base not in sizes and base != "all":
+            raise DataError(f"{what} has no split {base!r} (asked for: {split!r}); {nearest(base, sizes)}")
+    try:
+        absolute = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+    except (ValueError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[-1]
+        raise DataError(
+            f"split {split!r} of {what} cannot be read ({reason}); its splits: {_describe(sizes)}; "
+            "write for example train[90%:] or train[:1000]"
+        ) from error
+    intervals = [Interval(a.splitname, a.from_ or 0, sizes[a.splitname] if a.to is None else a.to) for a in absolute]
+    intervals = [i for i in intervals if i.stop > i.start]
+    if not intervals:
+        raise DataError(f"split {split!r} of {what} is empty; its splits: {_describe(sizes)}")
+    for k, first in enumerate(intervals):
+        check_disjoint([first], intervals[k + 1 :], what, split, split)
+    return intervals
+
+
+def check_disjoint(first: list[Interval], second: list[Interval], what: str, name: str, other: str) -> None:
+    """Refuses two splits that share examples.
+
+    Raises:
+        DataError: naming both splits and the shared examples.
+    """
+    for split, start, stop in first:
+        for split2, start2, stop2 in second:
+            low, high = max(start, start2), min(stop, stop2)
+            if split == split2 and low < high:
+                raise DataError(
+                    f"{what}: {name!r} and {other!r} share examples {low} to {high - 1} of {split!r}; "
+                    "choose disjoint ranges, for example train[:90%] and train[90%:]"
+                )
+
+
+def _describe(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({size} examples)" for name, size in sizes.items()) or "none"
+
+
+def places(intervals: Sequence[Interval], indices: Sequence[int]) -> list[tuple[str, int]]:
+    """(whole split, place in it) of each index into the joined intervals. Raises IndexError."""
+    found = []
+    for index in indices:
+        rest = index
+        for split, start, stop in intervals:
+            if 0 <= rest < stop - start:
+                found.append((split, start + rest))
+                break
+            rest -= stop - start
+        else:
+            raise IndexError(f"example {index} of {sum(stop - start for _, start, stop in intervals)}")
+    return found

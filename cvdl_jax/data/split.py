@@ -1,0 +1,134 @@
+"""One split of a data set: its examples after the host stage, one by one, in batches, or as whole arrays."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from cvdl_jax.data import order
+from cvdl_jax.data.features import Feature
+from cvdl_jax.data.host import HostStage
+from cvdl_jax.data.sources import Ids, Source
+from cvdl_jax.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, ready to be read.
+
+    Attributes:
+        name: train, validation or test.
+        source: raw examples with random access, texts included.
+        stage: what the host does to an example.
+        features: {name: Feature} of the entries that are kept, as they are in the source.
+        arrays: {name: [n, ...]} where the split is resident, else None.
+    """
+
+    name: str
+    source: Source
+    stage: HostStage
+    features: Mapping[str, Feature]
+    arrays: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+        return len(self.source)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """A stable name for each example."""
+        return Ids(self.source)
+
+    @property
+    def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """{name: shape and dtype} of one example after the host stage.
+
+        Raises:
+            DataError: naming the entries whose shape varies, and what to set.
+        """
+        out = self.delivered
+        varying = {name: f for name, f in out.items() if not f.fixed}
+        if varying:
+            images = [name for name, f in varying.items() if f.kind in ("image", "mask")]
+            others = [name for name in varying if name not in images]
+            fixed = tuple(name for name in out if name not in others)
+            ways = [f"{images} vary in size: set config.data.image_size=(h, w)"] if images else []
+            ways += [f"{others} vary in length: keep others with config.data.features={fixed}"] if others else []
+            raise DataError(f"examples of {self.source.name} cannot be stacked into batches; {'; '.join(ways)}")
+        return {name: jax.ShapeDtypeStruct(f.shape, np.dtype(f.dtype)) for name, f in out.items()}
+
+    @property
+    def delivered(self) -> dict[str, Feature]:
+        """{name: Feature} after the host stage; a shape may hold None where it varies."""
+        return {name: self.stage.describe(f) for name, f in self.features.items()}
+
+    def example(self, index: int, epoch: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
+        """One example after the host stage; random windows are those of (seed, epoch, index).
+
+        Raises:
+            DataError: naming the example, if it cannot be decoded.
+        """
+        if self.arrays is not None:
+            return {name: array[index] for name, array in self.arrays.items()}
+        return self._finish(self.source[index], index, epoch, seed)
+
+    def _finish(self, raw: Mapping[str, Any], index: int, epoch: int, seed: int) -> dict[str, np.ndarray]:
+        out = self.stage(raw, self.features, seed, epoch, index)
+        for name, feature in self.features.items():
+            if feature.kind == "label":
+                _check_label(out[name], name, feature, self.source, index)
+        return out
+
+    def batch(self, indices: np.ndarray, epochs: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+        """Several examples, stacked.
+
+        Args:
+            indices: int [b], the rows.
+            epochs: int [b], for random windows; None for 0.
+            seed: for random windows.
+
+        Returns:
+            {name: [b, ...]}.
+
+        Raises:
+            DataError: naming the example that cannot be decoded, or the entries whose shape varies.
+        """
+        if self.arrays is not None:
+            return {name: array[indices] for name, array in self.arrays.items()}
+        out = {name: np.empty((len(indices), *s.shape), s.dtype) for name, s in self.spec.items()}
+        epochs = np.zeros(len(indices), int) if epochs is None else epochs
+        raws = self.source.read(np.asarray(indices).tolist())
+        for row, (raw, index, epoch) in enumerate(zip(raws, indices, epochs, strict=True)):
+            for name, value in self._finish(raw, int(index), int(epoch), seed).items():
+                if value.shape != out[name].shape[1:]:
+                    raise DataError(
+                        f"example {self.source.identify(int(index))} of {self.source.name}: {name!r} has shape "
+                        f"{value.shape}, expected {out[name].shape[1:]}; set config.data.image_size=(h, w)"
+                    )
+                out[name][row] = value
+        return out
+
+    def batches(self, steps: Iterable[np.ndarray], seed: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """The batches at the given positions of the shuffled stream, one after the other, without loading ahead.
+
+        Args:
+            steps: of int64 [b] positions; see `order`.
+            seed: of order and host stage.
+        """
+        for positions in steps:
+            epochs, indices = order.examples(seed, positions, self.size)
+            yield self.batch(indices, epochs, seed)
+
+
+def _check_label(label: np.ndarray, name: str, feature: Feature, source: Source, index: int) -> None:
+    if feature.num_classes is None:
+        return
+    wrong = label[(label < 0) | (label >= feature.num_classes)]
+    if wrong.size:
+        raise DataError(
+            f"example {source.identify(index)} of {source.name}: {name!r} is {wrong[0]}, outside 0 to "
+            f"{feature.num_classes - 1}; choose a split with labels, or leave it out with config.data.features"
+        )

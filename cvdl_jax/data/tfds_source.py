@@ -1,0 +1,220 @@
+"""Data sets prepared for TFDS, as ArrayRecord or as TFRecord, read with random access and without TensorFlow."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cvdl_jax.data.features import as_array, decode_image, from_tfds
+from cvdl_jax.data.sources import Source, parse_split, places
+from cvdl_jax.data.tfrecord import TFRecordFile
+from cvdl_jax.errors import DataError, nearest
+
+_MIB = 1 << 20
+INFO = "dataset_info.json"
+
+
+def find(name: str, folder: Path, others: Sequence[str] = ()) -> Path:
+    """The folder of a prepared data set, `FOLDER/name[/config]/version`; the newest version unless one is named.
+
+    Args:
+        name: `name`, `name:version`, `name/config` or `name/config:version`.
+        folder: the data folder.
+        others: further names to suggest where this one is not found.
+
+    Raises:
+        DataError: naming the folder, what was expected, what was found and what to type next.
+    """
+    base, _, version = name.partition(":")
+    layout = f"{folder / base / (version or '<version>')}/{INFO}"
+    if not folder.is_dir():
+        raise DataError(
+            f"data set {name!r}: the data folder {folder} does not exist (expected {layout}); set config.data.data_dir "
+            f"or TFDS_DATA_DIR to the folder that holds it, {_how_to_prepare(base, folder)}"
+        )
+    root = folder / base
+    versions = sorted((p.parent for p in root.glob(f"*/{INFO}")), key=lambda p: _version_key(p.name))
+    if version:
+        versions = [p for p in versions if p.name == version]
+    if versions:
+        return versions[-1]
+    if root.is_dir():
+        found = sorted(str(p.parent.relative_to(folder)) for p in root.glob(f"**/{INFO}"))
+        close = f"found {', '.join(found)}" if found else f"found in {root}: {_listing(root)}"
+        raise DataError(
+            f"data set {name!r}: expected {layout}; {close}; name it as NAME/CONFIG:VERSION, "
+            f"{_how_to_prepare(base, folder)}"
+        )
+    prepared = sorted({p.relative_to(folder).parts[0] for p in folder.glob(f"*/*/{INFO}")} | set(others))
+    raise DataError(
+        f"data set {name!r} is not in the data folder {folder}: expected {layout}; found: {_listing(folder)}; "
+        f"{nearest(base.split('/')[0], prepared)}; set config.data.data_dir or TFDS_DATA_DIR to another folder, "
+        f"{_how_to_prepare(base, folder)}"
+    )
+
+
+def _how_to_prepare(name: str, folder: Path) -> str:
+    return (
+        "or prepare it on a machine with network and TensorFlow: "
+        f"tfds build {name} --data_dir {folder} --file_format array_record"
+    )
+
+
+def _listing(folder: Path, limit: int = 12) -> str:
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    return (", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")) or "nothing"
+
+
+def _version_key(version: str) -> tuple:
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in version.split("."))
+
+
+class _TFRecords:
+    """The records of several (parts of) TFRecord files, as TFDS's own ArrayRecord source offers them."""
+
+    def __init__(self, instructions: Sequence[Any]):
+        self._places: list[tuple[TFRecordFile, int]] = []
+        for part in instructions:
+            file = _tfrecord_file(part.filename)
+            if len(file) != part.examples_in_shard:
+                raise DataError(
+                    f"{part.filename} holds {len(file)} records, its {INFO} says {part.examples_in_shard}; "
+                    "copy or prepare the data set again"
+                )
+            self._places += [(file, i) for i in range(part.skip, part.skip + part.take)]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[bytes]:
+        by_file: dict[TFRecordFile, list[int]] = {}
+        for k, i in enumerate(indices):
+            by_file.setdefault(self._places[i][0], []).append(k)
+        records: list[bytes] = [b""] * len(indices)
+        for file, rows in by_file.items():
+            for k, record in zip(rows, file.read([self._places[indices[k]][1] for k in rows]), strict=True):
+                records[k] = record
+        return records
+
+
+@lru_cache(maxsize=256)
+def _tfrecord_file(path: str) -> TFRecordFile:
+    return TFRecordFile(path)
+
+
+class TfdsSource(Source):
+    """A split of a prepared TFDS folder.
+
+    Args:
+        folder: the version's folder, with `dataset_info.json`.
+        name: as the user wrote it.
+        split: in TFDS's syntax.
+    """
+
+    def __init__(self, folder: Path, name: str, split: str):
+        import tensorflow_datasets as tfds
+
+        _drop_decoder_advice()
+        try:
+            builder = tfds.builder_from_directory(str(folder))
+        except Exception as error:  # whatever TFDS raises for damaged JSON or unknown features
+            raise DataError(
+                f"{folder} cannot be opened as a TFDS data set ({type(error).__name__}: {error}); prepare it again"
+            ) from error
+        info = builder.info
+        self.name, self.version, self.split, self.location = info.name, str(info.version), split, str(folder)
+        self.intervals = parse_split(split, {k: s.num_examples for k, s in info.splits.items()}, f"{name} in {folder}")
+        self.features = from_tfds(info.features)
+        self._folder, self._parser = folder, info.features
+        # Top-level images come as bytes and are decoded by Pillow: TFDS would use OpenCV where that is installed,
+        # and the same set would then have other pixels on another machine.
+        self._images = {
+            k: f for k, f in self.features.items() if f.kind in ("image", "mask") and "/" not in k and len(f.shape) == 3
+        }
+        self._decoders = {k: tfds.decode.SkipDecoding() for k in self._images}
+        files = [f for s in {i.split: None for i in self.intervals} for f in info.splits[s].file_instructions]
+        self._files = sorted({Path(f.filename) for f in files})
+        self._records = self._open(tfds, builder, split)
+
+    def _open(self, tfds: Any, builder: Any, split: str) -> Any:
+        for path in self._files:
+            if not path.is_file():
+                found = _listing(path.parent)
+                raise DataError(f"{path} is missing; found in its folder: {found}; copy the data set again")
+        if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+            return _TFRecords(builder.info.splits[split].file_instructions)
+        try:
+            return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        except Exception as error:
+            raise DataError(
+                f"{self._folder} cannot be read ({type(error).__name__}: {error}); ArrayRecord and TFRecord can: "
+                "prepare it again with --file_format array_record"
+            ) from error
+
+    def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Decoded examples at the given places; see `Source`."""
+        indices = [int(i) for i in indices]
+        where = places(self.intervals, indices)
+        try:
+            records = self._records.__getitems__(indices) if indices else []
+        except DataError:
+            raise
+        except Exception as error:  # array_record raises bare RuntimeError and IndexError
+            raise DataError(f"{self.location}: records cannot be read ({error}); copy the data set again") from error
+        return [self._decode(record, *place) for record, place in zip(records, where, strict=True)]
+
+    def _decode(self, record: bytes, split: str, place: int) -> dict[str, Any]:
+        try:
+            nested = self._parser.deserialize_example_np(record, decoders=self._decoders)
+            for name, feature in self._images.items():
+                nested[name] = decode_image(nested[name], feature.shape[-1])
+            flat = _flatten(nested)
+            return {k: flat[k] if f.kind == "text" else as_array(k, flat[k], f) for k, f in self.features.items()}
+        except DataError:
+            raise
+        except Exception as error:  # protobuf, TFDS and Pillow each have their own
+            raise DataError(
+                f"example {split}/{place} of {self.location} cannot be decoded ({type(error).__name__}: {error}); "
+                f"copy or prepare the data set again, or leave it out: {split}[:{place}]+{split}[{place + 1}:]"
+            ) from error
+
+    def fingerprint(self) -> str:
+        """A hash of the description, and of the size and both ends of every file that the split needs."""
+        digest = hashlib.sha256()
+        for path in (self._folder / INFO, self._folder / "features.json"):
+            digest.update(path.read_bytes() if path.is_file() else b"")
+        for path in self._files:
+            digest.update(file_digest(path, _MIB).encode())
+        return digest.hexdigest()
+
+
+def file_digest(path: Path, edge: int) -> str:
+    """A file's name, size and the SHA-256 of its first and last `edge` bytes."""
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns, edge)
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: Path, size: int, _mtime: int, edge: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        digest.update(file.read(edge))
+        file.seek(max(size - edge, 0))
+        digest.update(file.read(edge))
+    return f"{path.name} {size} {digest.hexdigest()}"
+
+
+def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in nested.items():
+        name = f"{prefix}/{key}" if prefix else key
+        flat |= _flatten(value, name) if isinstance(value, dict) else {name: value}
+    return flat
+
+
+@lru_cache(maxsize=1)
+def _drop_decoder_advice() -> None:
+    """TFDS advises OpenCV for the images it still decodes itself (videos); the advice is not for our user."""
+    logging.getLogger("absl").addFilter(lambda record: "OpenCV is not installed" not in record.getMessage())

@@ -1,0 +1,103 @@
+"""Two-dimensional toy sets: blobs, circles, xor and spirals, made when asked for.
+
+Every function here with the arguments (normal, unit, label) is a data set. Its name may carry the other arguments:
+`spirals(noise=0.1, num_classes=3)`. An example is `features` float32 [2], about -1..1, and `label` int32. The splits
+are fixed: train 1000, validation 500, test 500.
+"""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cvdl_jax import config_calls
+from cvdl_jax.data.features import Feature
+from cvdl_jax.data.sources import Source, parse_split, places
+
+Array = np.ndarray
+SIZES = {"train": 1000, "validation": 500, "test": 500}
+_SEED = 0
+
+
+def blobs(normal: Array, unit: Array, label: Array, num_classes: int = 3, noise: float = 0.15) -> Array:
+    """One Gaussian blob per class, the centres evenly on a circle of radius 0.7."""
+    angle = 2 * np.pi * label / num_classes
+    return 0.7 * np.stack([np.cos(angle), np.sin(angle)], -1) + noise * normal  # [n, 2]
+
+
+def circles(normal: Array, unit: Array, label: Array, num_classes: int = 2, noise: float = 0.05) -> Array:
+    """Concentric circles, one per class, of radius 1 / num_classes ... 1."""
+    angle, radius = 2 * np.pi * unit, (label + 1) / num_classes
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1) + noise * normal  # [n, 2]
+
+
+def xor(normal: Array, unit: Array, label: Array, noise: float = 0.15) -> Array:
+    """Four blobs at (+-1/2, +-1/2); the class is 1 where the signs of the coordinates differ."""
+    first = np.where(unit < 0.5, -0.5, 0.5)
+    return np.stack([first, np.where(label == 1, -first, first)], -1) + noise * normal  # [n, 2]
+
+
+def spirals(normal: Array, unit: Array, label: Array, num_classes: int = 2, noise: float = 0.02) -> Array:
+    """Interleaved spirals of one and a half turns, one per class."""
+    radius = 0.1 + 0.9 * unit
+    angle = 3 * np.pi * unit + 2 * np.pi * label / num_classes
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1) + noise * normal  # [n, 2]
+
+
+def generators() -> dict[str, Callable]:
+    """All toy sets: {name: function}."""
+    functions = [v for v in vars(sys.modules[__name__]).values() if inspect.isfunction(v) and v.__module__ == __name__]
+    return {f.__name__: f for f in functions if "normal" in inspect.signature(f).parameters}
+
+
+def _draw(n: int, split: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normal float64 [n, 2] and uniform float64 [n] from raw words, the same in every NumPy version (NEP 19)."""
+    words = np.random.Philox(key=[_SEED, split]).random_raw(3 * n).reshape(3, n)
+    u = ((words >> np.uint64(11)) + 0.5) * 2.0**-53  # [3, n], in (0, 1)
+    radius = np.sqrt(-2 * np.log(u[0]))  # Box and Muller 1958
+    return np.stack([radius * np.cos(2 * np.pi * u[1]), radius * np.sin(2 * np.pi * u[1])], -1), u[2]
+
+
+class ToySource(Source):
+    """A split of a toy set.
+
+    Raises:
+        ConfigError: for an unknown argument.
+        DataError: for an unknown split.
+    """
+
+    def __init__(self, name: str, split: str):
+        ((make, arguments),) = config_calls.bind_calls(
+            name, generators(), "config.data.name", normal=None, unit=None, label=None
+        )
+        defaults = {k: p.default for k, p in inspect.signature(make).parameters.items()}
+        classes = arguments.get("num_classes", defaults.get("num_classes", 2))
+        self.name, self.version, self.split, self.location = name, "", split, ""
+        self.intervals = parse_split(split, SIZES, name)
+        names = tuple(str(i) for i in range(classes))
+        self.features = {
+            "features": Feature("tensor", (2,), "float32"),
+            "label": Feature("label", (), "int32", classes, names),
+        }
+        self._whole = {}
+        for i, (whole, n) in enumerate(SIZES.items()):
+            normal, unit = _draw(n, i)
+            label = np.arange(n) % classes  # balanced
+            points = make(**{**arguments, "normal": normal, "unit": unit, "label": label})
+            # Rounded to 2^-16, so that the last bits of a machine's sine do not matter.
+            self._whole[whole] = (np.round(points * 2**16) / 2**16).astype(np.float32), label.astype(np.int32)
+
+    def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Decoded examples at the given places; see `Source`."""
+        found = places(self.intervals, indices)
+        return [{"features": self._whole[s][0][i], "label": self._whole[s][1][i]} for s, i in found]
+
+    def fingerprint(self) -> str:
+        """A hash of all points and labels."""
+        digest = hashlib.sha256()
+        for points, labels in self._whole.values():
+            digest.update(points.tobytes() + labels.tobytes())
+        return digest.hexdigest()

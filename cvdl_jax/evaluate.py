@@ -1,0 +1,95 @@
+"""One evaluation: every example of a split once, padded rows masked, nothing dropped or repeated."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from cvdl_jax.data.load import Split
+from cvdl_jax.program import Program
+from cvdl_jax.task import Eval, State
+
+IN_FLIGHT = 4  # batches whose results may still be computed before the host waits
+
+
+def index_batches(n: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices 0 .. n - 1 in order, as (indices int32 [b], mask float32 [b]); the last batch is padded and masked."""
+    for start in range(0, n, batch_size):
+        index = np.arange(start, start + batch_size)
+        mask = (index < n).astype(np.float32)
+        yield np.where(index < n, index, 0).astype(np.int32), mask
+
+
+def evaluate(
+    program: Program,
+    name: str,
+    state: State,
+    split: Split | None,
+    step: int,
+    interrupted: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[int], None] = lambda n: None,
+) -> tuple[dict[str, float], dict[str, np.ndarray]] | None:
+    """Runs an evaluation over all of its data.
+
+    Args:
+        program: compiled.
+        name: of the evaluation.
+        state: the weights to evaluate.
+        split: its data; None where the evaluation runs a number of empty batches.
+        step: for the keys of stochastic evaluations.
+        interrupted: asked between batches.
+        on_batch: told the number of examples after each batch.
+
+    Returns:
+        ({metric: value}, {array's name: [n, ...]}), or None if interrupted.
+
+    Raises:
+        RuntimeError: if the number of evaluated examples is not the split's.
+    """
+    evaluation = program.task.evals[name]
+    pending: list[dict[str, Any]] = []
+    sums: dict[str, np.ndarray] = {}
+    rows: dict[str, list[np.ndarray]] = {}
+    masks: list[np.ndarray] = []
+
+    def collect(outputs: dict[str, Any]) -> None:
+        mask = masks[len(masks) - len(pending) - 1]
+        for key, value in jax.device_get(outputs).items():
+            if isinstance(value, tuple):
+                sums[key] = sums.get(key, 0.0) + np.asarray(value, np.float64)
+            else:
+                rows.setdefault(key, []).append(value[mask > 0] if len(mask) == len(value) else value)
+
+    for i, (source, mask) in enumerate(batches(program, evaluation, split)):
+        if interrupted():
+            return None
+        masks.append(mask)
+        pending.append(program.evaluate(name, state, source, mask, step, i))
+        if len(pending) > IN_FLIGHT:
+            collect(pending.pop(0))
+        on_batch(int(mask.sum()))
+    while pending:
+        collect(pending.pop(0))
+    seen = int(sum(mask.sum() for mask in masks))
+    if split is not None and seen != split.size:
+        raise RuntimeError(f"evaluation {name!r} saw {seen} examples of {split.size}")
+    means = {key: float(total / weight) if weight else float("nan") for key, (total, weight) in sums.items()}
+    arrays = {key: np.concatenate(parts) for key, parts in rows.items()}
+    return evaluation.finalize(means, arrays), arrays
+
+
+def batches(program: Program, evaluation: Eval, split: Split | None) -> Iterator[tuple[Any, np.ndarray]]:
+    """(source, mask) of every batch of an evaluation."""
+    size = program.eval_batch_size
+    if isinstance(evaluation.data, int):
+        for _ in range(evaluation.data):
+            yield {}, np.ones(size, np.float32)
+    elif evaluation.data in program.data:
+        yield from index_batches(split.size, size)
+    else:
+        from cvdl_jax.data import stream
+
+        for batch in stream.eval_batches(split, size):
+            mask = batch.pop("mask")
+            yield batch, mask

@@ -1,0 +1,114 @@
+"""The end of a run: every evaluation once on the selected checkpoint, predictions, figures, results, DONE."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax.evaluate import evaluate
+from cvdl_jax.task import State
+from cvdl_jax.workdir import now, write_json
+
+
+def finish(loop: Any) -> int:
+    """Evaluates the selected step on every split, the test split for the only time, and writes what is reported.
+
+    Args:
+        loop: a `train.Loop` whose last step is saved.
+
+    Returns:
+        The exit code; that of the signal if one came, and then the next start does this again.
+    """
+    loop.checkpoints.wait()
+    step, state = select(loop)
+    metrics: dict[str, float] = {}
+    with loop.progress.phase("evaluate"):
+        for name in loop.task.evals:
+            result = evaluate(loop.program, name, state, loop.split(name), step, loop.flagged, loop.progress.evaluated)
+            if result is None:
+                return loop.leave()
+            values, rows = result
+            metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
+            save_predictions(loop, name, rows)
+    draw(loop, state)
+    results = {
+        "step": loop.step,
+        "selected_step": step,
+        "selected_by": loop.config.select.metric if loop.memory["best_step"] is not None else "last step",
+        "metrics": metrics,
+        "time_split": loop.progress.time_split(),
+    }
+    write_json(loop.workdir.results, results)
+    loop.workdir.done.write_text(now() + "\n")
+    loop.progress.finish()
+    print_results(loop, results)
+    return 0
+
+
+def select(loop: Any) -> tuple[int, State]:
+    """The step that validation chose, or the last one where nothing chose, and its state."""
+    best = loop.memory["best_step"]
+    if best is None or best == loop.step:
+        return loop.step, loop.state
+    tree, _ = loop.checkpoints.restore_verified(best, loop.program.abstract_tree())
+    return best, tree["state"]
+
+
+def save_predictions(loop: Any, name: str, rows: dict[str, np.ndarray]) -> None:
+    """Writes `predictions/<evaluation>.npz`: ids and the per-example arrays, in the order of the split."""
+    if not rows:
+        return
+    loop.workdir.predictions.mkdir(exist_ok=True)
+    split = loop.split(name)
+    ids = {"ids": np.asarray(split.ids)} if split is not None else {}
+    temporary = loop.workdir.predictions / f"{name}.tmp.npz"
+    np.savez(temporary, **ids, **rows)
+    temporary.replace(loop.workdir.predictions / f"{name}.npz")
+
+
+def draw(loop: Any, state: State) -> None:
+    """Saves the task's figures of one batch, as PNG."""
+    if loop.task.report is None:
+        return
+    batch = report_batch(loop)
+    key = jax.random.fold_in(jax.random.key(loop.config.seed), loop.step)
+    for name, figure in loop.task.report(state, batch, key).items():
+        loop.workdir.figures.mkdir(exist_ok=True)
+        figure.savefig(loop.workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight")
+
+
+def report_batch(loop: Any) -> dict[str, Any]:
+    """The first examples of the validation split, else of the training split; {} without data."""
+    from cvdl_jax.program import to_unit
+
+    if loop.built.data is None:
+        return {}
+    splits = loop.built.data.splits
+    split = splits.get("validation", splits["train"])
+    examples = [split.example(i) for i in range(min(32, split.size))]
+    return to_unit({name: jnp.stack([jnp.asarray(e[name]) for e in examples]) for name in examples[0]})
+
+
+def print_results(loop: Any, results: dict[str, Any]) -> None:
+    """Prints each evaluation's metrics and where everything lies."""
+    print(f"selected step {results['selected_step']} of {results['step']} (by {results['selected_by']})")
+    for line in describe_metrics(results["metrics"]):
+        print(line)
+    print(f"results: {loop.workdir.results}; predictions, figures and checkpoints are beside it", flush=True)
+
+
+def describe_metrics(metrics: dict[str, float]) -> list[str]:
+    """A line per metric, with its interval where the evaluation made one ("name_low", "name_high")."""
+    lines = []
+    for name, value in metrics.items():
+        if name.endswith(("_low", "_high", "/examples")):
+            continue
+        text = f"  {name} = {value:.4f}"
+        if f"{name}_low" in metrics:
+            low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
+            text = f"  {name} = {100 * value:.2f} %, 95 % interval [{100 * low:.2f}, {100 * high:.2f}]"
+            examples = metrics.get(name.rsplit("/", 1)[0] + "/examples")
+            text += f" (Wilson, {examples:.0f} examples)" if examples else ""
+        lines.append(text)
+    return lines

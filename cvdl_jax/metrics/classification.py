@@ -1,0 +1,104 @@
+"""Classification metrics: sums on the device, confusion matrices on the host."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax.errors import ConfigError, DataError
+
+
+def top_k_correct(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
+    """Whether the right class is among the k best scores.
+
+    Of equal scores the class with the smaller index ranks higher, as in argmax, so the answer does not depend on the
+    sorting; a model that gives every class one score is right on class 0 only (k = 1). A row with a NaN is wrong.
+
+    Args:
+        logits: float [b, c].
+        labels: int [b], or soft labels float [b, c], of which the largest counts (the first of equals).
+        k: 1..c.
+
+    Returns:
+        float32 [b], 0 or 1.
+
+    Raises:
+        ConfigError: if k is not in 1..c.
+    """
+    c = logits.shape[-1]
+    if not 1 <= k <= c:
+        raise ConfigError(f"top-{k} accuracy needs 1 <= k <= the number of classes, {c}")
+    if labels.ndim == 2:
+        labels = labels.argmax(-1)
+    right = jnp.take_along_axis(logits, labels[:, None], axis=-1)  # [b, 1]
+    earlier = jnp.arange(c)[None] < labels[:, None]  # [b, c]
+    rank = ((logits > right) | ((logits == right) & earlier)).sum(-1)  # [b], 0 is the best
+    known = (labels >= 0) & (labels < c) & ~jnp.isnan(logits).any(-1)
+    return ((rank < k) & known).astype(jnp.float32)
+
+
+def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Whether the best score is that of the right class: `top_k_correct` with k = 1. Returns: float32 [b]."""
+    return top_k_correct(logits, labels, 1)
+
+
+def accuracy_sums(
+    logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None, top: Sequence[int] = (1,)
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Accuracies as pairs (sum, weight), to be added over batches and devices and divided once.
+
+    Args:
+        logits: float [b, c].
+        labels: int [b] or soft float [b, c].
+        mask: [b], 0 on padding, 1 elsewhere; None: no padding.
+        top: the ks.
+
+    Returns:
+        {"accuracy": (sum, weight), "top5_accuracy": ...}, float32 scalars.
+    """
+    weights = jnp.ones(logits.shape[0], jnp.float32) if mask is None else mask.astype(jnp.float32)
+    return {
+        "accuracy" if k == 1 else f"top{k}_accuracy": (
+            (top_k_correct(logits, labels, k) * weights).sum(),
+            weights.sum(),
+        )
+        for k in top
+    }
+
+
+def confusion_matrix(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int, normalise: str | None = None
+) -> np.ndarray:
+    """How often class i (row) was called class j (column).
+
+    Args:
+        labels: int [n].
+        predictions: int [n].
+        num_classes: c.
+        normalise: None for counts; "true" divides each row by its sum (recall on the diagonal), "predicted" each
+            column (precision), "all" everything by n. Empty rows and columns stay zero.
+
+    Returns:
+        int64 [c, c], or float64 when normalised.
+
+    Raises:
+        DataError: if shapes differ or a class is not in 0..c-1.
+        ConfigError: for an unknown `normalise`.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.shape != predictions.shape or labels.ndim != 1:
+        raise DataError(f"labels and predictions must both be [n], got {labels.shape} and {predictions.shape}")
+    for name, values in (("label", labels), ("prediction", predictions)):
+        wrong = values[(values < 0) | (values >= num_classes)]
+        if wrong.size:
+            raise DataError(f"{name} {wrong[0]} is not one of the {num_classes} classes 0..{num_classes - 1}")
+    flat = labels.astype(np.int64) * num_classes + predictions
+    counts = np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)  # [c, c]
+    if normalise is None:
+        return counts
+    axes = {"true": 1, "predicted": 0, "all": None}
+    if normalise not in axes:
+        raise ConfigError(f"normalise={normalise!r} must be None or one of {', '.join(axes)}")
+    total = counts.sum(axes[normalise], keepdims=True)
+    return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)

@@ -1,0 +1,80 @@
+"""Multi-layer perceptron: `a_l = g(norm(a_{l-1} W_l + b_l))`, then a linear layer of scores."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.models_index import from_table
+from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.dropout import Dropout
+from cvdl_jax.nn.init import HE_NORMAL
+from cvdl_jax.nn.inputs import check_float
+from cvdl_jax.nn.norm import BatchNorm, layer_norm
+from cvdl_jax.nn.precision import at_least_float32
+
+VARIANTS = {
+    "mlp": {"input": (28, 28, 1), "hidden": (300, 100)},  # LeCun et al. 1998, figure 9, "28x28-300-100-10"
+    "mlp_tiny": {"input": (8, 8, 1), "hidden": (16, 8)},
+}
+
+
+class MLP(nn.Module):
+    """Dense layers on the flattened input.
+
+    Attributes:
+        num_classes: number of logits.
+        hidden: units of each hidden layer; () is a linear classifier.
+        activation: name of g.
+        norm: "none", "batch" or "layer", between the product and g.
+        dropout: rate after each g.
+        dtype: of the hidden layers; the logits are at least float32.
+    """
+
+    num_classes: int
+    hidden: tuple[int, ...] = (300, 100)
+    activation: str = "relu"
+    norm: str = "none"
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Classifies.
+
+        Args:
+            x: float [b, ...], images or features; flattened.
+            train: dropout on, batch statistics updated.
+
+        Returns:
+            logits [b, num_classes]; {"stages": activations [b, units] of every hidden layer, "pre_logits": the last}.
+        """
+        check_float(x, "mlp")
+        if any(units < 1 for units in self.hidden):
+            raise ConfigError(f"config.model.hidden={self.hidden} must be numbers of units, each at least 1")
+        g, wide = activation(self.activation), at_least_float32(self.dtype)
+        x = x.reshape(x.shape[0], -1).astype(self.dtype)  # [b, d]
+        stages = []
+        for i, units in enumerate(self.hidden):
+            x = nn.Dense(units, kernel_init=HE_NORMAL, dtype=self.dtype, param_dtype=wide, name=f"dense{i}")(x)
+            x = Dropout(self.dropout)(g(self._normalise(x, train, f"norm{i}")), train)
+            stages.append(x)
+        logits = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="head")(x)
+        return logits, {"stages": tuple(stages), "pre_logits": x}
+
+    def _normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        if self.norm == "none":
+            return x
+        if self.norm == "batch":
+            return BatchNorm(dtype=self.dtype, name=name)(x, train)
+        if self.norm == "layer":
+            return layer_norm(self.dtype, name)(x)
+        known = nearest(self.norm, ("none", "batch", "layer"))
+        raise ConfigError(f"config.model.norm={self.norm!r} is not known; {known}")
+
+
+def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> MLP:
+    """A variant of the table with overrides, checked."""
+    return from_table(MLP, VARIANTS, variant, num_classes, dtype, overrides)

@@ -1,0 +1,70 @@
+"""`--mode predict`: class probabilities of a folder of images, by a trained run, as CSV."""
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax import runs
+from cvdl_jax.build import Run
+from cvdl_jax.data import stream
+from cvdl_jax.data.folder import FlatSource
+from cvdl_jax.data.load import Split
+from cvdl_jax.errors import DataError, UserError
+from cvdl_jax.program import to_unit
+
+
+def run(args: Any) -> int:
+    """Predicts every image of `--input` and writes `--out`, one row an image, in the order of their names."""
+    if not args.input or not args.out:
+        raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
+    built, state, step = runs.load_built(args.workdir, args.checkpoint)
+    state = runs.with_weights(state, args.weights)
+    if built.task.predict is None or "image" not in built.info.spec:
+        raise UserError(f"experiment {built.config.experiment!r} on {built.data.name!r} does not predict from images")
+    split = as_trained(built, args.input)
+    write(Path(args.out), split.ids, predict(built, state, split), built.info.class_names)
+    print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
+    return 0
+
+
+def as_trained(built: Run, folder: str) -> Split:
+    """The images of a folder, resized and converted to what the run was trained on."""
+    trained = built.data.splits["train"]
+    h, w, c = trained.spec["image"].shape
+    stage = replace(trained.stage.for_evaluation(), image_size=(h, w), channels=c)
+    source = FlatSource(folder)
+    return Split("predict", source, stage, source.features)
+
+
+def predict(built: Run, state: Any, split: Split) -> np.ndarray:
+    """Softmax probabilities [n, num_classes] of images, in batches of one compiled shape."""
+    size = min(built.config.eval_batch_size or built.config.batch_size, split.size)
+    function = jax.jit(lambda state, batch: jax.nn.softmax(built.task.predict(state, batch)["scores"]))
+    parts = []
+    for batch in stream.eval_batches(split, size):
+        mask = batch.pop("mask")
+        parts.append(np.asarray(function(state, to_unit(jax.tree.map(jnp.asarray, batch))))[mask > 0])
+    return np.concatenate(parts)
+
+
+def write(path: Path, files: Sequence[str], probabilities: np.ndarray, class_names: tuple[str, ...]) -> None:
+    """Writes file, predicted label, its name, and every class's probability; the file appears whole or not at all."""
+    names = class_names or tuple(str(c) for c in range(probabilities.shape[1]))
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["file", "label", "name", "probability", *(f"p({name})" for name in names)])
+            for source, p in zip(files, probabilities, strict=True):
+                label = int(p.argmax())
+                rows.writerow([source, label, names[label], f"{p[label]:.6f}", *(f"{x:.6f}" for x in p)])
+    except OSError as error:
+        raise DataError(f"--out {path} cannot be written: {error.strerror}") from error
+    os.replace(temporary, path)

@@ -1,0 +1,32 @@
+"""`--mode train`: trains a run, or continues it."""
+
+import sys
+from typing import Any
+
+from cvdl_jax import configs
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.workdir import Workdir, read_json
+
+
+def run(args: Any) -> int:
+    """Loads the configuration (the run's own if none is given) and trains."""
+    config = load_config(args)
+    from cvdl_jax import exhausted
+    from cvdl_jax.train import train
+
+    with exhausted.explained(config):
+        return train(config, args.workdir, ["python", *sys.argv])
+
+
+def load_config(args: Any) -> Any:
+    """The configuration of the command line, or that of the workdir.
+
+    Raises:
+        ConfigError: if there is neither.
+    """
+    if args.config is not None:
+        return configs.load(args.config, args.overrides)
+    saved = Workdir(args.workdir).config
+    if not saved.exists():
+        raise ConfigError("--config is missing; for example --config configs/digits/lenet5.py")
+    return configs.apply_overrides(configs.from_plain(read_json(saved)), args.overrides)

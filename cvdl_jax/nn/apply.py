@@ -1,0 +1,60 @@
+"""Runs a module inside a loss: its parameters from the state, its batch statistics in and out of `extra`."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from cvdl_jax.gradients import select, substitute
+from cvdl_jax.task import State
+
+
+def initialise(module: nn.Module, key: jax.Array, *args: Any) -> tuple[Any, Any]:
+    """Parameters and batch statistics ({} for a module without) of a module.
+
+    Args:
+        module: called as `module(*args)`.
+        key: a typed key.
+        *args: example inputs; one row is enough.
+
+    Returns:
+        (params, batch_stats).
+    """
+    variables = module.init(key, *args)
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def apply_train(
+    module: nn.Module, state: State, x: jax.Array, key: jax.Array, on: str | None = None
+) -> tuple[Any, State]:
+    """Applies a module in training mode.
+
+    Args:
+        module: `module(x, train)`.
+        state: parameters in `state.params[on]`, statistics in `state.extra["batch_stats"][on]`.
+        x: [b, ...].
+        key: for dropout; each row draws from its own index.
+        on: name of the sub-tree; None for all.
+
+    Returns:
+        (the module's result, state with the new statistics).
+    """
+    stats = state.extra["batch_stats"]
+    variables = {"params": select(state.params, on), "batch_stats": select(stats, on)}
+    out, new = module.apply(variables, x, True, mutable=["batch_stats"], rngs={"dropout": key})
+    stats = substitute(stats, on, new.get("batch_stats", select(stats, on)))
+    return out, state._replace(extra={**state.extra, "batch_stats": stats})
+
+
+def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = None, params: Any = None) -> Any:
+    """Applies a module in evaluation mode, with running statistics.
+
+    Args:
+        module: `module(x, train)`.
+        state: as for `apply_train`.
+        x: [b, ...].
+        on: name of the sub-tree; None for all.
+        params: used instead of the state's, for example an EMA.
+    """
+    params = select(state.params, on) if params is None else params
+    return module.apply({"params": params, "batch_stats": select(state.extra["batch_stats"], on)}, x, False)

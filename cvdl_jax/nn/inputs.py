@@ -1,0 +1,48 @@
+"""Checks of what a model is given, at trace time, in the words of the config."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError
+
+
+def check_float(x: jax.Array, model: str) -> None:
+    """Refuses integer inputs: bytes 0..255 that nobody scaled train badly without a word.
+
+    Raises:
+        ConfigError: naming the dtype.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ConfigError(f"{model} takes float pixels or features, got {x.dtype}; divide bytes by 255 first")
+
+
+def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1, first: str = "") -> None:
+    """Checks that x are images that the model can take.
+
+    Args:
+        x: float [b, h, w, c].
+        module: the bound model, asked for its parameters.
+        model: the family's name, for messages.
+        smallest: least height and width.
+        first: name of the first convolution, whose kernel [kh, kw, c, out] knows the channels it was made for.
+
+    Raises:
+        ConfigError: with the numbers and what to set.
+    """
+    check_float(x, model)
+    if x.ndim != 4:
+        raise ConfigError(f"{model} takes images [b, h, w, c], got shape {x.shape}; for features use mlp or linear")
+    _, h, w, c = x.shape
+    if min(h, w) < smallest:
+        raise ConfigError(
+            f"{model} takes images of at least {smallest}x{smallest} pixels, got {h}x{w}; "
+            f"set config.data.image_size=({max(h, smallest)}, {max(w, smallest)})"
+        )
+    if first and module.has_variable("params", first):
+        made_for = module.get_variable("params", first)["kernel"].shape[2]
+        if made_for != c:
+            raise ConfigError(
+                f"this {model} has parameters for {made_for} channels, got images with {c}; "
+                f"set config.data.channels={made_for}, or train it anew"
+            )

@@ -1,0 +1,153 @@
+"""Where arrays live: the mesh, the shardings of a state, and what one device must ask the others.
+
+Experiments and models never name a device or an axis. The few places where devices must talk (normalised losses,
+synchronised statistics, per-example keys) ask here, so that the same function runs under `jit` over a mesh, where a
+batch is one global array, and under `pmap`, where each device sees its own rows.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cvdl_jax.errors import ConfigError
+
+PMAP_AXIS = "batch"
+ROWS = PartitionSpec(("data", "fsdp"))  # a batch is split over every device
+REPLICATED = PartitionSpec()
+
+
+def is_mapped() -> bool:
+    """Whether the code being traced runs under pmap, one call per device."""
+    try:
+        lax.axis_index(PMAP_AXIS)
+    except NameError:
+        return False
+    return True
+
+
+def axis_name() -> str | None:
+    """The name of the bound pmap axis, None under jit; for layers that take an `axis_name`."""
+    return PMAP_AXIS if is_mapped() else None
+
+
+def sum_devices(tree: Any) -> Any:
+    """Sums every leaf over devices under pmap; the identity under jit, where arrays are already global."""
+    return lax.psum(tree, PMAP_AXIS) if is_mapped() else tree
+
+
+def mean_devices(tree: Any) -> Any:
+    """Averages every leaf over devices under pmap; the identity under jit."""
+    return lax.pmean(tree, PMAP_AXIS) if is_mapped() else tree
+
+
+def gather_rows(tree: Any) -> Any:
+    """All rows of the global batch on every device, for losses that couple examples. Leaves: [b, ...]."""
+    return lax.all_gather(tree, PMAP_AXIS, tiled=True) if is_mapped() else tree
+
+
+def row_keys(key: jax.Array, n: int) -> jax.Array:
+    """One key per row, from the row's index in the *global* batch, so that every layout draws the same numbers.
+
+    Args:
+        key: a typed key shared by all devices.
+        n: number of rows that this call sees (all of them under jit, one device's under pmap).
+
+    Returns:
+        Typed keys [n].
+    """
+    first = lax.axis_index(PMAP_AXIS) * n if is_mapped() else 0
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
+
+
+def row_random(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Draws each row from its own key.
+
+    Args:
+        draw: `draw(key, row_shape)`, for example `jax.random.normal`.
+        key: a typed key shared by all rows.
+        shape: shape of the whole draw, rows first: (b, ...).
+
+    Returns:
+        Array of `shape`.
+    """
+    return jax.vmap(lambda k: draw(k, tuple(shape[1:])))(row_keys(key, shape[0]))
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mesh:
+    """A mesh with axes ("data", "fsdp"): rows go over both, parameters over the second.
+
+    Args:
+        devices: all of them by default.
+        fsdp: over how many devices each parameter is split.
+
+    Raises:
+        ConfigError: if `fsdp` does not divide the number of devices.
+    """
+    devices = list(devices if devices is not None else jax.devices())
+    if fsdp < 1 or len(devices) % fsdp:
+        divisors = [n for n in range(1, len(devices) + 1) if len(devices) % n == 0]
+        raise ConfigError(
+            f"config.parallel.fsdp={fsdp} must divide the number of devices, {len(devices)}; choose one of {divisors}"
+        )
+    return Mesh(np.asarray(devices).reshape(-1, fsdp), ("data", "fsdp"))
+
+
+def check_batch(batch_size: int, mesh: Mesh) -> None:
+    """Refuses a global batch that the devices cannot share equally.
+
+    Raises:
+        ConfigError: with the arithmetic and the two nearest batch sizes that work.
+    """
+    n = mesh.size
+    if batch_size % n:
+        low, high = batch_size // n * n, (batch_size // n + 1) * n
+        choices = f"{low} or {high}" if low else f"{high}"
+        raise ConfigError(
+            f"config.batch_size={batch_size} is global and does not divide over {n} devices "
+            f"({batch_size} = {batch_size // n} x {n} + {batch_size % n}); use {choices}"
+        )
+
+
+def leaf_spec(shape: Sequence[int], fsdp: int) -> PartitionSpec:
+    """The sharding of a parameter as a function of its shape: its largest dimension that `fsdp` divides is split."""
+    dims = [d for d, size in enumerate(shape) if size and size % fsdp == 0]
+    if fsdp == 1 or not dims:
+        return REPLICATED
+    largest = max(dims, key=lambda d: shape[d])
+    return PartitionSpec(*[None] * largest, "fsdp")
+
+
+def state_shardings(state: Any, mesh: Mesh) -> Any:
+    """Shardings of a State: parameters, optimizer state and `extra` by `leaf_spec`, `rows` over all devices.
+
+    Args:
+        state: a State of arrays or `jax.ShapeDtypeStruct`.
+        mesh: from `make_mesh`.
+
+    Returns:
+        The same tree with a NamedSharding at every leaf.
+    """
+    fsdp = mesh.shape["fsdp"]
+
+    def by_shape(tree: Any) -> Any:
+        return jax.tree.map(lambda x: NamedSharding(mesh, leaf_spec(x.shape, fsdp)), tree)
+
+    return state._replace(
+        step=NamedSharding(mesh, REPLICATED),
+        params=by_shape(state.params),
+        opt=by_shape(state.opt),
+        extra=by_shape(state.extra),
+        rows=jax.tree.map(lambda _: NamedSharding(mesh, ROWS), state.rows),
+    )
+
+
+def constrain(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    """Asks the partitioner to lay every leaf of `tree` out by `spec`; nothing to ask on one device."""
+    if mesh.size == 1:
+        return tree
+    return lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))

@@ -1,0 +1,320 @@
+"""THE training loop: build, restore, step, log, evaluate, save, stop. It knows nothing of any experiment.
+
+Everything that happens at step k is a function of (config, seed, k). Between two calls of the compiled step the loop
+does what is due, in a fixed order: log, evaluate, feed back, save. Its own memory (which evaluation is done, the best
+step, a row not yet written) travels with every checkpoint, so a run continues wherever it was stopped, bit for bit.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from cvdl_jax import compiling, configs, init_from, nonfinite, selection
+from cvdl_jax.build import build, make_program
+from cvdl_jax.checkpoint import Checkpoints
+from cvdl_jax.console import Progress
+from cvdl_jax.evaluate import evaluate
+from cvdl_jax.feed import TrainFeed
+from cvdl_jax.finish import finish
+from cvdl_jax.signals import Signals, exit_now
+from cvdl_jax.task import State
+from cvdl_jax.workdir import Workdir
+from cvdl_jax.writer import Writers, truncate
+
+IN_FLIGHT = 2  # calls the host may be ahead of the device; more would delay the answer to a signal
+
+
+def train(config: Any, folder: str, argv: list[str]) -> int:
+    """Trains, or continues, the run of a folder.
+
+    Args:
+        config: from `configs.load`.
+        folder: the workdir.
+        argv: the command line, for `meta.json`.
+
+    Returns:
+        The exit code: 0 done, 75 preempted and saved, 130 interrupted and saved.
+
+    Raises:
+        UserError: for anything the user can mend.
+    """
+    workdir = Workdir(folder)
+    workdir.lock()
+    workdir.write_config(config)
+    if workdir.done.exists():
+        print(f"{workdir.path} is finished; its results are in {workdir.results}")
+        return 0
+    signals = Signals()
+    signals.install()
+    loop = None
+    try:
+        loop = Loop(config, workdir, signals, argv)
+        return loop.run()
+    except BaseException as error:
+        workdir.fail(error, loop.step if loop else None)
+        raise
+    finally:
+        signals.restore()
+
+
+class Loop:
+    """The state of a run between two calls of the compiled step.
+
+    Args:
+        config: the resolved configuration.
+        workdir: locked.
+        signals: installed.
+        argv: the command line.
+    """
+
+    def __init__(self, config: Any, workdir: Workdir, signals: Signals, argv: list[str]):
+        self.config, self.workdir, self.signals = config, workdir, signals
+        self.cache = compiling.use_cache(configs.cache_folder() / "compilation")
+        self.built = build(config)
+        self.task, self.info = self.built.task, self.built.info
+        self.step = 0
+        self.memory: dict[str, Any] = {
+            "evaluated": 0,
+            "best_step": None,
+            "best_value": None,
+            "stop": False,
+            "row": None,
+        }
+        self.pending: tuple[int, Any, float] | None = None  # step, sums on the device, seconds since the last row
+        self.values: dict[str, float] = {}  # of the row of this step that is not written yet
+        self.feedback: Any = None
+        self.in_flight: deque = deque()
+        self._resolve_intervals()
+        self._start(argv)
+
+    def _resolve_intervals(self) -> None:
+        config, info = self.config, self.info
+        units = {"steps_per_epoch": info.steps_per_epoch, "total_steps": info.total_steps}
+        self.log_every = configs.duration(config.log, "every", path="config.log", **units)
+        self.eval_every = (
+            configs.duration(config.eval, "every", path="config.eval", **units) if self.task.evals else None
+        )
+        self.save_every = configs.duration(
+            config.checkpoint, "every", path="config.checkpoint", required=False, **units
+        )
+        self.periodic = [name for name, each in self.task.evals.items() if not each.final]
+
+    # Start ----------------------------------------------------------------------------------------------------------
+
+    def _start(self, argv: list[str]) -> None:
+        """Compiles, then restores the newest checkpoint or creates the first state."""
+        config, workdir = self.config, self.workdir
+        meta = workdir.read_meta()
+        self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
+        self.progress = Progress(self.info.total_steps, 0, self.info.batch_size, self.info.steps_per_epoch)
+        workdir.record_start(self.built, self.program.steps_per_call, argv)
+        with self.progress.phase("compile"):
+            _, seconds = compiling.run_in_workers(self.program.jobs(), self.flagged, self._leave_uncompiled)
+        self.progress.message(
+            f"compiled in {seconds:.1f} s (cache: {self.cache.hits} hits, {self.cache.misses} misses); "
+            f"{self.program.steps_per_call} steps per call"
+        )
+        self.checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
+        restored = self.checkpoints.restore_latest(self.program.abstract_tree())
+        if restored is None:
+            self.state, self.sums = self.first_state(self.progress.message), self.program.zero_sums()
+        else:
+            self.step, tree, self.memory = restored
+            self.state, self.sums = tree["state"], tree["sums"]
+            self.values = dict(self.memory["row"] or {})
+            self.progress.message(f"restored step {self.step} from {workdir.checkpoints}")
+        self._open_writers(restored is not None)
+
+    def first_state(self, say: Callable[[str], None] = lambda text: None) -> State:
+        """The state before the first step, from the seed, or from another run's weights."""
+        state = self.program.create()
+        if self.config.init_from:
+            state, report = init_from.load(self.config.init_from, state)
+            say(report)
+        return state
+
+    def _open_writers(self, resumed: bool) -> None:
+        """Drops rows that the restored step has yet to write, then opens the writers."""
+        keep = self.step - 1 if self.values else self.step
+        if resumed or self.workdir.metrics.exists():
+            truncate(self.workdir.metrics, keep)
+        self.writers = Writers(
+            self.workdir.path, config=configs.to_plain(self.config), last_step=keep, **self._writer_options()
+        )
+        self.progress.start_step = self.step
+        self.feed = TrainFeed(self.program, self.built.data, self.config.seed, self.step, self.info.total_steps)
+
+    def _writer_options(self) -> dict[str, Any]:
+        return {"tensorboard": self.config.log.tensorboard, "wandb": self.config.log.wandb}
+
+    def flagged(self) -> bool:
+        """Whether a signal asks the run to stop."""
+        return bool(self.signals)
+
+    def _leave_uncompiled(self) -> None:
+        """Ends the process while a worker compiles; the last saved step is all there is to keep."""
+        print(
+            f"{self.signals.describe()} while compiling: nothing to save; run the same command to continue", flush=True
+        )
+        exit_now(self.signals.exit_code)
+
+    # The loop -------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Trains to the end, or to a signal.
+
+        Returns:
+            The exit code.
+        """
+        self.progress.begin()
+        while True:
+            if self._due(self.eval_every) and self.memory["evaluated"] < self.step:
+                self._evaluate()
+                if self.signals:
+                    return self.leave()
+            self._write_row()
+            if self._save_is_due():
+                self._save()
+            if self.memory["stop"] or self.step >= self.info.total_steps:
+                break
+            if self.signals:
+                return self.leave()
+            self._advance()
+        code = finish(self)
+        self.checkpoints.close()
+        self.writers.close()
+        return code
+
+    def _advance(self) -> None:
+        """Makes the steps up to the next thing that is due, as one call."""
+        count = self._next_stop() - self.step
+        source = self.feed.next(self.step, count)
+        self.state, self.sums = self.program.advance(self.state, self.sums, source, count)
+        self.step += count
+        self.in_flight.append(jax.tree.leaves(self.sums)[:1])
+        if len(self.in_flight) > IN_FLIGHT:
+            jax.block_until_ready(self.in_flight.popleft())
+        self.progress.advance(self.step)
+        if self.pending is not None:  # one interval late: the device is already at work on the next one
+            self._flush_row()
+        if self._due(self.log_every) or self._due(self.eval_every):
+            self.pending = (self.step, self.sums, self.progress.interval(self.feed.waited))
+            self.sums = self.program.zero_sums()
+
+    def _next_stop(self) -> int:
+        stops = [self.info.total_steps, self.step + self.program.steps_per_call]
+        for every in (self.log_every, self.eval_every, self.save_every):
+            if every:
+                stops.append((self.step // every + 1) * every)
+        return min(stops)
+
+    def _due(self, every: int | None) -> bool:
+        """Whether something that happens every so many steps, and at the end, is due now."""
+        return bool(every) and self.step > 0 and (self.step % every == 0 or self.step >= self.info.total_steps)
+
+    # Rows -----------------------------------------------------------------------------------------------------------
+
+    def _fetch(self) -> None:
+        """Moves the pending sums to the host, as the open row's values."""
+        if self.pending is None:
+            return
+        step, sums, times = self.pending
+        self.pending = None
+        means = {
+            f"train/{k}": float(total) / float(weight) if weight else math.nan
+            for k, (total, weight) in jax.device_get(sums).items()
+        }
+        self.values = {"epoch": self.info.epoch(step), **means, **times}
+        losses = {k: v for k, v in means.items() if k.rsplit("/", 1)[-1] == "loss"}
+        if not all(math.isfinite(v) for v in losses.values()):
+            raise nonfinite.explain(self, step, losses)
+
+    def _flush_row(self) -> None:
+        """Writes the row of an interval that ended before the present step."""
+        step = self.pending[0] if self.pending is not None else self.step
+        self._fetch()
+        if self.values:
+            self.writers.row(step, self.values)
+            self.progress.row(step, self.values)
+            self.values = {}
+
+    def _write_row(self) -> None:
+        """Writes the row of this step if an evaluation completed it; a plain row is written one interval late."""
+        if self.values:
+            self._flush_row()
+
+    # Evaluation and saving ------------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        """Runs the periodic evaluations and feeds them back; leaves no trace if a signal comes in between."""
+        self._fetch()
+        metrics: dict[str, float] = {}
+        with self.progress.phase("evaluate"):
+            for name in self.periodic:
+                result = evaluate(
+                    self.program, name, self.state, self.split(name), self.step, self.flagged, self.progress.evaluated
+                )
+                if result is None:
+                    return
+                metrics.update({f"{name}/{key}": value for key, value in result[0].items()})
+        self.values.update(metrics)
+        self._feed_back({k: v for k, v in self.values.items() if not k.startswith("time/")})
+        selection.update(self.memory, self.config.select, metrics, self.step)
+        self.memory["evaluated"] = self.step
+
+    def split(self, name: str) -> Any:
+        """The data of an evaluation; None where it has none."""
+        data = self.task.evals[name].data
+        return None if isinstance(data, int) else self.built.data.splits[data]
+
+    def _feed_back(self, metrics: dict[str, float]) -> None:
+        """Lets the task change its state after an evaluation: plateau learning rate, early stopping."""
+        if self.task.on_eval is None:
+            return
+        values = {k: jax.device_put(np.asarray(v, np.float32), self.program.replicated) for k, v in metrics.items()}
+        if self.feedback is None:
+            jobs = {"feedback": lambda: self.program.compile_feedback(values)}
+            compiled, _ = compiling.run_in_workers(jobs, lambda: False, lambda: None)
+            self.feedback = compiled["feedback"]
+        self.state, stop = self.feedback(self.state, values)
+        if bool(stop):
+            self.memory["stop"] = True
+            self.progress.message(f"early stopping at step {self.step}")
+
+    def _save_is_due(self) -> bool:
+        improved = self.memory["best_step"] == self.step
+        last = self.step >= self.info.total_steps or self.memory["stop"]
+        due = improved or last or self._due(self.save_every or self.eval_every)
+        return due and self.step > 0 and self.step not in self.checkpoints.steps()
+
+    def _save(self) -> None:
+        """Starts saving this step; rows up to it are on disk first."""
+        with self.progress.phase("save"):
+            unfinished = bool(self.eval_every) and self._due(self.eval_every) and self.memory["evaluated"] < self.step
+            if unfinished:
+                self._fetch()
+            else:
+                self._flush_row()
+            self.memory["row"] = self.values if unfinished else None
+            self.writers.sync()
+            self.checkpoints.save(
+                self.step, {"state": self.state, "sums": self.sums}, dict(self.memory), self.memory["best_step"]
+            )
+
+    def leave(self) -> int:
+        """Saves the last complete step after a signal."""
+        if self.step > 0 and self.step not in self.checkpoints.steps():
+            self._save()
+        self.checkpoints.close()
+        self.writers.close()
+        self.progress.finish()
+        print(
+            f"{self.signals.describe()}: saved step {self.step} in {self.workdir.checkpoints}; "
+            "run the same command to continue",
+            flush=True,
+        )
+        return self.signals.exit_code

@@ -1,0 +1,110 @@
+"""Image classification: any model, any classification loss, on any labelled set.
+
+image: [b, h, w, c] in 0..1 (or features: [b, d]); label: [b]. `extra`: {"batch_stats", "ema"?, "feedback"?}.
+Evaluations: "validation" during training, "test" once at the end on the selected checkpoint.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax import configs, feedback, gradients, models_index, optim
+from cvdl_jax.data import to_float
+from cvdl_jax.data.augment import policy
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics import classification, intervals
+from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
+from cvdl_jax.ops import losses
+from cvdl_jax.task import Eval, Task, chain, descend, ema
+
+
+def inputs(normalise, batch):
+    """What the model sees of a batch: normalised images [b, h, w, c], or features [b, d] as they are."""
+    return normalise(batch["image"]) if "image" in batch else batch["features"]
+
+
+def training_loss(model, normalise, loss, state, batch, key):
+    """Sums of the loss and the accuracy of one training batch."""
+    (logits, _), state = apply_train(model, state, inputs(normalise, batch), key)
+    hits = classification.correct(logits, batch["label"])
+    weight = jnp.ones(len(hits))
+    return state, {
+        "loss": (loss(logits, batch["label"]).sum(), weight.sum()),
+        "accuracy": (hits.sum(), weight.sum()),
+    }
+
+
+def logits_of(model, normalise, state, batch):
+    """Scores [b, num_classes], of the averaged weights where the run keeps an average."""
+    return apply_eval(model, state, inputs(normalise, batch), params=state.extra.get("ema"))[0]
+
+
+def evaluation_step(logits_fn, loss, state, batch, key):
+    """Sums over the real rows of a padded batch, and the scores and labels of every row."""
+    logits, mask = logits_fn(state, batch), batch["mask"]
+    hits = classification.correct(logits, batch["label"])
+    return {
+        "loss": ((loss(logits, batch["label"]) * mask).sum(), mask.sum()),
+        "accuracy": ((hits * mask).sum(), mask.sum()),
+        "scores": logits,
+        "label": batch["label"],
+    }
+
+
+def finalise(means, rows):
+    """Accuracy with its 95 % Wilson interval, and the loss."""
+    n = len(rows["label"])
+    low, high = intervals.wilson(round(means["accuracy"] * n), n)
+    return {**means, "accuracy_low": low, "accuracy_high": high, "examples": n}
+
+
+def predictions(logits_fn, class_names, state, batch, key):
+    """A grid of images with their true and predicted classes."""
+    from cvdl_jax import figures
+
+    if "image" not in batch:
+        return {}
+    guess = jnp.argmax(logits_fn(state, batch), -1)
+    return {"predictions": figures.image_grid(batch["image"], batch["label"], guess, class_names)}
+
+
+def make(config, info) -> Task:
+    """The classification task of a configuration."""
+    if info.num_classes is None or "label" not in info.spec:
+        raise ConfigError(
+            f"config.data.name={config.data.name!r} has no class labels; experiment 'classify' needs them"
+        )
+    model = models_index.create(
+        **config.model, num_classes=info.num_classes, dtype=jnp.dtype(config.compute_dtype), remat=config.remat
+    )
+    normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
+    loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
+    optimizer = configs.call(
+        optim.optimizer, config.optim, "config.optim",
+        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
+    )  # fmt: skip
+    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+    logits_fn = partial(logits_of, model, normalise)
+
+    def init(key: jax.Array, batch: dict) -> dict:
+        params, stats = initialise(model, key, inputs(normalise, batch)[:1], False)
+        return {"params": params, "extra": {"batch_stats": stats, **({"feedback": memory} if memory else {})}}
+
+    step = partial(evaluation_step, logits_fn, loss)
+    evals = {
+        name: Eval(step, finalise, name, final=name == "test") for name in ("validation", "test") if name in info.sizes
+    }
+    train = [
+        policy.build(config.augment, info.num_classes),
+        descend(partial(training_loss, model, normalise, loss), optimizer, grad=gradients.build(config.grad)),
+        configs.call(ema, config.ema, "config.ema") if config.ema else None,
+    ]
+    return Task(
+        init=init,
+        train=chain(*[t for t in train if t is not None]),
+        evals=evals,
+        report=partial(predictions, logits_fn, info.class_names),
+        on_eval=on_eval,
+        predict=lambda state, batch: {"scores": logits_fn(state, batch)},
+    )

@@ -1,0 +1,105 @@
+"""The one command: train, evaluate, predict, profile or replay a run.
+
+    python launch.py --config configs/digits/lenet5.py --workdir runs/digits_lenet5
+    python launch.py --config configs/cifar10/resnet20.py:smoke --config.optim.lr=0.05 --workdir runs/try
+    python launch.py --mode eval --workdir runs/digits_lenet5 --split test
+    python launch.py --mode predict --workdir runs/digits_lenet5 --input photos/ --out preds.csv
+
+This is the only file with flags; it imports no JAX until a mode starts. Exit codes: 0 done, 2 configuration or data
+error, 75 preempted and saved (run the same command again), 130 interrupted and saved, others a crash.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvdl_jax.errors import ConfigError, UserError, nearest
+
+MODES = Path(__file__).parent / "cvdl_jax" / "modes"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags; everything else is in the config."""
+    flags = argparse.ArgumentParser(
+        prog="launch.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Any key of the config is a flag: --config.KEY=VALUE, for example --config.optim.lr=0.1",
+        allow_abbrev=False,
+    )
+    flags.add_argument(
+        "--config", metavar="FILE[:ARGS]", help="a config file and its arguments, as in file.py:depth=56,smoke"
+    )
+    flags.add_argument("--workdir", metavar="DIR", help="folder of the run; started again in it, a run continues")
+    flags.add_argument("--mode", default="train", metavar="MODE", help=f"one of {', '.join(modes())} (default: train)")
+    flags.add_argument("--split", default="", help="eval: which evaluation, for example test (default: all)")
+    flags.add_argument("--checkpoint", default="best", help="eval, predict: best, latest or a step (default: best)")
+    flags.add_argument("--weights", default="auto", help="eval, predict: ema, raw, or auto (ema where there is one)")
+    flags.add_argument("--input", metavar="DIR", help="predict: a folder of images, or one image")
+    flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval: a .json file")
+    flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
+    flags.add_argument("--host_devices", type=int, default=0, metavar="N", help="split the CPU into N virtual devices")
+    return flags
+
+
+def modes() -> list[str]:
+    """Names of the modes: the files of cvdl_jax/modes."""
+    names = sorted(path.stem for path in MODES.glob("*.py") if path.stem != "__init__")
+    return ["eval" if name == "evaluate" else name for name in names]
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Flags, with `overrides` = the `--config.key=value` ones.
+
+    Raises:
+        ConfigError: for a flag that does not exist, or one that the mode needs.
+    """
+    flags = parser()
+    args, rest = flags.parse_known_args(argv)
+    args.overrides = [arg for arg in rest if arg.startswith("--config.")]
+    known = [option for action in flags._actions for option in action.option_strings]
+    for arg in rest:
+        if arg not in args.overrides:
+            raise ConfigError(f"there is no flag {arg.partition('=')[0]!r}; {nearest(arg.partition('=')[0], known)}")
+    if args.mode not in modes():
+        raise ConfigError(f"--mode={args.mode!r} does not exist; {nearest(args.mode, modes())}")
+    if args.workdir is None:
+        raise ConfigError(
+            f"--workdir is missing; for example --workdir runs/{Path((args.config or 'try').partition(':')[0]).stem}"
+        )
+    return args
+
+
+def prepare_backend(host_devices: int) -> None:
+    """Sets what JAX reads when it starts."""
+    if host_devices < 0:
+        raise ConfigError(f"--host_devices={host_devices} must be a number of virtual CPU devices, 1 or more")
+    if host_devices:
+        flag = f"--xla_force_host_platform_device_count={host_devices}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one mode.
+
+    Args:
+        argv: the command line without the program.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        args = parse(argv)
+        prepare_backend(args.host_devices)
+        mode = importlib.import_module(f"cvdl_jax.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
+        return mode.run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""Small runs for the long proofs: started as processes, compared bit for bit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from cvdl_jax.checkpoint import committed_steps, read_step
+from cvdl_jax.writer import read
+
+ROOT = Path(__file__).resolve().parent.parent
+CHILD = ROOT / "tests" / "child.py"
+COMMON = [
+    "--config.total_steps=24", "--config.batch_size=16", "--config.log.every_steps=5", "--config.eval.every_steps=8",
+    "--config.log.tensorboard=False",
+]  # fmt: skip
+RUNS = {
+    # batch norm, drop-out, every augmentation, EMA, plateau; many steps a call
+    "perceptron": [
+        "--config=configs/digits/mlp.py", *COMMON, "--config.model.hidden=(24,)", "--config.model.norm=batch",
+        "--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)", "--config.ema.decay=0.9",
+        "--config.plateau.metric=validation/loss", "--config.plateau.patience=1", "--config.plateau.factor=0.5",
+        "--config.plateau.min_delta=10.0",
+    ],
+    # convolutions, batch norm: one step a call
+    "residual": [
+        "--config=configs/digits/resnet20.py", *COMMON, "--config.model.name=resnet8_tiny", "--config.ema.decay=0.9",
+        "--config.checkpoint.every_steps=4", "--config.checkpoint.keep=3",
+    ],
+}  # fmt: skip
+
+
+def start(
+    workdir: Path, run: str, hook: str = "none", *more: str, first: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    """Runs (or continues) a run in a child process and waits for it.
+
+    Args:
+        workdir: of the run.
+        run: a key of RUNS.
+        hook: what happens to it, see child.py.
+        *more: further flags.
+        first: arguments of the hook.
+    """
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(CHILD), hook, *first, *RUNS[run], f"--workdir={workdir}", *more]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT)
+
+
+def leaves(workdir: Path) -> dict[int, dict[str, np.ndarray]]:
+    """Every array of every checkpoint of a run, by step and name."""
+    found = {}
+    for step in committed_steps(workdir / "checkpoints"):
+        tree = read_step(workdir / "checkpoints" / str(step))
+        found[step] = {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+    return found
+
+
+def rows(workdir: Path) -> list[dict]:
+    """Metric rows without what depends on the clock."""
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read(workdir / "metrics.jsonl")]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Two runs have the same checkpoints, bit for bit, the same rows and the same predictions."""
+    first, second = leaves(one), leaves(other)
+    assert first.keys() == second.keys()
+    for step in first:
+        assert first[step].keys() == second[step].keys()
+        for name, x in first[step].items():
+            np.testing.assert_array_equal(x, second[step][name], err_msg=f"step {step} {name}", strict=True)
+    assert rows(one) == rows(other)
+    for file in sorted((one / "predictions").glob("*.npz")):
+        with np.load(file) as a, np.load(other / "predictions" / file.name) as b:
+            assert a.files == b.files
+            for name in a.files:
+                np.testing.assert_array_equal(a[name], b[name], err_msg=f"{file.name} {name}")

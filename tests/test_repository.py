@@ -1,0 +1,251 @@
+"""Rules for the tree as a whole, read from the files without importing them."""
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MOST_LINES, MOST_FUNCTION_LINES, MOST_EXPERIMENT_LINES = 300, 60, 150
+PARTS = [ROOT / part for part in ("cvdl_jax", "experiments", "configs", "launch.py")]
+CODE = sorted(path for part in PARTS for path in [part, *part.rglob("*.py")] if path.suffix == ".py" and path.is_file())
+MODULES = [path for path in CODE if path.name != "__init__.py"]
+FORBIDDEN = {"tensorflow", "torch", "clu", "distrax", "pickle", "cPickle", "cloudpickle", "dill"}
+FORBIDDEN_MEMBERS = {"flax.jax_utils", "flax.training.checkpoints", "jax.device_put_replicated"}
+TORCH_ALLOWED = ("cvdl_jax/interop/",)  # reads and writes other libraries' weights
+# Text of these kinds is read whole; binary files and other people's texts are not ours to check.
+TEXT = {".py", ".md", ".toml", ".txt", ".cff", ".csv", ".yml", ".yaml", ".json", ""}
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def each(paths):
+    return pytest.mark.parametrize("path", paths, ids=name)
+
+
+@cache
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def tracked():
+    """The files that git keeps or would keep."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / path for path in done.stdout.split("\0") if path and (ROOT / path).is_file()]
+
+
+def functions(path):
+    return [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def test_there_is_something_to_check():
+    assert len(MODULES) > 5 and ROOT / "cvdl_jax" / "task.py" in MODULES
+
+
+# Imports ----------------------------------------------------------------------------------------------------------
+
+
+def imports(path):
+    """Full names of everything that a file imports: (a, a.b) for `from a import b`."""
+    found = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def forbidden(path):
+    allowed = {"torch"} if name(path).startswith(TORCH_ALLOWED) else set()
+    return [full for full in imports(path) if full.split(".")[0] in FORBIDDEN - allowed or full in FORBIDDEN_MEMBERS]
+
+
+@each(CODE)
+def test_no_forbidden_import(path):
+    assert forbidden(path) == []
+
+
+def test_forbidden_imports_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    path = tmp_path / "a.py"
+    path.write_text(
+        "import numpy\ndef f():\n    import torch.nn\n    from flax import jax_utils\nfrom clu import metrics\n"
+    )
+    assert forbidden(path) == ["clu", "clu.metrics", "torch.nn", "flax.jax_utils"]
+
+
+@each([path for path in CODE if path.name == "__init__.py"])
+def test_init_files_are_empty(path):
+    assert path.read_text(encoding="utf-8") == ""
+
+
+@each(sorted({folder for path in CODE for folder in path.parents if ROOT in folder.parents}))
+def test_packages_have_an_init_file(path):
+    assert (path / "__init__.py").exists()
+
+
+LAYERS = ("ops", "nn", "models|metrics|explain|attacks|rl")
+
+
+@each([path for path in MODULES if name(path).startswith("cvdl_jax/")])
+def test_imports_run_one_way(path):
+    """ops know nothing of nn, nn nothing of models, and the library nothing of an experiment or a config.
+
+    An experiment is found through the path that the config names, so the bare packages may be imported.
+    """
+    above = ["experiments", "configs", "launch"]
+    part = name(path).split("/")[1]
+    levels = [layer.split("|") for layer in LAYERS]
+    for level, members in enumerate(levels):
+        if part in members:
+            above += [f"cvdl_jax.{member}" for higher in levels[level + 1 :] for member in higher]
+    wrong = [full for full in imports(path) if any(full.startswith(f"{bad}.") for bad in above)]
+    assert wrong == []
+
+
+# Size and documentation -------------------------------------------------------------------------------------------
+
+
+@each(MODULES)
+def test_files_are_short(path):
+    limit = MOST_EXPERIMENT_LINES if name(path).startswith("experiments/") else MOST_LINES
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= limit
+
+
+def length(function):
+    """Lines of a function without its docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is None:
+        return lines
+    return lines - (function.body[0].end_lineno - function.body[0].lineno + 1)
+
+
+@each(MODULES)
+def test_functions_are_short(path):
+    assert [f"{f.name}: {length(f)}" for f in functions(path) if length(f) >= MOST_FUNCTION_LINES] == []
+
+
+@cache
+def documented_methods():
+    """{class: its methods with a docstring}, for classes that implement what a base class has described."""
+    classes = [node for path in CODE for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef)]
+    is_function = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {c.name: {f.name for f in c.body if isinstance(f, is_function) and ast.get_docstring(f)} for c in classes}
+
+
+def undocumented(path):
+    """Public functions, classes and methods without a docstring; what is inside a function is private."""
+    found = [] if ast.get_docstring(tree(path)) else ["the module"]
+    todo = [("", node, {"setup"}) for node in tree(path).body]  # `setup` of a Flax module: the class says what it does
+    for prefix, node, described in todo:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node) and node.name not in described:
+            found.append(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            inherited = {"setup"}.union(*(documented_methods().get(base, set()) for base in bases))
+            todo += [(f"{node.name}.", child, inherited) for child in node.body]
+    return found
+
+
+@each(MODULES)
+def test_public_names_have_docstrings(path):
+    assert undocumented(path) == []
+
+
+def test_missing_docstrings_are_found(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text(
+        '"""M."""\ndef f(): ...\ndef _g(): ...\nclass C:\n    """C."""\n    def m(self): ...\n'
+        "    def setup(self): ...\n    def __call__(self): ...\nclass _D:\n    def m(self): ...\n"
+    )
+    assert undocumented(path) == ["f", "C.m"]
+
+
+# Text -------------------------------------------------------------------------------------------------------------
+
+
+def test_no_path_of_one_machine():
+    """Nothing that is only true on the machine where it was written."""
+    here = re.compile(r"(?<![\w.])/(work|root|home/\w+|Users/\w+|tmp/venvs)(/|\b)")
+    allowed = {".ci/run", "tests/test_repository.py"}
+    found = []
+    for path in tracked():
+        if path.suffix not in TEXT or name(path) in allowed:
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        found += [
+            f"{name(path)}:{number}: {line.strip()[:80]}" for number, line in enumerate(lines, 1) if here.search(line)
+        ]
+    assert found == []
+
+
+def test_no_large_file():
+    assert [name(path) for path in tracked() if path.stat().st_size > 2**20] == []
+
+
+# Installation -----------------------------------------------------------------------------------------------------
+
+
+def pins(file):
+    lines = [line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith("-r ")]
+
+
+def canonical(requirement):
+    """The name of a requirement as package indexes compare them."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement).group()).lower()
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-test.txt"])
+def test_requirements_are_pinned(file):
+    assert [line for line in pins(file) if not re.fullmatch(r"[\w.-]+==[\w.]+(; [^;]+)?", line)] == []
+    names = [canonical(line) for line in pins(file)]
+    assert len(set(names)) == len(names)
+    assert not {"tensorflow", "tensorflow-cpu", "torch", "clu", "distrax"} & set(names)
+
+
+def test_requirements_cover_the_project():
+    """Whatever pyproject.toml asks for is pinned, so both ways of installing give the same packages."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    run = {canonical(line) for line in pins("requirements.txt")}
+    test = run | {canonical(line) for line in pins("requirements-test.txt")}
+    assert {canonical(line) for line in project["dependencies"]} <= run
+    assert {canonical(line) for line in project["optional-dependencies"]["test"]} <= test
+    ruff = [line for line in project["optional-dependencies"]["dev"] if line.startswith("ruff")]
+    assert ruff == [line for line in pins("requirements-test.txt") if line.startswith("ruff")]
+
+
+def test_what_the_code_imports_is_required():
+    """Every third-party package that the code imports is a dependency or an extra."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    required = {canonical(line) for line in [*project["dependencies"], *extras]}
+    distributions = {"PIL": "pillow", "sklearn": "scikit-learn", "orbax": "orbax-checkpoint", "skimage": "scikit-image"}
+    own = {"cvdl_jax", "experiments", "configs", "launch"} | set(sys.stdlib_module_names)
+    # jaxlib comes with jax; etils, absl, msgpack with those that we require are not imported by us.
+    roots = {full.split(".")[0] for path in CODE for full in imports(path)} - own - {"jaxlib"}
+    assert sorted(root for root in roots if canonical(distributions.get(root, root)) not in required) == []
+
+
+def test_continuous_integration_runs_everything():
+    text = (ROOT / ".ci" / "run").read_text()
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o100
+    assert all(f"make {target}" in text for target in ("lint", "test", "test-all"))
+    assert "set -euo pipefail" in text

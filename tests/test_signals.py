@@ -1,0 +1,78 @@
+"""Signals: the last complete step is saved, the exit code says what happened, the rerun ends with the same result."""
+
+import pytest
+from runs_for_tests import assert_same_run, rows, start
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("signals") / "whole"
+    done = start(workdir, "perceptron")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "saved"),
+    [
+        ("term@step:7", 75, 7),  # in training, inside a logging interval
+        ("term@eval:4", 75, 8),  # in an evaluation during training: its row waits in the checkpoint
+        ("term@eval:60", 75, 24),  # in the last one
+        ("term@eval:70", 75, 24),  # in the final evaluation
+        ("term@save:1", 75, 8),
+        ("int@step:12", 130, 12),
+    ],
+)
+def test_signal_saves_the_last_complete_step(whole, tmp_path, place, code, saved):
+    stopped = start(tmp_path / "run", "perceptron", place)
+    assert stopped.returncode == code, f"{stopped.stdout}{stopped.stderr}"
+    assert f"saved step {saved}" in stopped.stdout
+    assert "run the same command to continue" in stopped.stdout
+    again = start(tmp_path / "run", "perceptron")
+    assert again.returncode == 0, again.stderr
+    assert f"restored step {saved}" in again.stdout
+    assert rows(whole) == rows(tmp_path / "run")
+    assert_same_last_state(whole, tmp_path / "run")
+
+
+def assert_same_last_state(one, other):
+    """As `assert_same_run`, but the second run may have saved more steps."""
+    import numpy as np
+    from runs_for_tests import leaves
+
+    first, second = leaves(one), leaves(other)
+    for step in first.keys() & second.keys():
+        for name, x in first[step].items():
+            np.testing.assert_array_equal(x, second[step][name], err_msg=f"step {step} {name}", strict=True)
+    assert max(first) == max(second)
+
+
+@pytest.mark.parametrize("job", [1, 2, 3])
+def test_signal_while_compiling(tmp_path, job):
+    # the hook's compilation never ends, so a process that waited for it would run into the time limit of `start`
+    stopped = start(tmp_path / "run", "perceptron", f"term@compile:{job}")
+    assert stopped.returncode == 75, f"{stopped.stdout}{stopped.stderr}"
+    assert "while compiling" in stopped.stdout
+    assert "Fatal" not in stopped.stderr and "Traceback" not in stopped.stderr
+
+
+def test_signal_while_compiling_after_a_checkpoint(whole, tmp_path):
+    assert start(tmp_path / "run", "perceptron", "term@step:10").returncode == 75
+    assert start(tmp_path / "run", "perceptron", "term@compile:2").returncode == 75
+    again = start(tmp_path / "run", "perceptron")
+    assert again.returncode == 0 and "restored step 10" in again.stdout
+    assert rows(whole) == rows(tmp_path / "run")
+
+
+def test_finished_run_is_left_alone(whole):
+    before = (whole / "metrics.jsonl").read_bytes()
+    again = start(whole, "perceptron")
+    assert again.returncode == 0 and "is finished" in again.stdout
+    assert (whole / "metrics.jsonl").read_bytes() == before
+
+
+def test_rerun_in_another_folder_is_the_same_run(whole, tmp_path):
+    assert start(tmp_path / "run", "perceptron").returncode == 0
+    assert_same_run(whole, tmp_path / "run")
