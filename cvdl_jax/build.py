@@ -62,7 +62,9 @@ def make_info(config: ConfigDict, data: data_load.Data | None) -> Info:
             f"{data.name!r}; use at most {train.size}"
         )
     steps_per_epoch = train.size / config.batch_size if train is not None else float("inf")
-    total_steps = configs.duration(config, "total", path="config", steps_per_epoch=steps_per_epoch)
+    total_steps = configs.duration(
+        config, "total", path="config", steps_per_epoch=steps_per_epoch, batch_size=config.batch_size
+    )
     spec = batch_spec(train.spec, config.batch_size) if train is not None else {}
     return Info(
         num_classes=data.num_classes if data else None,

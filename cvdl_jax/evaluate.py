@@ -6,19 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from cvdl_jax.data import order
 from cvdl_jax.data.load import Split
 from cvdl_jax.program import Program
 from cvdl_jax.task import Eval, State
 
 IN_FLIGHT = 4  # batches whose results may still be computed before the host waits
-
-
-def index_batches(n: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices 0 .. n - 1 in order, as (indices int32 [b], mask float32 [b]); the last batch is padded and masked."""
-    for start in range(0, n, batch_size):
-        index = np.arange(start, start + batch_size)
-        mask = (index < n).astype(np.float32)
-        yield np.where(index < n, index, 0).astype(np.int32), mask
 
 
 def evaluate(
@@ -86,10 +79,12 @@ def batches(program: Program, evaluation: Eval, split: Split | None) -> Iterator
         for _ in range(evaluation.data):
             yield {}, np.ones(size, np.float32)
     elif evaluation.data in program.data:
-        yield from index_batches(split.size, size)
+        for step in range(order.eval_steps(split.size, size)):
+            index, mask = order.eval_batch(step, size, split.size)
+            yield index.astype(np.int32), mask
     else:
         from cvdl_jax.data import stream
 
-        for batch in stream.eval_batches(split, size):
+        for batch in stream.eval_batches(split, size, jax.process_index(), jax.process_count()):
             mask = batch.pop("mask")
             yield batch, mask

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.checkpoint import restore_step
 from cvdl_jax.evaluate import evaluate
 from cvdl_jax.task import State
 from cvdl_jax.workdir import now, write_json
@@ -51,7 +52,7 @@ def select(loop: Any) -> tuple[int, State]:
     best = loop.memory["best_step"]
     if best is None or best == loop.step:
         return loop.step, loop.state
-    tree, _ = loop.checkpoints.restore_verified(best, loop.program.abstract_tree())
+    tree, _ = restore_step(loop.checkpoints.folder / str(best), loop.program.abstract_tree())
     return best, tree["state"]
 
 

@@ -66,6 +66,12 @@ def _put_rows(tree: Any, n: int, i: int | jax.Array, part: Any) -> Any:
     return jax.tree.map(one, tree, part)
 
 
+def _or_one(weight: jax.Array) -> jax.Array:
+    """A weight to divide by: rows that are all masked have weight 0 and gradient 0, not 0 / 0."""
+    weight = jnp.asarray(weight)
+    return jnp.where(weight == 0, jnp.ones_like(weight), weight)
+
+
 def plain(loss: Callable, on: str | None) -> Callable:
     """The gradient of `total / global weight` with respect to `params[on]`."""
 
@@ -73,7 +79,7 @@ def plain(loss: Callable, on: str | None) -> Callable:
         def objective(sub: Any):
             new, sums = loss(state._replace(params=substitute(state.params, on, sub)), batch, key)
             total, weight = sums["loss"]
-            return total / mean_devices(lax.stop_gradient(weight)), (new, sums)
+            return total / _or_one(mean_devices(lax.stop_gradient(weight))), (new, sums)
 
         (_, (new, sums)), grads = jax.value_and_grad(objective, has_aux=True)(select(state.params, on))
         sums = jax.tree.map(lambda x: jnp.asarray(x, jnp.promote_types(jnp.asarray(x).dtype, jnp.float32)), sums)
@@ -146,7 +152,7 @@ def accumulate(n: int, inner: Callable = plain) -> Callable:
             carry = (state, zeros_like(shapes[0]), zeros_like(shapes[2]))
             unroll = n if jax.default_backend() == "cpu" else 1
             (state, grads, sums), _ = lax.scan(body, carry, jnp.arange(n), unroll=unroll)
-            weight = sum_devices(sums["loss"][1])
+            weight = _or_one(sum_devices(sums["loss"][1]))
             return jax.tree.map(lambda g: g / weight.astype(g.dtype), grads), state, sums
 
         return estimate
@@ -167,7 +173,7 @@ def sam(rho: float, inner: Callable = plain) -> Callable:
 
         def estimate(state: Any, batch: Any, key: jax.Array):
             grads, new, sums = estimate_one(state, batch, key)
-            scale = rho / (optax.global_norm(grads) + 1e-12)
+            scale = rho / (optax.tree.norm(grads) + 1e-12)
             ascend = partial(jax.tree.map, lambda p, g: p + (scale * g).astype(p.dtype))
             worst = substitute(state.params, on, ascend(select(state.params, on), grads))
             grads, _, _ = estimate_one(state._replace(params=worst), batch, key)

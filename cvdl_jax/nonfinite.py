@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.checkpoint import Checkpoints
+from cvdl_jax.checkpoint import Checkpoints, restore_step
 from cvdl_jax.errors import UserError
 from cvdl_jax.feed import TrainFeed
 
@@ -75,7 +75,7 @@ def sound_state(loop: Any, last: int) -> tuple[int, Any]:
     """The newest saved state with finite parameters before `last`, else the first state of the run."""
     loop.checkpoints.wait()
     for step in reversed([s for s in loop.checkpoints.steps() if s < last]):
-        tree, _ = loop.checkpoints.restore_verified(step, loop.program.abstract_tree())
+        tree, _ = restore_step(loop.checkpoints.folder / str(step), loop.program.abstract_tree())
         if all_finite(tree["state"].params):
             return step, tree["state"]
     return 0, loop.first_state()

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import jaxpr_as_fun
+from jax.extend.core import jaxpr_as_fun, jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cvdl_jax import parallel
+from cvdl_jax.data import to_float
 from cvdl_jax.task import Eval, State, Task, create_state, step_function
 
 LOOP_STEPS = 50  # steps a call makes where looping gains; long enough to hide the dispatch, short enough for signals
@@ -24,14 +25,8 @@ INIT_STREAM = 2**31 - 1  # the key of initialisation, which no step number reach
 
 
 def to_unit(batch: Any) -> Any:
-    """Images as the experiments see them: uint8 0..255 becomes float 0..1, every other array passes unchanged."""
-
-    def convert(x: jax.Array) -> jax.Array:
-        if x.dtype == jnp.uint8:
-            return x.astype(jnp.result_type(float)) / 255
-        return x.astype(jnp.result_type(float)) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-    return {name: convert(x) if name.startswith(("image", "features")) else x for name, x in batch.items()}
+    """A stored batch as the experiments see it: images and features float, pixels in 0..1; the rest as it is."""
+    return {name: to_float.to_unit(x) if name.startswith(("image", "features")) else x for name, x in batch.items()}
 
 
 def has_convolution(jaxpr: Any) -> bool:
@@ -39,7 +34,7 @@ def has_convolution(jaxpr: Any) -> bool:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             return True
-        if any(has_convolution(sub) for sub in jax.core.jaxprs_in_params(equation.params)):
+        if any(has_convolution(sub) for sub in jaxprs_in_params(equation.params)):
             return True
     return False
 

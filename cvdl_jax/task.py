@@ -117,9 +117,7 @@ def merge(first: Sums, second: Sums) -> Sums:
     """
     twice = first.keys() & second.keys()
     if twice:
-        raise ValueError(
-            f"two transforms report {sorted(twice)}; give one of them a name with descend(..., on=) or name="
-        )
+        raise ValueError(f"two transforms report {sorted(twice)}; tell them apart with descend(..., prefix=)")
     return {**first, **second}
 
 
@@ -180,6 +178,7 @@ def descend(
     on: str | None = None,
     grad: Callable = plain,
     name: str | None = None,
+    prefix: str | None = None,
 ) -> Transform:
     """One optimizer step on a loss.
 
@@ -189,11 +188,13 @@ def descend(
         on: the sub-tree of `params` to differentiate and update; None for all.
         grad: the gradient estimator: `plain`, `accumulate(n)`, `sam(rho)` of `gradients.py`.
         name: key in `state.opt`; two descends of one name share the optimizer state. Default: `on`, else "model".
+        prefix: of the sums' names, followed by "/"; default: `on`, else none.
 
     Returns:
         A Transform whose sums are those of the loss, the gradient's global norm and, where the optimizer keeps one,
-        the learning rate it used; prefixed with `on + "/"` when `on` is given.
+        the learning rate it used.
     """
+    prefix = prefix or on
     key_in_opt = name or on or "model"
     estimate = grad(loss, on)
 
@@ -208,8 +209,8 @@ def descend(
         updates, opt = optimizer.update(grads, state.opt[key_in_opt], old)
         params = substitute(state.params, on, optax.apply_updates(old, updates))
         sums = merge(sums, _statistics(grads, opt))
-        if on is not None:
-            sums = {f"{on}/{metric}": pair for metric, pair in sums.items()}
+        if prefix is not None:
+            sums = {f"{prefix}/{metric}": pair for metric, pair in sums.items()}
         return state._replace(params=params, opt={**state.opt, key_in_opt: opt}), batch, sums
 
     return Transform(update, init)
@@ -217,7 +218,7 @@ def descend(
 
 def _statistics(grads: Any, opt: Any) -> Sums:
     one = jnp.ones((), jnp.float32)
-    sums = {"gradient_norm": (optax.global_norm(grads).astype(jnp.float32), one)}
+    sums = {"gradient_norm": (optax.tree.norm(grads).astype(jnp.float32), one)}
     rates = optax.tree_utils.tree_get_all_with_path(opt, "learning_rate")
     if rates:
         sums["learning_rate"] = (jnp.asarray(rates[0][1], jnp.float32), one)
@@ -235,7 +236,7 @@ def ema(decay: float, on: str | None = None, to: str = "ema", warmup: bool = Fal
     """
 
     def init(state: State) -> State:
-        return state._replace(extra={**state.extra, to: select(state.params, on)})
+        return state._replace(extra={**state.extra, to: jax.tree.map(jnp.copy, select(state.params, on))})
 
     def update(state: State, batch: Any, key: jax.Array):
         k = state.step.astype(jnp.float32)

@@ -5,9 +5,9 @@ does what is due, in a fixed order: log, evaluate, feed back, save. Its own memo
 step, a row not yet written) travels with every checkpoint, so a run continues wherever it was stopped, bit for bit.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,13 +17,16 @@ from cvdl_jax import compiling, configs, init_from, nonfinite, selection
 from cvdl_jax.build import build, make_program
 from cvdl_jax.checkpoint import Checkpoints
 from cvdl_jax.console import Progress
+from cvdl_jax.due import due
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.evaluate import evaluate
 from cvdl_jax.feed import TrainFeed
 from cvdl_jax.finish import finish
+from cvdl_jax.rows import OpenRow
 from cvdl_jax.signals import Signals, exit_now
 from cvdl_jax.task import State
 from cvdl_jax.workdir import Workdir
-from cvdl_jax.writer import Writers, truncate
+from cvdl_jax.writer import Writers
 
 IN_FLIGHT = 2  # calls the host may be ahead of the device; more would delay the answer to a signal
 
@@ -44,21 +47,26 @@ def train(config: Any, folder: str, argv: list[str]) -> int:
     """
     workdir = Workdir(folder)
     workdir.lock()
-    workdir.write_config(config)
-    if workdir.done.exists():
-        print(f"{workdir.path} is finished; its results are in {workdir.results}")
-        return 0
     signals = Signals()
-    signals.install()
     loop = None
     try:
+        workdir.write_config(config)
+        if workdir.done.exists():
+            print(f"{workdir.path} is finished; its results are in {workdir.results}")
+            return 0
+        signals.install()
         loop = Loop(config, workdir, signals, argv)
         return loop.run()
+    except ConfigError:  # nothing ran; the folder stays as it was
+        raise
     except BaseException as error:
+        if loop is not None:
+            loop.abandon()
         workdir.fail(error, loop.step if loop else None)
         raise
     finally:
         signals.restore()
+        workdir.unlock()
 
 
 class Loop:
@@ -76,6 +84,8 @@ class Loop:
         self.cache = compiling.use_cache(configs.cache_folder() / "compilation")
         self.built = build(config)
         self.task, self.info = self.built.task, self.built.info
+        self.periodic = [name for name, each in self.task.evals.items() if not each.final]
+        self.due = due(config, self.info, bool(self.periodic))
         self.step = 0
         self.memory: dict[str, Any] = {
             "evaluated": 0,
@@ -84,24 +94,9 @@ class Loop:
             "stop": False,
             "row": None,
         }
-        self.pending: tuple[int, Any, float] | None = None  # step, sums on the device, seconds since the last row
-        self.values: dict[str, float] = {}  # of the row of this step that is not written yet
         self.feedback: Any = None
         self.in_flight: deque = deque()
-        self._resolve_intervals()
         self._start(argv)
-
-    def _resolve_intervals(self) -> None:
-        config, info = self.config, self.info
-        units = {"steps_per_epoch": info.steps_per_epoch, "total_steps": info.total_steps}
-        self.log_every = configs.duration(config.log, "every", path="config.log", **units)
-        self.eval_every = (
-            configs.duration(config.eval, "every", path="config.eval", **units) if self.task.evals else None
-        )
-        self.save_every = configs.duration(
-            config.checkpoint, "every", path="config.checkpoint", required=False, **units
-        )
-        self.periodic = [name for name, each in self.task.evals.items() if not each.final]
 
     # Start ----------------------------------------------------------------------------------------------------------
 
@@ -125,9 +120,11 @@ class Loop:
         else:
             self.step, tree, self.memory = restored
             self.state, self.sums = tree["state"], tree["sums"]
-            self.values = dict(self.memory["row"] or {})
             self.progress.message(f"restored step {self.step} from {workdir.checkpoints}")
-        self._open_writers(restored is not None)
+        self.row = OpenRow(self.info, partial(nonfinite.explain, self), self.memory["row"] or {})
+        self._open_writers()
+        self.progress.start_step = self.step
+        self.feed = TrainFeed(self.program, self.built.data, config.seed, self.step, self.info.total_steps)
 
     def first_state(self, say: Callable[[str], None] = lambda text: None) -> State:
         """The state before the first step, from the seed, or from another run's weights."""
@@ -137,19 +134,16 @@ class Loop:
             say(report)
         return state
 
-    def _open_writers(self, resumed: bool) -> None:
-        """Drops rows that the restored step has yet to write, then opens the writers."""
-        keep = self.step - 1 if self.values else self.step
-        if resumed or self.workdir.metrics.exists():
-            truncate(self.workdir.metrics, keep)
+    def _open_writers(self) -> None:
+        """Opens the writers behind the rows that the restored step has; a row it carries is written again."""
+        log = self.config.log
         self.writers = Writers(
-            self.workdir.path, config=configs.to_plain(self.config), last_step=keep, **self._writer_options()
+            self.workdir.path,
+            config=configs.to_plain(self.config),
+            last_step=self.step - 1 if self.row.values else self.step,
+            tensorboard=log.tensorboard,
+            wandb=log.wandb,
         )
-        self.progress.start_step = self.step
-        self.feed = TrainFeed(self.program, self.built.data, self.config.seed, self.step, self.info.total_steps)
-
-    def _writer_options(self) -> dict[str, Any]:
-        return {"tensorboard": self.config.log.tensorboard, "wandb": self.config.log.wandb}
 
     def flagged(self) -> bool:
         """Whether a signal asks the run to stop."""
@@ -172,11 +166,12 @@ class Loop:
         """
         self.progress.begin()
         while True:
-            if self._due(self.eval_every) and self.memory["evaluated"] < self.step:
+            if self.due.now(self.due.evaluate, self.step) and self.memory["evaluated"] < self.step:
                 self._evaluate()
                 if self.signals:
                     return self.leave()
-            self._write_row()
+            if not self.row.waiting:  # an evaluation completed it; a plain row is written one call late
+                self._write_row()
             if self._save_is_due():
                 self._save()
             if self.memory["stop"] or self.step >= self.info.total_steps:
@@ -191,7 +186,7 @@ class Loop:
 
     def _advance(self) -> None:
         """Makes the steps up to the next thing that is due, as one call."""
-        count = self._next_stop() - self.step
+        count = self.due.next(self.step, self.program.steps_per_call) - self.step
         source = self.feed.next(self.step, count)
         self.state, self.sums = self.program.advance(self.state, self.sums, source, count)
         self.step += count
@@ -199,59 +194,23 @@ class Loop:
         if len(self.in_flight) > IN_FLIGHT:
             jax.block_until_ready(self.in_flight.popleft())
         self.progress.advance(self.step)
-        if self.pending is not None:  # one interval late: the device is already at work on the next one
-            self._flush_row()
-        if self._due(self.log_every) or self._due(self.eval_every):
-            self.pending = (self.step, self.sums, self.progress.interval(self.feed.waited))
+        self._write_row()  # of the interval before: the device is already at work on the next one
+        if self.due.now(self.due.log, self.step) or self.due.now(self.due.evaluate, self.step):
+            self.row.open(self.step, self.sums, self.progress.interval(self.feed.waited))
             self.sums = self.program.zero_sums()
 
-    def _next_stop(self) -> int:
-        stops = [self.info.total_steps, self.step + self.program.steps_per_call]
-        for every in (self.log_every, self.eval_every, self.save_every):
-            if every:
-                stops.append((self.step // every + 1) * every)
-        return min(stops)
-
-    def _due(self, every: int | None) -> bool:
-        """Whether something that happens every so many steps, and at the end, is due now."""
-        return bool(every) and self.step > 0 and (self.step % every == 0 or self.step >= self.info.total_steps)
-
-    # Rows -----------------------------------------------------------------------------------------------------------
-
-    def _fetch(self) -> None:
-        """Moves the pending sums to the host, as the open row's values."""
-        if self.pending is None:
-            return
-        step, sums, times = self.pending
-        self.pending = None
-        means = {
-            f"train/{k}": float(total) / float(weight) if weight else math.nan
-            for k, (total, weight) in jax.device_get(sums).items()
-        }
-        self.values = {"epoch": self.info.epoch(step), **means, **times}
-        losses = {k: v for k, v in means.items() if k.rsplit("/", 1)[-1] == "loss"}
-        if not all(math.isfinite(v) for v in losses.values()):
-            raise nonfinite.explain(self, step, losses)
-
-    def _flush_row(self) -> None:
-        """Writes the row of an interval that ended before the present step."""
-        step = self.pending[0] if self.pending is not None else self.step
-        self._fetch()
-        if self.values:
-            self.writers.row(step, self.values)
-            self.progress.row(step, self.values)
-            self.values = {}
-
     def _write_row(self) -> None:
-        """Writes the row of this step if an evaluation completed it; a plain row is written one interval late."""
-        if self.values:
-            self._flush_row()
+        def write(step: int, values: dict[str, float]) -> None:
+            self.writers.row(step, values)
+            self.progress.row(step, values)
+
+        self.row.flush(self.step, write)
 
     # Evaluation and saving ------------------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
         """Runs the periodic evaluations and feeds them back; leaves no trace if a signal comes in between."""
-        self._fetch()
+        self.row.fetch()
         metrics: dict[str, float] = {}
         with self.progress.phase("evaluate"):
             for name in self.periodic:
@@ -261,8 +220,8 @@ class Loop:
                 if result is None:
                     return
                 metrics.update({f"{name}/{key}": value for key, value in result[0].items()})
-        self.values.update(metrics)
-        self._feed_back({k: v for k, v in self.values.items() if not k.startswith("time/")})
+        self.row.values.update(metrics)
+        self._feed_back({k: v for k, v in self.row.values.items() if not k.startswith("time/")})
         selection.update(self.memory, self.config.select, metrics, self.step)
         self.memory["evaluated"] = self.step
 
@@ -278,7 +237,7 @@ class Loop:
         values = {k: jax.device_put(np.asarray(v, np.float32), self.program.replicated) for k, v in metrics.items()}
         if self.feedback is None:
             jobs = {"feedback": lambda: self.program.compile_feedback(values)}
-            compiled, _ = compiling.run_in_workers(jobs, lambda: False, lambda: None)
+            compiled, _ = compiling.run_in_workers(jobs, self.flagged, lambda: exit_now(self.leave()))
             self.feedback = compiled["feedback"]
         self.state, stop = self.feedback(self.state, values)
         if bool(stop):
@@ -288,18 +247,18 @@ class Loop:
     def _save_is_due(self) -> bool:
         improved = self.memory["best_step"] == self.step
         last = self.step >= self.info.total_steps or self.memory["stop"]
-        due = improved or last or self._due(self.save_every or self.eval_every)
-        return due and self.step > 0 and self.step not in self.checkpoints.steps()
+        wanted = improved or last or self.due.now(self.due.save, self.step)
+        return wanted and self.step > 0 and self.step not in self.checkpoints.steps()
 
     def _save(self) -> None:
         """Starts saving this step; rows up to it are on disk first."""
         with self.progress.phase("save"):
-            unfinished = bool(self.eval_every) and self._due(self.eval_every) and self.memory["evaluated"] < self.step
-            if unfinished:
-                self._fetch()
+            evaluated = self.memory["evaluated"] == self.step or not self.due.now(self.due.evaluate, self.step)
+            if evaluated:
+                self._write_row()
             else:
-                self._flush_row()
-            self.memory["row"] = self.values if unfinished else None
+                self.row.fetch()
+            self.memory["row"] = None if evaluated else self.row.values
             self.writers.sync()
             self.checkpoints.save(
                 self.step, {"state": self.state, "sums": self.sums}, dict(self.memory), self.memory["best_step"]
@@ -318,3 +277,8 @@ class Loop:
             flush=True,
         )
         return self.signals.exit_code
+
+    def abandon(self) -> None:
+        """Closes what is open after an error, so that the rows written so far are on disk."""
+        self.progress.finish()
+        self.writers.close()

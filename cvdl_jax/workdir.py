@@ -60,6 +60,7 @@ class Workdir:
         except OSError as error:
             self._lock.seek(0)
             holder = self._lock.read().strip() or "unknown"
+            self.unlock()
             raise UserError(
                 f"another process (pid {holder}) is running in {self.path}; wait for it, stop it, or use another "
                 "--workdir"
@@ -67,6 +68,12 @@ class Workdir:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
+
+    def unlock(self) -> None:
+        """Lets another process in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def write_config(self, config: Any) -> None:
         """Writes the configuration, or refuses if the folder holds a run of another one.

@@ -75,9 +75,10 @@ def make(config, info) -> Task:
         raise ConfigError(
             f"config.data.name={config.data.name!r} has no class labels; experiment 'classify' needs them"
         )
-    model = models_index.create(
-        **config.model, num_classes=info.num_classes, dtype=jnp.dtype(config.compute_dtype), remat=config.remat
-    )
+    model = configs.call(
+        models_index.create, config.model, "config.model",
+        num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
+    )  # fmt: skip
     normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
     loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
     optimizer = configs.call(

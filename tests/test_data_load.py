@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from cvdl_jax.configs import cache_folder
 from cvdl_jax.data import load as load_module
 from cvdl_jax.data.load import load
-from cvdl_jax.data.sources import user_cache
 from cvdl_jax.errors import ConfigError, DataError
 
 
@@ -163,4 +163,4 @@ def test_mnist_from_the_cache(real_data, cache, monkeypatch):
     for name, split in second.splits.items():
         np.testing.assert_array_equal(split.arrays["image"], first.splits[name].arrays["image"])
     assert second.splits["train"].arrays["label"][:5].tolist() == first.splits["train"].arrays["label"][:5].tolist()
-    assert user_cache() == cache
+    assert cache_folder() == cache

@@ -237,9 +237,15 @@ def test_what_the_code_imports_is_required():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
     required = {canonical(line) for line in [*project["dependencies"], *extras]}
-    distributions = {"PIL": "pillow", "sklearn": "scikit-learn", "orbax": "orbax-checkpoint", "skimage": "scikit-image"}
+    distributions = {
+        "PIL": "pillow",
+        "sklearn": "scikit-learn",
+        "orbax": "orbax-checkpoint",
+        "absl": "absl-py",
+        "skimage": "scikit-image",
+    }
     own = {"cvdl_jax", "experiments", "configs", "launch"} | set(sys.stdlib_module_names)
-    # jaxlib comes with jax; etils, absl, msgpack with those that we require are not imported by us.
+    # jaxlib comes with jax.
     roots = {full.split(".")[0] for path in CODE for full in imports(path)} - own - {"jaxlib"}
     assert sorted(root for root in roots if canonical(distributions.get(root, root)) not in required) == []
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: exact end points, worked numbers, warm-up in front of any, units, and every mistake by name."""
+"""Learning-rate schedules: exact end points, worked numbers, warm-up in front of any, units, mistakes by name."""
 
 import jax.numpy as jnp
 import numpy as np

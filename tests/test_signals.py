@@ -17,12 +17,13 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     ("place", "code", "saved"),
     [
-        ("term@step:7", 75, 7),  # in training, inside a logging interval
+        ("term@step:5", 75, 5),  # at the end of a logging interval
+        ("term@step:17", 75, 20),  # in training; a call is not cut short, it makes the steps up to the next row
         ("term@eval:4", 75, 8),  # in an evaluation during training: its row waits in the checkpoint
         ("term@eval:60", 75, 24),  # in the last one
         ("term@eval:70", 75, 24),  # in the final evaluation
         ("term@save:1", 75, 8),
-        ("int@step:12", 130, 12),
+        ("int@step:12", 130, 15),
     ],
 )
 def test_signal_saves_the_last_complete_step(whole, tmp_path, place, code, saved):

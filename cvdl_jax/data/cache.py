@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.data.sources import user_cache
+from cvdl_jax.configs import cache_folder
 
 _FORMAT = 1
 _DONE = "done.json"
@@ -33,7 +33,7 @@ def folder_for(name: str, key: Mapping[str, Any]) -> Path:
     """
     text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:40]
-    return user_cache() / "arrays" / f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return cache_folder() / "arrays" / f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def load_or_build(folder: Path, build: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cvdl_jax.data.sources import user_cache
+from cvdl_jax.configs import cache_folder
 from cvdl_jax.data.tfds_source import INFO
 from cvdl_jax.errors import DataError
 
@@ -50,7 +50,7 @@ def prepare(name: str, folder: Path) -> Path:
     )
     if version and version != str(cls.VERSION):
         raise DataError(f"{base} is made in version {cls.VERSION}, not {version}; write {base}:{cls.VERSION} or {base}")
-    fallback = user_cache() / "datasets"
+    fallback = cache_folder() / "datasets"
     for root in (folder, fallback):
         if (root / base / str(cls.VERSION) / INFO).is_file():
             return root / base / str(cls.VERSION)

@@ -84,11 +84,6 @@ def data_folder(data_dir: str = "") -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "") or "~/tensorflow_datasets").expanduser()
 
 
-def user_cache() -> Path:
-    """The folder for what can be made again: CVDL_CACHE, else ~/.cache/cvdl_jax."""
-    return Path(os.environ.get("CVDL_CACHE", "") or "~/.cache/cvdl_jax").expanduser()
-
-
 def open_source(name: str, split: str, data_dir: str = "") -> Source:
     """Opens one split of a data set.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvdl_jax import runs
 from cvdl_jax.build import build, make_program
-from cvdl_jax.checkpoint import Checkpoints, committed_steps, tree_path
+from cvdl_jax.checkpoint import committed_steps, restore_step, tree_path
 from cvdl_jax.errors import UserError
 from cvdl_jax.program import to_unit
 from cvdl_jax.task import State, Task, as_transform
@@ -25,9 +25,7 @@ def run(args: Any) -> int:
         raise UserError(f"{workdir.nonfinite} holds no saved step; a run writes it when its loss is not finite")
     built = build(runs.read_config(args.workdir))
     program = make_program(built)
-    tree, _ = Checkpoints(workdir.nonfinite, writable=False).restore_verified(
-        steps[-1], {"state": program.abstract_state}
-    )
+    tree, _ = restore_step(workdir.nonfinite / str(steps[-1]), {"state": program.abstract_state})
     with np.load(workdir.nonfinite / "batch.npz") as file:
         batch = to_unit({name: jnp.asarray(file[name]) for name in file.files})
     for line in report(built.task, tree["state"], batch, built.config.seed):
