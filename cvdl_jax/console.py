@@ -172,7 +172,8 @@ class Progress:
             return
         left = self._time_text(self.seconds_left())
         pace = f"{values[PACE]:,.0f} img/s" if PACE in values else ""
-        metrics = {k: v for k, v in values.items() if not k.startswith(TIME) and k != "epoch"}
+        hidden = (TIME, "epoch", *(f"{k}_" for k in values))  # the clock, and what belongs to a metric: its interval
+        metrics = {k: v for k, v in values.items() if not k.startswith(hidden) and not k.endswith("/examples")}
         if self._bar is not None:
             shown = [
                 f"{k.rsplit('/')[-1]} {number(v)}" for k, v in metrics.items() if k in ("train/loss", "train/accuracy")

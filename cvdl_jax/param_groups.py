@@ -146,3 +146,17 @@ def format_table(rows: Sequence[Row]) -> str:
     frozen = sum(r.size for r in rows if r.frozen)
     total = sum(r.size for r in rows)
     return "\n".join([*map(line, [head, *cells]), f"{total - frozen:,} parameters trained, {frozen:,} frozen"])
+
+
+def describe(optim: Mapping[str, Any], params: Any) -> str:
+    """The table of every optimizer of a config: one for all parameters, or one per named sub-tree.
+
+    Args:
+        optim: `config.optim`: a section with a name, or {sub-tree of the parameters: such a section}.
+        params: a tree of arrays or of `jax.ShapeDtypeStruct`.
+    """
+    if "name" in optim:
+        return format_table(table(params, **optim))
+    return "\n\n".join(
+        f"{name}\n{format_table(table(params[name], **section))}" for name, section in optim.items() if name in params
+    )

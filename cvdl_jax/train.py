@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvdl_jax import compiling, configs, init_from, nonfinite, selection
+from cvdl_jax import compiling, configs, init_from, nonfinite, param_groups, selection
 from cvdl_jax.build import build, make_program
 from cvdl_jax.checkpoint import Checkpoints
 from cvdl_jax.console import Progress
@@ -107,6 +107,7 @@ class Loop:
         self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
         self.progress = Progress(self.info.total_steps, 0, self.info.batch_size, self.info.steps_per_epoch)
         workdir.record_start(self.built, self.program.steps_per_call, argv)
+        self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):
             _, seconds = compiling.run_in_workers(self.program.jobs(), self.flagged, self._leave_uncompiled)
         self.progress.message(

@@ -17,11 +17,6 @@ FLAGS = [
     "--config=configs/digits/mlp.py", "--config.total_steps=40", "--config.log.every_steps=10",
     "--config.log.tensorboard=False",
 ]  # fmt: skip
-    "--config=configs/digits/mlp.py",
-    "--config.total_steps=40",
-    "--config.log.every_steps=10",
-    "--config.log.tensorboard=False",
-]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
     python launch.py --config configs/cifar10/lenet5.py --workdir runs/cifar10_lenet5
 
 LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2; 32x32 input.
-EXPECTED:cifar10/lenet5
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/cifar10/linear.py --workdir runs/cifar10_linear
 
 Loss: half the squared distance of the scores to the one-hot label (Bishop 2006, section 4.1.3).
-EXPECTED:cifar10/linear
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/cifar10/mlp.py --workdir runs/cifar10_mlp
 
 LeCun et al. 1998, figure 9, "28x28-300-100-10", with ReLU, dropout and AdamW.
-EXPECTED:cifar10/mlp
 """
 
 from configs import datasets

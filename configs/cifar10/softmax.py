@@ -3,7 +3,6 @@
     python launch.py --config configs/cifar10/softmax.py --workdir runs/cifar10_softmax
 
 A linear model under the softmax cross-entropy (Bishop 2006, section 4.3.4).
-EXPECTED:cifar10/softmax
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/cifar10/svm.py --workdir runs/cifar10_svm
 
 Weston-Watkins hinge loss with L2 regularisation (Weston and Watkins 1999).
-EXPECTED:cifar10/svm
 """
 
 from configs import datasets

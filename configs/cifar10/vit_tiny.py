@@ -3,7 +3,6 @@
     python launch.py --config configs/cifar10/vit_tiny.py --workdir runs/cifar10_vit_tiny
 
 Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"; width 192, depth 12, 3 heads (Touvron et al. 2021, table 1).
-EXPECTED:cifar10/vit_tiny
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/digits/lenet5.py --workdir runs/digits_lenet5
 
 LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2; 32x32 input.
-EXPECTED:digits/lenet5
 """
 
 from configs import datasets
@@ -15,7 +14,7 @@ def get_config(arg=None):
     arg = configs.parse_arg(arg, smoke=False)
     config = configs.base()
     datasets.digits(config, 32)
-    config.total_epochs = 40
+    config.total_epochs = 60
     config.batch_size = 64
     config.log.every_steps = 18
     config.augment = "padded_crop(padding=2)"
@@ -23,8 +22,9 @@ def get_config(arg=None):
     config.loss = {"name": "softmax_cross_entropy"}
     config.optim = {
         "name": "adamw",
-        "lr": 0.002,
+        "lr": 3e-3,
         "weight_decay": 0.01,
         "schedule": {"name": "cosine", "warmup_percent": 5},
     }
+    config.ema = {"decay": 0.99, "warmup": True}
     return configs.smoke(config) if arg.smoke else config

@@ -3,7 +3,6 @@
     python launch.py --config configs/digits/linear.py --workdir runs/digits_linear
 
 Loss: half the squared distance of the scores to the one-hot label (Bishop 2006, section 4.1.3).
-EXPECTED:digits/linear
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/digits/mlp.py --workdir runs/digits_mlp
 
 LeCun et al. 1998, figure 9, "28x28-300-100-10", with ReLU, dropout and AdamW.
-EXPECTED:digits/mlp
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/digits/resnet20.py --workdir runs/digits_resnet20
 
 He et al. 2016, section 4.2, with a short cosine schedule for a small set.
-EXPECTED:digits/resnet20
 """
 
 from configs import datasets

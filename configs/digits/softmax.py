@@ -3,7 +3,6 @@
     python launch.py --config configs/digits/softmax.py --workdir runs/digits_softmax
 
 A linear model under the softmax cross-entropy (Bishop 2006, section 4.3.4).
-EXPECTED:digits/softmax
 """
 
 from configs import datasets

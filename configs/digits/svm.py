@@ -3,7 +3,6 @@
     python launch.py --config configs/digits/svm.py --workdir runs/digits_svm
 
 Weston-Watkins hinge loss with L2 regularisation (Weston and Watkins 1999).
-EXPECTED:digits/svm
 """
 
 from configs import datasets

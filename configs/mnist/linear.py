@@ -3,7 +3,6 @@
     python launch.py --config configs/mnist/linear.py --workdir runs/mnist_linear
 
 Loss: half the squared distance of the scores to the one-hot label (Bishop 2006, section 4.1.3).
-EXPECTED:mnist/linear
 """
 
 from configs import datasets

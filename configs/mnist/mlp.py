@@ -3,7 +3,6 @@
     python launch.py --config configs/mnist/mlp.py --workdir runs/mnist_mlp
 
 LeCun et al. 1998, figure 9, "28x28-300-100-10", with ReLU, dropout and AdamW.
-EXPECTED:mnist/mlp
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/mnist/resnet20.py --workdir runs/mnist_resnet20
 
 He et al. 2016, section 4.2, with a short cosine schedule for a small set.
-EXPECTED:mnist/resnet20
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/mnist/softmax.py --workdir runs/mnist_softmax
 
 A linear model under the softmax cross-entropy (Bishop 2006, section 4.3.4).
-EXPECTED:mnist/softmax
 """
 
 from configs import datasets

@@ -3,7 +3,6 @@
     python launch.py --config configs/mnist/svm.py --workdir runs/mnist_svm
 
 Weston-Watkins hinge loss with L2 regularisation (Weston and Watkins 1999).
-EXPECTED:mnist/svm
 """
 
 from configs import datasets
