@@ -18,7 +18,7 @@ def get_config(arg=None):
     config.batch_size = 64
     config.log.every_steps = 18
     config.augment = "padded_crop(padding=1)"
-    config.model = {"name": "vit_tiny_patch4_32", "drop_path": 0.1}
+    config.model = {"name": "vit_tiny_patch4_32", "image_size": 16, "drop_path": 0.1}
     config.loss = {"name": "softmax_cross_entropy"}
     config.ema = {"decay": 0.999, "warmup": True}
     config.optim = {

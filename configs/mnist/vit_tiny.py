@@ -17,7 +17,7 @@ def get_config(arg=None):
     config.total_epochs = 20
     config.batch_size = 128
     config.augment = "padded_crop(padding=2)"
-    config.model = {"name": "vit_tiny_patch4_32", "drop_path": 0.1}
+    config.model = {"name": "vit_tiny_patch4_32", "image_size": 28, "drop_path": 0.1}
     config.loss = {"name": "softmax_cross_entropy"}
     config.ema = {"decay": 0.999, "warmup": True}
     config.optim = {
