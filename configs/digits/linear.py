@@ -19,5 +19,5 @@ def get_config(arg=None):
     config.log.every_steps = 18
     config.model = {"name": "linear"}
     config.loss = {"name": "squared_error"}
-    config.optim = {"name": "adam", "lr": 0.001, "schedule": {"name": "cosine", "warmup_percent": 5}}
+    config.optim = {"name": "adam", "lr": 1e-2, "schedule": {"name": "cosine", "warmup_percent": 5}}
     return configs.smoke(config) if arg.smoke else config
