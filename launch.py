@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cvdl_jax import distributed
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
 MODES = Path(__file__).parent / "cvdl_jax" / "modes"
@@ -41,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--input", metavar="DIR", help="predict: a folder of images, or one image")
     flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval: a .json file")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
+    flags.add_argument("--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0")
+    flags.add_argument("--num_processes", type=int, default=0, metavar="N", help="several processes: how many")
+    flags.add_argument("--process_id", type=int, default=-1, metavar="I", help="several processes: which one, from 0")
+    flags.add_argument(
+        "--timeout", type=int, default=300, metavar="S", help="several processes: seconds to wait for all"
+    )
     flags.add_argument("--host_devices", type=int, default=0, metavar="N", help="split the CPU into N virtual devices")
     return flags
 
@@ -94,6 +101,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         args = parse(argv)
         prepare_backend(args.host_devices)
+        found = distributed.peers(args.coordinator, args.num_processes, args.process_id)
+        if found is not None:
+            distributed.initialise(found, args.timeout)
         mode = importlib.import_module(f"cvdl_jax.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
         return mode.run(args)
     except UserError as error:

@@ -126,4 +126,7 @@ def make_program(built: Run, steps_per_call: int | str = "auto") -> Program:
     splits = data.splits if data is not None else {}
     arrays = {name: split.arrays for name, split in splits.items() if split.arrays is not None}
     spec = splits["train"].spec if "train" in splits else {}
-    return Program(built.task, config.seed, mesh, spec, config.batch_size, eval_batch_size, arrays, steps_per_call)
+    mode = config.parallel.mode
+    return Program(
+        built.task, config.seed, mesh, spec, config.batch_size, eval_batch_size, arrays, steps_per_call, mode
+    )

@@ -17,8 +17,18 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from cvdl_jax.checksums import Damaged, refusal, set_aside, verify, verify_or_refuse, write_checksums
+from cvdl_jax.checksums import (
+    Damaged,
+    is_complete,
+    refusal,
+    set_aside,
+    set_aside_damaged,
+    verify,
+    verify_or_refuse,
+    write_checksums,
+)
 from cvdl_jax.errors import CheckpointError
+from cvdl_jax.parallel import is_first_process, wait_for_all
 
 
 class _KeepLatestAndBest:
@@ -39,6 +49,8 @@ class Checkpoints:
     Args:
         folder: `workdir/checkpoints`; created when missing.
         keep: how many of the latest steps to keep, besides the best one.
+
+    Steps that are incomplete, or newer than the first that verifies, are set aside with a warning before Orbax looks.
     """
 
     def __init__(self, folder: str | os.PathLike, keep: int = 2):
@@ -47,10 +59,14 @@ class Checkpoints:
         self.best_step: int | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._had_steps = bool(committed_steps(self.folder))
+        if is_first_process():
+            set_aside_damaged(self.folder)
+        wait_for_all("checkpoints checked")
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
-        self.folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_KeepLatestAndBest(self.keep, lambda: self.best_step),
             cleanup_tmp_directories=True,
@@ -92,7 +108,7 @@ class Checkpoints:
     def _finish(self, step: int) -> None:
         try:
             self._manager.wait_until_finished()
-            if jax.process_index() == 0:
+            if is_first_process():
                 write_checksums(self.folder / str(step))
         except BaseException as error:  # reported by wait(), on the main thread
             self._error = self._failed(step, error)
@@ -130,7 +146,7 @@ class Checkpoints:
         self._manager.close()
 
     def restore_latest(self, abstract: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """Restores the newest step that verifies; every newer one is set aside with a warning.
+        """Restores the newest step; one that Orbax cannot read is set aside with a warning, and the one before used.
 
         Args:
             abstract: tree of `jax.ShapeDtypeStruct` with shardings.
@@ -141,34 +157,25 @@ class Checkpoints:
         Raises:
             CheckpointError: if a checkpoint is sound but of another tree (another config), or none is left.
         """
-        self._set_aside_incomplete()
-        found = self.steps()
-        for step in reversed(found):
+        while found := self.steps():
+            step = found[-1]
             try:
-                tree, memory = _restore(self.folder / str(step), abstract)
+                tree, memory = _read(self.folder / str(step), abstract)
             except Damaged as damage:
+                if jax.process_count() > 1:  # Orbax's managers must stay in step with each other
+                    raise refusal(self.folder / str(step), damage) from damage
                 set_aside(self.folder, step, str(damage))
-                self._reopen()
+                self._manager.close()
+                self._manager = self._open()
                 continue
             self.best_step = memory.get("best_step")
             return step, tree, memory
-        if found:
+        if self._had_steps:
             raise CheckpointError(
-                f"none of the checkpoints {found} in {self.folder} could be read; they are in "
-                f"{self.folder.name}_bad beside it. Start again in a fresh --workdir."
+                f"none of the checkpoints in {self.folder} could be read; they are in {self.folder.name}_bad beside "
+                "it. Start again in a fresh --workdir."
             )
         return None
-
-    def _set_aside_incomplete(self) -> None:
-        found = [path for path in self.folder.iterdir() if path.name.isdigit() and not is_complete(path)]
-        for path in found:
-            set_aside(self.folder, int(path.name), "it was never completed")
-        if found:
-            self._reopen()
-
-    def _reopen(self) -> None:
-        self._manager.close()
-        self._manager = self._open()
 
 
 def restore_step(path: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
@@ -185,13 +192,13 @@ def restore_step(path: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
         CheckpointError: if the step is damaged, or of another tree.
     """
     try:
-        return _restore(Path(path).absolute(), abstract)
+        verify(path)
+        return _read(Path(path).absolute(), abstract)
     except Damaged as damage:
         raise refusal(path, damage) from damage
 
 
-def _restore(path: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
-    verify(path)
+def _read(path: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
     try:
         refuse_other_tree(path, abstract)
         return ocp.StandardCheckpointer().restore(path / "state", abstract), read_memory(path)
@@ -235,11 +242,6 @@ def committed_steps(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and is_complete(path))
-
-
-def is_complete(path: Path) -> bool:
-    """Whether Orbax finished writing a step."""
-    return (path / "_CHECKPOINT_METADATA").is_file() and (path / "state").is_dir() and (path / "memory").is_dir()
 
 
 def read_memory(path: Path) -> dict[str, Any]:

@@ -26,6 +26,29 @@ def write_checksums(folder: Path) -> None:
     temporary.replace(folder / CHECKSUMS)
 
 
+def is_complete(path: Path) -> bool:
+    """Whether Orbax finished writing a step."""
+    return (path / "_CHECKPOINT_METADATA").is_file() and (path / "state").is_dir() and (path / "memory").is_dir()
+
+
+def set_aside_damaged(folder: Path) -> None:
+    """Sets aside every incomplete step, and damaged ones from the newest on, down to the first that verifies.
+
+    Args:
+        folder: a run's `checkpoints`.
+    """
+    for path in sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: -int(p.name)):
+        if not is_complete(path):
+            set_aside(folder, int(path.name), "it was never completed")
+            continue
+        try:
+            verify(path)
+        except Damaged as damage:
+            set_aside(folder, int(path.name), str(damage))
+            continue
+        return
+
+
 def verify(folder: Path) -> None:
     """Compares a step's files with its checksums.
 

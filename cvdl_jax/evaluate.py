@@ -8,6 +8,7 @@ import numpy as np
 
 from cvdl_jax.data import order
 from cvdl_jax.data.load import Split
+from cvdl_jax.parallel import to_host
 from cvdl_jax.program import Program
 from cvdl_jax.task import Eval, State
 
@@ -47,18 +48,20 @@ def evaluate(
     masks: list[np.ndarray] = []
 
     def collect(outputs: dict[str, Any]) -> None:
-        mask = masks[len(masks) - len(pending) - 1]
-        for key, value in jax.device_get(outputs).items():
+        mask = masks[len(masks) - len(pending) - 1]  # of the whole batch, as are the rows
+        for key, value in to_host(outputs).items():
             if isinstance(value, tuple):
                 sums[key] = sums.get(key, 0.0) + np.asarray(value, np.float64)
             else:
                 rows.setdefault(key, []).append(value[mask > 0] if len(mask) == len(value) else value)
 
-    for i, (source, mask) in enumerate(batches(program, evaluation, split)):
+    for i, (source, local_mask) in enumerate(batches(program, evaluation, split)):
         if interrupted():
             return None
+        size = program.eval_batch_size
+        mask = order.eval_batch(i, size, split.size)[1] if split is not None else np.ones(size, np.float32)
         masks.append(mask)
-        pending.append(program.evaluate(name, state, source, mask, step, i))
+        pending.append(program.evaluate(name, state, source, local_mask, step, i))
         if len(pending) > IN_FLIGHT:
             collect(pending.pop(0))
         on_batch(int(mask.sum()))
@@ -73,15 +76,16 @@ def evaluate(
 
 
 def batches(program: Program, evaluation: Eval, split: Split | None) -> Iterator[tuple[Any, np.ndarray]]:
-    """(source, mask) of every batch of an evaluation."""
+    """(source, mask) of every batch of an evaluation, this process's rows."""
     size = program.eval_batch_size
     if isinstance(evaluation.data, int):
         for _ in range(evaluation.data):
-            yield {}, np.ones(size, np.float32)
+            yield {}, np.ones(size // jax.process_count(), np.float32)
     elif evaluation.data in program.data:
         for step in range(order.eval_steps(split.size, size)):
             index, mask = order.eval_batch(step, size, split.size)
-            yield index.astype(np.int32), mask
+            rows = order.host_rows(size, jax.process_index(), jax.process_count())
+            yield index[rows].astype(np.int32), mask[rows]
     else:
         from cvdl_jax.data import stream
 

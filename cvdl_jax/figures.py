@@ -1,6 +1,6 @@
 """Figures for reports, drawn with matplotlib off screen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,4 +54,92 @@ def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str
         axis.set_title(
             name(guess) if right else f"{name(guess)}, not {name(label)}", fontsize=8, color="black" if right else "red"
         )
+    return figure
+
+
+def mosaic(images: Any, columns: int = 8) -> Any:
+    """Images without titles, edge to edge.
+
+    Args:
+        images: [n, h, w, c] in 0..1; places that are left in the last row are white.
+        columns: of the grid.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    images = np.asarray(images)
+    n, h, w, c = images.shape
+    rows = -(-n // columns)
+    cells = np.concatenate([images, np.ones((rows * columns - n, h, w, c), images.dtype)])
+    whole = cells.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
+    figure, axes = new_figure(1, 1, inches=6)
+    axes[0, 0].imshow(whole.squeeze(-1) if c == 1 else whole, cmap="gray", vmin=0, vmax=1)
+    return figure
+
+
+def text_pages(pages: Mapping[str, str], width: int = 60) -> Any:
+    """Texts side by side, each under its title, lines longer than the page broken.
+
+    Args:
+        pages: {title: text}.
+        width: characters of a line.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    from matplotlib.figure import Figure
+
+    broken = {t: [line[i : i + width] for line in text.split("\n") for i in range(0, len(line) or 1, width)]
+              for t, text in pages.items()}  # fmt: skip
+    lines = max(map(len, broken.values()))
+    figure = Figure(figsize=(0.075 * width * len(pages), 0.16 * lines + 0.5), layout="constrained")
+    for axis, (title, page) in zip(figure.subplots(1, len(pages), squeeze=False).flat, broken.items(), strict=True):
+        axis.set_axis_off()
+        axis.set_title(title, fontsize=9)
+        text = "\n".join(page).replace("$", r"\$")  # a dollar sign would begin a formula
+        axis.text(0, 1, text, fontsize=8, family="monospace", verticalalignment="top", transform=axis.transAxes)
+    return figure
+
+
+def box_grid(
+    images: Any,
+    predicted: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    class_names: Sequence[str] = (),
+    columns: int = 8,
+) -> Any:
+    """Images with true boxes (white, dashed) and predicted ones (a colour for each class, with its name and score).
+
+    Args:
+        images: [n, h, w, c] in 0..1.
+        predicted: boxes [n, d, 4] in 0..1, classes int [n, d], scores [n, d], mask [n, d].
+        truth: boxes [n, t, 4], mask [n, t].
+        class_names: one per class, or () for numbers.
+        columns: of the grid.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    images = np.asarray(images)
+    n, h, w, _ = images.shape
+    predicted, truth = ({k: np.asarray(v) for k, v in each.items()} for each in (predicted, truth))
+    figure, axes = new_figure(-(-n // columns), columns, inches=2.0)
+
+    def outline(axis: Any, box: Any, **style: Any) -> None:
+        ymin, xmin, ymax, xmax = np.asarray(box) * [h, w, h, w] - 0.5  # the centre of a pixel is a whole number
+        axis.add_patch(Rectangle((xmin, ymin), xmax - xmin, ymax - ymin, fill=False, **style))
+
+    for i, axis in enumerate(axes.flat[:n]):
+        axis.imshow(images[i].squeeze(-1) if images.shape[-1] == 1 else images[i], cmap="gray", vmin=0, vmax=1)
+        for k in np.flatnonzero(truth["mask"][i] > 0):
+            outline(axis, truth["boxes"][i, k], edgecolor="white", linestyle="--", linewidth=1)
+        for k in np.flatnonzero(predicted["mask"][i] > 0):
+            box, c = predicted["boxes"][i, k], int(predicted["classes"][i, k])
+            colour = colormaps["tab10"](c % 10)
+            outline(axis, box, edgecolor=colour, linewidth=1.2)
+            text = f"{class_names[c] if class_names else c} {predicted['scores'][i, k]:.2f}"
+            axis.text(box[1] * w - 0.5, box[0] * h - 1, text, fontsize=5, color=colour)
     return figure

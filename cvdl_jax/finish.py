@@ -8,6 +8,7 @@ import numpy as np
 
 from cvdl_jax.checkpoint import restore_step
 from cvdl_jax.evaluate import evaluate
+from cvdl_jax.parallel import is_first_process
 from cvdl_jax.task import State
 from cvdl_jax.workdir import now, write_json
 
@@ -32,6 +33,9 @@ def finish(loop: Any) -> int:
             values, rows = result
             metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
             save_predictions(loop, name, rows)
+    state = to_host(state) if jax.process_count() > 1 else state  # what one process alone may compute with
+    if not is_first_process():
+        return 0
     draw(loop, state)
     results = {
         "step": loop.step,
@@ -58,7 +62,7 @@ def select(loop: Any) -> tuple[int, State]:
 
 def save_predictions(loop: Any, name: str, rows: dict[str, np.ndarray]) -> None:
     """Writes `predictions/<evaluation>.npz`: ids and the per-example arrays, in the order of the split."""
-    if not rows:
+    if not rows or not is_first_process():
         return
     loop.workdir.predictions.mkdir(exist_ok=True)
     split = loop.split(name)

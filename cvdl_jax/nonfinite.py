@@ -14,6 +14,7 @@ import numpy as np
 from cvdl_jax.checkpoint import Checkpoints, restore_step
 from cvdl_jax.errors import UserError
 from cvdl_jax.feed import TrainFeed
+from cvdl_jax.parallel import is_first_process
 
 
 class NonFiniteLoss(UserError):
@@ -101,4 +102,5 @@ def save(loop: Any, step: int, state: Any, batch: dict[str, np.ndarray]) -> None
     if step not in checkpoints.steps():
         checkpoints.save(step, {"state": state}, {})
     checkpoints.close()
-    np.savez(loop.workdir.nonfinite / "batch.npz", **batch)
+    if is_first_process():
+        np.savez(loop.workdir.nonfinite / "batch.npz", **batch)

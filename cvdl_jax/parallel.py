@@ -151,3 +151,36 @@ def constrain(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
     if mesh.size == 1:
         return tree
     return lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays, equal in every process, as arrays that every device of the mesh holds whole."""
+    sharding = NamedSharding(mesh, REPLICATED)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def to_host(tree: Any) -> Any:
+    """Arrays of any layout as NumPy arrays, whole, in every process; all of them must ask."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    def one(x: Any) -> np.ndarray:
+        if not isinstance(x, jax.Array) or x.is_fully_replicated or x.is_fully_addressable:
+            return np.asarray(x)
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(one, tree)
+
+
+def is_first_process() -> bool:
+    """Whether this process prints and writes."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when every process has come here; nothing to wait for with one."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import jaxpr_as_fun, jaxprs_in_params
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from cvdl_jax import parallel
 from cvdl_jax.data import to_float
-from cvdl_jax.task import Eval, State, Task, create_state, step_function
+from cvdl_jax.layouts import LAYOUTS, Jit
+from cvdl_jax.task import State, Task, create_state, step_function
 
 LOOP_STEPS = 50  # steps a call makes where looping gains; long enough to hide the dispatch, short enough for signals
 INIT_STREAM = 2**31 - 1  # the key of initialisation, which no step number reaches
@@ -51,6 +52,7 @@ class Program:
         eval_batch_size: rows of a global evaluation batch.
         arrays: {split: {name: array [n, ...]}} of the sets that live on the devices.
         steps_per_call: "auto" or a number recorded by an earlier start of this run.
+        mode: how a step is spread over the devices, "jit" or "pmap"; evaluations always use jit.
     """
 
     def __init__(
@@ -63,13 +65,15 @@ class Program:
         eval_batch_size: int,
         arrays: Mapping[str, Mapping[str, np.ndarray]],
         steps_per_call: int | str = "auto",
+        mode: str = "jit",
     ):
         self.task, self.seed, self.mesh = task, seed, mesh
         self.spec, self.batch_size, self.eval_batch_size = dict(spec), batch_size, eval_batch_size
         self.traces: dict[str, int] = {}
-        self.replicated = NamedSharding(mesh, parallel.REPLICATED)
-        self.rows = NamedSharding(mesh, parallel.ROWS)
-        self.data = {split: jax.device_put(dict(each), self.replicated) for split, each in arrays.items()}
+        self.jit = Jit(mesh)
+        self.layout = LAYOUTS[mode](mesh)
+        self.replicated = self.jit.replicated
+        self.data = {split: parallel.replicate(dict(each), mesh) for split, each in arrays.items()}
         self.abstract = jax.eval_shape(self._create)
         self.shardings = parallel.state_shardings(self.abstract, mesh)
         self.abstract_state = jax.tree.map(_with_sharding, self.abstract, self.shardings)
@@ -94,30 +98,34 @@ class Program:
 
     def _trace_step(self, steps_per_call: int | str) -> None:
         """Traces the step once; the compiled call replays its jaxpr."""
-        self.traces["step"] = self.traces.get("step", 0) + 1
         raw = {k: jax.ShapeDtypeStruct((self.batch_size, *s.shape), s.dtype) for k, s in self.spec.items()}
         batch = jax.eval_shape(to_unit, raw)
-        step = step_function(self.task, self.seed)
+        step = self._counted(step_function(self.task, self.seed))
         closed, out = jax.make_jaxpr(step, return_shape=True)(self.abstract, batch)
-        tree = jax.tree.structure(out)
-        flat_step = jaxpr_as_fun(closed)
-        self.step = lambda state, batch: jax.tree.unflatten(tree, flat_step(*jax.tree.leaves((state, batch))))
         self.sum_shapes = out[1]
+        if isinstance(self.layout, Jit):
+            tree, flat_step = jax.tree.structure(out), jaxpr_as_fun(closed)
+            self.step = lambda state, batch: jax.tree.unflatten(tree, flat_step(*jax.tree.leaves((state, batch))))
+        else:  # under pmap a step sees other shapes, and the axis
+            self.step = step
         if steps_per_call == "auto":
             slow = jax.default_backend() == "cpu" and has_convolution(closed.jaxpr)
             steps_per_call = LOOP_STEPS if self.resident and not slow else 1
         self.steps_per_call = int(steps_per_call)
 
+    def _counted(self, step: Callable) -> Callable:
+        def counted(state: State, batch: Any):
+            self.traces["step"] = self.traces.get("step", 0) + 1
+            return step(state, batch)
+
+        return counted
+
     def advance_function(self) -> Callable:
         """`(state, sums, data, source, count) -> (state, sums)`; `source` are indices or a batch, see `source`."""
-        sharded = self.mesh.shape["fsdp"] > 1
 
         def one(state: State, sums: Any, batch: Any):
-            if sharded:
-                state = state._replace(params=parallel.constrain(state.params, self.mesh, parallel.REPLICATED))
-            batch = parallel.constrain(to_unit(batch), self.mesh, parallel.ROWS)
-            state, new = self.step(state, batch)
-            return state, jax.tree.map(jnp.add, sums, new)
+            state, new = self.step(self.layout.gather(state), self.layout.rowwise(to_unit(batch)))
+            return state, jax.tree.map(jnp.add, sums, parallel.sum_devices(new))
 
         def advance(state: State, sums: Any, data: Any, source: Any, count: jax.Array):
             self.traces["advance"] = self.traces.get("advance", 0) + 1
@@ -131,12 +139,16 @@ class Program:
 
         return advance
 
-    def eval_function(self, evaluation: Eval) -> Callable:
-        """`(state, data, source, mask, key) -> outputs` of one evaluation batch."""
+    def eval_function(self, name: str) -> Callable:
+        """`(state, data, source, mask, place) -> outputs` of one evaluation batch; `place` is (step, batch)."""
+        evaluation = self.task.evals[name]
+        stream = zlib.crc32(name.encode()) & 0x7FFFFFFF
 
-        def evaluate(state: State, data: Any, source: Any, mask: jax.Array, key: jax.Array):
+        def evaluate(state: State, data: Any, source: Any, mask: jax.Array, place: jax.Array):
+            key = jax.random.fold_in(jax.random.key(self.seed), stream)
+            key = jax.random.fold_in(jax.random.fold_in(key, place[0]), place[1])
             self.traces["eval"] = self.traces.get("eval", 0) + 1
-            batch = parallel.constrain(to_unit(_gather(data, source) if data else source), self.mesh, parallel.ROWS)
+            batch = self.jit.rowwise(to_unit(_gather(data, source) if data else source))
             batch = {**batch, "mask": mask} if not isinstance(evaluation.data, int) else {}
             outputs = evaluation.step(state, batch, key)
             return {
@@ -167,40 +179,40 @@ class Program:
             lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.sum_shapes), out_shardings=self.replicated
         )
         self._functions["zeros"] = zeros.lower().compile()
-        jitted = jax.jit(self.advance_function(), donate_argnums=(0,), out_shardings=(self.shardings, self.replicated))
-        data = _abstract(self.data.get("train"))
-        self._functions["advance"] = jitted.lower(
-            self.abstract_state, self.abstract_sums, data, self._abstract_source(), count
-        ).compile()
+        source = self.layout.abstract_source(self._source_shapes(), self.stacked)
+        rest = (self.abstract_sums, _abstract(self.data.get("train")), source, count)
+        self._functions["advance"] = self.layout.compile(
+            self.advance_function(), self.abstract_state, self.shardings, *rest
+        )
 
-    def _abstract_source(self) -> Any:
+    @property
+    def stacked(self) -> bool:
+        """Whether a call gets the indices of several steps, [steps, b]."""
+        return self.resident and self.steps_per_call > 1
+
+    def _source_shapes(self) -> Any:
         if not self.spec:
             return {}
         if not self.resident:
-            return self._abstract_batch(self.batch_size)
-        if self.steps_per_call == 1:
-            return jax.ShapeDtypeStruct((self.batch_size,), jnp.int32, sharding=self.rows)
-        return jax.ShapeDtypeStruct((self.steps_per_call, self.batch_size), jnp.int32, sharding=self._stacked_rows())
+            return self._batch_shapes(self.batch_size)
+        lead = (self.steps_per_call,) if self.stacked else ()
+        return jax.ShapeDtypeStruct((*lead, self.batch_size), jnp.int32)
 
-    def _abstract_batch(self, size: int) -> Any:
-        return {k: jax.ShapeDtypeStruct((size, *s.shape), s.dtype, sharding=self.rows) for k, s in self.spec.items()}
-
-    def _stacked_rows(self) -> NamedSharding:
-        return NamedSharding(self.mesh, PartitionSpec(None, *parallel.ROWS))
+    def _batch_shapes(self, size: int) -> Any:
+        return {k: jax.ShapeDtypeStruct((size, *s.shape), s.dtype) for k, s in self.spec.items()}
 
     def _compile_eval(self, name: str) -> None:
         evaluation = self.task.evals[name]
         size = self.eval_batch_size
-        mask = jax.ShapeDtypeStruct((size,), jnp.float32, sharding=self.rows)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=self.replicated)
+        mask = self.jit.abstract_source(jax.ShapeDtypeStruct((size,), jnp.float32), False)
+        place = jax.ShapeDtypeStruct((2,), jnp.int32, sharding=self.replicated)
         data = _abstract(self.data.get(evaluation.data))
         source: Any = {}
         if isinstance(evaluation.data, str):
-            index = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=self.rows)
-            source = index if data else self._abstract_batch(size)
-        jitted = jax.jit(self.eval_function(evaluation))
-        self._functions[f"eval {name}"] = jitted.lower(self.abstract_state, data, source, mask, key).compile()
+            source = jax.ShapeDtypeStruct((size,), jnp.int32) if data else self._batch_shapes(size)
+        source = self.jit.abstract_source(source, False)
+        jitted = jax.jit(self.eval_function(name))
+        self._functions[f"eval {name}"] = jitted.lower(self.abstract_state, data, source, mask, place).compile()
 
     def compile_feedback(self, metrics: Mapping[str, jax.Array]) -> Callable:
         """Compiles `on_eval` for these metrics: `(state, metrics) -> (state, stop)`; the state is donated."""
@@ -222,27 +234,16 @@ class Program:
 
     def advance(self, state: State, sums: Any, source: Any, count: int) -> tuple[State, Any]:
         """Makes `count` steps (at most `steps_per_call`); `state` is donated."""
-        return self._functions["advance"](state, sums, self.data.get("train"), self.put(source), self._scalar(count))
+        source = self.layout.put(source, self.stacked)
+        count = parallel.replicate(np.int32(count), self.mesh)
+        return self._functions["advance"](state, sums, self.data.get("train"), source, count)
 
     def evaluate(self, name: str, state: State, source: Any, mask: np.ndarray, step: int, batch: int) -> dict:
         """Outputs of one evaluation batch; its key comes from the seed, the evaluation, the step and the batch."""
-        key = jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
-        key = jax.device_put(jax.random.fold_in(jax.random.fold_in(key, step), batch), self.replicated)
+        place = parallel.replicate(np.asarray([step, batch], np.int32), self.mesh)
         data = self.data.get(self.task.evals[name].data)
-        return self._functions[f"eval {name}"](state, data, self.put(source), self.put(mask), key)
-
-    def put(self, source: Any) -> Any:
-        """This process's rows of a batch, indices [b] or [steps, b], as global arrays."""
-
-        def one(x: np.ndarray) -> jax.Array:
-            stacked = x.ndim == 2 and x.dtype == np.int32 and x.shape[0] == self.steps_per_call > 1
-            sharding = self._stacked_rows() if stacked else self.rows
-            return jax.make_array_from_process_local_data(sharding, x)
-
-        return jax.tree.map(one, source)
-
-    def _scalar(self, value: int) -> jax.Array:
-        return jax.device_put(np.int32(value), self.replicated)
+        source, mask = self.jit.put(source, False), self.jit.put(mask, False)
+        return self._functions[f"eval {name}"](state, data, source, mask, place)
 
 
 def _gather(data: Any, index: jax.Array) -> Any:

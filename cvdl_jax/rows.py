@@ -4,9 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from cvdl_jax.info import Info
+from cvdl_jax.parallel import to_host
 
 
 class OpenRow:
@@ -42,7 +41,7 @@ class OpenRow:
         (step, sums, times), self._pending = self._pending, None
         means = {
             f"train/{name}": float(total) / float(weight) if weight else math.nan
-            for name, (total, weight) in jax.device_get(sums).items()
+            for name, (total, weight) in to_host(sums).items()
         }
         self.values = {"epoch": self.info.epoch(step), **means, **times}
         losses = {name: value for name, value in means.items() if name.rsplit("/", 1)[-1] == "loss"}

@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
-from cvdl_jax import compiling, configs, init_from, nonfinite, param_groups, selection
+from cvdl_jax import compiling, configs, init_from, nonfinite, parallel, param_groups, selection
 from cvdl_jax.build import build, make_program
 from cvdl_jax.checkpoint import Checkpoints
 from cvdl_jax.console import Progress
@@ -23,7 +24,7 @@ from cvdl_jax.evaluate import evaluate
 from cvdl_jax.feed import TrainFeed
 from cvdl_jax.finish import finish
 from cvdl_jax.rows import OpenRow
-from cvdl_jax.signals import Signals, exit_now
+from cvdl_jax.signals import PREEMPTED, Signals, exit_now
 from cvdl_jax.task import State
 from cvdl_jax.workdir import Workdir
 from cvdl_jax.writer import Writers
@@ -46,15 +47,21 @@ def train(config: Any, folder: str, argv: list[str]) -> int:
         UserError: for anything the user can mend.
     """
     workdir = Workdir(folder)
-    workdir.lock()
+    first = parallel.is_first_process()
+    if first:
+        workdir.lock()
     signals = Signals()
     loop = None
     try:
-        workdir.write_config(config)
+        if first:
+            workdir.write_config(config)
+        parallel.wait_for_all("configuration written")
         if workdir.done.exists():
-            print(f"{workdir.path} is finished; its results are in {workdir.results}")
+            if first:
+                print(f"{workdir.path} is finished; its results are in {workdir.results}")
             return 0
-        signals.install()
+        if jax.process_count() == 1:  # several processes agree through JAX's own preemption notice
+            signals.install()
         loop = Loop(config, workdir, signals, argv)
         return loop.run()
     except ConfigError:  # nothing ran; the folder stays as it was
@@ -62,7 +69,8 @@ def train(config: Any, folder: str, argv: list[str]) -> int:
     except BaseException as error:
         if loop is not None:
             loop.abandon()
-        workdir.fail(error, loop.step if loop else None)
+        if first:
+            workdir.fail(error, loop.step if loop else None)
         raise
     finally:
         signals.restore()
@@ -106,7 +114,8 @@ class Loop:
         meta = workdir.read_meta()
         self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
         self.progress = Progress(self.info.total_steps, 0, self.info.batch_size, self.info.steps_per_epoch)
-        workdir.record_start(self.built, self.program.steps_per_call, argv)
+        if parallel.is_first_process():
+            workdir.record_start(self.built, self.program.steps_per_call, argv)
         self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):
             _, seconds = compiling.run_in_workers(self.program.jobs(), self.flagged, self._leave_uncompiled)
@@ -180,6 +189,7 @@ class Loop:
             if self.signals:
                 return self.leave()
             self._advance()
+            self._agree_on_signals()
         code = finish(self)
         self.checkpoints.close()
         self.writers.close()
@@ -199,6 +209,11 @@ class Loop:
         if self.due.now(self.due.log, self.step) or self.due.now(self.due.evaluate, self.step):
             self.row.open(self.step, self.sums, self.progress.interval(self.feed.waited))
             self.sums = self.program.zero_sums()
+
+    def _agree_on_signals(self) -> None:
+        """Several processes stop at one step, which JAX's preemption service chooses after a SIGTERM to any."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(self.step):
+            self.signals.exit_code = PREEMPTED
 
     def _write_row(self) -> None:
         def write(step: int, values: dict[str, float]) -> None:
@@ -235,7 +250,7 @@ class Loop:
         """Lets the task change its state after an evaluation: plateau learning rate, early stopping."""
         if self.task.on_eval is None:
             return
-        values = {k: jax.device_put(np.asarray(v, np.float32), self.program.replicated) for k, v in metrics.items()}
+        values = parallel.replicate({k: np.float32(v) for k, v in metrics.items()}, self.program.mesh)
         if self.feedback is None:
             jobs = {"feedback": lambda: self.program.compile_feedback(values)}
             compiled, _ = compiling.run_in_workers(jobs, self.flagged, lambda: exit_now(self.leave()))
@@ -272,10 +287,9 @@ class Loop:
         self.checkpoints.close()
         self.writers.close()
         self.progress.finish()
-        print(
+        self.progress.message(
             f"{self.signals.describe()}: saved step {self.step} in {self.workdir.checkpoints}; "
-            "run the same command to continue",
-            flush=True,
+            "run the same command to continue"
         )
         return self.signals.exit_code
 

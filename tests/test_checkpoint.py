@@ -117,8 +117,8 @@ def damage_checksums(folder):
 )
 def test_damaged_newest_is_set_aside_and_the_previous_used(saved, damage):
     damage(saved / "3")
-    checkpoints = Checkpoints(saved)
     with pytest.warns(UserWarning, match=r"checkpoint 3 is damaged: .*set aside"):
+        checkpoints = Checkpoints(saved)
         step, restored, _ = checkpoints.restore_latest(ABSTRACT)
     assert step == 2
     assert_tree_equal(restored, tree(2))
@@ -131,8 +131,8 @@ def test_damaged_newest_is_set_aside_and_the_previous_used(saved, damage):
 def test_incomplete_step_is_set_aside(saved):
     (saved / "4").mkdir()
     (saved / "4" / "state").mkdir()
-    checkpoints = Checkpoints(saved)
     with pytest.warns(UserWarning, match="never completed"):
+        checkpoints = Checkpoints(saved)
         step, _, _ = checkpoints.restore_latest(ABSTRACT)
     assert step == 3
     checkpoints.save(4, tree(4), {})
@@ -153,7 +153,7 @@ def test_all_damaged(saved):
         damage_flip(saved / str(step))
     with (
         warnings.catch_warnings(),
-        pytest.raises(CheckpointError, match=r"none of the checkpoints \[1, 2, 3\].*--workdir"),
+        pytest.raises(CheckpointError, match=r"none of the checkpoints .*--workdir"),
     ):
         warnings.simplefilter("ignore")
         Checkpoints(saved).restore_latest(ABSTRACT)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.data import order
+from cvdl_jax.data import boxes, order
 from cvdl_jax.data.features import Feature
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
@@ -33,6 +33,8 @@ class HostStage:
         crop_fraction: side of the center or random window, as a fraction of the largest that fits.
         crop_scale: smallest and largest area of a random_resized window, as fractions of the image.
         crop_ratio: smallest and largest width / height of a random_resized window.
+        max_boxes: rows that boxes of varying number are padded to; 0 leaves them.
+        drop_degenerate: drop boxes without area instead of refusing them.
 
     Raises:
         ConfigError: for an unknown word or an impossible number.
@@ -47,6 +49,8 @@ class HostStage:
     crop_fraction: float = 1.0
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    max_boxes: int = 0
+    drop_degenerate: bool = False
 
     def __post_init__(self):
         for key, value, known in (("crop", self.crop, CROPS), ("resize", self.resize, FILTERS)):
@@ -87,13 +91,14 @@ class HostStage:
         return replace(feature, shape=(h, w, c))
 
     def check(self, features: Mapping[str, Feature]) -> None:
-        """Refuses a crop where boxes would stay behind. Raises ConfigError."""
-        boxes = [name for name, feature in features.items() if feature.kind == "box"]
-        if boxes and self.crop != "none":
+        """Refuses a crop where boxes would stay behind, and padding without boxes. Raises ConfigError."""
+        left = [name for name, feature in features.items() if feature.kind == "box"]
+        if left and self.crop != "none":
             raise ConfigError(
-                f"config.data.crop={self.crop!r} would move the image but not its boxes {boxes}; use crop='none', or "
+                f"config.data.crop={self.crop!r} would move the image but not its boxes {left}; use crop='none', or "
                 "choose other entries with config.data.features"
             )
+        boxes.check(features, self.max_boxes, self.drop_degenerate)
 
     def __call__(
         self, example: Mapping[str, Any], features: Mapping[str, Feature], seed: int, epoch: int, index: int

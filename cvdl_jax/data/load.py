@@ -3,13 +3,14 @@
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from cvdl_jax.data import boxes
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data.features import NUMERIC, Feature
 from cvdl_jax.data.host import HostStage
@@ -56,6 +57,8 @@ def load(
     crop_fraction: float = 1.0,
     crop_scale: tuple[float, float] = (0.08, 1.0),
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    max_boxes: int = 0,
+    drop_degenerate: bool = False,
     resident: Literal["auto", "always", "never"] = "auto",
     resident_limit: int = 2 << 30,
     cache: bool = True,
@@ -76,6 +79,9 @@ def load(
         crop_fraction: size of the center or random window.
         crop_scale: area of a random_resized window.
         crop_ratio: width / height of a random_resized window.
+        max_boxes: rows that boxes, and what belongs to them, are padded to; the entry `boxes_mask` is 1 where a row is
+            real. 0 leaves their number, and then only `Split.example` can deliver them.
+        drop_degenerate: drop boxes without area, with a message, instead of refusing the example.
         resident: decoded arrays in memory: auto (where all splits together stay under the limit), always, never.
         resident_limit: bytes of decoded arrays.
         cache: keep decoded arrays in the user's cache folder for the next start.
@@ -84,7 +90,9 @@ def load(
         DataError: if data are missing, damaged, or two splits share examples.
         ConfigError: if the settings contradict each other.
     """
-    stage = HostStage(image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio)
+    stage = HostStage(
+        image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate
+    )
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted:
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
@@ -99,13 +107,22 @@ def load(
         stage.check(kept)
         splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept)
     splits = _make_resident(splits, resident, resident_limit, cache)
+    if drop_degenerate:
+        print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
     return _facts(splits)
+
+
+def _count_dropped(split: Split) -> str:
+    where = f"{split.source.name}, {split.source.split}"
+    if split.arrays is None:
+        return f"{where}: boxes without area are dropped as examples are read; {boxes.DROPPED!r} counts them"
+    n = int(split.arrays[boxes.DROPPED].sum())
+    return f"{where}: {n} {'box' if n == 1 else 'boxes'} without area dropped"
 
 
 def _facts(splits: dict[str, Split]) -> Data:
     first = next(iter(splits.values()))
-    labels = {k: f for k, f in first.source.features.items() if f.kind == "label" and f.shape == ()}
-    label = labels.get("label") or next(iter(labels.values()), None)
+    label = _label(first.features) or _label(first.source.features)
     digest = hashlib.sha256("".join(s.source.fingerprint() for s in splits.values()).encode()).hexdigest()
     source = first.source
     return Data(
@@ -117,6 +134,13 @@ def _facts(splits: dict[str, Split]) -> Data:
         digest,
         source.location,
     )
+
+
+def _label(features: Mapping[str, Feature]) -> Feature | None:
+    """The class label: "label", else another label of the example, else that of its objects."""
+    labels = {name: f for name, f in features.items() if f.kind == "label"}
+    whole = {name: f for name, f in labels.items() if f.shape == ()}
+    return whole.get("label") or next(iter([*whole.values(), *labels.values()]), None)
 
 
 def _choose(source: Source, features: Sequence[str]) -> dict[str, Feature]:

@@ -1,18 +1,24 @@
 """Data sets of ours: TFDS builders that make their examples from what is installed, without network or TensorFlow.
 
 A builder is a file of `builders/` named as its data set, with one `GeneratorBasedBuilder` whose class name is the
-data set's in CamelCase. It yields encoded image bytes (arrays would pull TensorFlow in).
+data set's in CamelCase. It yields encoded image bytes (arrays would pull TensorFlow in). If the file has a function
+`configure`, with annotated arguments, that returns a builder config, the data set's name may carry these arguments:
+`shapes(size=96, objects=8)`.
 """
 
 import contextlib
 import importlib
 import io
+import logging
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from cvdl_jax.configs import cache_folder
+from cvdl_jax.configs import bind_calls, cache_folder
 from cvdl_jax.data.tfds_source import INFO
 from cvdl_jax.errors import DataError
 
@@ -30,7 +36,7 @@ def prepare(name: str, folder: Path) -> Path:
     Written beside its place and moved there whole, so that two processes at once or a kill leave no half data set.
 
     Args:
-        name: of a file in `builders/`, with or without `:version`.
+        name: of a file in `builders/`, with or without `(arguments)` and `:version`.
         folder: the data folder; where it cannot be written, the user's cache folder is used.
 
     Returns:
@@ -38,10 +44,11 @@ def prepare(name: str, folder: Path) -> Path:
 
     Raises:
         DataError: if the version is not the one that the builder makes, or no folder can be written.
+        ConfigError: for arguments that the builder does not take.
     """
     import tensorflow_datasets as tfds
 
-    base, _, version = name.partition(":")
+    base, arguments, version = _parse(name)
     module = importlib.import_module(f"cvdl_jax.data.builders.{base}")
     (cls,) = (
         c
@@ -50,14 +57,16 @@ def prepare(name: str, folder: Path) -> Path:
     )
     if version and version != str(cls.VERSION):
         raise DataError(f"{base} is made in version {cls.VERSION}, not {version}; write {base}:{cls.VERSION} or {base}")
+    config = _configure(module, base, arguments)
+    place = Path(base, config.name if config else "", str(cls.VERSION))
     fallback = cache_folder() / "datasets"
     for root in (folder, fallback):
-        if (root / base / str(cls.VERSION) / INFO).is_file():
-            return root / base / str(cls.VERSION)
+        if (root / place / INFO).is_file():
+            return root / place
     errors = []
     for root in (folder, fallback):
         try:
-            return _write(cls, base, root)
+            return _write(cls, config, place, root)
         except OSError as error:
             errors.append(f"{root}: {error.strerror or error}")
     raise DataError(
@@ -66,22 +75,56 @@ def prepare(name: str, folder: Path) -> Path:
     )
 
 
-def _write(cls: type, base: str, root: Path) -> Path:
+def _parse(name: str) -> tuple[str, str, str]:
+    """The parts of "shapes(size=96):1.0.0": "shapes", "(size=96)" and "1.0.0"."""
+    found = re.fullmatch(r"(\w+)\s*(\(.*\))?(?::([^()]*))?", name.strip())
+    if not found:
+        raise DataError(f"config.data.name={name!r} cannot be read; write NAME, NAME:VERSION or NAME(key=value)")
+    return found[1], found[2] or "", found[3] or ""
+
+
+def _configure(module: Any, base: str, arguments: str) -> Any:
+    """The builder config of these arguments; None for a builder that takes none."""
+    if not hasattr(module, "configure"):
+        if arguments:
+            raise DataError(f"config.data.name: {base} takes no arguments, got {base}{arguments}; write {base}")
+        return None
+    ((function, values),) = bind_calls(f"{base}{arguments}", {base: module.configure}, "config.data.name")
+    return function(**values)
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Without TFDS's remark that a builder config is not one of a fixed list."""
+    logger = logging.getLogger("absl")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "Using custom data configuration" not in record.getMessage()
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def _write(cls: type, config: Any, place: Path, root: Path) -> Path:
     import tensorflow_datasets as tfds
 
-    final = root / base / str(cls.VERSION)
+    final = root / place
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix=f".{base}-") as scratch:
-        tfds.display_progress_bar(False)  # a second's work; TFDS would print a dozen lines
-        with contextlib.redirect_stdout(io.StringIO()):
-            cls(data_dir=scratch, file_format="array_record").download_and_prepare()
+    with tempfile.TemporaryDirectory(dir=root, prefix=f".{place.parts[0]}-") as scratch:
+        tfds.display_progress_bar(False)  # seconds' work; TFDS would print a dozen lines
+        more = {"config": config} if config else {}
+        with contextlib.redirect_stdout(io.StringIO()), _without_remarks():
+            cls(data_dir=scratch, file_format="array_record", **more).download_and_prepare()
         tfds.display_progress_bar(True)
         try:
-            os.rename(Path(scratch, base, str(cls.VERSION)), final)
+            os.rename(Path(scratch, place), final)
         except OSError:
             if not (final / INFO).is_file():  # else another process was first, with the same examples
                 if not final.is_dir():
                     raise
                 shutil.rmtree(final)  # without its INFO it is no data set
-                os.rename(Path(scratch, base, str(cls.VERSION)), final)
+                os.rename(Path(scratch, place), final)
     return final

@@ -1,12 +1,13 @@
 """Where examples come from: one interface over TFDS folders, our own sets, toy sets and folders of images.
 
-A data set is named by `mnist`, `mnist:3.0.1`, `name/config:version` (TFDS), `digits` and any other file of `builders/`
-(prepared offline on first use), `spirals` and any other generator of `toys.py`, or `folder:/path`. A split is named as
-in TFDS: `train`, `train[90%:]`, `train[:100]+test`.
+A data set is named by `mnist`, `mnist:3.0.1`, `name/config:version` (TFDS), `digits`, `shapes(size=96)` and any other
+file of `builders/` (prepared offline on first use), `spirals` and any other generator of `toys.py`, or `folder:/path`.
+A split is named as in TFDS: `train`, `train[90%:]`, `train[:100]+test`.
 """
 
 import abc
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +105,7 @@ def open_source(name: str, split: str, data_dir: str = "") -> Source:
         return folder.FolderSource(name[len(FOLDER_PREFIX) :], split)
     if name.partition("(")[0].strip() in toys.generators():
         return toys.ToySource(name, split)
-    if name.partition(":")[0] in prepare.ours():
+    if re.split("[(:]", name)[0].strip() in prepare.ours():
         return tfds_source.TfdsSource(prepare.prepare(name, data_folder(data_dir)), name, split)
     others = [*prepare.ours(), *toys.generators()]
     return tfds_source.TfdsSource(tfds_source.find(name, data_folder(data_dir), others), name, split)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvdl_jax.data import order
+from cvdl_jax.data import boxes, order
 from cvdl_jax.data.features import Feature
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.sources import Ids, Source
@@ -56,14 +56,17 @@ class Split:
             others = [name for name in varying if name not in images]
             fixed = tuple(name for name in out if name not in others)
             ways = [f"{images} vary in size: set config.data.image_size=(h, w)"] if images else []
-            ways += [f"{others} vary in length: keep others with config.data.features={fixed}"] if others else []
+            if others:
+                padding = ", or pad boxes with config.data.max_boxes=N" if boxes.group(self.features) else ""
+                ways += [f"{others} vary in length: keep others with config.data.features={fixed}{padding}"]
             raise DataError(f"examples of {self.source.name} cannot be stacked into batches; {'; '.join(ways)}")
         return {name: jax.ShapeDtypeStruct(f.shape, np.dtype(f.dtype)) for name, f in out.items()}
 
     @property
     def delivered(self) -> dict[str, Feature]:
         """{name: Feature} after the host stage; a shape may hold None where it varies."""
-        return {name: self.stage.describe(f) for name, f in self.features.items()}
+        out = {name: self.stage.describe(f) for name, f in self.features.items()}
+        return boxes.describe(out, self.stage.max_boxes, self.stage.drop_degenerate)
 
     def example(self, index: int, epoch: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
         """One example after the host stage; random windows are those of (seed, epoch, index).
@@ -80,7 +83,11 @@ class Split:
         for name, feature in self.features.items():
             if feature.kind == "label":
                 _check_label(out[name], name, feature, self.source, index)
-        return out
+
+        def who() -> str:
+            return f"example {self.source.identify(index)} of {self.source.name}"
+
+        return boxes.finish(out, self.features, self.stage.max_boxes, self.stage.drop_degenerate, who)
 
     def batch(self, indices: np.ndarray, epochs: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         """Several examples, stacked.

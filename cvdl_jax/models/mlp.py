@@ -58,7 +58,8 @@ class MLP(nn.Module):
         x = x.reshape(x.shape[0], -1).astype(self.dtype)  # [b, d]
         stages = []
         for i, units in enumerate(self.hidden):
-            x = nn.Dense(units, kernel_init=HE_NORMAL, dtype=self.dtype, param_dtype=wide, name=f"dense{i}")(x)
+            bias = self.norm != "batch"  # which subtracts it again: its gradient would be rounding noise
+            x = nn.Dense(units, bias, kernel_init=HE_NORMAL, dtype=self.dtype, param_dtype=wide, name=f"dense{i}")(x)
             x = Dropout(self.dropout)(g(self._normalise(x, train, f"norm{i}")), train)
             stages.append(x)
         logits = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="head")(x)

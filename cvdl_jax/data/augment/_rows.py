@@ -30,9 +30,15 @@ def chosen(key: jax.Array, probability: float, image: jax.Array) -> jax.Array:
     return (u < probability)[:, None, None, None]
 
 
+def moving(batch: Mapping[str, Any]) -> list[str]:
+    """The entries that a geometric operation moves: the image, boxes [b, ..., 4] and masks [b, h, w, ...]."""
+    boxes_and_masks = [k for k, v in batch.items() if k.split("/")[-1] == "bbox" or (k.endswith("mask") and v.ndim > 2)]
+    return ["image", *boxes_and_masks]
+
+
 def check_only_image_moves(operation: str, batch: Mapping[str, Any]) -> None:
     """Refuses a geometric operation where boxes or masks of the batch would stay behind. Raises ConfigError."""
-    left = [k for k, v in batch.items() if k.split("/")[-1] == "bbox" or (k.endswith("mask") and v.ndim >= 3)]
+    _, *left = moving(batch)
     if left:
         raise ConfigError(
             f"config.augment: {operation} would move the image but not {left}; remove it from the policy, or leave "

@@ -1,17 +1,18 @@
 """Operations that move pixels: flips and crops."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax.data.augment._rows import check_only_image_moves, check_probability, check_size, chosen
+from cvdl_jax.data.augment._rows import check_only_image_moves, check_probability, check_size, chosen, moving
 from cvdl_jax.parallel import row_random
 
 
 def flip(probability: float = 0.5):
-    """Mirrors left and right.
+    """Mirrors left and right: images, masks and boxes.
 
     Args:
         probability: for each row.
@@ -19,15 +20,13 @@ def flip(probability: float = 0.5):
     check_probability("flip", probability)
 
     def update(state, batch, key):
-        check_only_image_moves("flip", batch)
-        image = batch["image"]  # [b, h, w, c]
-        return state, {**batch, "image": jnp.where(chosen(key, probability, image), image[:, :, ::-1], image)}, {}
+        return state, _mirror(batch, chosen(key, probability, batch["image"]), 1), {}
 
     return update
 
 
 def vertical_flip(probability: float = 0.5):
-    """Mirrors top and bottom.
+    """Mirrors top and bottom: images, masks and boxes.
 
     Args:
         probability: for each row.
@@ -35,11 +34,30 @@ def vertical_flip(probability: float = 0.5):
     check_probability("vertical_flip", probability)
 
     def update(state, batch, key):
-        check_only_image_moves("vertical_flip", batch)
-        image = batch["image"]  # [b, h, w, c]
-        return state, {**batch, "image": jnp.where(chosen(key, probability, image), image[:, ::-1], image)}, {}
+        return state, _mirror(batch, chosen(key, probability, batch["image"]), 0), {}
 
     return update
+
+
+def _mirror(batch: Mapping[str, Any], which: jax.Array, axis: int) -> dict[str, Any]:
+    """The batch with some rows mirrored.
+
+    Args:
+        batch: images and masks [b, h, w, c], boxes [b, ..., 4] in 0..1; other entries stay.
+        which: bool [b, 1, 1, 1], the rows.
+        axis: 0 exchanges top and bottom, 1 left and right.
+    """
+    out = dict(batch)
+    for name in moving(batch):
+        x = batch[name]
+        if name.split("/")[-1] == "bbox":
+            low, high = x[..., axis], x[..., axis + 2]  # [b, ...]
+            mirrored = x.at[..., axis].set(1 - high).at[..., axis + 2].set(1 - low)
+            real = jnp.any(x != 0, axis=-1, keepdims=True)  # padding stays zero
+            out[name] = jnp.where(which.reshape(-1, *(1,) * (x.ndim - 1)) & real, mirrored, x)
+        else:
+            out[name] = jnp.where(which.reshape(-1, *(1,) * (x.ndim - 1)), jnp.flip(x, axis + 1), x)
+    return out
 
 
 def padded_crop(padding: int = 4, mode: Literal["zeros", "reflect", "edge"] = "zeros", probability: float = 1.0):

@@ -1,0 +1,107 @@
+"""Boxes of an example on the host: checked, and padded to a fixed number so that examples can be stacked.
+
+Boxes and what belongs to them, such as `objects/bbox` and `objects/label`, are the entries of one name before the slash
+whose first axis varies. Boxes are [ymin, xmin, ymax, xmax] in 0..1, so that resizing an image leaves them as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cvdl_jax.data.features import Feature
+from cvdl_jax.errors import ConfigError, DataError
+
+MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real
+DROPPED = "boxes_dropped"  # int32 [], how many boxes of the example had no area
+
+
+def group(features: Mapping[str, Feature]) -> list[str]:
+    """The names of boxes of varying number and of all that varies with them; [] without such boxes.
+
+    Raises:
+        ConfigError: if there are two such groups.
+    """
+    varying = {n: f for n, f in features.items() if f.kind not in ("image", "mask") and f.shape[:1] == (None,)}
+    prefixes = sorted({name.rpartition("/")[0] for name, feature in varying.items() if feature.kind == "box"})
+    if len(prefixes) > 1:
+        raise ConfigError(f"boxes under {prefixes} vary in number; choose one of them with config.data.features")
+    return [name for name in varying if prefixes and name.rpartition("/")[0] == prefixes[0]]
+
+
+def check(features: Mapping[str, Feature], max_boxes: int, drop_degenerate: bool) -> None:
+    """Refuses settings that have no meaning for these entries. Raises ConfigError."""
+    if max_boxes < 0:
+        raise ConfigError(f"config.data.max_boxes={max_boxes} must be 0 (not padded) or more")
+    if (max_boxes or drop_degenerate) and not group(features):
+        setting = f"max_boxes={max_boxes}" if max_boxes else "drop_degenerate=True"
+        raise ConfigError(f"config.data.{setting}: the entries {sorted(features)} hold no boxes of varying number")
+
+
+def describe(features: Mapping[str, Feature], max_boxes: int, drop_degenerate: bool) -> dict[str, Feature]:
+    """The features as `finish` leaves them."""
+    out = dict(features)
+    if max_boxes:
+        for name in group(features):
+            out[name] = replace(features[name], shape=(max_boxes, *features[name].shape[1:]))
+        out[MASK] = Feature("tensor", (max_boxes,), "float32")
+    if drop_degenerate:
+        out[DROPPED] = Feature("tensor", (), "int32")
+    return out
+
+
+def finish(
+    example: dict[str, Any],
+    features: Mapping[str, Feature],
+    max_boxes: int,
+    drop_degenerate: bool,
+    who: Callable[[], str],
+) -> dict[str, Any]:
+    """Checks the boxes of an example, drops those without area where asked to, and pads.
+
+    Args:
+        example: {name: array}.
+        features: its entries.
+        max_boxes: rows of the padded entries; 0 leaves their number.
+        drop_degenerate: drop boxes without area instead of refusing them.
+        who: names the example, for errors.
+
+    Returns:
+        The example; padded rows are zero, `boxes_mask` and `boxes_dropped` are added where they are asked for.
+
+    Raises:
+        DataError: for a box without area, or more boxes than `max_boxes`.
+    """
+    names = group(features)
+    keep = np.ones(len(example[names[0]]) if names else 0, bool)
+    for name, feature in features.items():
+        if feature.kind != "box":
+            continue
+        has_area = np.all(example[name][..., 2:] > example[name][..., :2], axis=-1)
+        if drop_degenerate and name in names:
+            keep &= has_area
+        elif not np.all(has_area):
+            box = example[name].reshape(-1, 4)[np.flatnonzero(~np.atleast_1d(has_area))[0]].tolist()
+            raise DataError(
+                f"{who()}: the box {box} of {name!r} has no area ([ymin, xmin, ymax, xmax]); mend it, or set "
+                "config.data.drop_degenerate=True"
+            )
+    if not names:
+        return example
+    out = {**example, **{name: example[name][keep] for name in names}}
+    if drop_degenerate:
+        out[DROPPED] = np.asarray((~keep).sum(), np.int32)
+    n = int(keep.sum())
+    if not max_boxes:
+        return out
+    if n > max_boxes:
+        raise DataError(
+            f"{who()} has {n} boxes, config.data.max_boxes={max_boxes} is too small; set config.data.max_boxes={n} or "
+            "more"
+        )
+    for name in names:
+        padding = np.zeros((max_boxes - n, *out[name].shape[1:]), out[name].dtype)
+        out[name] = np.concatenate([out[name], padding])  # [max_boxes, ...]
+    out[MASK] = (np.arange(max_boxes) < n).astype(np.float32)
+    return out

@@ -1,0 +1,133 @@
+"""Shapes: drawn scenes of up to five objects with boxes, masks and a caption; see `scenes.py` for how.
+
+`shapes`, or with other numbers `shapes(size=96, objects=8)`. Example i of a split is a function of (split, i) and the
+numbers alone, so a longer split begins as a shorter one.
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cvdl_jax.data import scenes
+from cvdl_jax.errors import ConfigError
+
+STREAMS = {"train": 0, "validation": 1, "test": 2}
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ShapesConfig(tfds.core.BuilderConfig):
+    """The numbers of a data set, as `configure` describes them."""
+
+    size: int
+    objects: int
+    classes: int
+    clutter: int
+    train: int
+    validation: int
+    test: int
+
+
+def configure(
+    size: int = 64,
+    objects: int = 5,
+    classes: int = 6,
+    clutter: int = 6,
+    train: int = 2000,
+    validation: int = 300,
+    test: int = 500,
+) -> ShapesConfig:
+    """The arguments of the data set's name.
+
+    Args:
+        size: height and width of the images in pixels.
+        objects: most objects in a scene.
+        classes: the first so many of circle, square, triangle, cross, ring and bar.
+        clutter: specks in the background.
+        train: scenes of this split.
+        validation: likewise.
+        test: likewise.
+
+    Returns:
+        A builder config, named by what differs from the defaults: "size96_objects8", or "default".
+
+    Raises:
+        ConfigError: for a number out of its range.
+    """
+    values = dict(locals())
+    limits = {
+        "size": (16, 1024), "objects": (1, 255), "classes": (1, len(scenes.CLASSES)), "clutter": (0, 10_000),
+        **{split: (1, 10**7) for split in STREAMS},
+    }  # fmt: skip
+    for key, (low, high) in limits.items():
+        if not low <= values[key] <= high:
+            raise ConfigError(f"config.data.name: shapes({key}={values[key]}) must be between {low} and {high}")
+    defaults = dict(zip(values, configure.__defaults__, strict=True))
+    name = "_".join(f"{key}{value}" for key, value in values.items() if value != defaults[key])
+    return ShapesConfig(name=name or "default", description=f"Scenes with {values}.", **values)
+
+
+class Shapes(tfds.core.GeneratorBasedBuilder):
+    """The `shapes` data set; `label` is the class of the object of which most is visible."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size, names = self.builder_config.size, scenes.CLASSES[: self.builder_config.classes]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Drawn scenes of simple shapes with boxes, instance and segmentation masks and captions.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=names),
+                    "objects": tfds.features.Sequence(
+                        {
+                            "bbox": tfds.features.BBoxFeature(),
+                            "label": tfds.features.ClassLabel(names=names),
+                            "mask_id": np.int64,  # the object's value in instance_mask
+                        }
+                    ),
+                    "instance_mask": tfds.features.Image(shape=(size, size, 1), encoding_format="png"),
+                    "segmentation_mask": tfds.features.Image(shape=(size, size, 1), encoding_format="png"),
+                    "caption": tfds.features.Text(),
+                }
+            ),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
+        return {split: self._examples(split) for split in STREAMS}
+
+    def _generate_examples(self):
+        raise NotImplementedError("_split_generators returns the generators")
+
+    def _examples(self, split: str):
+        config = self.builder_config
+        for i in range(getattr(config, split)):
+            scene = scenes.draw(STREAMS[split], i, config.size, config.objects, config.classes, config.clutter)
+            labels = scene.labels().tolist()
+            boxes = (scene.boxes() / config.size).tolist()
+            example = {
+                "image": png(scene.image),
+                "label": labels[int(scene.areas().argmax())],
+                "objects": [
+                    {"bbox": tfds.features.BBox(*box), "label": label, "mask_id": k + 1}
+                    for k, (box, label) in enumerate(zip(boxes, labels, strict=True))
+                ],
+                "instance_mask": png(scene.instances),
+                "segmentation_mask": png(scene.segmentation()),
+                "caption": scene.caption(),
+            }
+            yield i, example
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Stored, not compressed: the bytes, and so the fingerprint, do not depend on the version of zlib."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", compress_level=0)
+    return file.getvalue()

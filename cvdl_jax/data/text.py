@@ -1,0 +1,194 @@
+"""Texts as numbers: characters to ids by the training split's vocabulary, and streams through a text.
+
+A text is one long sequence, not a set of examples, so nothing is shuffled: training reads it in parallel streams, each
+going on where it was, and evaluation predicts every character once.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax.data.sources import open_source
+from cvdl_jax.errors import ConfigError, DataError, nearest
+
+_NEAR = 20  # characters shown before one that is not known
+
+
+class Text(NamedTuple):
+    """The texts of a data set as ids.
+
+    Attributes:
+        vocabulary: the characters of the training text, sorted; an id is a place in it.
+        splits: {"train", "validation", "test": int32 [n]}, those asked for.
+        name: of the data set.
+        fingerprint: a hash of the texts.
+    """
+
+    vocabulary: str
+    splits: Mapping[str, np.ndarray]
+    name: str
+    fingerprint: str
+
+
+class StreamSettings(NamedTuple):
+    """The arguments of `config.streams`.
+
+    Attributes:
+        length: characters that a stream reads in one step; the gradient goes back no further.
+        evaluation: parts of an evaluated text that are read side by side; see `evaluation_chunks`.
+    """
+
+    length: int = 64
+    evaluation: int = 1
+
+
+def load(
+    name: str, data_dir: str = "", train: str = "train", validation: str = "validation", test: str = "test"
+) -> Text:
+    """Reads the texts of a data set; the examples of a split are joined in their order.
+
+    Args:
+        name: a TFDS data set with a feature `text`, for example tiny_shakespeare, or a generated text, `additions`.
+        data_dir: the TFDS data folder; else TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        train: a split in TFDS's syntax.
+        validation: likewise; empty where it is not wanted.
+        test: likewise.
+
+    Raises:
+        DataError: if there are no such data, no text in them, or a character that the training text does not have.
+    """
+    if not train:
+        raise ConfigError("config.text.train is empty; the vocabulary is that of the training split, train='train'")
+    wanted = {key: split for key, split in (("train", train), ("validation", validation), ("test", test)) if split}
+    if name in GENERATED:
+        texts = {key: _generated(name, split) for key, split in wanted.items()}
+    else:
+        texts = {key: _read(name, split, data_dir) for key, split in wanted.items()}
+    vocabulary = "".join(sorted(set(texts["train"])))
+    splits = {key: encode(text, vocabulary, f"the {key} text of {name}") for key, text in texts.items()}
+    digest = hashlib.sha256("\0".join(f"{key}\0{text}" for key, text in texts.items()).encode()).hexdigest()
+    return Text(vocabulary, splits, name, digest)
+
+
+def _read(name: str, split: str, data_dir: str) -> str:
+    source = open_source(name, split, data_dir)
+    if "text" not in source.features or source.features["text"].kind != "text":
+        raise DataError(f"config.text.name={name!r} has no feature 'text', but {sorted(source.features)}")
+    return "".join(source[i]["text"].decode() for i in range(len(source)))
+
+
+def additions(words: np.ndarray) -> str:
+    """Sums of two numbers below 100, one a line: `17+5=22`. Args: words uint64 [n], random."""
+    first, second = words % np.uint64(100), words // np.uint64(100) % np.uint64(100)
+    return "".join(f"{a}+{b}={a + b}\n" for a, b in zip(first.tolist(), second.tolist(), strict=True))
+
+
+GENERATED: dict[str, Callable[[np.ndarray], str]] = {"additions": additions}
+_LINES = {"train": 2000, "validation": 200, "test": 200}
+
+
+def _generated(name: str, split: str) -> str:
+    """A generated text, the same on every machine."""
+    if split not in _LINES:
+        raise DataError(f"{name} has no split {split!r}; {nearest(split, _LINES)}")
+    generator = np.random.Philox(key=[0, list(_LINES).index(split)])
+    return GENERATED[name](generator.random_raw(_LINES[split]))
+
+
+def encode(text: str, vocabulary: str, what: str = "the text") -> np.ndarray:
+    """The ids of characters, int32 [n].
+
+    Args:
+        text: n characters.
+        vocabulary: sorted characters.
+        what: names the text in the message.
+
+    Raises:
+        DataError: naming the first character that is not in the vocabulary, and where it is.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    known = np.frombuffer(vocabulary.encode("utf-32-le"), np.uint32)
+    if not len(codes):
+        raise DataError(f"{what} is empty")
+    ids = np.minimum(np.searchsorted(known, codes), max(len(known) - 1, 0))
+    unknown = np.flatnonzero(known[ids] != codes) if len(known) else np.zeros(1, int)
+    if unknown.size:
+        at = int(unknown[0])
+        raise DataError(
+            f"{what} has {text[at]!r} at character {at} (after {text[max(at - _NEAR, 0) : at]!r}), which the training "
+            f"text does not have; its {len(vocabulary)} characters are {vocabulary!r}"
+        )
+    return ids.astype(np.int32)
+
+
+def decode(ids: Any, vocabulary: str) -> str:
+    """The characters of ids [n]."""
+    return "".join(vocabulary[i] for i in np.asarray(ids).tolist())
+
+
+def stream_starts(size: int, streams: int) -> np.ndarray:
+    """Where each of the streams enters a text of `size` characters: evenly, int32 [streams].
+
+    Raises:
+        ConfigError: if there are more streams than characters.
+    """
+    if not 1 <= streams <= size:
+        raise ConfigError(f"{streams} streams do not fit a text of {size} characters; set config.batch_size lower")
+    return (np.arange(streams) * size // streams).astype(np.int32)
+
+
+def cut(ids: jax.Array, starts: jax.Array, step: jax.Array, length: int) -> dict[str, jax.Array]:
+    """The batch of a step: what each stream reads, and what it must predict.
+
+    The text is a circle. Stream s predicts characters `starts[s] + step * length` and the `length - 1` after it from
+    those before them, so every stream goes on exactly where it was, reads on into the next stream's part, and all of
+    the text is read in `size / (streams * length)` steps.
+
+    Args:
+        ids: [n].
+        starts: int32 [b], see `stream_starts`.
+        step: int32 [].
+        length: of the cut, in characters.
+
+    Returns:
+        {"inputs", "targets": int32 [b, length]}.
+
+    Raises:
+        ConfigError: if positions would not fit 32 bits.
+    """
+    n = ids.shape[0]
+    if length < 1 or n * (length + 1) >= 2**31:
+        raise ConfigError(f"config.streams.length={length} must be at least 1, and below 2^31 / {n} characters")
+    first = starts + (step % n) * length  # the place of step * length on the circle, without overflow
+    places = first[:, None] + jnp.arange(-1, length, dtype=jnp.int32)[None]  # [b, length + 1]
+    window = jnp.take(ids, places % n, axis=0).astype(jnp.int32)
+    return {"inputs": window[:, :-1], "targets": window[:, 1:]}
+
+
+def evaluation_chunks(ids: np.ndarray, streams: int, length: int) -> dict[str, np.ndarray]:
+    """A whole text, cut for one pass in which each character is predicted once.
+
+    Stream s reads the s-th of equal parts, chunk after chunk. Its first input is the last character of the part before
+    (-1, no character, at the very beginning), and its state starts from zero: with one stream the state is carried
+    through the whole text; more are faster, and predict each part's first characters from less context.
+
+    Args:
+        ids: int32 [n].
+        streams: parts that are read side by side.
+        length: of a chunk, in characters.
+
+    Returns:
+        {"inputs", "targets": int32 [chunks, streams, length], "mask": float32, 0 where a part has ended}.
+    """
+    starts = np.append(stream_starts(len(ids), streams), len(ids))
+    chunks = -(-int(np.diff(starts).max()) // length)
+    places = starts[:-1, None] + np.arange(chunks * length)  # [streams, chunks * length]
+    mask = (places < starts[1:, None]).astype(np.float32)
+    before = np.concatenate([np.int32([-1]), ids])
+    places = np.minimum(places, len(ids) - 1)
+    flat = {"inputs": before[places], "targets": ids[places], "mask": mask}
+    return {name: np.ascontiguousarray(x.reshape(streams, chunks, length).swapaxes(0, 1)) for name, x in flat.items()}

@@ -1,0 +1,129 @@
+"""Recurrent sequence model: layers of LSTM, GRU or vanilla cells on one-hot symbols, then a linear layer of scores.
+
+Sequence models take symbols and a state, `model(symbols [b, t], train, carry)`, so they are found here and not by
+`models_index`, whose models take images.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.models_index import from_table
+from cvdl_jax.nn.dropout import Dropout
+from cvdl_jax.nn.precision import at_least_float32
+from cvdl_jax.nn.recurrent import Recurrent, zero_carry
+
+VARIANTS = {
+    # two layers, as Karpathy et al. 2016, "Visualizing and Understanding Recurrent Networks", section 3
+    "lstm": {"cell": "lstm"},
+    "gru": {"cell": "gru"},
+    "rnn": {"cell": "rnn"},
+    "lstm_tiny": {"cell": "lstm", "units": 8},
+    "gru_tiny": {"cell": "gru", "units": 8},
+    "rnn_tiny": {"cell": "rnn", "units": 8},
+}
+Carry = dict[str, dict[str, jax.Array]]
+
+
+class RecurrentModel(nn.Module):
+    """Scores of the next symbol after each symbol of a sequence.
+
+    Attributes:
+        num_classes: number of symbols.
+        cell: "lstm", "gru" or "rnn".
+        layers: number of recurrent layers.
+        units: of each.
+        dropout: rate on the output of each layer, never on the way from one time to the next (Zaremba et al. 2014).
+        dtype: of the matrix products; states, gates and scores are at least float32.
+    """
+
+    num_classes: int
+    cell: str = "lstm"
+    layers: int = 2
+    units: int = 256
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    def zero_carry(self, rows: int) -> Carry:
+        """The state before the first symbol: {layer: {name: zeros [rows, units]}}."""
+        return {f"layer{i}": zero_carry(self.cell, rows, self.units, self.dtype) for i in range(self.layers)}
+
+    @nn.compact
+    def __call__(self, symbols: jax.Array, train: bool, carry: Carry | None = None) -> tuple[jax.Array, dict[str, Any]]:
+        """Reads symbols and predicts the next ones.
+
+        Args:
+            symbols: int [b, t]; -1 is "no symbol", a vector of zeros.
+            train: dropout on.
+            carry: the state after what came before; zeros by default.
+
+        Returns:
+            logits [b, t, num_classes]; {"carry": the state after the last symbol, "pre_logits": [b, t, units]}.
+        """
+        if min(self.layers, self.units) < 1:
+            raise ConfigError(f"config.model: layers={self.layers} and units={self.units} must be at least 1")
+        carry = self.zero_carry(symbols.shape[0]) if carry is None else carry
+        x = jax.nn.one_hot(symbols, self.num_classes, dtype=self.dtype)  # [b, t, num_classes]
+        new = {}
+        for layer in (f"layer{i}" for i in range(self.layers)):
+            x, new[layer] = Recurrent(self.cell, self.units, dtype=self.dtype, name=layer)(x, carry[layer])
+            x = Dropout(self.dropout)(x, train)  # [b, t, units]
+        wide = at_least_float32(self.dtype)
+        logits = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="head")(x)
+        return logits, {"carry": new, "pre_logits": x}
+
+
+def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> RecurrentModel:
+    """A variant of the table with overrides, checked."""
+    return from_table(RecurrentModel, VARIANTS, variant, num_classes, dtype, overrides)
+
+
+def create(name: str, num_classes: int, dtype: Any, remat: bool = False, **kwargs: Any) -> RecurrentModel:
+    """Builds the model of `config.model`.
+
+    Args:
+        name: a variant.
+        num_classes: number of symbols.
+        dtype: of the computation, or its name.
+        remat: not possible here.
+        **kwargs: fields that differ from the variant's row.
+
+    Raises:
+        ConfigError: for an unknown name or field, a value of another type, or remat.
+    """
+    if remat:
+        raise ConfigError(f"{name} has no blocks to rematerialise; set config.remat=False and a shorter bptt")
+    return build(name, num_classes, jnp.dtype(dtype), **kwargs)
+
+
+def sample(
+    model: RecurrentModel, params: Any, prompt: jax.Array, key: jax.Array, length: int, temperature: jax.Array
+) -> jax.Array:
+    """Symbols from the model: each drawn from softmax(scores / temperature) and fed back.
+
+    Args:
+        model: unbound.
+        params: its parameters.
+        prompt: int [p], read first.
+        key: a typed key.
+        length: symbols to draw.
+        temperature: float []; below 1 bolder, towards the most probable symbol; above 1 more random.
+
+    Returns:
+        int32 [length].
+    """
+
+    def read(symbols: jax.Array, carry: Carry) -> tuple[jax.Array, Carry]:
+        logits, out = model.apply({"params": params}, symbols[None], False, carry)
+        return logits[0, -1], out["carry"]
+
+    def draw(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+        logits, carry = state
+        symbol = jax.random.categorical(key, logits / temperature)
+        return read(symbol[None], carry), symbol
+
+    start = read(jnp.asarray(prompt), model.zero_carry(1))
+    return jax.lax.scan(draw, start, jax.random.split(key, length))[1].astype(jnp.int32)

@@ -1,0 +1,185 @@
+"""Recurrent cells and layers: vanilla RNN, LSTM, GRU, either direction, or both.
+
+The products of all inputs are one big matrix product before the scan over time; inside the scan only the product with
+the state is left. A carry is {"h": [b, u]}, for an LSTM {"h", "c"}; it and the gates are at least float32.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.nn.precision import at_least_float32
+
+Carry = dict[str, jax.Array]
+
+
+def rnn(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
+    """One step of a vanilla network: `h = tanh(x W + b + h' U)`.
+
+    Args:
+        x: the input's product with its bias, `x W + b` [b, u].
+        carry: {"h": h' [b, u]}.
+        recurrent: {"kernel": U [u, u]}.
+
+    Returns:
+        The new carry.
+
+    Reference: Elman 1990, "Finding Structure in Time".
+    """
+    return {"h": jnp.tanh(x + _product(carry["h"], recurrent["kernel"]))}
+
+
+def lstm(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
+    """One step of a long short-term memory: `c = f c' + i g`, `h = o tanh(c)`.
+
+    The blocks of x and U are, in this order, the input gate i, the forget gate f, the candidate g and the output gate o.
+
+    Args:
+        x: [b, 4 u], `x W + b`.
+        carry: {"h": h' [b, u], "c": c' [b, u]}.
+        recurrent: {"kernel": U [u, 4 u]}.
+
+    Returns:
+        The new carry.
+
+    Reference: Hochreiter and Schmidhuber 1997; the forget gate: Gers et al. 2000, "Learning to Forget".
+    """
+    i, f, g, o = jnp.split(x + _product(carry["h"], recurrent["kernel"]), 4, -1)  # [b, u] each
+    c = jax.nn.sigmoid(f) * carry["c"] + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return {"h": jax.nn.sigmoid(o) * jnp.tanh(c), "c": c}
+
+
+def gru(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
+    """One step of a gated recurrent unit: `h = (1 - z) n + z h'`, `n = tanh(x_n + r (h' U_n + d))`.
+
+    The blocks are the reset gate r, the update gate z and the candidate n. The reset gate acts after the product, as in
+    cuDNN, so that one product serves all three.
+
+    Args:
+        x: [b, 3 u], `x W + b`.
+        carry: {"h": h' [b, u]}.
+        recurrent: {"kernel": U [u, 3 u], "bias": d [u]}.
+
+    Returns:
+        The new carry.
+
+    Reference: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", equations 5 to 8.
+    """
+    h = carry["h"]
+    x_rz, x_n = jnp.split(x, [2 * h.shape[-1]], -1)  # [b, 2 u], [b, u]
+    u_rz, u_n = jnp.split(_product(h, recurrent["kernel"]), [2 * h.shape[-1]], -1)
+    r, z = jnp.split(jax.nn.sigmoid(x_rz + u_rz), 2, -1)  # [b, u] each
+    n = jnp.tanh(x_n + r * (u_n + recurrent["bias"].astype(r.dtype)))
+    return {"h": (1 - z) * n + z * h}
+
+
+def _product(h: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`h U` in the kernel's dtype, the sum with the input in the carry's."""
+    return (h.astype(kernel.dtype) @ kernel).astype(h.dtype)
+
+
+class Cell(NamedTuple):
+    """A kind of cell: its step, the number of its blocks, the arrays of its carry."""
+
+    step: Callable[[jax.Array, Carry, Carry], Carry]
+    blocks: int
+    carry: tuple[str, ...]
+
+
+CELLS = {"rnn": Cell(rnn, 1, ("h",)), "lstm": Cell(lstm, 4, ("h", "c")), "gru": Cell(gru, 3, ("h",))}
+
+
+def find_cell(name: str) -> Cell:
+    """The cell of a name. Raises ConfigError with the nearest name."""
+    if name not in CELLS:
+        raise ConfigError(f"config.model.cell={name!r} is not known; {nearest(name, CELLS)}")
+    return CELLS[name]
+
+
+def zero_carry(cell: str, rows: int, units: int, dtype: Any = jnp.float32) -> Carry:
+    """The state before the first input: {"h": zeros [rows, units], ...}."""
+    return {name: jnp.zeros((rows, units), at_least_float32(dtype)) for name in find_cell(cell).carry}
+
+
+def _orthogonal_blocks(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+    """An orthogonal matrix per block, so that the state neither grows nor fades at first: [u, blocks u]."""
+    units, blocks = shape[0], shape[1] // shape[0]
+    one = nn.initializers.orthogonal()
+    return jnp.concatenate([one(k, (units, units), dtype) for k in jax.random.split(key, blocks)], 1)
+
+
+def _open_forget_gate(key: jax.Array, shape: tuple[int], dtype: Any) -> jax.Array:
+    """Zeros, but 1 for the forget gate (Jozefowicz et al. 2015, section 2.2): an LSTM remembers from the start."""
+    del key
+    units = shape[0] // 4
+    return jnp.zeros(shape, dtype).at[units : 2 * units].set(1)
+
+
+class Recurrent(nn.Module):
+    """One layer of recurrent cells.
+
+    Attributes:
+        cell: "rnn", "lstm" or "gru".
+        units: size of the state.
+        reverse: whether it reads the sequence backwards.
+        dtype: of the matrix products.
+    """
+
+    cell: str
+    units: int
+    reverse: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
+        """Reads a sequence.
+
+        Args:
+            x: float [b, t, d].
+            carry: the state before the first input that is read; zeros by default.
+
+        Returns:
+            The states h after each input, [b, t, u], in the order of the inputs; the carry after the last one read.
+        """
+        cell, wide = find_cell(self.cell), at_least_float32(self.dtype)
+        width = cell.blocks * self.units
+        bias_init = _open_forget_gate if self.cell == "lstm" else nn.initializers.zeros
+        project = nn.Dense(width, bias_init=bias_init, dtype=self.dtype, param_dtype=wide, name="input")
+        shape = (self.units, width)
+        recurrent = {"kernel": self.param("recurrent_kernel", _orthogonal_blocks, shape, wide).astype(self.dtype)}
+        if self.cell == "gru":
+            recurrent["bias"] = self.param("recurrent_bias", nn.initializers.zeros, (self.units,), wide)
+        if carry is None:
+            carry = zero_carry(self.cell, x.shape[0], self.units, self.dtype)
+        products = project(jnp.swapaxes(x, 0, 1))  # [t, b, blocks u]
+
+        def step(carry: Carry, product: jax.Array) -> tuple[Carry, jax.Array]:
+            new = cell.step(product.astype(carry["h"].dtype), carry, recurrent)
+            return new, new["h"]
+
+        carry, states = jax.lax.scan(step, carry, products, reverse=self.reverse)  # [t, b, u]
+        return jnp.swapaxes(states, 0, 1), carry  # [b, t, u]
+
+
+class Bidirectional(nn.Module):
+    """A layer that reads forwards and one that reads backwards; their states are concatenated.
+
+    Attributes: see `Recurrent`.
+
+    Reference: Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks".
+    """
+
+    cell: str
+    units: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Args: x float [b, t, d]. Returns: states [b, t, 2 u], forwards first."""
+        forwards, _ = Recurrent(self.cell, self.units, dtype=self.dtype, name="forwards")(x)
+        backwards, _ = Recurrent(self.cell, self.units, reverse=True, dtype=self.dtype, name="backwards")(x)
+        return jnp.concatenate([forwards, backwards], -1)

@@ -1,0 +1,79 @@
+"""Adversarial losses by name: what the discriminator and the generator minimise, from scores (logits) of each row.
+
+    config.loss = dict(name="non_saturating")
+    config.loss = dict(name="wasserstein", penalty=10.0)
+
+With D(x) = sigmoid(score) everything is written with softplus: `-ln D = softplus(-score)`, `-ln (1 - D) =
+softplus(score)`, exact where D is rounded to 0 or 1.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from cvdl_jax.errors import ConfigError
+
+
+class AdversarialLoss(NamedTuple):
+    """The losses of the two players.
+
+    Attributes:
+        discriminator: `(real, fake) -> [b]` from the scores [b] of real and generated images.
+        generator: `fake -> [b]`.
+        penalty: factor of the gradient penalty in the discriminator's loss; 0 for none.
+        clip: bound on each of the discriminator's parameters, applied after each of its steps; 0 for none.
+    """
+
+    discriminator: Callable[[jax.Array, jax.Array], jax.Array]
+    generator: Callable[[jax.Array], jax.Array]
+    penalty: float = 0.0
+    clip: float = 0.0
+
+
+def _cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """`-ln D(x) - ln(1 - D(G(z)))`."""
+    return jax.nn.softplus(-real) + jax.nn.softplus(fake)
+
+
+def minimax(penalty: float = 0.0) -> AdversarialLoss:
+    """The zero-sum game: the generator minimises `ln(1 - D(G(z)))`, whose gradient `-D(G(z))` vanishes where it loses.
+
+    Args:
+        penalty: factor of the gradient penalty.
+
+    Reference: Goodfellow et al. 2014, "Generative Adversarial Nets", equation 1.
+    """
+    return AdversarialLoss(_cross_entropy, lambda fake: -jax.nn.softplus(fake), penalty)
+
+
+def non_saturating(penalty: float = 0.0) -> AdversarialLoss:
+    """The generator minimises `-ln D(G(z))`: the same fixed point, and a gradient of -1 where D rejects surely.
+
+    Args:
+        penalty: factor of the gradient penalty.
+
+    Reference: Goodfellow et al. 2014, section 3, last paragraph.
+    """
+    return AdversarialLoss(_cross_entropy, lambda fake: jax.nn.softplus(-fake), penalty)
+
+
+def wasserstein(penalty: float = 10.0, clip: float = 0.0) -> AdversarialLoss:
+    """The critic minimises `f(G(z)) - f(x)`, the generator `-f(G(z))`; f is a plain score held to be 1-Lipschitz.
+
+    Args:
+        penalty: factor of the gradient penalty (WGAN-GP).
+        clip: bound on each of the critic's parameters, in place of the penalty (the first WGAN, with 0.01).
+
+    Raises:
+        ConfigError: unless exactly one of the two is on.
+
+    Reference: Arjovsky et al. 2017, "Wasserstein GAN", algorithm 1; Gulrajani et al. 2017, "Improved Training of
+    Wasserstein GANs", equation 3.
+    """
+    if penalty < 0 or clip < 0 or (penalty > 0) == (clip > 0):
+        raise ConfigError(
+            f"config.loss: wasserstein needs one of penalty and clip above 0, got penalty={penalty} and clip={clip}; "
+            "use penalty=10.0, or penalty=0.0 with clip=0.01"
+        )
+    return AdversarialLoss(lambda real, fake: fake - real, lambda fake: -fake, penalty, clip)

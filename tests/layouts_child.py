@@ -1,0 +1,90 @@
+"""Trains a few steps in float64 on several layouts of devices and writes each final State.
+
+    python layouts_child.py OUT CASE LAYOUT [LAYOUT ...]       # XLA_FLAGS gives the virtual devices
+
+Layouts: "one" (one device), "jit" (all devices), "pmap", "fsdp4" (all devices, parameters over four). In a run of several
+processes, the environment names coordinator, processes and index, and process 0 writes.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+jax.config.update("jax_enable_x64", True)
+
+STEPS = 20
+MLP = ["--config.model.hidden=(16,)", "--config.model.norm=batch", "--config.ema.decay=0.9"]
+AUGMENT = ["--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)"]
+CASES = {
+    "perceptron": ["configs/digits/mlp.py", *MLP, *AUGMENT],
+    "residual": ["configs/digits/resnet20.py", "--config.model.name=resnet8_tiny", *AUGMENT],
+    "accumulate": ["configs/digits/mlp.py", *MLP, *AUGMENT, "--config.grad=accumulate(2)"],
+    "sam": ["configs/digits/mlp.py", *MLP, *AUGMENT, "--config.grad=sam(0.05)"],
+}
+
+
+def train(case: str, layout: str):
+    """The program and the State after STEPS steps."""
+    from cvdl_jax import configs, parallel
+    from cvdl_jax.build import build
+    from cvdl_jax.feed import TrainFeed
+    from cvdl_jax.program import Program
+
+    path, *overrides = CASES[case]
+    common = [f"--config.total_steps={STEPS}", "--config.batch_size=32", "--config.compute_dtype=float64"]
+    built = build(configs.load(path, [*common, *overrides]))
+    devices = jax.devices()[:1] if layout == "one" else jax.devices()
+    mesh = parallel.make_mesh(devices, int(layout[4:]) if layout.startswith("fsdp") else 1)
+    splits = built.data.splits if built.data else {}
+    arrays = {name: split.arrays for name, split in splits.items()}
+    spec = splits["train"].spec if splits else {}
+    mode = "pmap" if layout == "pmap" else "jit"
+    program = Program(built.task, built.config.seed, mesh, spec, 32, 32, arrays, "auto", mode)
+    jobs = program.jobs()
+    jobs["create"]()
+    jobs["step"]()
+    state, sums = program.create(), program.zero_sums()
+    feed = TrainFeed(program, built.data, built.config.seed, 0, STEPS)
+    step = 0
+    while step < STEPS:
+        count = min(program.steps_per_call, STEPS - step)
+        state, sums = program.advance(state, sums, feed.next(step, count), count)
+        step += count
+    return program, state, sums
+
+
+def flat(tree) -> dict[str, np.ndarray]:
+    """Every leaf by its path, as this process can see it whole."""
+    from jax.experimental import multihost_utils
+
+    found = {}
+    for path, x in jax.tree_util.tree_leaves_with_path(tree):
+        whole = x if x.is_fully_addressable or x.is_fully_replicated else multihost_utils.process_allgather(x, tiled=True)
+        found[jax.tree_util.keystr(path)] = np.asarray(whole)
+    return found
+
+
+def main() -> None:
+    """Trains every layout and writes OUT/CASE_LAYOUT.npz."""
+    out, case, *layouts = sys.argv[1:]
+    if "CVDL_TEST_PROCESSES" in os.environ:
+        n, i = int(os.environ["CVDL_TEST_PROCESSES"]), int(os.environ["CVDL_TEST_PROCESS"])
+        jax.distributed.initialize(os.environ["CVDL_TEST_COORDINATOR"], n, i)
+    for layout in layouts:
+        program, state, sums = train(case, layout)
+        leaves = flat({"state": state, "sums": sums})
+        local = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves((state.params, state.opt)))
+        whole = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt)))
+        leaves["traces"] = np.asarray([program.traces["step"], program.traces["advance"]])
+        leaves["share"] = np.asarray(local / whole)
+        if jax.process_index() == 0:
+            name = layout if jax.process_count() == 1 else f"processes{jax.process_count()}"
+            np.savez(Path(out) / f"{case}_{name}.npz", **leaves)
+
+
+if __name__ == "__main__":
+    main()

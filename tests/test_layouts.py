@@ -1,0 +1,66 @@
+"""Every layout over devices computes the same: one device, eight, pmap, FSDP, several processes; in float64, over the
+whole State after 20 steps with dropout, batch norm and every augmentation on."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.long
+CHILD = Path(__file__).with_name("layouts_child.py")
+CASES = ("perceptron", "residual", "accumulate", "sam")
+TOLERANCE = 1e-9
+
+
+def child(out: Path, case: str, *layouts: str, devices: int, **more: str) -> subprocess.Popen:
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **more}
+    command = [sys.executable, str(CHILD), str(out), case, *layouts]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, out
+    assert "rematerialization" not in out, out
+    return out
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    """Every leaf agrees relative to its largest value; the state has no leaf that only one of them has."""
+    with np.load(one) as a, np.load(other) as b:
+        assert a.files == b.files
+        for name in a.files:
+            if name.startswith("['state']"):
+                x, y = a[name], b[name]
+                assert x.dtype == y.dtype and x.shape == y.shape
+                if x.size:
+                    scale = max(float(np.abs(x).max()), 1e-30)
+                    assert float(np.abs(x - y).max()) <= TOLERANCE * scale, f"{other.stem}: {name}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_layouts_agree(case, tmp_path):
+    finish(child(tmp_path, case, "one", "jit", "pmap", "fsdp4", devices=8))
+    for layout in ("jit", "pmap", "fsdp4"):
+        assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
+    for layout, share in (("jit", 1.0), ("fsdp4", 0.25)):
+        with np.load(tmp_path / f"{case}_{layout}.npz") as file:
+            assert file["traces"].tolist() == [1, 1]
+            assert share <= file["share"] <= 1.1 * share  # of parameters and optimizer state, on each device
+
+
+@pytest.mark.parametrize("case", ["perceptron", "residual"])
+def test_two_processes_agree_with_one(case, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    more = {"CVDL_TEST_COORDINATOR": address, "CVDL_TEST_PROCESSES": "2"}
+    both = [child(tmp_path, case, "jit", devices=4, CVDL_TEST_PROCESS=str(i), **more) for i in range(2)]
+    for process in both:
+        finish(process)
+    finish(child(tmp_path, case, "one", devices=1))
+    assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_processes2.npz")
