@@ -2,10 +2,14 @@
 
 import os
 import re
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cvdl_jax.errors import ConfigError, UserError
+
+RETRY_SECONDS = 0.2
 
 
 class Peers(NamedTuple):
@@ -80,18 +84,73 @@ def initialise(found: Peers, timeout: int) -> None:
         )
     else:
         print(f"waiting for the other processes of this job, at most {timeout} s", flush=True)
-    try:
-        jax.distributed.initialize(**explicit, initialization_timeout=timeout)
-    except Exception as error:
-        raise UserError(_who_is_missing(found, timeout, str(error))) from error
+    if found.coordinator:
+        roll_call(found, timeout)  # JAX itself aborts the process when somebody is missing, and does not say who
+    jax.distributed.initialize(**explicit, initialization_timeout=timeout)
     print(f"process {jax.process_index()} of {jax.process_count()}: all are here", flush=True)
 
 
-def _who_is_missing(found: Peers, timeout: int, text: str) -> str:
-    missing = sorted({int(i) for i in re.findall(r"task:(\d+)", text)} - {found.index})
-    who = f"processes {missing}" if missing else "the others" if found.index == 0 else "process 0 (the coordinator)"
-    return (
-        f"{who} did not come to {found.coordinator or 'the coordinator'} within {timeout} s; start every process with "
-        "the same --coordinator and its own --process_id, and check that the port is reachable "
-        f"({text.splitlines()[0][:160]})"
-    )
+def roll_call(found: Peers, timeout: float) -> None:
+    """Returns when all processes have reached the coordinator's port.
+
+    Args:
+        found: explicit peers.
+        timeout: seconds.
+
+    Raises:
+        UserError: naming the processes that did not come, or the coordinator that cannot be reached.
+    """
+    host, port = found.coordinator.rsplit(":", 1)
+    deadline = time.monotonic() + timeout
+    if found.index > 0:
+        _report(found, (host, int(port)), deadline, timeout)
+    elif found.count > 1:
+        _collect(found, int(port), deadline, timeout)
+
+
+def _collect(found: Peers, port: int, deadline: float, timeout: float) -> None:
+    """Process 0: waits until everybody has said its index, then lets all go."""
+    here: dict[int, socket.socket] = {}
+    try:
+        server = socket.create_server(("", port), backlog=found.count)
+    except OSError as error:
+        raise UserError(
+            f"process 0 cannot listen on port {port} ({error.strerror}); choose another --coordinator"
+        ) from error
+    with server:
+        while len(here) < found.count - 1:
+            server.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                peer, _ = server.accept()
+                index = int(peer.recv(16) or b"-1")
+            except TimeoutError as error:
+                missing = sorted(set(range(1, found.count)) - here.keys())
+                who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {found.count}"
+                raise UserError(
+                    f"{who} did not come to {found.coordinator} within {timeout:g} s; start every process with the same "
+                    "--coordinator and its own --process_id"
+                ) from error
+            if index in here or not 0 < index < found.count:
+                raise UserError(f"--process_id={index} came twice or is not below --num_processes={found.count}")
+            here[index] = peer
+    for peer in here.values():
+        with peer:
+            peer.sendall(b"go")
+
+
+def _report(found: Peers, address: tuple[str, int], deadline: float, timeout: float) -> None:
+    """Another process: says its index to process 0 and waits until all are there."""
+    while True:
+        try:
+            with socket.create_connection(address, timeout=max(deadline - time.monotonic(), 0.001)) as peer:
+                peer.sendall(str(found.index).encode())
+                if peer.recv(2) == b"go":
+                    return
+                raise UserError(f"process 0 at {found.coordinator} gave up waiting for the others; see what it says")
+        except OSError as error:
+            if time.monotonic() > deadline - RETRY_SECONDS:
+                raise UserError(
+                    f"process {found.index} cannot reach process 0 at {found.coordinator} after {timeout:g} s ({error}); "
+                    "start process 0 there, and check that the port is open"
+                ) from error
+            time.sleep(RETRY_SECONDS)

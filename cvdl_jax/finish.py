@@ -8,7 +8,7 @@ import numpy as np
 
 from cvdl_jax.checkpoint import restore_step
 from cvdl_jax.evaluate import evaluate
-from cvdl_jax.parallel import is_first_process
+from cvdl_jax.parallel import is_first_process, to_host
 from cvdl_jax.task import State
 from cvdl_jax.workdir import now, write_json
 

@@ -36,7 +36,7 @@ def rnn(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
 def lstm(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
     """One step of a long short-term memory: `c = f c' + i g`, `h = o tanh(c)`.
 
-    The blocks of x and U are, in this order, the input gate i, the forget gate f, the candidate g and the output gate o.
+    The blocks of x and U are the input gate i, the forget gate f, the candidate g and the output gate o.
 
     Args:
         x: [b, 4 u], `x W + b`.
