@@ -10,6 +10,7 @@ error, 75 preempted and saved (run the same command again), 130 interrupted and 
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -48,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--timeout", type=int, default=300, metavar="S", help="several processes: seconds to wait for all"
     )
+    flags.add_argument(
+        "--heartbeat", type=int, default=100, metavar="S", help="several processes: seconds until one is lost"
+    )
     flags.add_argument("--host_devices", type=int, default=0, metavar="N", help="split the CPU into N virtual devices")
     return flags
 
@@ -68,7 +72,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     args, rest = flags.parse_known_args(argv)
     args.overrides = [arg for arg in rest if arg.startswith("--config.")]
     known = [option for action in flags._actions for option in action.option_strings]
-    for arg in rest:
+    for before, arg in zip(["", *rest], rest, strict=False):
+        if before in args.overrides and "=" not in before and not arg.startswith("-"):
+            raise ConfigError(f"{before!r} and its value need an equals sign: {before}={arg}")
         if arg not in args.overrides:
             raise ConfigError(f"there is no flag {arg.partition('=')[0]!r}; {nearest(arg.partition('=')[0], known)}")
     if args.mode not in modes():
@@ -103,12 +109,22 @@ def main(argv: Sequence[str]) -> int:
         prepare_backend(args.host_devices)
         found = distributed.peers(args.coordinator, args.num_processes, args.process_id)
         if found is not None:
-            distributed.initialise(found, args.timeout)
+            distributed.initialise(found, args.timeout, args.heartbeat)
         mode = importlib.import_module(f"cvdl_jax.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
         return mode.run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = error.filename or args.workdir
+        print(
+            f"error: {error.strerror}: {where}; free space, then run the same command again",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 2
 
 
 if __name__ == "__main__":

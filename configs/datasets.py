@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 DIGITS = {"mean": (0.3048,), "std": (0.3752,)}
 MNIST = {"mean": (0.1307,), "std": (0.3081,)}
 CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
+SHAPES = {"mean": (0.3789, 0.3744, 0.3801), "std": (0.1768, 0.1671, 0.1768)}
 
 
 def digits(config: ConfigDict, size: int = 8, channels: int = 1) -> None:
@@ -37,3 +38,18 @@ def cifar10(config: ConfigDict, smoke: bool = False) -> None:
     config.data = {"name": "cifar10", "train": "train[:45000]", "validation": "train[45000:]", "test": "test"}
     config.normalise = CIFAR10
     config.select = {"metric": "validation/accuracy", "mode": "max"}
+
+
+def shapes(config: ConfigDict, features: tuple[str, ...], smoke: bool = False) -> None:
+    """Drawn scenes of up to five of six shapes, 64x64: 2,000 to train on, 300 to select on, 500 to test on.
+
+    Args:
+        config: changed in place.
+        features: the entries to keep, such as image, label, objects/bbox, objects/label and segmentation_mask.
+        smoke: a few scenes of 32x32.
+    """
+    name = "shapes(size=32, train=32, validation=16, test=16)" if smoke else "shapes"
+    config.data = {"name": name, "train": "train", "validation": "validation", "test": "test", "features": features}
+    if any(name.startswith("objects/") for name in features):
+        config.data.max_boxes = 5
+    config.normalise = SHAPES

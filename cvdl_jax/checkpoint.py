@@ -142,8 +142,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits and releases Orbax's threads."""
-        self.wait()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def restore_latest(self, abstract: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Restores the newest step; one that Orbax cannot read is set aside with a warning, and the one before used.

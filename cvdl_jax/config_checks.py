@@ -50,6 +50,10 @@ def check(config: Mapping[str, Any]) -> None:
         for key, value in config[name].items():
             check_name(key, keys, f"config.{name}.{key} is not a key of config.{name}")
             check_value(value, keys[key], f"config.{name}.{key}")
+    for name in ("log", "checkpoint", "select", "parallel"):
+        for key, default in DEFAULTS[name].items():
+            if key not in config[name] and not key.startswith("every_"):
+                raise ConfigError(f"config.{name}.{key} is missing; its default is {default!r}")
     for name in ("model", "loss", "data", "optim"):
         if "name" in config[name]:
             check_value(config[name]["name"], str, f"config.{name}.name")
@@ -76,6 +80,8 @@ def _at_least(value: float, low: float, name: str) -> None:
 
 def _check_numbers(config: Mapping[str, Any]) -> None:
     _at_least(config["seed"], 0, "config.seed")
+    if config["seed"] >= 2**32:
+        raise ConfigError(f"config.seed={config['seed']} must be less than 2**32")
     _at_least(config["batch_size"], 1, "config.batch_size")
     _at_least(config["eval_batch_size"], 0, "config.eval_batch_size")
     _at_least(config["parallel"].get("fsdp", 1), 1, "config.parallel.fsdp")

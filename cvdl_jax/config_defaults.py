@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "data": {},  # name, data_dir, train, validation, test, ...; empty: a task without data
     "normalise": {},  # mean and std per channel, for images in 0..1
     "augment": "",  # "flip | padded_crop(padding=4)"
+    "adversary": {},  # epsilon, step_size, steps: train on examples of projected gradient descent
     "grad": "plain",  # "accumulate(4)", "sam(0.05)", "sam(0.05) | accumulate(2)"
     "optim": {},  # name, lr, schedule, weight_decay, ...
     "ema": {},  # decay, warmup

@@ -63,15 +63,16 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
     return (tasks.isdigit() and int(tasks) > 1) or len([w for w in workers if w]) > 1 or kubernetes
 
 
-def initialise(found: Peers, timeout: int) -> None:
+def initialise(found: Peers, timeout: int, heartbeat: int) -> None:
     """Waits for all processes, saying for whom.
 
     Args:
         found: from `peers`.
-        timeout: seconds.
+        timeout: seconds to wait for all.
+        heartbeat: seconds without a sign of life after which a process counts as lost; JAX then aborts the others.
 
     Raises:
-        UserError: if some do not come, naming them where the coordinator knows.
+        UserError: if some do not come, naming them.
     """
     import jax
 
@@ -86,7 +87,7 @@ def initialise(found: Peers, timeout: int) -> None:
         print(f"waiting for the other processes of this job, at most {timeout} s", flush=True)
     if found.coordinator:
         roll_call(found, timeout)  # JAX itself aborts the process when somebody is missing, and does not say who
-    jax.distributed.initialize(**explicit, initialization_timeout=timeout)
+    jax.distributed.initialize(**explicit, initialization_timeout=timeout, heartbeat_timeout_seconds=heartbeat)
     print(f"process {jax.process_index()} of {jax.process_count()}: all are here", flush=True)
 
 
@@ -127,8 +128,8 @@ def _collect(found: Peers, port: int, deadline: float, timeout: float) -> None:
                 missing = sorted(set(range(1, found.count)) - here.keys())
                 who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {found.count}"
                 raise UserError(
-                    f"{who} did not come to {found.coordinator} within {timeout:g} s; start every process with the same "
-                    "--coordinator and its own --process_id"
+                    f"{who} did not come to {found.coordinator} within {timeout:g} s; start every process with the "
+                    "same --coordinator and its own --process_id"
                 ) from error
             if index in here or not 0 < index < found.count:
                 raise UserError(f"--process_id={index} came twice or is not below --num_processes={found.count}")
@@ -150,7 +151,7 @@ def _report(found: Peers, address: tuple[str, int], deadline: float, timeout: fl
         except OSError as error:
             if time.monotonic() > deadline - RETRY_SECONDS:
                 raise UserError(
-                    f"process {found.index} cannot reach process 0 at {found.coordinator} after {timeout:g} s ({error}); "
-                    "start process 0 there, and check that the port is open"
+                    f"process {found.index} cannot reach process 0 at {found.coordinator} after {timeout:g} s "
+                    f"({error}); start process 0 there, and check that the port is open"
                 ) from error
             time.sleep(RETRY_SECONDS)

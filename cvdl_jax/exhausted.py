@@ -38,7 +38,7 @@ def is_exhausted(error: BaseException) -> bool:
 
 def explain(error: BaseException, config: Any) -> str:
     """The five lines."""
-    sizes = [int(n) for n in re.findall(r"(\d{4,})\s*bytes", str(error))]
+    sizes = requested(str(error))
     needed = f"one allocation of {gib(max(sizes))}" if sizes else "more than was free"
     try:
         largest = largest_buffers(config)
@@ -53,6 +53,13 @@ def explain(error: BaseException, config: Any) -> str:
             f"  to change: config.batch_size (now {config.batch_size}), config.remat=True, config.grad='accumulate(4)'",
         ]
     )
+
+
+def requested(message: str) -> list[float]:
+    """The sizes in bytes that a backend's message names: "1024 bytes" (CPU), "3.35GiB" (GPU), "20.5G" (TPU)."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    exact = [float(n) for n in re.findall(r"(\d{4,})\s*bytes", message)]
+    return exact + [float(n) * units[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:iB)?\b", message)]
 
 
 def available() -> str:

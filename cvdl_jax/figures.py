@@ -107,6 +107,7 @@ def box_grid(
     truth: Mapping[str, Any],
     class_names: Sequence[str] = (),
     columns: int = 8,
+    threshold: float = 0.3,
 ) -> Any:
     """Images with true boxes (white, dashed) and predicted ones (a colour for each class, with its name and score).
 
@@ -116,6 +117,7 @@ def box_grid(
         truth: boxes [n, t, 4], mask [n, t].
         class_names: one per class, or () for numbers.
         columns: of the grid.
+        threshold: predictions with a lower score are left out.
 
     Returns:
         A matplotlib Figure.
@@ -136,7 +138,7 @@ def box_grid(
         axis.imshow(images[i].squeeze(-1) if images.shape[-1] == 1 else images[i], cmap="gray", vmin=0, vmax=1)
         for k in np.flatnonzero(truth["mask"][i] > 0):
             outline(axis, truth["boxes"][i, k], edgecolor="white", linestyle="--", linewidth=1)
-        for k in np.flatnonzero(predicted["mask"][i] > 0):
+        for k in np.flatnonzero((predicted["mask"][i] > 0) & (predicted["scores"][i] >= threshold)):
             box, c = predicted["boxes"][i, k], int(predicted["classes"][i, k])
             colour = colormaps["tab10"](c % 10)
             outline(axis, box, edgecolor=colour, linewidth=1.2)

@@ -14,7 +14,7 @@ from jax import lax
 
 from cvdl_jax import configs
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.parallel import mean_devices, sum_devices
+from cvdl_jax.parallel import mean_devices, rowwise, sum_devices, whole
 
 
 def select(tree: Any, on: str | None) -> Any:
@@ -44,13 +44,14 @@ def slice_rows(tree: Any, n: int, i: int | jax.Array) -> Any:
         Leaves [b / n, ...].
 
     Raises:
-        ValueError: if n does not divide b.
+        ConfigError: if n does not divide b.
     """
 
     def one(x: jax.Array) -> jax.Array:
         if x.shape[0] % n:
-            raise ValueError(
-                f"a batch of {x.shape[0]} rows cannot be split into {n} equal parts; change the batch size or {n}"
+            raise ConfigError(
+                f"a batch of {x.shape[0]} rows cannot be split into {n} equal parts; change config.batch_size, or the "
+                "number of parts (in config.grad, or that of the experiment)"
             )
         return x.reshape(x.shape[0] // n, n, *x.shape[1:])[:, i]
 
@@ -77,7 +78,8 @@ def plain(loss: Callable, on: str | None) -> Callable:
 
     def estimate(state: Any, batch: Any, key: jax.Array):
         def objective(sub: Any):
-            new, sums = loss(state._replace(params=substitute(state.params, on, sub)), batch, key)
+            params = whole(substitute(state.params, on, sub))
+            new, sums = loss(state._replace(params=params, extra=whole(state.extra)), rowwise(batch), key)
             total, weight = sums["loss"]
             return total / _or_one(mean_devices(lax.stop_gradient(weight))), (new, sums)
 

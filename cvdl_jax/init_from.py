@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from cvdl_jax import runs
 from cvdl_jax.checkpoint import read_step, tree_path
@@ -11,6 +12,18 @@ from cvdl_jax.errors import CheckpointError
 from cvdl_jax.task import State
 
 PARTS = ("params", "extra")  # optimizer states and step counts begin anew
+
+
+def find(source: str) -> Path:
+    """The checkpoint that `config.init_from` names.
+
+    Raises:
+        CheckpointError: naming the key.
+    """
+    try:
+        return runs.checkpoint_path(Path(source))
+    except CheckpointError as error:
+        raise CheckpointError(f"config.init_from={source!r}: {error}") from error
 
 
 def load(source: str, state: State) -> tuple[State, str]:
@@ -26,7 +39,7 @@ def load(source: str, state: State) -> tuple[State, str]:
     Raises:
         CheckpointError: if there is no such checkpoint, or not one parameter fits.
     """
-    path = runs.checkpoint_path(Path(source))
+    path = find(source)
     saved = read_step(path)["state"]
     found = {
         tree_path(p): x for part in PARTS for p, x in jax.tree_util.tree_leaves_with_path({part: saved.get(part, {})})
@@ -50,6 +63,12 @@ def load(source: str, state: State) -> tuple[State, str]:
             f"config.init_from={source!r}: none of its parameters fits this model (they are called "
             f"{', '.join(sorted(found)[:3])} ...); choose a checkpoint of the same architecture"
         )
+    if "ema" in state.extra and "ema" not in saved.get("extra", {}):  # not the average of what was just replaced
+        averaged = jax.tree.structure(state.extra["ema"])
+        parts = [p for p in (chosen["params"], *chosen["params"].values()) if jax.tree.structure(p) == averaged]
+        if len(parts) == 1:
+            chosen["extra"]["ema"] = jax.tree.map(jnp.copy, parts[0])
+            anew = [line for line in anew if not line.startswith("extra/ema/")]
     return state._replace(**chosen), _report(path, loaded, skipped, anew)
 
 

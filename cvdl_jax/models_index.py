@@ -105,6 +105,8 @@ def create(name: str, num_classes: int, dtype: Any, remat: bool = False, **kwarg
         raise ConfigError(f"config.compute_dtype={dtype!r} is not a dtype; use 'float32' or 'bfloat16'") from None
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ConfigError(f"config.compute_dtype={dtype.name!r} is not a floating dtype; use 'float32' or 'bfloat16'")
+    if dtype == jnp.float64 and jnp.result_type(float) != jnp.float64:
+        raise ConfigError("config.compute_dtype='float64' needs the environment variable JAX_ENABLE_X64=1")
     model = module.build(name, num_classes, dtype, **kwargs)
     if not remat:
         return model

@@ -5,7 +5,9 @@ synchronised statistics, per-example keys) ask here, so that the same function r
 batch is one global array, and under `pmap`, where each device sees its own rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -75,7 +77,32 @@ def row_random(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[i
     Returns:
         Array of `shape`.
     """
-    return jax.vmap(lambda k: draw(k, tuple(shape[1:])))(row_keys(key, shape[0]))
+    return rowwise(jax.vmap(lambda k: draw(k, tuple(shape[1:])))(row_keys(key, shape[0])))
+
+
+_MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)
+
+
+@contextmanager
+def tracing_for(mesh: Mesh) -> Iterator[None]:
+    """Lets what is traced inside ask the partitioner for a layout over this mesh (`whole`, `rowwise`)."""
+    token = _MESH.set(mesh if mesh.shape["fsdp"] > 1 else None)
+    try:
+        yield
+    finally:
+        _MESH.reset(token)
+
+
+def whole(tree: Any) -> Any:
+    """Parameters that a computation uses, gathered on every device where they are stored in parts."""
+    mesh = _MESH.get()
+    return tree if mesh is None else constrain(tree, mesh, REPLICATED)
+
+
+def rowwise(tree: Any) -> Any:
+    """Rows that must stay on their devices; else the partitioner would lay activations out as parameters are."""
+    mesh = _MESH.get()
+    return tree if mesh is None else constrain(tree, mesh, ROWS)
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mesh:

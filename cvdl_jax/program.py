@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from cvdl_jax import parallel
 from cvdl_jax.data import to_float
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.layouts import LAYOUTS, Jit
 from cvdl_jax.task import State, Task, create_state, step_function
 
@@ -27,7 +28,12 @@ INIT_STREAM = 2**31 - 1  # the key of initialisation, which no step number reach
 
 def to_unit(batch: Any) -> Any:
     """A stored batch as the experiments see it: images and features float, pixels in 0..1; the rest as it is."""
-    return {name: to_float.to_unit(x) if name.startswith(("image", "features")) else x for name, x in batch.items()}
+
+    def one(name: str, x: Any) -> Any:
+        pixels = x.dtype == jnp.uint8 or jnp.issubdtype(x.dtype, jnp.floating)  # "image/id" holds none
+        return to_float.to_unit(x) if name.startswith(("image", "features")) and pixels else x
+
+    return {name: one(name, x) for name, x in batch.items()}
 
 
 def has_convolution(jaxpr: Any) -> bool:
@@ -101,7 +107,8 @@ class Program:
         raw = {k: jax.ShapeDtypeStruct((self.batch_size, *s.shape), s.dtype) for k, s in self.spec.items()}
         batch = jax.eval_shape(to_unit, raw)
         step = self._counted(step_function(self.task, self.seed))
-        closed, out = jax.make_jaxpr(step, return_shape=True)(self.abstract, batch)
+        with parallel.tracing_for(self.mesh):
+            closed, out = jax.make_jaxpr(step, return_shape=True)(self.abstract, batch)
         self.sum_shapes = out[1]
         if isinstance(self.layout, Jit):
             tree, flat_step = jax.tree.structure(out), jaxpr_as_fun(closed)
@@ -111,6 +118,11 @@ class Program:
         if steps_per_call == "auto":
             slow = jax.default_backend() == "cpu" and has_convolution(closed.jaxpr)
             steps_per_call = LOOP_STEPS if self.resident and not slow else 1
+        if steps_per_call != 1 and not self.resident:
+            raise ConfigError(
+                f"config.steps_per_call={steps_per_call} needs a set that lives on the device; use 1, or "
+                "config.data.resident='always'"
+            )
         self.steps_per_call = int(steps_per_call)
 
     def _counted(self, step: Callable) -> Callable:

@@ -5,6 +5,7 @@ does what is due, in a fixed order: log, evaluate, feed back, save. Its own memo
 step, a row not yet written) travels with every checkpoint, so a run continues wherever it was stopped, bit for bit.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cvdl_jax import compiling, configs, init_from, nonfinite, parallel, param_groups, selection
+from cvdl_jax import compiling, configs, init_from, nonfinite, parallel, param_groups, preflight, selection
 from cvdl_jax.build import build, make_program
 from cvdl_jax.checkpoint import Checkpoints
 from cvdl_jax.console import Progress
@@ -64,12 +65,10 @@ def train(config: Any, folder: str, argv: list[str]) -> int:
             signals.install()
         loop = Loop(config, workdir, signals, argv)
         return loop.run()
-    except ConfigError:  # nothing ran; the folder stays as it was
-        raise
     except BaseException as error:
         if loop is not None:
             loop.abandon()
-        if first:
+        if first and not isinstance(error, ConfigError):  # a mistake in the command is no failure of the run
             workdir.fail(error, loop.step if loop else None)
         raise
     finally:
@@ -94,14 +93,9 @@ class Loop:
         self.task, self.info = self.built.task, self.built.info
         self.periodic = [name for name, each in self.task.evals.items() if not each.final]
         self.due = due(config, self.info, bool(self.periodic))
-        self.step = 0
-        self.memory: dict[str, Any] = {
-            "evaluated": 0,
-            "best_step": None,
-            "best_value": None,
-            "stop": False,
-            "row": None,
-        }
+        preflight.check(config, self.periodic, workdir.begun())
+        self.step = self.calls = 0
+        self.memory: dict[str, Any] = dict(evaluated=0, best_step=None, best_value=None, stop=False, row=None)
         self.feedback: Any = None
         self.in_flight: deque = deque()
         self._start(argv)
@@ -212,7 +206,8 @@ class Loop:
 
     def _agree_on_signals(self) -> None:
         """Several processes stop at one step, which JAX's preemption service chooses after a SIGTERM to any."""
-        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(self.step):
+        self.calls += 1  # the service counts calls: it picks the one after the furthest process's
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(self.calls):
             self.signals.exit_code = PREEMPTED
 
     def _write_row(self) -> None:
@@ -294,6 +289,8 @@ class Loop:
         return self.signals.exit_code
 
     def abandon(self) -> None:
-        """Closes what is open after an error, so that the rows written so far are on disk."""
+        """Closes what is open after an error: rows and the save under way are on disk before the lock is released."""
         self.progress.finish()
-        self.writers.close()
+        for part in (self.checkpoints, self.writers):
+            with contextlib.suppress(Exception):  # the error that ended the run is the one to report
+                part.close()

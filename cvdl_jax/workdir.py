@@ -5,6 +5,7 @@ meta.json      provenance: commit, versions ...    results.json   the final metr
 checkpoints/   predictions/   figures/   tb/       DONE or FAILED.json
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -81,17 +82,24 @@ class Workdir:
         Raises:
             ConfigError: listing the keys that differ.
         """
-        plain = configs.to_plain(config)
-        if not self.config.exists():
+        plain = json.loads(json.dumps(configs.to_plain(config)))
+        differences = configs.differences(read_json(self.config), plain) if self.config.exists() else []
+        differences = [each for each in differences if not each.startswith("parallel.")]  # a run may move
+        if differences and not self.begun():  # a command that was mended before anything was saved
+            self.meta.unlink(missing_ok=True)
+        if not self.config.exists() or (differences and not self.begun()):
             write_json(self.config, plain)
-            return
-        differences = configs.differences(read_json(self.config), json.loads(json.dumps(plain)))
-        if differences:
+        elif differences:
             shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
             raise ConfigError(
                 f"{self.path} holds a run of another configuration ({shown}); use another --workdir, or the same "
                 "configuration to continue"
             )
+
+    def begun(self) -> bool:
+        """Whether there is something of a run that another configuration would spoil."""
+        saved = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
+        return self.done.exists() or self.nonfinite.exists() or any(path.name.isdigit() for path in saved)
 
     def record_start(self, built: Any, steps_per_call: int, argv: list[str]) -> None:
         """Writes `meta.json`: what the run is, and where each start of it came from; removes an old FAILED.json.
@@ -101,14 +109,20 @@ class Workdir:
             steps_per_call: another number is another program, which rounds differently; a continued run reuses it.
             argv: the command line.
         """
-        data = built.data
+        data, before = built.data, self.read_meta()
         facts = {
             "seed": built.config.seed,
             "config_digest": configs.digest(built.config),
             "steps_per_call": steps_per_call,
             "data": {"name": data.name, "version": data.version, "fingerprint": data.fingerprint} if data else None,
-            "starts": [*self.read_meta().get("starts", []), provenance(argv)],
+            "starts": [*before.get("starts", []), provenance(argv)],
         }
+        old, new = before.get("data"), facts["data"]
+        if self.begun() and old and old != new:
+            raise UserError(
+                f"the data have changed since {self.path} was started: {old} then, {new} now; restore them, or use "
+                "another --workdir"
+            )
         write_json(self.meta, facts)
         self.failed.unlink(missing_ok=True)
 
@@ -117,8 +131,10 @@ class Workdir:
         return read_json(self.meta) if self.meta.exists() else {}
 
     def fail(self, error: BaseException, step: int | None) -> None:
-        """Writes `FAILED.json`; the next start removes it."""
-        write_json(self.failed, {"error": type(error).__name__, "message": str(error), "step": step, "time": now()})
+        """Writes `FAILED.json`; the next start removes it. Where the disk is full, the error itself matters more."""
+        facts = {"error": type(error).__name__, "message": str(error), "step": step, "time": now()}
+        with contextlib.suppress(OSError):
+            write_json(self.failed, facts)
 
 
 def provenance(argv: list[str]) -> dict[str, Any]:

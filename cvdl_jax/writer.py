@@ -10,6 +10,7 @@ import json
 import math
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,12 @@ class TensorBoard:
     def row(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one scalar per value."""
         if self._writer is None:
+            hidden = sys.modules.setdefault("torch", None) is None  # tensorboardX imports it wherever it is installed
             from tensorboardX import SummaryWriter  # here, where the device is already busy with the next steps
 
-            # The file is named after the second of its creation: without a suffix a quick restart overwrites it.
-            suffix = f".{os.getpid()}.{secrets.token_hex(2)}"
+            if hidden:
+                del sys.modules["torch"]
+            suffix = f".{os.getpid()}.{secrets.token_hex(2)}"  # a start in the same second must not overwrite the file
             self._writer = SummaryWriter(self.folder, purge_step=self.purge_step, filename_suffix=suffix)
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax import configs, feedback, gradients, models_index, optim
+from cvdl_jax.attacks.pgd import pgd
 from cvdl_jax.data import to_float
 from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
@@ -35,9 +36,9 @@ def training_loss(model, normalise, loss, state, batch, key):
     }
 
 
-def logits_of(model, normalise, state, batch):
-    """Scores [b, num_classes], of the averaged weights where the run keeps an average."""
-    return apply_eval(model, state, inputs(normalise, batch), params=state.extra.get("ema"))[0]
+def logits_of(model, normalise, state, batch, average="ema"):
+    """Scores [b, num_classes], of the averaged weights where the run keeps an average (None: of the raw ones)."""
+    return apply_eval(model, state, inputs(normalise, batch), params=state.extra.get(average))[0]
 
 
 def evaluation_step(logits_fn, loss, state, batch, key):
@@ -50,6 +51,15 @@ def evaluation_step(logits_fn, loss, state, batch, key):
         "scores": logits,
         "label": batch["label"],
     }
+
+
+def adversary(logits_fn, loss, attack, state, batch, key):
+    """Replaces the images of a batch by adversarial ones for the present weights."""
+
+    def each(image):
+        return loss(logits_fn(state, {**batch, "image": image}), batch["label"])
+
+    return state, {**batch, "image": attack(loss=each, x=batch["image"], key=key)}, {}
 
 
 def finalise(means, rows):
@@ -71,6 +81,14 @@ def predictions(logits_fn, class_names, state, batch, key):
 
 def make(config, info) -> Task:
     """The classification task of a configuration."""
+    if not info.spec:
+        raise ConfigError(
+            "config.data.train is missing; experiment 'classify' needs a set, such as config.data.name=digits"
+        )
+    if not {"image", "features"} & info.spec.keys():
+        raise ConfigError(
+            f"config.data.features={tuple(info.spec)}: 'classify' needs 'image' or 'features', and 'label'"
+        )
     if info.num_classes is None or "label" not in info.spec:
         raise ConfigError(
             f"config.data.name={config.data.name!r} has no class labels; experiment 'classify' needs them"
@@ -96,8 +114,11 @@ def make(config, info) -> Task:
     evals = {
         name: Eval(step, finalise, name, final=name == "test") for name in ("validation", "test") if name in info.sizes
     }
+    attack = configs.partially(pgd, config.adversary, "config.adversary", "loss", "x", "key")
+    raw_logits = partial(logits_of, model, normalise, average=None)
     train = [
         policy.build(config.augment, info.num_classes),
+        partial(adversary, raw_logits, loss, attack) if config.adversary else None,
         descend(partial(training_loss, model, normalise, loss), optimizer, grad=gradients.build(config.grad)),
         configs.call(ema, config.ema, "config.ema") if config.ema else None,
     ]

@@ -26,4 +26,8 @@ GOLDEN = {
     # patches, class token, positions; 12 blocks of 12 d^2 + 13 d; norm; head, at d = 192
     "vit_tiny_patch4_32": (10, 49 * 192 + 66 * 192 + 12 * (12 * 192**2 + 13 * 192) + 2 * 192 + 193 * 10),
     "vit_patch4_16_tiny": (10, 49 * 16 + 18 * 16 + 2 * (12 * 16**2 + 13 * 16) + 2 * 16 + 17 * 10),
+    # kernels 5x5: 3-128, 128-256, 256-512, 512-1024; norms; the bias of conv0; head
+    "dcgan_discriminator": (1, 25 * (384 + 2**15 + 2**17 + 2**19) + 2 * 1792 + 128 + 16 * 1024 + 1),
+    "dcgan_discriminator_28": (1, 16 * (32 + 2048) + 2 * 64 + 32 + 49 * 64 + 1),
+    "dcgan_discriminator_tiny": (1, 16 * (4 + 32) + 2 * 8 + 4 + 4 * 8 + 1),
 }

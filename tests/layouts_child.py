@@ -2,8 +2,8 @@
 
     python layouts_child.py OUT CASE LAYOUT [LAYOUT ...]       # XLA_FLAGS gives the virtual devices
 
-Layouts: "one" (one device), "jit" (all devices), "pmap", "fsdp4" (all devices, parameters over four). In a run of several
-processes, the environment names coordinator, processes and index, and process 0 writes.
+Layouts: "one" (one device), "jit" (all devices), "pmap", "fsdp4" (all devices, parameters over four). In a run of
+several processes, the environment names coordinator, processes and index, and process 0 writes.
 """
 
 import os
@@ -23,6 +23,20 @@ CASES = {
     "perceptron": ["configs/digits/mlp.py", *MLP, *AUGMENT],
     "residual": ["configs/digits/resnet20.py", "--config.model.name=resnet8_tiny", *AUGMENT],
     "accumulate": ["configs/digits/mlp.py", *MLP, *AUGMENT, "--config.grad=accumulate(2)"],
+    "gan": [
+        "configs/digits/wgan_gp.py",
+        "--config.critic_steps=2",
+        "--config.model.discriminator.widths=(4,8)",
+        "--config.model.generator.widths=(8,4)",
+    ],
+    "pgd": [
+        "configs/digits/resnet20.py",
+        "--config.model.name=resnet8_tiny",
+        *AUGMENT,
+        "--config.adversary.steps=2",
+        "--config.adversary.epsilon=0.1",
+        "--config.adversary.step_size=0.05",
+    ],
     "sam": ["configs/digits/mlp.py", *MLP, *AUGMENT, "--config.grad=sam(0.05)"],
 }
 
@@ -63,7 +77,9 @@ def flat(tree) -> dict[str, np.ndarray]:
 
     found = {}
     for path, x in jax.tree_util.tree_leaves_with_path(tree):
-        whole = x if x.is_fully_addressable or x.is_fully_replicated else multihost_utils.process_allgather(x, tiled=True)
+        whole = (
+            x if x.is_fully_addressable or x.is_fully_replicated else multihost_utils.process_allgather(x, tiled=True)
+        )
         found[jax.tree_util.keystr(path)] = np.asarray(whole)
     return found
 

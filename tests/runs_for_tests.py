@@ -30,7 +30,33 @@ RUNS = {
         "--config=configs/digits/resnet20.py", *COMMON, "--config.model.name=resnet8_tiny", "--config.ema.decay=0.9",
         "--config.checkpoint.every_steps=4", "--config.checkpoint.keep=3",
     ],
+    # two players, two critic steps a step, per-row penalty, averaged generator with its statistics
+    "adversarial": [
+        "--config=configs/digits/wgan_gp.py", *COMMON, "--config.critic_steps=2", "--config.eval_batch_size=0",
+        "--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)",
+    ],
+    # padded boxes that flip with their images; an evaluation of detections on the host
+    "detector": [
+        "--config=configs/shapes/detect.py:smoke", *COMMON, "--config.model.widths=(4,8)",
+        "--config.model.levels=(0,1)", "--config.model.depth=1",
+    ],
+    # hidden state carried, drop-out, averaged weights; no data set
+    "language": [
+        "--config=configs/tiny_shakespeare/lstm.py", *COMMON, "--config.text.name=additions",
+        "--config.model.units=12", "--config.streams.length=8", "--config.streams.evaluation=8",
+        "--config.sample.length=20", "--config.ema.decay=0.9", "--config.optim.lr=0.01",
+    ],
+    # environments, replay and target network; no data set
+    "qlearn": [
+        "--config=configs/cartpole/dqn.py", *COMMON, "--config.agent.capacity=10", "--config.agent.target_every=5",
+        "--config.agent.episodes=16", "--config.model.hidden=(12,)", "--config.exploration.steps=20",
+    ],
 }  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """For a child process."""
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 
 
 def start(
@@ -45,9 +71,8 @@ def start(
         *more: further flags.
         first: arguments of the hook.
     """
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(CHILD), hook, *first, *RUNS[run], f"--workdir={workdir}", *more]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
 def leaves(workdir: Path) -> dict[int, dict[str, np.ndarray]]:

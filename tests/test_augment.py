@@ -43,6 +43,22 @@ def test_flips_mirror_whole_rows(name, axis):
     assert 2 <= sum(flipped) <= 14
 
 
+@pytest.mark.parametrize(("name", "axis"), [("flip", 1), ("vertical_flip", 0)])
+def test_flips_move_boxes_and_masks_with_the_pixels(name, axis):
+    mask = np.zeros((16, 8, 4, 1), np.uint8)
+    mask[:, 1:3, 0:3] = 7
+    box = np.zeros((16, 2, 4), np.float32)
+    box[:, 0] = [1 / 8, 0, 3 / 8, 3 / 4]  # the second row is padding
+    more = {"image": jnp.asarray(mask / 7.0), "instance_mask": jnp.asarray(mask), "objects/bbox": jnp.asarray(box)}
+    out = jax.tree.map(np.asarray, apply(name, **more))
+    for image, moved, boxes in zip(out["image"], out["instance_mask"], out["objects/bbox"], strict=True):
+        np.testing.assert_array_equal(image * 7, moved)
+        y, x, _ = np.nonzero(moved)
+        expected = [y.min() / 8, x.min() / 4, (y.max() + 1) / 8, (x.max() + 1) / 4]
+        np.testing.assert_allclose(boxes, [expected, [0, 0, 0, 0]], atol=1e-6)
+    assert 2 <= np.sum(out["objects/bbox"][:, 0, axis] != box[0, 0, axis]) <= 14  # some rows moved, some did not
+
+
 @pytest.mark.curriculum("F14")
 @pytest.mark.parametrize(("mode", "pad"), [("zeros", "constant"), ("reflect", "reflect"), ("edge", "edge")])
 def test_padded_crop_is_one_of_all_windows(mode, pad):
@@ -152,7 +168,11 @@ def test_mistakes_that_show_in_the_batch():
     with pytest.raises(ConfigError, match="no classes"):
         policy.build("mixup").update(None, odd, KEY)
     with pytest.raises(ConfigError, match=r"'segmentation_mask'.*config.data.features"):
-        apply("flip", segmentation_mask=jnp.zeros((16, 6, 5, 1), jnp.uint8))
+        apply("mixup", segmentation_mask=jnp.zeros((16, 6, 5, 1), jnp.uint8))
+    with pytest.raises(ConfigError, match="finds no label"):
+        policy.build("mixup", 2).update(None, {"image": jnp.zeros((2, 2, 2, 1))}, KEY)
+    with pytest.raises(ConfigError, match=r"'segmentation_mask'.*config.data.features"):
+        apply("padded_crop(1)", segmentation_mask=jnp.zeros((16, 6, 5, 1), jnp.uint8))
 
 
 def test_pixels_become_floats_and_are_normalised():

@@ -29,7 +29,10 @@ FLAGS = [
     ((CONFIG,), ("--workdir is missing", "--workdir runs/mlp")),
     (("--workdir=W",), ("--config is missing", "--config configs/digits/lenet5.py")),
     (("--workdir=W", "--confg=x.py"), ("'--confg'", "did you mean '--config'")),
-    (("--workdir=W", "--conf=x.py"), ("'--conf'", "did you mean '--config'")),  # no abbreviations: a later flag may clash
+    (
+        ("--workdir=W", "--conf=x.py"),
+        ("'--conf'", "did you mean '--config'"),
+    ),  # no abbreviations: a later flag may clash
     (("--workdir=W", "smoke"), ("there is no flag 'smoke'",)),
     (("--workdir=W", "--mode=trian"), ("--mode='trian'", "did you mean 'train'")),
     (("--workdir=W", "--mode=evaluate"), ("--mode='evaluate'", "did you mean 'eval'")),
@@ -138,7 +141,7 @@ OVERRIDES = [
     ("normalise={'mean':(0.5,0.5),'std':(0.5,0.5)}", ("config.normalise.mean", "2 numbers", "1 channel")),
     ("grad=accumulate(5)", ("config.grad", "16", "5")),
     ("parallel.fsdp=3", ("config.parallel.fsdp=3", "number of devices")),
-    ("parallel.mode=pmap", ("config.parallel.mode='pmap'",)),
+    ("parallel.mode=pmapp", ("config.parallel.mode='pmapp'", "did you mean 'pmap'")),
     ("compute_dtype=float64", ("config.compute_dtype='float64'", "JAX_ENABLE_X64")),
     ("log.wandb=project", ("config.log.wandb='project'", "pip install wandb")),
 ]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from runs_for_tests import RUNS, assert_same_run, rows, start
+from runs_for_tests import assert_same_run, rows, start
 
 pytestmark = pytest.mark.long
 # where a run is killed -> the steps it may continue from. Inside a logging interval (3, 7, 13), at its end (10), at an
@@ -20,7 +20,7 @@ PLACES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=list(RUNS))
+@pytest.fixture(scope="module", params=list(PLACES))
 def reference(request, tmp_path_factory):
     workdir = tmp_path_factory.mktemp(request.param) / "whole"
     done = start(workdir, request.param)

@@ -92,7 +92,7 @@ def test_repeat_takes_as_many_optimizer_steps_on_fresh_rows():
 
 
 def test_a_batch_that_cannot_be_split_is_refused():
-    with pytest.raises(ValueError, match="12 rows cannot be split into 5"):
+    with pytest.raises(ConfigError, match="12 rows cannot be split into 5"):
         repeat(report("a"), 5).update(state_of({}), regression_batch(), KEY)
 
 

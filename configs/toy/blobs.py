@@ -1,6 +1,6 @@
 """A small perceptron on the 2-D toy set `blobs`: the decision boundary can be drawn.
 
-    python launch.py --config configs/toy/blobs.py --workdir runs/toy_blobs
+python launch.py --config configs/toy/blobs.py --workdir runs/toy_blobs
 """
 
 from cvdl_jax import configs

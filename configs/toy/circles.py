@@ -1,6 +1,6 @@
 """A small perceptron on the 2-D toy set `circles`: the decision boundary can be drawn.
 
-    python launch.py --config configs/toy/circles.py --workdir runs/toy_circles
+python launch.py --config configs/toy/circles.py --workdir runs/toy_circles
 """
 
 from cvdl_jax import configs

@@ -1,6 +1,6 @@
 """A small perceptron on the 2-D toy set `spirals`: the decision boundary can be drawn.
 
-    python launch.py --config configs/toy/spirals.py --workdir runs/toy_spirals
+python launch.py --config configs/toy/spirals.py --workdir runs/toy_spirals
 """
 
 from cvdl_jax import configs

@@ -1,6 +1,6 @@
 """A small perceptron on the 2-D toy set `xor`: the decision boundary can be drawn.
 
-    python launch.py --config configs/toy/xor.py --workdir runs/toy_xor
+python launch.py --config configs/toy/xor.py --workdir runs/toy_xor
 """
 
 from cvdl_jax import configs

@@ -78,13 +78,14 @@ class FolderSource(Source):
 
 
 class FlatSource(Source):
-    """The images of a folder without classes, in the order of their names; for predictions."""
+    """The images of a folder without classes, in the order of their names, or one image; for predictions."""
 
     def __init__(self, path: str):
         root = Path(path).expanduser()
-        if not root.is_dir():
-            raise DataError(f"the image folder {root} does not exist; write --input FOLDER")
-        self._files, self._root = list_images(root), root
+        if not root.exists():
+            raise DataError(f"{root} does not exist; write --input FOLDER, or --input IMAGE")
+        self._files = list_images(root) if root.is_dir() else [root]
+        self._root = root = root if root.is_dir() else root.parent
         if not self._files:
             raise DataError(f"{root} holds no image that Pillow can read (found: {_found(root)})")
         self.name, self.version, self.split, self.location = f"folder:{root.name}", "", "all", str(root)

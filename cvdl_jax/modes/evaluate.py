@@ -1,20 +1,22 @@
 """`--mode eval`: any checkpoint of a run on any split, with its averaged or its raw weights."""
 
-import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cvdl_jax import configs, runs
-from cvdl_jax.build import build, make_program
-from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.build import Run, build, make_program
+from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.evaluate import evaluate
 from cvdl_jax.finish import describe_metrics
+from cvdl_jax.workdir import write_json
 
 
 def run(args: Any) -> int:
     """Evaluates and prints; with `--out`, also writes the metrics as JSON."""
     config = configs.apply_overrides(runs.read_config(args.workdir), args.overrides)
     config = configs.from_plain(configs.to_plain(config))
-    built = build(config)
+    built = with_split(build(config), args.split)
     names = choose(built.task.evals, args.split)
     path = runs.checkpoint_path(runs.Workdir(args.workdir).path, args.checkpoint)
     program = make_program(built)
@@ -30,10 +32,25 @@ def run(args: Any) -> int:
     for line in describe_metrics(metrics):
         print(line)
     if args.out:
-        with open(args.out, "w") as file:
-            json.dump({"checkpoint": str(path), "weights": args.weights, "metrics": metrics}, file, indent=2)
+        try:
+            write_json(Path(args.out), {"checkpoint": str(path), "weights": args.weights, "metrics": metrics})
+        except OSError as error:
+            raise DataError(f"--out {args.out} cannot be written: {error.strerror}") from error
         print(f"written to {args.out}")
     return 0
+
+
+def with_split(built: Run, name: str) -> Run:
+    """The run with an evaluation of a split that it does not evaluate itself, such as "train", as its test split is."""
+    evals, splits = built.task.evals, built.data.splits if built.data is not None else {}
+    like = [each for each in evals.values() if isinstance(each.data, str)]
+    if not like or name in evals or name not in splits:
+        return built
+    split = replace(splits[name], stage=splits[name].stage.for_evaluation())
+    return built._replace(
+        data=replace(built.data, splits={**splits, name: split}),
+        task=built.task._replace(evals={**evals, name: like[-1]._replace(data=name)}),
+    )
 
 
 def choose(evals: Any, split: str) -> list[str]:

@@ -73,7 +73,7 @@ def gru(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
     x_rz, x_n = jnp.split(x, [2 * h.shape[-1]], -1)  # [b, 2 u], [b, u]
     u_rz, u_n = jnp.split(_product(h, recurrent["kernel"]), [2 * h.shape[-1]], -1)
     r, z = jnp.split(jax.nn.sigmoid(x_rz + u_rz), 2, -1)  # [b, u] each
-    n = jnp.tanh(x_n + r * (u_n + recurrent["bias"].astype(r.dtype)))
+    n = jnp.tanh(x_n + r * (u_n + recurrent["bias"][None].astype(r.dtype)))
     return {"h": (1 - z) * n + z * h}
 
 

@@ -4,7 +4,7 @@ Boxes are [ymin, xmin, ymax, xmax] in any unit, 0..1 in batches. The name of ano
 [cy, cx, h, w], "xywh" is [xmin, ymin, w, h] (COCO's). All functions take leading axes unless they say how many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -178,6 +178,28 @@ def match(
     box = jnp.where(is_forced, jnp.where(forced, overlaps, -1.0).argmax(1), overlaps.argmax(1))
     kind = jnp.where(is_forced | (overlap >= positive), 1, jnp.where(overlap < negative, 0, -1))
     return box.astype(jnp.int32), kind.astype(jnp.int32)
+
+
+def anchor_targets(
+    match: Callable, boxes: jax.Array, labels: jax.Array, mask: jax.Array, anchors: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What a detector should say of every anchor of one image.
+
+    Args:
+        match: `match` with its thresholds.
+        boxes: [n, 4].
+        labels: int [n], classes from 0 on.
+        mask: [n], 1 where a box is real.
+        anchors: [a, 4].
+
+    Returns:
+        int32 [a], class plus one, 0 for the background, -1 for ignored anchors; [a, 4], the encoded box of positive
+        anchors, else 0.
+    """
+    box, kind = match(boxes, mask, anchors)
+    label = jnp.where(kind == 1, labels[box] + 1, jnp.minimum(kind, 0))
+    target = jnp.where((kind == 1)[:, None], boxes[box], anchors)  # padding has no area and no logarithm
+    return label.astype(jnp.int32), encode(target, anchors)
 
 
 def nms(

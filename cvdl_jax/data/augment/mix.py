@@ -1,9 +1,12 @@
 """Operations that blend examples and their labels."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.data.augment._rows import check_probability, chosen
+from cvdl_jax.data.augment._rows import check_probability, chosen, moving
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.parallel import row_random
 
@@ -23,7 +26,7 @@ def mixup(alpha: float = 0.2, probability: float = 1.0, num_classes: int | None 
         A transform; labels become float32 [b, num_classes], each row's sum unchanged.
 
     Raises:
-        ConfigError: for a negative alpha, labels without classes, or an odd number of rows on a device.
+        ConfigError: for a negative alpha, labels without classes, boxes or masks, or an odd number of rows on a device.
 
     Reference: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", section 2.
     """
@@ -32,6 +35,7 @@ def mixup(alpha: float = 0.2, probability: float = 1.0, num_classes: int | None 
         raise ConfigError(f"config.augment: mixup(alpha={alpha}) must be 0 or more")
 
     def update(state, batch, key):
+        _check_only_labels("mixup", batch)
         image = batch["image"]  # [b, h, w, c]
         label = _soft("mixup", batch["label"], num_classes)  # [b, num_classes]
         _check_even("mixup", image.shape[0])
@@ -59,6 +63,17 @@ def _soft(operation: str, label: jax.Array, num_classes: int | None) -> jax.Arra
     if num_classes is None:
         raise ConfigError(f"config.augment: {operation} mixes class labels, and the data set has no classes; remove it")
     return jax.nn.one_hot(label, num_classes, dtype=jnp.float32)
+
+
+def _check_only_labels(operation: str, batch: Mapping[str, Any]) -> None:
+    """Refuses batches whose boxes or masks would not be blended, and those without a label."""
+    _, *left = moving(batch)
+    if left or "label" not in batch:
+        what = f"cannot blend {left}" if left else "finds no label"
+        raise ConfigError(
+            f"config.augment: {operation} blends images with their labels, and {what} in the batch; remove it, or "
+            "choose entries with config.data.features"
+        )
 
 
 def _check_even(operation: str, b: int) -> None:

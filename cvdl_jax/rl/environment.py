@@ -1,0 +1,76 @@
+"""What an environment is: pure functions of one state; batches of environments are made with `jax.vmap`."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.config_calls import call, check_name
+from cvdl_jax.errors import ConfigError
+
+EnvironmentState = dict[str, jax.Array]
+
+
+class Transition(NamedTuple):
+    """What one step brings.
+
+    Attributes:
+        state: the environment's state after it, also where the episode has ended.
+        reward: float [].
+        terminated: bool [], the episode ended in a terminal state, after which no reward comes.
+        truncated: bool [], it was cut off by the limit of time; the value of the state is not zero.
+    """
+
+    state: EnvironmentState
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+class Environment(NamedTuple):
+    """A Markov decision process to act in.
+
+    Attributes:
+        reset: `key -> state`, a state to begin an episode in.
+        step: `(state, action int [], key) -> Transition`.
+        observe: `state -> float [d]`, all that an agent needs to know of the state.
+        actions: number of actions.
+        max_steps: an episode is truncated after so many.
+    """
+
+    reset: Callable[[jax.Array], EnvironmentState]
+    step: Callable[[EnvironmentState, jax.Array, jax.Array], Transition]
+    observe: Callable[[EnvironmentState], jax.Array]
+    actions: int
+    max_steps: int
+
+
+def create(section: Mapping[str, Any], path: str = "config.environment") -> Environment:
+    """The environment that `section.name` names: `make` of `cvdl_jax/rl/<name>.py`, called with the other keys.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest, or wrong arguments.
+    """
+    known = environments()
+    if "name" not in section:
+        raise ConfigError(f"{path}.name is missing; the environments are {', '.join(known)}")
+    check_name(section["name"], known, f"{path}.name={section['name']!r} is not known")
+    module = importlib.import_module(f"cvdl_jax.rl.{section['name']}")
+    return call(module.make, {key: value for key, value in section.items() if key != "name"}, path)
+
+
+def environments() -> list[str]:
+    """The names of all environments: the files of this folder that have a function `make`."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "\ndef make(" in p.read_text(encoding="utf-8"))
+
+
+def where(condition: jax.Array, first: Any, second: Any) -> Any:
+    """Chooses between two trees row by row: condition bool [b], leaves [b, ...]."""
+
+    def one(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y)
+
+    return jax.tree.map(one, first, second)

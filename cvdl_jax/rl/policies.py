@@ -1,0 +1,65 @@
+"""Exploration: from action values to an action, one key per environment. `config.exploration.name` is a function here.
+
+Each anneals one number linearly from `start` to `end` over the first `steps` training steps.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError
+
+
+def anneal(step: jax.Array, start: float, end: float, steps: int) -> jax.Array:
+    """`start` at step 0, `end` from step `steps` on, linear in between."""
+    if steps < 0:
+        raise ConfigError(f"config.exploration.steps={steps} must not be negative")
+    part = jnp.clip(step / max(steps, 1), 0, 1) if steps else jnp.ones(())
+    return start + (end - start) * part
+
+
+def epsilon_greedy(
+    keys: jax.Array, values: jax.Array, step: jax.Array, start: float = 1.0, end: float = 0.05, steps: int = 1000
+) -> tuple[jax.Array, jax.Array]:
+    """With probability epsilon a random action, else the best one.
+
+    Args:
+        keys: typed [b].
+        values: action values [b, m].
+        step: int32 [].
+        start: epsilon at step 0, in 0..1.
+        end: epsilon from `steps` on.
+        steps: of the decline.
+
+    Returns:
+        (actions int32 [b], epsilon float []).
+    """
+    epsilon = anneal(step, start, end, steps)
+
+    def one(key: jax.Array, q: jax.Array) -> jax.Array:
+        explore, action = jax.random.split(key)
+        random = jax.random.randint(action, (), 0, q.shape[0])
+        return jnp.where(jax.random.uniform(explore) < epsilon, random, jnp.argmax(q))
+
+    return jax.vmap(one)(keys, values).astype(jnp.int32), epsilon
+
+
+def softmax(
+    keys: jax.Array, values: jax.Array, step: jax.Array, start: float = 1.0, end: float = 0.1, steps: int = 1000
+) -> tuple[jax.Array, jax.Array]:
+    """Boltzmann exploration: an action with probability softmax(q / temperature).
+
+    Args:
+        keys: typed [b].
+        values: action values [b, m].
+        step: int32 [].
+        start: temperature at step 0, above 0.
+        end: from `steps` on, above 0.
+        steps: of the decline.
+
+    Returns:
+        (actions int32 [b], temperature float []).
+    """
+    if min(start, end) <= 0:
+        raise ConfigError(f"config.exploration: the temperatures start={start} and end={end} must be above 0")
+    temperature = anneal(step, start, end, steps)
+    return jax.vmap(jax.random.categorical)(keys, values / temperature).astype(jnp.int32), temperature

@@ -1,0 +1,147 @@
+"""Generative adversarial networks: DCGAN, Wasserstein GAN by clipping or gradient penalty, any losses and players.
+
+image: [b, h, w, c] in 0..1; the players see 2 image - 1. z: [b, latent] ~ N(0, 1). A training step is n discriminator
+steps (`critic_steps`) on sub-batches of b / n rows, then one generator step on b / n new samples. `params` and `opt`:
+{"discriminator", "generator"}; `extra`: {"batch_stats": {both}, "ema"?, "ema_statistics"?, "feedback"?}, where "ema" is
+the averaged generator, of which samples are made. Evaluations: "validation", "test" and, where there is one, "judge".
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from cvdl_jax import configs, feedback, gradients, judge, models_index, optim
+from cvdl_jax.averaging import ema_with_statistics
+from cvdl_jax.config_calls import check_value
+from cvdl_jax.data.augment import policy
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics import generated
+from cvdl_jax.models.generators import dcgan
+from cvdl_jax.nn.apply import apply_train, initialise
+from cvdl_jax.ops import adversarial
+from cvdl_jax.ops.gradient_penalty import gradient_penalty, interpolate
+from cvdl_jax.parallel import row_random
+from cvdl_jax.task import Task, chain, descend, repeat
+
+PLAYERS = ("discriminator", "generator")
+
+
+def make_images(generator, state, key, n):
+    """Images [n, h, w, c] in -1..1 in training mode, and the state with the generator's new statistics."""
+    z = row_random(jax.random.normal, key, (n, generator.latent))
+    (images, _), state = apply_train(generator, state, z, key, on="generator")
+    return images, state
+
+
+def score(discriminator, state, x, key):
+    """Scores [b] in training mode, and the state with the discriminator's new statistics."""
+    (logits, _), state = apply_train(discriminator, state, x, key, on="discriminator")
+    return logits[:, 0], state
+
+
+def discriminator_loss(generator, discriminator, loss, state, batch, key):
+    """Sums over the images of a batch and as many samples; the generator's statistics stay."""
+    real, keys = 2 * batch["image"] - 1, jax.random.split(key, 5)
+    weight = jnp.ones(len(real)).sum()
+    fake = lax.stop_gradient(make_images(generator, state, keys[0], len(real))[0])
+    on_real, state = score(discriminator, state, real, keys[1])
+    on_fake, state = score(discriminator, state, fake, keys[2])
+    values = {"loss": loss.discriminator(on_real, on_fake), "score_real": on_real, "score_fake": on_fake}
+    if loss.penalty:
+        if jax.tree.leaves(state.extra["batch_stats"]["discriminator"]):
+            raise ConfigError(
+                "config.loss.penalty needs a critic that does not mix rows; set config.model.discriminator.norm='layer'"
+            )
+        between = interpolate(real, fake, row_random(jax.random.uniform, keys[3], (len(real),)))
+        values["penalty"] = gradient_penalty(lambda x: score(discriminator, state, x, keys[4])[0], between)
+        values["loss"] += loss.penalty * values["penalty"]
+    return state, {name: (each.sum(), weight) for name, each in values.items()}
+
+
+def generator_loss(generator, discriminator, loss, n, state, batch, key):
+    """Sums over b / n new samples; the discriminator's statistics stay."""
+    keys = jax.random.split(key)
+    fake, state = make_images(generator, state, keys[0], len(batch["image"]) // n)
+    each = loss.generator(score(discriminator, state, fake, keys[1])[0])
+    return state, {"loss": (each.sum(), jnp.ones(len(each)).sum())}
+
+
+def clip(bound, state, batch, key):
+    """Bounds each of the discriminator's parameters (Arjovsky et al. 2017, algorithm 1)."""
+    clipped = jax.tree.map(lambda p: jnp.clip(p, -bound, bound), state.params["discriminator"])
+    return state._replace(params={**state.params, "discriminator": clipped}), batch, {}
+
+
+def sample(generator, state, key, n):
+    """Images [n, h, w, c] in 0..1 of the averaged generator where there is one, each row from its own key."""
+    params = state.extra.get("ema", state.params["generator"])
+    stats = state.extra.get("ema_statistics", state.extra["batch_stats"]["generator"])
+    z = row_random(jax.random.normal, key, (n, generator.latent))
+    return (generator.apply({"params": params, "batch_stats": stats}, z, False)[0] + 1) / 2
+
+
+def grid(generator, seed, state, batch, key):
+    """64 samples from noise that depends on the seed alone."""
+    from cvdl_jax import figures
+
+    return {"samples": figures.mosaic(sample(generator, state, jax.random.key(seed), 64))}
+
+
+def players(config, info):
+    """The modules (generator, discriminator) of the config's two sections."""
+    for section in ("model", "optim"):
+        if set(config[section]) != set(PLAYERS):
+            raise ConfigError(f"config.{section} has {sorted(config[section])}; expected the sections {PLAYERS}")
+    shape, dtype = info.spec["image"].shape[1:], config.compute_dtype
+    path, more = "config.model.discriminator", {"num_classes": 1, "dtype": dtype, "remat": config.remat}
+    discriminator = configs.call(models_index.create, config.model.discriminator, path, **more)
+    path = "config.model.generator"
+    return configs.call(dcgan.build, config.model.generator, path, shape=shape, dtype=dtype), discriminator
+
+
+def player_optimizer(config, info, name, updates):
+    """The optimizer of a player that makes this many updates in a step."""
+    path = f"config.optim.{name}"
+    lengths = {"total_steps": info.total_steps * updates, "steps_per_epoch": info.steps_per_epoch * updates}
+    bound = configs.bind(optim.optimizer, config.optim[name], path, **lengths, batch_size=info.batch_size // updates)
+    return optim.optimizer(**bound, path=path)
+
+
+def make(config, info) -> Task:
+    """The two-player task of a configuration."""
+    n = check_value(config.get("critic_steps", 1), int, "config.critic_steps")
+    if "image" not in info.spec or config.normalise:
+        raise ConfigError("experiment 'gan' needs images in 0..1: a data set of images, and an empty config.normalise")
+    if n < 1 or info.batch_size % n:
+        raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
+    loss, (generator, discriminator) = configs.named(adversarial, config.loss, "config.loss")(), players(config, info)
+    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+
+    def init(key: jax.Array, batch: dict) -> dict:
+        keys = jax.random.split(key)
+        d, d_stats = initialise(discriminator, keys[0], batch["image"][:1], False)
+        g, g_stats = initialise(generator, keys[1], jnp.zeros((1, generator.latent)), False)
+        stats = {"discriminator": d_stats, "generator": g_stats}
+        extra = {"batch_stats": stats, **({"feedback": memory} if memory else {})}
+        return {"params": {"discriminator": d, "generator": g}, "extra": extra}
+
+    of_discriminator = partial(discriminator_loss, generator, discriminator, loss)
+    of_generator = partial(generator_loss, generator, discriminator, loss, n)
+    grad = gradients.build(config.grad)
+    optimizers = [player_optimizer(config, info, *each) for each in zip(PLAYERS, (n, 1), strict=True)]
+    critic = descend(of_discriminator, optimizers[0], on="discriminator", grad=grad)
+    train = [
+        policy.build(config.augment, info.num_classes),
+        repeat(chain(critic, partial(clip, loss.clip)) if loss.clip else critic, n),
+        descend(of_generator, optimizers[1], on="generator", grad=grad),
+        configs.call(ema_with_statistics, config.ema, "config.ema", on="generator") if config.ema else None,
+    ]
+    sampler = partial(sample, generator)
+    evals = {name: generated.compared(sampler, name) for name in ("validation", "test") if name in info.sizes}
+    if config.get("judge"):
+        jury = configs.call(judge.load, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
+        evals["judge"] = generated.judged(sampler, jury, config.eval_batch_size or config.batch_size)
+    report = partial(grid, generator, info.seed)
+    return Task(init, chain(*[t for t in train if t is not None]), evals, report, on_eval)

@@ -1,0 +1,129 @@
+"""Character language models: LSTM, GRU or vanilla RNN, trained by truncated back-propagation through time.
+
+At step k every stream reads the next `streams.length` characters of the training text from the state it has; the
+gradient does not go back beyond them (Williams and Peng 1990). inputs, targets: int [b, t].
+`extra`: {"ema"?, "feedback"?}; `rows`: {"start": int [b], where a stream entered the text, "hidden": its carry, never
+reset}. There is no data section: a text is not a set of examples. Losses are in nats per character.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from cvdl_jax import configs, feedback, figures, gradients, optim
+from cvdl_jax.data import text as texts
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.models.sequence import recurrent
+from cvdl_jax.task import Eval, Task, chain, descend, ema
+
+EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
+
+
+def read_on(ids, length, state, batch, key):
+    """Replaces the batch by what the streams read at this step, a function of the step alone."""
+    return state, texts.cut(jnp.asarray(ids), state.rows["start"], state.step, length), {}
+
+
+def training_loss(model, state, batch, key):
+    """Cross-entropy of the next character; the state after the cut is kept, without its gradient."""
+    logits, out = model.apply(
+        {"params": state.params}, batch["inputs"], True, state.rows["hidden"], rngs={"dropout": key}
+    )
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])  # [b, t]
+    rows = {**state.rows, "hidden": lax.stop_gradient(out["carry"])}
+    return state._replace(rows=rows), {"loss": (each.sum(), jnp.full((), each.size, each.dtype))}
+
+
+def weights(state):
+    """The averaged weights where the run keeps an average."""
+    return state.extra.get("ema", state.params)
+
+
+def evaluation_step(model, chunks, state, batch, key):
+    """Reads a whole text once, the state carried from chunk to chunk: chunks {name: [chunks, streams, t]}."""
+
+    def read(carry, chunk):
+        logits, out = model.apply({"params": weights(state)}, chunk["inputs"], False, carry)
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, chunk["targets"])  # [streams, t]
+        hits = (jnp.argmax(logits, -1) == chunk["targets"]).astype(each.dtype)
+        return out["carry"], {
+            "loss": (each * chunk["mask"]).sum(),
+            "accuracy": (hits * chunk["mask"]).sum(),
+            "characters": chunk["mask"].sum(),
+        }
+
+    sums = lax.scan(read, model.zero_carry(chunks["mask"].shape[1]), jax.tree.map(jnp.asarray, chunks))[1]
+    totals = {name: each.sum() for name, each in sums.items()}
+    one = jnp.ones_like(totals["characters"])
+    weight = {"loss": totals["characters"], "accuracy": totals["characters"], "characters": one}
+    return {name: (total, weight[name]) for name, total in totals.items()}
+
+
+def finalise(size, means, rows):
+    """Bits and perplexity; refuses a count of predicted characters that is not the text's."""
+    if means["characters"] != size:
+        raise RuntimeError(f"{means['characters']:.0f} characters were predicted, the text has {size}")
+    return {**means, "bits": means["loss"] / math.log(2), "perplexity": math.exp(min(means["loss"], 700.0))}
+
+
+def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[float, ...]):
+    """The report of `config.sample`: a page of sampled text for each temperature."""
+    ids = texts.encode(prompt, vocabulary, "config.sample.prompt")
+    if length < 1 or min(temperatures, default=1) <= 0:
+        raise ConfigError(f"config.sample: length={length} and temperatures={temperatures} must be above 0")
+    draw = jax.jit(partial(recurrent.sample, model), static_argnames="length")
+
+    def report(state, batch, key):
+        pages = {}
+        for i, t in enumerate(temperatures):
+            drawn = draw(weights(state), ids, jax.random.fold_in(key, i), length=length, temperature=jnp.float32(t))
+            pages[f"temperature {t:g}"] = prompt + texts.decode(drawn, vocabulary)
+        return {"samples": figures.text_pages(pages)}
+
+    return report
+
+
+def make(config, info) -> Task:
+    """The language task of a configuration."""
+    text = configs.call(texts.load, config.text, "config.text")
+    streams = configs.call(texts.StreamSettings, config.streams, "config.streams")
+    model = configs.call(
+        recurrent.create, config.model, "config.model",
+        num_classes=len(text.vocabulary), dtype=config.compute_dtype, remat=config.remat,
+    )  # fmt: skip
+    optimizer = configs.call(
+        optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
+    )
+    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+    ids = text.splits["train"]
+
+    def init(key: jax.Array, batch: dict) -> dict:
+        params = model.init(key, jnp.zeros((1, 1), jnp.int32), False)["params"]
+        starts = jnp.asarray(texts.stream_starts(len(ids), info.batch_size))
+        rows = {"start": starts, "hidden": model.zero_carry(info.batch_size)}
+        return {"params": params, "extra": {"feedback": memory} if memory else {}, "rows": rows}
+
+    evals = {}
+    for name in ("validation", "test"):
+        if name in text.splits:
+            chunks = texts.evaluation_chunks(text.splits[name], streams.evaluation, EVALUATION_LENGTH)
+            step = partial(evaluation_step, model, chunks)
+            evals[name] = Eval(step, partial(finalise, len(text.splits[name])), data=1, final=name == "test")
+    small = ids.astype(np.uint8) if len(text.vocabulary) <= 256 else ids  # a constant of the compiled step
+    train = [
+        partial(read_on, small, streams.length),
+        descend(partial(training_loss, model), optimizer, grad=gradients.build(config.grad)),
+        configs.call(ema, config.ema, "config.ema") if config.ema else None,
+    ]
+    return Task(
+        init=init,
+        train=chain(*[t for t in train if t is not None]),
+        evals=evals,
+        report=configs.call(sampler, config.sample, "config.sample", model=model, vocabulary=text.vocabulary),
+        on_eval=on_eval,
+    )

@@ -1,0 +1,299 @@
+"""Recurrent cells against loops in NumPy, against Flax's own cells with the same weights, and by their gradients."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.models.sequence import recurrent as models
+from cvdl_jax.nn import recurrent
+from cvdl_jax.nn.recurrent import CELLS, Bidirectional, Recurrent
+
+B, T, D, U = 3, 7, 5, 4
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_layer(cell, params, x, carry):
+    """The equations of a layer, one time and one gate after the other, in float64."""
+    w, b = (np.asarray(params["input"][k], np.float64) for k in ("kernel", "bias"))
+    u = np.asarray(params["recurrent_kernel"], np.float64)
+    h, c = np.asarray(carry["h"], np.float64), np.asarray(carry.get("c", 0), np.float64)
+    states = []
+    for t in range(x.shape[1]):
+        block = [(w[:, k : k + U], b[k : k + U], u[:, k : k + U]) for k in range(0, w.shape[1], U)]
+        x_t = x[:, t].astype(np.float64)
+        if cell == "rnn":
+            h = np.tanh(np.concatenate([x_t, h], 1) @ np.concatenate([block[0][0], block[0][2]]) + b)
+        elif cell == "lstm":
+            i, f, g, o = (x_t @ w_k + b_k + h @ u_k for w_k, b_k, u_k in block)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            (w_r, b_r, u_r), (w_z, b_z, u_z), (w_n, b_n, u_n) = block
+            r, z = sigmoid(x_t @ w_r + b_r + h @ u_r), sigmoid(x_t @ w_z + b_z + h @ u_z)
+            n = np.tanh(x_t @ w_n + b_n + r * (h @ u_n + np.asarray(params["recurrent_bias"], np.float64)))
+            h = (1 - z) * n + z * h
+        states.append(h)
+    return np.stack(states, 1), {"h": h, "c": c}
+
+
+def made(cell, seed=0, **fields):
+    """A layer with random weights, biases included, an input and a state."""
+    rng = np.random.default_rng(seed)
+    layer = Recurrent(cell, U, **fields)
+    x = rng.normal(size=(B, T, D)).astype(np.float32)
+    params = layer.init(jax.random.key(seed), x)["params"]
+    params = jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
+    carry = {name: rng.normal(size=(B, U)).astype(np.float32) for name in CELLS[cell].carry}
+    return layer, params, x, carry
+
+
+# each cell is its own row of the curriculum
+CELL_ROWS = [
+    pytest.param("rnn", marks=pytest.mark.curriculum("K1")),
+    pytest.param("lstm", marks=pytest.mark.curriculum("K7")),
+    pytest.param("gru", marks=pytest.mark.curriculum("K8")),
+]
+
+
+@pytest.mark.parametrize("cell", CELL_ROWS)
+def test_layer_equals_a_loop_in_numpy(cell):
+    """For the vanilla cell the loop has the concatenated form, [x, h] [W; U]."""
+    layer, params, x, carry = made(cell)
+    states, last = layer.apply({"params": params}, x, carry)
+    expected, expected_last = numpy_layer(cell, params, x, carry)
+    np.testing.assert_allclose(states, expected, rtol=1e-5, atol=1e-6)
+    for name in last:
+        np.testing.assert_allclose(last[name], expected_last[name], rtol=1e-5, atol=1e-6)
+
+
+def flax_cell(cell, params):
+    """Flax's cell and our weights in its names."""
+    w, b, u = params["input"]["kernel"], params["input"]["bias"], params["recurrent_kernel"]
+    part = [slice(k, k + U) for k in range(0, w.shape[1], U)]
+    if cell == "rnn":
+        return nn.SimpleCell(U), {"i": {"kernel": w, "bias": b}, "h": {"kernel": u}}
+    if cell == "lstm":
+        gates = dict(zip("ifgo", part, strict=True))
+        names = {f"i{g}": {"kernel": w[:, s]} for g, s in gates.items()}
+        return nn.OptimizedLSTMCell(U), names | {f"h{g}": {"kernel": u[:, s], "bias": b[s]} for g, s in gates.items()}
+    gates = dict(zip("rzn", part, strict=True))
+    names = {f"i{g}": {"kernel": w[:, s], "bias": b[s]} for g, s in gates.items()}
+    names |= {f"h{g}": {"kernel": u[:, s]} for g, s in gates.items()}
+    names["hn"]["bias"] = params["recurrent_bias"]
+    return nn.GRUCell(U), names
+
+
+@pytest.mark.parametrize("cell", CELL_ROWS)
+def test_layer_equals_flax_with_the_same_weights(cell):
+    layer, params, x, carry = made(cell)
+    theirs, names = flax_cell(cell, params)
+    start = (carry["c"], carry["h"]) if cell == "lstm" else carry["h"]
+    expected = nn.RNN(theirs).apply({"params": {"cell": names}}, x, initial_carry=start)
+    np.testing.assert_allclose(layer.apply({"params": params}, x, carry)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_inputs_are_multiplied_before_the_scan(cell):
+    """Inside the scan one matrix product is left, that with the state."""
+    layer, params, x, carry = made(cell)
+    jaxpr = jax.make_jaxpr(partial(layer.apply, {"params": params}))(x, carry).jaxpr
+    (scan,) = [e for e in jaxpr.eqns if e.primitive.name == "scan"]
+    inside = [e for e in scan.params["jaxpr"].jaxpr.eqns if e.primitive.name == "dot_general"]
+    assert [tuple(v.aval.shape) for v in inside[0].invars] == [(B, U), (U, CELLS[cell].blocks * U)]
+    outside = [e for e in jaxpr.eqns if e.primitive.name == "dot_general"]
+    assert len(inside) == len(outside) == 1 and outside[0].outvars[0].aval.size == B * T * CELLS[cell].blocks * U
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_sequence_in_two_parts_equals_the_whole(cell):
+    layer, params, x, carry = made(cell)
+    whole, last = layer.apply({"params": params}, x, carry)
+    first, between = layer.apply({"params": params}, x[:, :3], carry)
+    second, end = layer.apply({"params": params}, x[:, 3:], between)
+    np.testing.assert_allclose(jnp.concatenate([first, second], 1), whole, atol=1e-6)
+    np.testing.assert_allclose(end["h"], last["h"], atol=1e-6)
+
+
+@pytest.mark.curriculum("K4")
+def test_gradient_equals_back_propagation_through_time_by_hand():
+    """dL/dU = sum over t of (dL/dh_t through all later times) h_{t-1}^T, for the vanilla cell."""
+    layer, params, x, carry = made("rnn")
+    target = np.random.default_rng(1).normal(size=(B, T, U)).astype(np.float32)
+
+    def loss(params):
+        return ((layer.apply({"params": params}, x, carry)[0] - target) ** 2).sum() / 2
+
+    states = np.concatenate([carry["h"][:, None], layer.apply({"params": params}, x, carry)[0]], 1)  # h_0 ... h_T
+    u = np.asarray(params["recurrent_kernel"])
+    grad_u, grad_w, from_later = np.zeros_like(u), np.zeros((D, U)), np.zeros((B, U))
+    for t in range(T, 0, -1):
+        error = states[:, t] - target[:, t - 1] + from_later  # of h_t, its own and what came back from t + 1
+        before_tanh = error * (1 - states[:, t] ** 2)
+        grad_u += states[:, t - 1].T @ before_tanh
+        grad_w += x[:, t - 1].T @ before_tanh
+        from_later = before_tanh @ u.T
+    grads = jax.grad(loss)(params)
+    np.testing.assert_allclose(grads["recurrent_kernel"], grad_u, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(grads["input"]["kernel"], grad_w, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.curriculum("K10")
+@pytest.mark.parametrize("cell", CELLS)
+def test_bidirectional_is_both_directions_side_by_side(cell):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(B, T, D)).astype(np.float32)
+    layer = Bidirectional(cell, U)
+    params = layer.init(jax.random.key(0), x)["params"]
+    out = layer.apply({"params": params}, x)
+    forwards, _ = Recurrent(cell, U).apply({"params": params["forwards"]}, x)
+    backwards, _ = Recurrent(cell, U).apply({"params": params["backwards"]}, x[:, ::-1])
+    np.testing.assert_allclose(out, jnp.concatenate([forwards, backwards[:, ::-1]], -1), atol=1e-6)
+    changed = layer.apply({"params": params}, np.concatenate([x[:, :-1], x[:, -1:] + 1], 1))
+    differs = np.abs(changed - out).max((0, 2)) > 0
+    assert differs.all(), "the last input reaches every time through the backward layer"
+    np.testing.assert_array_equal(changed[:, :-1, :U], out[:, :-1, :U])
+
+
+def test_first_weights():
+    """Orthogonal blocks, biases zero, but a forget gate that is open."""
+    params = Recurrent("lstm", 6).init(jax.random.key(0), jnp.zeros((1, 2, D)))["params"]
+    for k in range(4):
+        block = params["recurrent_kernel"][:, 6 * k : 6 * k + 6]
+        np.testing.assert_allclose(block @ block.T, np.eye(6), atol=1e-5)
+    np.testing.assert_array_equal(params["input"]["bias"], [0] * 6 + [1] * 6 + [0] * 12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_bfloat16_products_keep_a_float32_state(cell):
+    layer, params, x, carry = made(cell)
+    states, last = layer.clone(dtype=jnp.bfloat16).apply({"params": params}, x, carry)
+    assert {leaf.dtype for leaf in jax.tree.leaves((states, last))} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(states, layer.apply({"params": params}, x, carry)[0], atol=0.05)
+
+
+def test_unknown_cell_is_refused():
+    with pytest.raises(ConfigError, match="cell='lstn' is not known; did you mean 'lstm'"):
+        recurrent.find_cell("lstn")
+
+
+# The model ----------------------------------------------------------------------------------------------------------
+
+# Parameters with 65 symbols: per layer blocks * u * (d + u + 1), for the GRU u more; the head 65 (u + 1).
+GOLDEN = {
+    "lstm": 4 * 256 * (65 + 256 + 1) + 4 * 256 * (512 + 1) + 65 * 257,
+    "gru": 3 * 256 * (65 + 256 + 1) + 3 * 256 * (512 + 1) + 2 * 256 + 65 * 257,
+    "rnn": 256 * (65 + 256 + 1) + 256 * (512 + 1) + 65 * 257,
+    "lstm_tiny": 4 * 8 * (65 + 8 + 1) + 4 * 8 * (16 + 1) + 65 * 9,
+    "gru_tiny": 3 * 8 * (65 + 8 + 1) + 3 * 8 * (16 + 1) + 2 * 8 + 65 * 9,
+    "rnn_tiny": 8 * (65 + 8 + 1) + 8 * (16 + 1) + 65 * 9,
+}
+SYMBOLS = np.random.default_rng(0).integers(0, 65, (2, 6)).astype(np.int32)
+
+
+@pytest.mark.parametrize("name", models.VARIANTS)
+def test_golden_parameter_count(name):
+    model = models.create(name, 65, "float32")
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), SYMBOLS)
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == GOLDEN[name]
+    assert variables.keys() == {"params"}
+
+
+def test_golden_table_has_no_stale_rows():
+    assert GOLDEN.keys() == models.VARIANTS.keys()
+
+
+@pytest.fixture(scope="module", params=["lstm_tiny", "gru_tiny", "rnn_tiny"])
+def tiny(request):
+    model = models.create(request.param, 65, "float32", dropout=0.4)
+    return model, model.init(jax.random.key(0), SYMBOLS, False)
+
+
+@pytest.mark.curriculum("K9")
+def test_layers_are_stacked(tiny):
+    """The second layer reads the states of the first."""
+    model, variables = tiny
+    logits, out = model.apply(variables, SYMBOLS, False)
+    x = jax.nn.one_hot(SYMBOLS, 65)
+    for layer in ("layer0", "layer1"):
+        x, carry = Recurrent(model.cell, model.units).apply({"params": variables["params"][layer]}, x)
+        np.testing.assert_allclose(out["carry"][layer]["h"], carry["h"], atol=1e-6)
+    np.testing.assert_allclose(out["pre_logits"], x, atol=1e-6)
+    assert logits.shape == (2, 6, 65) and logits.dtype == jnp.float32
+
+
+def test_training_drops_by_row_and_key_alone(tiny):
+    model, variables = tiny
+    draw = partial(model.apply, variables, train=True)
+    one, again = (draw(SYMBOLS, rngs={"dropout": jax.random.key(1)})[0] for _ in range(2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, draw(SYMBOLS, rngs={"dropout": jax.random.key(2)})[0])
+    alone = draw(SYMBOLS[:1], rngs={"dropout": jax.random.key(1)})[0]
+    np.testing.assert_allclose(alone, one[:1], atol=1e-6)
+
+
+def test_every_parameter_gets_a_gradient(tiny):
+    model, variables = tiny
+    carry = jax.tree.map(lambda x: x + 0.1, model.zero_carry(2))
+
+    def loss(params):
+        logits, _ = model.apply({"params": params}, SYMBOLS, False, carry)
+        return (logits**2).sum()
+
+    for path, grad in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(variables["params"])):
+        assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_no_symbol_is_no_input(tiny):
+    """-1 leaves the state as a vector of zeros would."""
+    model, variables = tiny
+    _, out = model.apply(variables, np.full((1, 1), -1, np.int32), False)
+    _, carry = Recurrent(model.cell, model.units).apply(
+        {"params": variables["params"]["layer0"]}, jnp.zeros((1, 1, 65))
+    )
+    np.testing.assert_array_equal(out["carry"]["layer0"]["h"], carry["h"])
+
+
+def test_float64_is_kept_throughout(tiny):
+    with jax.enable_x64(True):
+        model = tiny[0].clone(dtype=jnp.dtype("float64"))
+        shapes = jax.eval_shape(lambda k: model.init_with_output(k, SYMBOLS, False), jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float64")}
+
+
+@pytest.mark.curriculum("K3")
+def test_sampling_feeds_back_what_it_drew():
+    """At a low temperature the sample is the most probable continuation, each symbol read before the next is drawn."""
+    model = models.create("gru_tiny", 65, "float32")
+    params = jax.tree.map(lambda p: 3 * p, model.init(jax.random.key(0), SYMBOLS, False)["params"])
+    drawn = models.sample(model, params, SYMBOLS[0], jax.random.key(1), 5, jnp.float32(1e-4))
+    read = np.concatenate([SYMBOLS[0], drawn])
+    logits, _ = model.apply({"params": params}, read[None], False)
+    np.testing.assert_array_equal(drawn, np.argmax(logits[0, len(SYMBOLS[0]) - 1 : -1], -1))
+    hot = models.sample(model, params, SYMBOLS[0], jax.random.key(1), 200, jnp.float32(1e4))
+    assert len(set(np.asarray(hot).tolist())) > 40  # almost uniform
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"name": "lstmm"}, "did you mean 'lstm'"),
+        ({"name": "lstm", "unit": 3}, "config.model.unit is not a field of lstm; did you mean 'units'"),
+        ({"name": "lstm", "remat": True}, "set config.remat=False"),
+    ],
+)
+def test_wrong_models_are_refused(kwargs, message):
+    with pytest.raises(ConfigError, match=message):
+        models.create(num_classes=5, dtype="float32", **kwargs)
+
+
+def test_empty_models_are_refused():
+    with pytest.raises(ConfigError, match="layers=0 and units=256 must be at least 1"):
+        models.create("lstm", 5, "float32", layers=0).init(jax.random.key(0), SYMBOLS, False)

@@ -1,0 +1,27 @@
+"""Every kind of experiment, killed inside a logging interval and continued, equals an uninterrupted run bit for bit."""
+
+import re
+
+import pytest
+from runs_for_tests import assert_same_run, start
+
+pytestmark = pytest.mark.long
+PLACES = {  # run -> where it is killed, the step it continues from
+    "adversarial": ("kill@step:13", 8),
+    "detector": ("kill@step:13", 8),
+    "language": ("kill@step:13", 8),
+    "qlearn": ("kill@step:18", 16),
+}
+
+
+@pytest.mark.parametrize("run", PLACES)
+def test_killed_experiment_continues_bit_for_bit(run, tmp_path):
+    place, step = PLACES[run]
+    whole = start(tmp_path / "whole", run)
+    assert whole.returncode == 0, whole.stderr
+    killed = start(tmp_path / "broken", run, place)
+    assert killed.returncode == -9, killed.stdout + killed.stderr
+    again = start(tmp_path / "broken", run)
+    assert again.returncode == 0, again.stderr
+    assert int(re.search(r"restored step (\d+)", again.stdout)[1]) == step
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
