@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from regression import KEY, PARAMS, assert_close, regression_batch, regression_gradient, squared_error, state_of
 
 from cvdl_jax import optim, parallel
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.task import (
     State,
     Task,
