@@ -42,7 +42,7 @@ from cvdl_jax.config_text import convert, parse_calls, plain, read
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
-    "apply_overrides", "base", "bind", "bind_calls", "build_calls", "call", "check", "differences", "digest",
+    "apply_overrides", "base", "bind", "bind_calls", "build_calls", "call", "check", "completed", "differences", "digest",
     "cache_folder", "duration", "from_plain", "load", "named", "parse_arg", "parse_calls", "partially", "smoke",
     "to_plain",
 ]  # fmt: skip
@@ -234,6 +234,11 @@ def to_plain(config: Mapping[str, Any]) -> dict[str, Any]:
 def from_plain(values: Mapping[str, Any]) -> ConfigDict:
     """A config from nested dicts: `from_plain(json.loads(json.dumps(to_plain(c)))) == c` for every loaded config."""
     return _lock(ConfigDict(plain(values), type_safe=False))
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved configuration with the defaults of keys that did not exist yet when it was saved."""
+    return to_plain(DEFAULTS) | dict(values)
 
 
 def digest(config: Mapping[str, Any]) -> str:

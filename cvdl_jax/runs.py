@@ -54,7 +54,7 @@ def load_built(
 
 def read_config(workdir: str | Path) -> ConfigDict:
     """The resolved configuration of a run."""
-    return configs.from_plain(read_json(Workdir(workdir).config))
+    return configs.from_plain(configs.completed(read_json(Workdir(workdir).config)))
 
 
 def restore_state(path: Path, built: Run) -> State:

@@ -240,3 +240,12 @@ def test_a_notebook_gets_the_scores_of_the_run(run, digits):
         runs.load(run, 3)
     with pytest.raises(UserError, match=r"nowhere/config\.json does not exist; is .*nowhere the --workdir of a run"):
         runs.load(run / "nowhere")
+
+
+def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
+    from cvdl_jax.workdir import write_json
+
+    old = configs.to_plain(configs.load("configs/digits/mlp.py:smoke"))
+    del old["adversary"]
+    write_json(tmp_path / "config.json", old)
+    assert configs.to_plain(runs.read_config(tmp_path))["adversary"] == {}

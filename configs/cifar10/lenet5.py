@@ -3,6 +3,8 @@
     python launch.py --config configs/cifar10/lenet5.py --workdir runs/cifar10_lenet5
 
 LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2; 32x32 input.
+
+Measured: 65.90 % test accuracy [64.96, 66.82], seed 0, 165 s on two CPU cores.
 """
 
 from configs import datasets

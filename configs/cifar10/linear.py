@@ -3,6 +3,8 @@
     python launch.py --config configs/cifar10/linear.py --workdir runs/cifar10_linear
 
 Loss: half the squared distance of the scores to the one-hot label (Bishop 2006, section 4.1.3).
+
+Measured: 38.64 % test accuracy [37.69, 39.60], seed 0, 11 s on two CPU cores.
 """
 
 from configs import datasets

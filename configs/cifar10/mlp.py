@@ -3,6 +3,8 @@
     python launch.py --config configs/cifar10/mlp.py --workdir runs/cifar10_mlp
 
 LeCun et al. 1998, figure 9, "28x28-300-100-10", with ReLU, dropout and AdamW.
+
+Measured: 54.95 % test accuracy [53.97, 55.92], seed 0, 35 s on two CPU cores.
 """
 
 from configs import datasets

@@ -3,6 +3,8 @@
     python launch.py --config configs/cifar10/svm.py --workdir runs/cifar10_svm
 
 Weston-Watkins hinge loss with L2 regularisation (Weston and Watkins 1999).
+
+Measured: 38.34 % test accuracy [37.39, 39.30], seed 0, 14 s on two CPU cores.
 """
 
 from configs import datasets

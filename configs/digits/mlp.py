@@ -3,6 +3,8 @@
     python launch.py --config configs/digits/mlp.py --workdir runs/digits_mlp
 
 LeCun et al. 1998, figure 9, "28x28-300-100-10", with ReLU, dropout and AdamW.
+
+Measured: 98.05 % test accuracy [96.03, 99.05], seed 0, 4 s on two CPU cores.
 """
 
 from configs import datasets

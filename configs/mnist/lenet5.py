@@ -3,6 +3,8 @@
     python launch.py --config configs/mnist/lenet5.py --workdir runs/mnist_lenet5
 
 LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2; 32x32 input.
+
+Measured: 99.29 % test accuracy [99.11, 99.44], seed 0, 275 s on two CPU cores.
 """
 
 from configs import datasets

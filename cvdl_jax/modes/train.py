@@ -29,4 +29,4 @@ def load_config(args: Any) -> Any:
     saved = Workdir(args.workdir).config
     if not saved.exists():
         raise ConfigError("--config is missing; for example --config configs/digits/lenet5.py")
-    return configs.apply_overrides(configs.from_plain(read_json(saved)), args.overrides)
+    return configs.apply_overrides(configs.from_plain(configs.completed(read_json(saved))), args.overrides)
