@@ -83,7 +83,8 @@ class Workdir:
             ConfigError: listing the keys that differ.
         """
         plain = json.loads(json.dumps(configs.to_plain(config)))
-        differences = configs.differences(configs.completed(read_json(self.config)), plain) if self.config.exists() else []
+        saved = configs.completed(read_json(self.config)) if self.config.exists() else plain
+        differences = configs.differences(saved, plain)
         differences = [each for each in differences if not each.startswith("parallel.")]  # a run may move
         if differences and not self.begun():  # a command that was mended before anything was saved
             self.meta.unlink(missing_ok=True)

@@ -243,6 +243,7 @@ def test_a_notebook_gets_the_scores_of_the_run(run, digits):
 
 
 def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
+    from cvdl_jax import configs
     from cvdl_jax.workdir import write_json
 
     old = configs.to_plain(configs.load("configs/digits/mlp.py:smoke"))
