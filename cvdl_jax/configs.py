@@ -42,9 +42,9 @@ from cvdl_jax.config_text import convert, parse_calls, plain, read
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
-    "apply_overrides", "base", "bind", "bind_calls", "build_calls", "call", "check", "completed", "differences",
-    "digest", "cache_folder", "duration", "from_plain", "load", "named", "parse_arg", "parse_calls", "partially", "smoke",
-    "to_plain",
+    "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check", "completed",
+    "differences", "digest", "duration", "from_plain", "load", "named", "parse_arg", "parse_calls", "partially",
+    "smoke", "to_plain",
 ]  # fmt: skip
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")

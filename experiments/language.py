@@ -2,8 +2,8 @@
 
 At step k every stream reads the next `streams.length` characters of the training text from the state it has; the
 gradient does not go back beyond them (Williams and Peng 1990). inputs, targets: int [b, t].
-`extra`: {"ema"?, "feedback"?}; `rows`: {"start": int [b], where a stream entered the text, "hidden": its carry, never
-reset}. There is no data section: a text is not a set of examples. Losses are in nats per character.
+`extra`: {"ema"?, "feedback"?}; `rows`: {"start": int [b], where a stream entered the text, "hidden": its carry, kept
+from step to step}. There is no data section: a text is not a set of examples. Losses are in nats per character.
 """
 
 import math
@@ -19,6 +19,7 @@ from cvdl_jax import configs, feedback, figures, gradients, optim
 from cvdl_jax.data import text as texts
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.sequence import recurrent
+from cvdl_jax.parallel import row_random
 from cvdl_jax.task import Eval, Task, chain, descend, ema
 
 EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
@@ -27,6 +28,14 @@ EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the res
 def read_on(ids, length, state, batch, key):
     """Replaces the batch by what the streams read at this step, a function of the step alone."""
     return state, texts.cut(jnp.asarray(ids), state.rows["start"], state.step, length), {}
+
+
+def begin_anew(probability, state, batch, key):
+    """Sets the state of a few streams to zero, so that the model knows how a text begins; the others go on."""
+    rows = len(state.rows["start"])
+    keep = 1 - row_random(lambda k, shape: jax.random.bernoulli(k, probability, shape), key, (rows,))  # [b]
+    hidden = jax.tree.map(lambda h: h * keep[:, None].astype(h.dtype), state.rows["hidden"])
+    return state._replace(rows={**state.rows, "hidden": hidden}), batch, {}
 
 
 def training_loss(model, state, batch, key):
@@ -90,8 +99,13 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
 
 def make(config, info) -> Task:
     """The language task of a configuration."""
+    for unused in ("augment", "data", "loss", "normalise"):
+        if config[unused]:
+            raise ConfigError(f"experiment 'language' has no use for config.{unused}; leave it empty")
     text = configs.call(texts.load, config.text, "config.text")
     streams = configs.call(texts.StreamSettings, config.streams, "config.streams")
+    if not 0 <= streams.reset <= 1:
+        raise ConfigError(f"config.streams.reset={streams.reset} is a probability and must lie in 0..1")
     model = configs.call(
         recurrent.create, config.model, "config.model",
         num_classes=len(text.vocabulary), dtype=config.compute_dtype, remat=config.remat,
@@ -117,6 +131,7 @@ def make(config, info) -> Task:
     small = ids.astype(np.uint8) if len(text.vocabulary) <= 256 else ids  # a constant of the compiled step
     train = [
         partial(read_on, small, streams.length),
+        partial(begin_anew, streams.reset) if streams.reset else None,
         descend(partial(training_loss, model), optimizer, grad=gradients.build(config.grad)),
         configs.call(ema, config.ema, "config.ema") if config.ema else None,
     ]

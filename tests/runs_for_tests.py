@@ -44,7 +44,7 @@ RUNS = {
     "language": [
         "--config=configs/tiny_shakespeare/lstm.py", *COMMON, "--config.text.name=additions",
         "--config.model.units=12", "--config.streams.length=8", "--config.streams.evaluation=8",
-        "--config.sample.length=20", "--config.ema.decay=0.9", "--config.optim.lr=0.01",
+        "--config.streams.reset=0.2", "--config.sample.length=20", "--config.ema.decay=0.9", "--config.optim.lr=0.01",
     ],
     # environments, replay and target network; no data set
     "qlearn": [

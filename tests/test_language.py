@@ -144,7 +144,12 @@ def test_impossible_streams_are_refused():
 @pytest.fixture(scope="module")
 def tiny():
     """A small task without dropout, its first state, and its step."""
-    overrides = ["--config.model.units=6", "--config.model.dropout=0.0", "--config.batch_size=4"]
+    overrides = [
+        "--config.model.units=6",
+        "--config.streams.reset=0.0",
+        "--config.model.dropout=0.0",
+        "--config.batch_size=4",
+    ]
     config = configs.load(SMOKE, overrides)
     built = build(config)
     state = create_state(built.task, KEY, {})
@@ -188,6 +193,18 @@ def test_a_step_learns_and_reports_nats_per_character(tiny):
     np.testing.assert_array_equal(new.rows["start"], state.rows["start"])
 
 
+def test_a_few_streams_begin_anew(tiny):
+    """Whole streams, all layers together, as often as asked for; the others keep their state."""
+    _, state, _ = tiny
+    ones = jnp.ones((2000, 3))
+    many = {"start": jnp.zeros(2000, jnp.int32), "hidden": {"layer0": {"h": ones, "c": ones}}}
+    new, _, sums = language.begin_anew(0.2, state._replace(rows=many), {}, KEY)
+    h, c = (np.asarray(new.rows["hidden"]["layer0"][name]) for name in "hc")
+    np.testing.assert_array_equal(h, c)
+    assert set(h.sum(1).tolist()) == {0.0, 3.0} and sums == {}
+    assert (h[:, 0] == 0).mean() == pytest.approx(0.2, abs=0.03)
+
+
 def test_evaluation_equals_one_pass_over_the_text(tiny):
     """The state is carried across chunks, so their length changes nothing; the count is the text's."""
     _, state, _ = tiny
@@ -216,10 +233,12 @@ def test_a_wrong_count_is_refused():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("--config.streams.reset=1.5", r"streams.reset=1.5 .* 0..1"),
         ("--config.sample.prompt=x", "config.sample.prompt has 'x' at character 0"),
         ("--config.sample.temperatures=(0.0,)", "must be above 0"),
         ("--config.streams.lenght=3", "did you mean 'length'"),
         ("--config.text.name=additionz", "additionz"),
+        ("--config.loss.name=hinge", "no use for config.loss; leave it empty"),
         ("--config.remat=True", "set config.remat=False"),
     ],
 )

@@ -131,7 +131,8 @@ def test_the_table_becomes_that_of_value_iteration(tmp_path, capsys):
         ("--config.agent.discount=1.5", "discount in 0..1"),
         ("--config.exploration.name=greedy", "config.exploration.name='greedy' is not known"),
         ("--config.loss.name=hubert", "did you mean 'huber'"),
-        ("--config.data.name=digits", "leave config.data and config.augment empty"),
+        ("--config.ema.decay=0.9", "no use for config.ema"),
+        ("--config.data.name=digits", "no use for config.data; leave it empty"),
     ],
 )
 def test_mistakes_are_named(override, message):

@@ -2,7 +2,7 @@
 
     python launch.py --config configs/tiny_shakespeare/rnn.py --workdir runs/tiny_shakespeare_rnn
 
-Text, streams and optimizer as in lstm.py. Measured: not yet.
+Text, streams and optimizer as in lstm.py. Not measured yet.
 """
 
 from configs.tiny_shakespeare import lstm

@@ -40,10 +40,13 @@ class StreamSettings(NamedTuple):
     Attributes:
         length: characters that a stream reads in one step; the gradient goes back no further.
         evaluation: parts of an evaluated text that are read side by side; see `evaluation_chunks`.
+        reset: probability that a stream's state begins anew at a step; 0: never. Without it a network may come to rely
+            on what its state has gathered over thousands of characters, and is at a loss at the beginning of a text.
     """
 
     length: int = 64
     evaluation: int = 1
+    reset: float = 0.0
 
 
 def load(
