@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from cvdl_jax import runs
+from cvdl_jax.averaging import AVERAGES, restart_averages
 from cvdl_jax.checkpoint import read_step, tree_path
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.task import State
@@ -63,13 +63,12 @@ def load(source: str, state: State) -> tuple[State, str]:
             f"config.init_from={source!r}: none of its parameters fits this model (they are called "
             f"{', '.join(sorted(found)[:3])} ...); choose a checkpoint of the same architecture"
         )
-    if "ema" in state.extra and "ema" not in saved.get("extra", {}):  # not the average of what was just replaced
-        averaged = jax.tree.structure(state.extra["ema"])
-        parts = [p for p in (chosen["params"], *chosen["params"].values()) if jax.tree.structure(p) == averaged]
-        if len(parts) == 1:
-            chosen["extra"]["ema"] = jax.tree.map(jnp.copy, parts[0])
-            anew = [line for line in anew if not line.startswith("extra/ema/")]
-    return state._replace(**chosen), _report(path, loaded, skipped, anew)
+    state = state._replace(**chosen)
+    fresh = tuple(key for key in AVERAGES if key in state.extra and key not in saved.get("extra", {}))
+    if fresh:  # not the average of what was just replaced
+        state = restart_averages(state, fresh)
+        anew = [line for line in anew if not line.startswith(tuple(f"extra/{key}/" for key in fresh))]
+    return state, _report(path, loaded, skipped, anew)
 
 
 def _report(path: Path, loaded: list[str], skipped: list[str], anew: list[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cvdl_jax import checkpoint, configs
+from cvdl_jax.averaging import restart_averages
 from cvdl_jax.build import Run, build, make_program
 from cvdl_jax.errors import CheckpointError, ConfigError, UserError
 from cvdl_jax.program import Program
@@ -118,7 +119,7 @@ def with_weights(state: State, weights: str) -> State:
                 "--weights=ema: this run kept no average of its weights (config.ema is empty); use --weights=raw"
             )
         return state
-    return state if weights == "ema" else state._replace(extra={**state.extra, "ema": state.params})
+    return state if weights == "ema" else restart_averages(state)
 
 
 def compile_functions(program: Program, names: list[str]) -> None:

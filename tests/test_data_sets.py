@@ -10,7 +10,7 @@ from PIL import Image
 
 from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import load
-from cvdl_jax.data.sources import open_source
+from cvdl_jax.data.opening import open_source
 from cvdl_jax.errors import ConfigError, DataError
 
 

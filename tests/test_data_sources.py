@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvdl_jax.data.sources import data_folder, open_source, parse_split
+from cvdl_jax.data.opening import open_source
+from cvdl_jax.data.sources import data_folder, parse_split
 from cvdl_jax.data.tfrecord import TFRecordFile, masked_crc32c
 from cvdl_jax.errors import DataError
 

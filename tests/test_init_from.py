@@ -199,3 +199,17 @@ def test_a_continued_run_does_not_load_again(source, tmp_path, capsys, monkeypat
     out = capsys.readouterr().out
     assert "restored step" in out and "initialised from" not in out
     assert_equal(state_of(tmp_path / "run", 8), state_of(tmp_path / "whole", 8))
+
+
+def test_averages_restart_from_what_they_average():
+    import jax.numpy as jnp
+
+    from cvdl_jax.averaging import restart_averages
+    from cvdl_jax.task import State
+
+    params = {"discriminator": {"w": jnp.ones(3)}, "generator": {"w": jnp.full(2, 5.0)}}
+    extra = {"ema": {"w": jnp.zeros(2)}, "batch_stats": {}, "other": jnp.ones(1)}
+    state = restart_averages(State(jnp.int32(0), params, {}, extra))
+    assert state.extra["ema"]["w"].tolist() == [5.0, 5.0] and state.extra["other"].tolist() == [1.0]
+    whole = restart_averages(State(jnp.int32(0), {"w": jnp.ones(2)}, {}, {"ema": {"w": jnp.zeros(2)}}))
+    assert whole.extra["ema"]["w"].tolist() == [1.0, 1.0]

@@ -10,7 +10,8 @@ from cvdl_jax.data import scenes
 from cvdl_jax.data.builders import shapes
 from cvdl_jax.data.features import Feature
 from cvdl_jax.data.load import load
-from cvdl_jax.data.sources import Interval, Source, open_source
+from cvdl_jax.data.opening import open_source
+from cvdl_jax.data.sources import Interval, Source
 from cvdl_jax.errors import ConfigError, DataError
 
 GOLDEN = 638088317  # of four scenes

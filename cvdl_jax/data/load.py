@@ -14,7 +14,8 @@ from cvdl_jax.data import boxes
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data.features import NUMERIC, Feature
 from cvdl_jax.data.host import HostStage
-from cvdl_jax.data.sources import Source, check_disjoint, open_source
+from cvdl_jax.data.opening import open_source
+from cvdl_jax.data.sources import Source, check_disjoint
 from cvdl_jax.data.split import Split
 from cvdl_jax.errors import ConfigError, nearest
 
@@ -66,7 +67,7 @@ def load(
     """Opens a data set.
 
     Args:
-        name: see `sources`: a TFDS name, one of ours, a toy set or `folder:/path`.
+        name: see `opening`: a TFDS name, one of ours, a toy set or `folder:/path`.
         data_dir: the TFDS data folder; else TFDS_DATA_DIR, else ~/tensorflow_datasets.
         train: a split in TFDS's syntax, `train[:90%]`; empty where it is not wanted.
         validation: likewise, `train[90%:]`.

@@ -1,21 +1,13 @@
-"""Where examples come from: one interface over TFDS folders, our own sets, toy sets and folders of images.
-
-A data set is named by `mnist`, `mnist:3.0.1`, `name/config:version` (TFDS), `digits`, `shapes(size=96)` and any other
-file of `builders/` (prepared offline on first use), `spirals` and any other generator of `toys.py`, or `folder:/path`.
-A split is named as in TFDS: `train`, `train[90%:]`, `train[:100]+test`.
-"""
+"""What a source of examples is, and how splits of it are named; `opening.py` finds the source of a name."""
 
 import abc
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cvdl_jax.data.features import Feature
 from cvdl_jax.errors import DataError, nearest
-
-FOLDER_PREFIX = "folder:"
 
 
 class Interval(NamedTuple):
@@ -83,32 +75,6 @@ class Ids(Sequence):
 def data_folder(data_dir: str = "") -> Path:
     """The folder that holds TFDS data sets: the argument, else TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "") or "~/tensorflow_datasets").expanduser()
-
-
-def open_source(name: str, split: str, data_dir: str = "") -> Source:
-    """Opens one split of a data set.
-
-    Args:
-        name: see the module's docstring.
-        split: see the module's docstring.
-        data_dir: the data folder; see `data_folder`.
-
-    Raises:
-        DataError: if the data or the split do not exist; the message names the folder looked in, what was expected,
-            what was found and what to type next.
-    """
-    from cvdl_jax.data import folder, prepare, tfds_source, toys
-
-    if not name:
-        raise DataError("config.data.name is empty; for example digits, mnist, spirals or folder:/path/to/images")
-    if name.startswith(FOLDER_PREFIX):
-        return folder.FolderSource(name[len(FOLDER_PREFIX) :], split)
-    if name.partition("(")[0].strip() in toys.generators():
-        return toys.ToySource(name, split)
-    if re.split("[(:]", name)[0].strip() in prepare.ours():
-        return tfds_source.TfdsSource(prepare.prepare(name, data_folder(data_dir)), name, split)
-    others = [*prepare.ours(), *toys.generators()]
-    return tfds_source.TfdsSource(tfds_source.find(name, data_folder(data_dir), others), name, split)
 
 
 def parse_split(split: str, sizes: Mapping[str, int], what: str) -> list[Interval]:
