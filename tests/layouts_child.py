@@ -29,6 +29,23 @@ CASES = {
         "--config.model.discriminator.widths=(4,8)",
         "--config.model.generator.widths=(8,4)",
     ],
+    "language": [
+        "configs/tiny_shakespeare/lstm.py",
+        "--config.text.name=additions",
+        "--config.model.units=16",
+        "--config.streams.reset=0.0",
+        "--config.streams.length=8",
+        "--config.streams.evaluation=8",
+        "--config.sample.length=20",
+        "--config.ema.decay=0.9",
+    ],
+    "qlearn": [
+        "configs/cartpole/dqn.py",
+        "--config.agent.capacity=10",
+        "--config.agent.target_every=5",
+        "--config.model.hidden=(16,)",
+        "--config.exploration.steps=20",
+    ],
     "pgd": [
         "configs/digits/resnet20.py",
         "--config.model.name=resnet8_tiny",

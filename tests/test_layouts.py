@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.long
 CHILD = Path(__file__).with_name("layouts_child.py")
-CASES = ("perceptron", "residual", "accumulate", "sam", "pgd", "gan")
+CASES = ("perceptron", "residual", "accumulate", "sam", "pgd", "gan", "language", "qlearn")
 TOLERANCE = 1e-9
 
 
