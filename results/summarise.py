@@ -40,8 +40,10 @@ def metric(metrics: dict[str, float]) -> str:
     if "test/accuracy" in metrics:
         value, low, high = (100 * metrics[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
         return f"accuracy {value:.2f} % [{low:.2f}, {high:.2f}]"
-    chosen = {name: value for name, value in metrics.items() if name.startswith("test/")} or metrics
-    return ", ".join(f"{name} {value:.4g}" for name, value in list(chosen.items())[:6])
+    chosen = {
+        name: value for name, value in metrics.items() if not name.startswith("validation/") and "loss" not in name
+    }
+    return ", ".join(f"{name} {value:.4g}" for name, value in (chosen or metrics).items())
 
 
 def row(folder: Path) -> str:

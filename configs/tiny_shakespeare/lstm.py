@@ -19,6 +19,7 @@ def get_config(arg=None):
         sample={"prompt": "\n", "length": 500, "temperatures": (0.5, 0.8, 1.0)},
     )
     config.experiment = "language"
+    config.steps_per_call = 10  # a call takes a second or two, so that signals are answered soon
     config.total_steps = 6000  # 12 times through the text
     config.batch_size = 32  # streams
     config.eval = {"every_steps": 500}

@@ -1,0 +1,32 @@
+"""Exact t-SNE of the digits.
+
+    python launch.py --config configs/digits/tsne.py --workdir runs/digits_tsne
+    ... --config.embed.workdir=runs/digits_lenet5
+
+van der Maaten and Hinton 2008, "Visualizing Data using t-SNE". Without a run the pixels are embedded, with one its
+features. Expected metrics and wall time: not measured yet.
+"""
+
+from cvdl_jax import configs
+
+
+def get_config(arg=None):
+    """The run's numbers; `smoke` makes it two steps with a few points."""
+    arg = configs.parse_arg(arg, smoke=False)
+    data = {"name": "digits", "train": "", "validation": "validation", "test": "test"}
+    config = configs.base(
+        embed={
+            "method": "tsne", "workdir": "", "layer": "pre_logits", "data": data, "splits": ("validation", "test"),
+            "perplexity": 30.0, "exaggeration": 12.0, "exaggeration_steps": 250, "standardise": False, "limit": 0,
+        }
+    )  # fmt: skip
+    config.experiment = "embed"
+    config.total_steps = 1000
+    config.batch_size = 16  # there are no batches
+    config.eval = {"every_steps": 250}
+    config.log.every_steps = 50
+    config.optim = {"name": "sgd", "lr": 100.0, "momentum": 0.9}
+    if arg.smoke:
+        configs.smoke(config)
+        config.embed.update({"limit": 40, "perplexity": 5.0, "exaggeration_steps": 1})
+    return config
