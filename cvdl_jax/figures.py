@@ -145,3 +145,29 @@ def box_grid(
             text = f"{class_names[c] if class_names else c} {predicted['scores'][i, k]:.2f}"
             axis.text(box[1] * w - 0.5, box[0] * h - 1, text, fontsize=5, color=colour)
     return figure
+
+
+def scatter(points: Any, labels: Any, class_names: Sequence[str] = ()) -> Any:
+    """Points of the plane, a colour for each class.
+
+    Args:
+        points: [n, 2].
+        labels: int [n].
+        class_names: one per class, or () for numbers.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    from matplotlib import colormaps
+
+    points, labels = np.asarray(points), np.asarray(labels)
+    figure, axes = new_figure(1, 1, inches=6)
+    classes = np.unique(labels)
+    table = colormaps["tab10"] if len(classes) <= 10 else colormaps["hsv"].resampled(len(classes) + 1)
+    for i, c in enumerate(classes):
+        name = str(class_names[c]) if class_names else str(c)
+        axes[0, 0].scatter(*points[labels == c].T, s=6, color=table(i), label=name)
+    axes[0, 0].set_aspect("equal", "datalim")
+    if len(classes) <= 20:
+        figure.legend(loc="outside right upper", fontsize=8, markerscale=2)
+    return figure

@@ -4,8 +4,8 @@
     ... --config.judge.workdir=runs/mnist_lenet5
 
 Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks".
-Measured, seed 0: 1,000 samples cover 10 of 10 classes of a LeNet-5 judge (99.29 % test accuracy) with a mean confidence of
-0.903; 681 s on two shared CPU cores, compilation included.
+Measured, seed 0: 1,000 samples cover 10 of 10 classes of a LeNet-5 judge (99.29 % test accuracy) with a mean
+confidence of 0.903; 681 s on two shared CPU cores, compilation included.
 """
 
 from configs import datasets
