@@ -241,8 +241,8 @@ class Program:
         return self._functions["create"]()
 
     def zero_sums(self) -> Any:
-        """Fresh running sums, made on the mesh."""
-        return self._functions["zeros"]()
+        """Fresh running sums, made on the mesh; {} for a task without steps."""
+        return self._functions["zeros"]() if self.task.train is not None else {}
 
     def advance(self, state: State, sums: Any, source: Any, count: int) -> tuple[State, Any]:
         """Makes `count` steps (at most `steps_per_call`); `state` is donated."""

@@ -110,7 +110,8 @@ class Loop:
         self.progress = Progress(self.info.total_steps, 0, self.info.batch_size, self.info.steps_per_epoch)
         if parallel.is_first_process():
             workdir.record_start(self.built, self.program.steps_per_call, argv)
-        self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
+        if config.optim:
+            self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):
             _, seconds = compiling.run_in_workers(self.program.jobs(), self.flagged, self._leave_uncompiled)
         self.progress.message(
@@ -259,7 +260,8 @@ class Loop:
         improved = self.memory["best_step"] == self.step
         last = self.step >= self.info.total_steps or self.memory["stop"]
         wanted = improved or last or self.due.now(self.due.save, self.step)
-        return wanted and self.step > 0 and self.step not in self.checkpoints.steps()
+        begun = self.step > 0 or self.info.total_steps == 0  # an analysis has no steps, but a state to keep
+        return wanted and begun and self.step not in self.checkpoints.steps()
 
     def _save(self) -> None:
         """Starts saving this step; rows up to it are on disk first."""

@@ -51,6 +51,10 @@ RUNS = {
         "--config=configs/cartpole/dqn.py", *COMMON, "--config.agent.capacity=10", "--config.agent.target_every=5",
         "--config.agent.episodes=16", "--config.model.hidden=(12,)", "--config.exploration.steps=20",
     ],
+    # the points are the parameters, the affinities are in `extra`; exaggeration ends between two checkpoints
+    "embedding": [
+        "--config=configs/digits/tsne.py:smoke", *COMMON, "--config.embed.exaggeration_steps=11",
+    ],
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "detector": ("kill@step:13", 8),
     "language": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),
+    "embedding": ("kill@step:13", 8),
 }
 
 

@@ -4,7 +4,10 @@
     ... --config.embed.workdir=runs/digits_lenet5
 
 van der Maaten and Hinton 2008, "Visualizing Data using t-SNE". Without a run the pixels are embedded, with one its
-features. Expected metrics and wall time: not measured yet.
+features. The rate suits the 648 points of two splits; it grows with their number.
+
+Measured: embedding/kl 0.4837 (scikit-learn's exact method, 1000 iterations: 0.4790), nearest neighbours of one class
+98.15 %, seed 0, 7 s on two (shared) CPU cores. With features of a run: not measured yet.
 """
 
 from cvdl_jax import configs
@@ -25,7 +28,9 @@ def get_config(arg=None):
     config.batch_size = 16  # there are no batches
     config.eval = {"every_steps": 250}
     config.log.every_steps = 50
-    config.optim = {"name": "sgd", "lr": 100.0, "momentum": 0.9}
+    # Exaggerated affinities bear a rate of about n / (2 exaggeration), n the number of points; without, far more.
+    late = {"name": "step", "factor": 16.0, "milestones_steps": (250,)}
+    config.optim = {"name": "sgd", "lr": 25.0, "momentum": 0.9, "schedule": late}
     if arg.smoke:
         configs.smoke(config)
         config.embed.update({"limit": 40, "perplexity": 5.0, "exaggeration_steps": 1})
