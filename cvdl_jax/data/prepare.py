@@ -108,6 +108,26 @@ def _without_remarks() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
+@contextlib.contextmanager
+def _in_sorted_order() -> Iterator[None]:
+    """TFDS serialises the entries of an example in an order that differs between processes; sorted, the bytes are equal.
+
+    Without this the fingerprint of a set would depend on the process that prepared it.
+    """
+    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+    original = ExampleSerializer.serialize_example
+
+    def serialize_example(self: ExampleSerializer, example: Any) -> bytes:
+        return self.get_tf_example(example).SerializeToString(deterministic=True)
+
+    ExampleSerializer.serialize_example = serialize_example
+    try:
+        yield
+    finally:
+        ExampleSerializer.serialize_example = original
+
+
 def _write(cls: type, config: Any, place: Path, root: Path) -> Path:
     import tensorflow_datasets as tfds
 
@@ -116,7 +136,7 @@ def _write(cls: type, config: Any, place: Path, root: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{place.parts[0]}-") as scratch:
         tfds.display_progress_bar(False)  # seconds' work; TFDS would print a dozen lines
         more = {"config": config} if config else {}
-        with contextlib.redirect_stdout(io.StringIO()), _without_remarks():
+        with contextlib.redirect_stdout(io.StringIO()), _without_remarks(), _in_sorted_order():
             cls(data_dir=scratch, file_format="array_record", **more).download_and_prepare()
         tfds.display_progress_bar(True)
         try:
