@@ -37,11 +37,13 @@ def collect(folder: Path) -> None:
 
 def metric(metrics: dict[str, float]) -> str:
     """The main metric of a run, with its interval where it has one."""
-    if "test/accuracy" in metrics:
+    if "test/accuracy_low" in metrics:
         value, low, high = (100 * metrics[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
         return f"accuracy {value:.2f} % [{low:.2f}, {high:.2f}]"
     chosen = {
-        name: value for name, value in metrics.items() if not name.startswith("validation/") and "loss" not in name
+        name: value
+        for name, value in metrics.items()
+        if not name.startswith("validation/") and ("loss" not in name or "test/perplexity" in metrics)
     }
     return ", ".join(f"{name} {value:.4g}" for name, value in (chosen or metrics).items())
 

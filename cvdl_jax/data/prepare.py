@@ -110,7 +110,7 @@ def _without_remarks() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _in_sorted_order() -> Iterator[None]:
-    """TFDS serialises the entries of an example in an order that differs between processes; sorted, the bytes are equal.
+    """TFDS serialises the entries of an example in an order that differs between processes; here it is sorted.
 
     Without this the fingerprint of a set would depend on the process that prepared it.
     """
