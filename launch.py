@@ -92,6 +92,8 @@ def prepare_backend(host_devices: int) -> None:
         raise ConfigError(f"--host_devices={host_devices} must be a number of virtual CPU devices, 1 or more")
     if host_devices:
         flag = f"--xla_force_host_platform_device_count={host_devices}"
+        # Collectives of virtual devices block threads of one pool; too few of them wait for each other forever.
+        os.environ.setdefault("NPROC", str(8 * host_devices))
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
 

@@ -17,16 +17,22 @@ TOLERANCE = 1e-9
 
 
 def child(out: Path, case: str, *layouts: str, devices: int, **more: str) -> subprocess.Popen:
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **more}
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    # XLA's CPU collectives block threads of one pool: with as many threads as devices they can wait for each other.
+    environment = {**os.environ, "XLA_FLAGS": flags, "NPROC": str(8 * devices), **more}
     command = [sys.executable, str(CHILD), str(out), case, *layouts]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(process: subprocess.Popen) -> str:
     out, _ = process.communicate(timeout=400)
+    check(process, out)
+    return out
+
+
+def check(process: subprocess.Popen, out: str) -> None:
     assert process.returncode == 0, out
     assert "rematerialization" not in out, out
-    return out
 
 
 def assert_same_state(one: Path, other: Path) -> None:
@@ -44,7 +50,13 @@ def assert_same_state(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_layouts_agree(case, tmp_path):
-    finish(child(tmp_path, case, "one", "jit", "pmap", "fsdp4", devices=8))
+    layouts = ("one", "jit", "pmap", "fsdp4")
+    process = child(tmp_path, case, *layouts, devices=8)
+    out, _ = process.communicate(timeout=400)
+    if process.returncode == -6 and "rendezvous.cc" in out:  # XLA gave up on such a deadlock; it says nothing of us
+        process = child(tmp_path, case, *layouts, devices=8)
+        out, _ = process.communicate(timeout=400)
+    check(process, out)
     for layout in ("jit", "pmap", "fsdp4"):
         assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
     for layout, share in (("jit", 1.0), ("fsdp4", 0.25)):
