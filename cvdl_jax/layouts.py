@@ -19,11 +19,17 @@ from cvdl_jax.task import State
 class Jit:
     """One program over the mesh; the partitioner inserts the communication."""
 
+    axis_env = None
+
     def __init__(self, mesh: Mesh):
         self.mesh = mesh
         self.replicated = NamedSharding(mesh, parallel.REPLICATED)
         self.rows = NamedSharding(mesh, parallel.ROWS)
         self.stacked_rows = NamedSharding(mesh, PartitionSpec(None, *parallel.ROWS))
+
+    def local(self, state: State, batch: Any) -> tuple[State, Any]:
+        """The shapes that the step is traced with: the global ones."""
+        return state, batch
 
     def gather(self, state: State) -> State:
         """Parameters whole on every device, where a step uses them; nothing to do unless they are split."""
@@ -65,7 +71,16 @@ class Pmap:
                 "pmap keeps parameters whole"
             )
         self.mesh, self.devices = mesh, mesh.size
+        self.axis_env = [(parallel.PMAP_AXIS, mesh.size)]
         self.rows = NamedSharding(mesh, parallel.ROWS)
+
+    def local(self, state: State, batch: Any) -> tuple[State, Any]:
+        """The shapes that the step is traced with: one device's rows."""
+
+        def one(x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((x.shape[0] // self.devices, *x.shape[1:]), x.dtype)
+
+        return state._replace(rows=jax.tree.map(one, state.rows)), jax.tree.map(one, batch)
 
     def gather(self, state: State) -> State:
         """Parameters are whole already."""
@@ -97,21 +112,23 @@ class Pmap:
         """Compiles `advance(state, sums, data, source, count)`; rows are split before and joined after each call."""
         axes = State(None, None, None, None, 0)
         devices = None if jax.process_count() > 1 else list(self.mesh.devices.flat)
+        place = np.arange(len(self.mesh.local_devices), dtype=np.int32)
+        place = jax.make_array_from_process_local_data(self.rows, place)  # a task may have nothing else to map over
         mapped = jax.pmap(
-            advance,
+            lambda place, *arguments: advance(*arguments),
             axis_name=parallel.PMAP_AXIS,
-            in_axes=(axes, None, None, 0, None),
+            in_axes=(0, axes, None, None, 0, None),
             out_axes=(axes, None),
-            donate_argnums=(0,),
+            donate_argnums=(1,),
             devices=devices,
         )
         split_state = state._replace(rows=jax.tree.map(self._abstract_rows, state.rows))
-        call = mapped.lower(split_state, *rest).compile()
+        call = mapped.lower(place, split_state, *rest).compile()
         split = jax.jit(lambda rows: jax.tree.map(self._split, rows), out_shardings=self.rows)
         join = jax.jit(lambda rows: jax.tree.map(_join, rows), out_shardings=self.rows)
 
         def run(state: State, *arguments: Any):
-            state, sums = call(state._replace(rows=split(state.rows)), *arguments)
+            state, sums = call(place, state._replace(rows=split(state.rows)), *arguments)
             state = state._replace(rows=join(state.rows))
             return jax.device_put((state, sums), (shardings, NamedSharding(self.mesh, parallel.REPLICATED)))
 

@@ -103,18 +103,15 @@ class Program:
         return jax.tree.map(widen, state)
 
     def _trace_step(self, steps_per_call: int | str) -> None:
-        """Traces the step once; the compiled call replays its jaxpr."""
+        """Traces the step once, as one device of the layout sees it; the compiled call replays its jaxpr."""
         raw = {k: jax.ShapeDtypeStruct((self.batch_size, *s.shape), s.dtype) for k, s in self.spec.items()}
-        batch = jax.eval_shape(to_unit, raw)
+        local = self.layout.local(self.abstract, jax.eval_shape(to_unit, raw))
         step = self._counted(step_function(self.task, self.seed))
         with parallel.tracing_for(self.mesh):
-            closed, out = jax.make_jaxpr(step, return_shape=True)(self.abstract, batch)
+            closed, out = jax.make_jaxpr(step, axis_env=self.layout.axis_env, return_shape=True)(*local)
         self.sum_shapes = out[1]
-        if isinstance(self.layout, Jit):
-            tree, flat_step = jax.tree.structure(out), jaxpr_as_fun(closed)
-            self.step = lambda state, batch: jax.tree.unflatten(tree, flat_step(*jax.tree.leaves((state, batch))))
-        else:  # under pmap a step sees other shapes, and the axis
-            self.step = step
+        tree, flat_step = jax.tree.structure(out), jaxpr_as_fun(closed)
+        self.step = lambda state, batch: jax.tree.unflatten(tree, flat_step(*jax.tree.leaves((state, batch))))
         if steps_per_call == "auto":
             slow = jax.default_backend() == "cpu" and has_convolution(closed.jaxpr)
             steps_per_call = LOOP_STEPS if self.resident and not slow else 1

@@ -92,7 +92,8 @@ def make(config, info) -> Task:
         x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
 
     def init(key: jax.Array, batch: dict) -> dict:
-        seen = lax.optimization_barrier(jnp.asarray(x))  # else the compiler computes all of this by itself, slowly
+        # Without the barrier the compiler would compute all of this by itself, slowly.
+        seen = lax.optimization_barrier(jnp.asarray(x, jnp.result_type(float)))
         fitted = pca.fit(seen, 2)
         extra = {"features": seen, "label": jnp.asarray(label)}
         if embed.method == "pca":

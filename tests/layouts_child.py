@@ -54,6 +54,15 @@ CASES = {
         "--config.adversary.epsilon=0.1",
         "--config.adversary.step_size=0.05",
     ],
+    "detector": [
+        "configs/shapes/detect.py",
+        "--config.data.name=shapes(size=32, train=64, validation=16, test=16)",
+        "--config.model.widths=(4,8)",
+        "--config.model.levels=(0,1)",
+        "--config.model.depth=1",
+        "--config.ema.decay=0.9",
+    ],
+    "embedding": ["configs/digits/tsne.py", "--config.embed.exaggeration_steps=10"],
     "sam": ["configs/digits/mlp.py", *MLP, *AUGMENT, "--config.grad=sam(0.05)"],
 }
 

@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.long
 CHILD = Path(__file__).with_name("layouts_child.py")
-CASES = ("perceptron", "residual", "accumulate", "sam", "pgd", "gan", "language", "qlearn")
+CASES = ("perceptron", "residual", "accumulate", "sam", "pgd", "gan", "language", "qlearn", "detector", "embedding")
 TOLERANCE = 1e-9
 
 
@@ -59,13 +59,13 @@ def test_layouts_agree(case, tmp_path):
     check(process, out)
     for layout in ("jit", "pmap", "fsdp4"):
         assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
-    for layout, share in (("jit", 1.0), ("fsdp4", 0.25)):
+    for layout, share in (("jit", 1.0), ("pmap", 1.0), ("fsdp4", 0.25)):
         with np.load(tmp_path / f"{case}_{layout}.npz") as file:
             assert file["traces"].tolist() == [1, 1]
             assert share <= file["share"] <= 1.1 * share  # of parameters and optimizer state, on each device
 
 
-@pytest.mark.parametrize("case", ["perceptron", "residual"])
+@pytest.mark.parametrize("case", CASES)
 def test_two_processes_agree_with_one(case, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
