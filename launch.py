@@ -1,9 +1,11 @@
-"""The one command: train, evaluate, predict, profile or replay a run.
+"""The one command: train, evaluate, predict, check, describe; run a table or a sweep of runs; submit to a cluster.
 
     python launch.py --config configs/digits/lenet5.py --workdir runs/digits_lenet5
     python launch.py --config configs/cifar10/resnet20.py:smoke --config.optim.lr=0.05 --workdir runs/try
     python launch.py --mode eval --workdir runs/digits_lenet5 --split test
     python launch.py --mode predict --workdir runs/digits_lenet5 --input photos/ --out preds.csv
+    python launch.py --mode check --config configs/cifar10/vit_tiny.py --topology v5e:4x4
+    python launch.py --table configs/tables/digits_classifiers.py --workers 2
 
 This is the only file with flags; it imports no JAX until a mode starts. Exit codes: 0 done, 2 configuration or data
 error, 75 preempted and saved (run the same command again), 130 interrupted and saved, others a crash.
@@ -21,6 +23,7 @@ from cvdl_jax import distributed
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
 MODES = Path(__file__).parent / "cvdl_jax" / "modes"
+ALONE = ("check", "describe", "doctor", "sweep", "table")  # need no --workdir, and never wait for other processes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +40,17 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--workdir", metavar="DIR", help="folder of the run; started again in it, a run continues")
     flags.add_argument("--mode", default="train", metavar="MODE", help=f"one of {', '.join(modes())} (default: train)")
+    flags.add_argument("--table", metavar="FILE[:ARGS]", help="run what a table still needs, then write the table")
+    flags.add_argument(
+        "--sweep", metavar="FILE[:ARGS]", help="run a grid, random or k-fold sweep, then write its table"
+    )
+    flags.add_argument("--workers", type=int, default=1, metavar="N", help="table, sweep: runs at once (default: 1)")
+    flags.add_argument("--status", action="store_true", help="table, sweep: print the state of every run and stop")
+    flags.add_argument("--launcher", metavar="NAME", help="submit instead of running here: slurm, tpu_vm or gke")
+    flags.add_argument("--dry_run", action="store_true", help="launcher: print what would be submitted, submit nothing")
+    flags.add_argument(
+        "--topology", default="", metavar="T[,T...]", help="check: compile for TPU pods one need not have, as v5e:4x4"
+    )
     flags.add_argument("--split", default="", help="eval: which evaluation, for example test (default: all)")
     flags.add_argument("--checkpoint", default="best", help="eval, predict: best, latest or a step (default: best)")
     flags.add_argument("--weights", default="auto", help="eval, predict: ema, raw, or auto (ema where there is one)")
@@ -77,13 +91,25 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             raise ConfigError(f"{before!r} and its value need an equals sign: {before}={arg}")
         if arg not in args.overrides:
             raise ConfigError(f"there is no flag {arg.partition('=')[0]!r}; {nearest(arg.partition('=')[0], known)}")
-    if args.mode not in modes():
-        raise ConfigError(f"--mode={args.mode!r} does not exist; {nearest(args.mode, modes())}")
-    if args.workdir is None:
+    args.mode = _mode(args)
+    if args.workdir is None and args.mode not in ALONE:
         raise ConfigError(
             f"--workdir is missing; for example --workdir runs/{Path((args.config or 'try').partition(':')[0]).stem}"
         )
     return args
+
+
+def _mode(args: argparse.Namespace) -> str:
+    """The mode of the flags: `--table` and `--sweep` are modes of their own."""
+    chosen = [name for name in ("table", "sweep") if getattr(args, name) is not None]
+    if len(chosen) > 1 or (chosen and args.mode not in ("train", *chosen)):
+        raise ConfigError(f"--{chosen[0]} runs by itself; leave out {'--sweep' if chosen[1:] else '--mode'}")
+    mode = chosen[0] if chosen else args.mode
+    if mode not in modes():
+        raise ConfigError(f"--mode={mode!r} does not exist; {nearest(mode, modes())}")
+    if mode in ("table", "sweep") and not chosen:
+        raise ConfigError(f"--mode {mode} needs its file; type: python launch.py --{mode} configs/{mode}s/NAME.py")
+    return mode
 
 
 def prepare_backend(host_devices: int) -> None:
@@ -108,8 +134,11 @@ def main(argv: Sequence[str]) -> int:
     """
     try:
         args = parse(argv)
+        if args.launcher:
+            return importlib.import_module("cvdl_jax.launchers.submit").run(args, list(argv))
         prepare_backend(args.host_devices)
-        found = distributed.peers(args.coordinator, args.num_processes, args.process_id)
+        alone = args.mode in ALONE
+        found = None if alone else distributed.peers(args.coordinator, args.num_processes, args.process_id)
         if found is not None:
             distributed.initialise(found, args.timeout, args.heartbeat)
         mode = importlib.import_module(f"cvdl_jax.modes.{'evaluate' if args.mode == 'eval' else args.mode}")

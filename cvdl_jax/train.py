@@ -6,7 +6,6 @@ step, a row not yet written) travels with every checkpoint, so a run continues w
 """
 
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,11 +25,10 @@ from cvdl_jax.feed import TrainFeed
 from cvdl_jax.finish import finish
 from cvdl_jax.rows import OpenRow
 from cvdl_jax.signals import PREEMPTED, Signals, exit_now
+from cvdl_jax.stride import Stride
 from cvdl_jax.task import State
 from cvdl_jax.workdir import Workdir
 from cvdl_jax.writer import Writers
-
-IN_FLIGHT = 2  # calls the host may be ahead of the device; more would delay the answer to a signal
 
 
 def train(config: Any, folder: str, argv: list[str]) -> int:
@@ -97,7 +95,6 @@ class Loop:
         self.step = self.calls = 0
         self.memory: dict[str, Any] = dict(evaluated=0, best_step=None, best_value=None, stop=False, row=None)
         self.feedback: Any = None
-        self.in_flight: deque = deque()
         self._start(argv)
 
     # Start ----------------------------------------------------------------------------------------------------------
@@ -107,6 +104,7 @@ class Loop:
         config, workdir = self.config, self.workdir
         meta = workdir.read_meta()
         self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
+        self.stride = Stride(self.program.steps_per_call, fixed=jax.process_count() > 1)
         self.progress = Progress(self.info.total_steps, 0, self.info.batch_size, self.info.steps_per_epoch)
         if parallel.is_first_process():
             workdir.record_start(self.built, self.program.steps_per_call, argv)
@@ -192,13 +190,11 @@ class Loop:
 
     def _advance(self) -> None:
         """Makes the steps up to the next thing that is due, as one call."""
-        count = self.due.next(self.step, self.program.steps_per_call) - self.step
+        count = self.due.next(self.step, self.stride.steps) - self.step
         source = self.feed.next(self.step, count)
         self.state, self.sums = self.program.advance(self.state, self.sums, source, count)
         self.step += count
-        self.in_flight.append(jax.tree.leaves(self.sums)[:1])
-        if len(self.in_flight) > IN_FLIGHT:
-            jax.block_until_ready(self.in_flight.popleft())
+        self.stride.called(count, jax.tree.leaves(self.sums)[:1])
         self.progress.advance(self.step)
         self._write_row()  # of the interval before: the device is already at work on the next one
         if self.due.now(self.due.log, self.step) or self.due.now(self.due.evaluate, self.step):

@@ -110,8 +110,11 @@ class Workdir:
             steps_per_call: another number is another program, which rounds differently; a continued run reuses it.
             argv: the command line.
         """
+        from cvdl_jax import counting
+
         data, before = built.data, self.read_meta()
         facts = {
+            "model": before.get("model") or counting.of_run(built),
             "seed": built.config.seed,
             "config_digest": configs.digest(built.config),
             "steps_per_call": steps_per_call,

@@ -14,8 +14,11 @@ from cvdl_jax.writer import read
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_CONFIGS = {"__init__.py", "datasets.py"}
+NOT_RUNS = {"tables", "sweeps"}  # these name runs; their own tests load them
 CONFIGS = sorted(
-    path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py") if path.name not in NOT_CONFIGS
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "configs").rglob("*.py")
+    if path.name not in NOT_CONFIGS and path.parent.name not in NOT_RUNS
 )
 
 

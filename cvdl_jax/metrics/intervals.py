@@ -1,7 +1,8 @@
-"""Confidence intervals of what was measured on a finite test set."""
+"""Confidence intervals of what was measured on a finite test set, or with a few seeds."""
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, stdev
 
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -39,6 +40,39 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     low = 0.0 if successes == 0 else (centre - half) / scale  # exact at the ends, where rounding would leave 1e-17
     high = 1.0 if successes == n else (centre + half) / scale
     return low, high
+
+
+def student_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of a mean, for example of one metric over n seeds.
+
+        mean -+ t s / sqrt(n),    s^2 = sum (x - mean)^2 / (n - 1)
+
+    with t the quantile of (1 + confidence) / 2 for n - 1 degrees of freedom. It is about the seeds only: the test set
+    is the same for all of them. Near the end of a metric's range it may reach beyond.
+
+    Args:
+        values: n >= 2 measurements, independent of each other.
+        confidence: in (0, 1).
+
+    Returns:
+        (low, high).
+
+    Raises:
+        DataError: for fewer than two values, or one that is not finite.
+        ConfigError: if the confidence is not in (0, 1).
+
+    Reference: Student 1908, "The probable error of a mean".
+    """
+    n = len(values)
+    if n < 2 or not all(map(math.isfinite, values)):
+        raise DataError(f"an interval over seeds needs two finite values or more, got {list(values)}")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence={confidence} must lie in (0, 1), such as 0.95")
+    from scipy.special import stdtrit  # lighter than scipy.stats
+
+    mean = fmean(values)
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * stdev(values) / math.sqrt(n)
+    return mean - half, mean + half
 
 
 def format_percent(successes: float, n: float, confidence: float = 0.95) -> str:

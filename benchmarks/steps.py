@@ -1,0 +1,60 @@
+"""The training steps that the benchmarks time: real configs of this repository, on data that need no download."""
+
+from collections.abc import Callable
+from typing import Any
+
+RGB = ["--config.data.channels=3", "--config.normalise.mean=(0.5,)", "--config.normalise.std=(0.25,)"]
+SIZE = ["--config.data.image_size=(32,32)"]
+PLAIN = ["--config.batch_size=128", "--config.augment="]
+DIGITS = ["--config.data.name=digits", "--config.data.train=train", "--config.data.validation=validation"]
+STEPS = {
+    "linear": ["configs/digits/linear.py", *SIZE, *RGB, "--config.augment="],
+    "mlp": ["configs/digits/mlp.py", *PLAIN],
+    "lenet5": ["configs/digits/lenet5.py", *PLAIN],
+    "resnet20": ["configs/digits/resnet20.py", *SIZE, *RGB, *PLAIN],
+    "vit_tiny": [
+        "configs/cifar10/vit_tiny.py", *DIGITS, *SIZE, *RGB,
+        "--config.batch_size=64", "--config.augment=", "--config.model.drop_path=0.0",
+    ],
+    "lstm": ["configs/tiny_shakespeare/lstm.py", "--config.text.name=additions", "--config.streams.reset=0.0"],
+}  # fmt: skip
+
+
+def program(name: str, *more: str, steps: int = 1_000_000) -> tuple[Any, Any]:
+    """The compiled step of an entry of STEPS and its run, as `launch.py` makes them.
+
+    Args:
+        name: a key of STEPS.
+        *more: further overrides.
+        steps: length of the run.
+    """
+    from cvdl_jax import compiling, configs
+    from cvdl_jax.build import build, make_program
+
+    compiling.use_cache(configs.cache_folder() / "compilation")
+    path, *overrides = STEPS[name]
+    built = build(configs.load(path, [*overrides, f"--config.total_steps={steps}", *more]))
+    made = make_program(built)
+    jobs = made.jobs()
+    jobs["create"]()
+    jobs["step"]()
+    return made, built
+
+
+def advance(made: Any, built: Any) -> tuple[Callable[[], None], int]:
+    """A call of the compiled step that waits for the result, and how many steps it makes."""
+    import jax
+
+    from cvdl_jax.feed import TrainFeed
+
+    count = made.steps_per_call
+    box = [made.create(), made.zero_sums()]
+    feed = TrainFeed(made, built.data, built.config.seed, 0, built.info.total_steps)
+    step = [0]
+
+    def call() -> None:
+        box[:] = made.advance(*box, feed.next(step[0], count), count)
+        step[0] += count
+        jax.block_until_ready(box)
+
+    return call, count

@@ -1,0 +1,95 @@
+"""Counts parameters and multiply-accumulates from shapes alone: nothing is computed, nothing is on a device."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import jaxprs_in_params
+
+
+def macs(fn: Callable, *args: Any) -> int:
+    """Multiply-accumulates of a function's matrix products and convolutions.
+
+    Additions, norms, softmax and whatever else is done for each element are left out, as in the tables of papers.
+    Padding counts as if it were data. A transposed convolution multiplies every input with the kernel, so the zeros
+    that it puts between inputs do not count. The body of a scan counts once for each of its steps, of a `cond` the
+    most expensive branch, and the body of a `while`, whose steps nobody knows beforehand, once.
+
+    Args:
+        fn: traced, not run.
+        *args: arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+        The count. A floating-point operation is a multiplication or an addition, so FLOPs are twice as many.
+    """
+    return jaxpr_macs(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def jaxpr_macs(jaxpr: Any) -> int:
+    """Multiply-accumulates of a jaxpr and of those inside it; see `macs`."""
+    return sum(_equation_macs(equation) for equation in jaxpr.eqns)
+
+
+def _equation_macs(equation: Any) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        return _dot_macs(equation)
+    if name == "conv_general_dilated":
+        return _convolution_macs(equation)
+    inner = [jaxpr_macs(sub) for sub in jaxprs_in_params(params)]
+    if not inner:
+        return 0
+    if name == "cond":
+        return max(inner)
+    if name == "scan":
+        return params["length"] * sum(inner)
+    if name == "shard_map":  # inside are the shapes of one device
+        return math.prod(params["mesh"].shape[axis] for axis in params["manual_axes"]) * sum(inner)
+    return sum(inner)
+
+
+def _dot_macs(equation: Any) -> int:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    lhs, out = equation.invars[0].aval, equation.outvars[0].aval
+    return math.prod(out.shape) * math.prod(lhs.shape[d] for d in contracted)
+
+
+def _convolution_macs(equation: Any) -> int:
+    params, (lhs, rhs) = equation.params, (v.aval for v in equation.invars)
+    spec = params["dimension_numbers"].rhs_spec  # output features, input features of a group, space
+    kernel, features = math.prod(rhs.shape), rhs.shape[spec[0]]
+    if math.prod(params["lhs_dilation"]) > 1:
+        groups = params["feature_group_count"] * params["batch_group_count"]
+        return math.prod(lhs.shape) * (kernel // rhs.shape[spec[1]]) // groups
+    return math.prod(equation.outvars[0].aval.shape) * (kernel // features)
+
+
+def parameters(tree: Any) -> int:
+    """Number of values in a tree of arrays or of `jax.ShapeDtypeStruct`."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def of_run(built: Any) -> dict[str, int | None]:
+    """What `meta.json` says of a run's model.
+
+    Args:
+        built: a `build.Run`.
+
+    Returns:
+        {"parameters": of all its players, "macs": of `task.predict` for one example, None for a task without it}.
+    """
+    task, info = built.task, built.info
+    state = abstract_state(task, info.spec)
+    one = {name: jax.ShapeDtypeStruct((1, *s.shape[1:]), s.dtype) for name, s in info.spec.items()}
+    count = None if task.predict is None else macs(task.predict, state, one)
+    return {"parameters": parameters(state.params), "macs": count}
+
+
+def abstract_state(task: Any, spec: Any) -> Any:
+    """The State before the first step in shapes and dtypes, without the optimizers' part."""
+    from cvdl_jax.task import State
+
+    parts = jax.eval_shape(lambda batch: task.init(jax.random.key(0), batch), dict(spec))
+    step = jax.ShapeDtypeStruct((), "int32")
+    return State(step, parts["params"], {}, parts.get("extra", {}), parts.get("rows", {}))

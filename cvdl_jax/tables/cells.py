@@ -1,0 +1,158 @@
+"""What stands in the cells of a table, from results.json's dict alone; shared by Markdown, LaTeX and the console."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+MISSING = "–"  # of a run that was made, but does not say
+SAME_MARK, FEW_MARK, MEMORY_MARK = "≈", "?", "†"
+
+
+def status(row: Mapping[str, Any]) -> str:
+    """What to say instead of numbers where no run of a row is done."""
+    states = [run["state"] for run in row["runs"]]
+    return "failed" if "failed" in states else "not run"
+
+
+def known(row: Mapping[str, Any], text: str | None) -> str:
+    """A cell: its text, or why there is none."""
+    if row["n"] == 0:
+        return status(row)
+    return MISSING if text is None else text
+
+
+def metric_label(metric: Mapping[str, Any]) -> str:
+    """Head of the column of values: "test accuracy (%)"."""
+    return f"{metric['label']} ({metric['unit']})" if metric["unit"] else metric["label"]
+
+
+def number(value: float | None, metric: Mapping[str, Any]) -> str | None:
+    """A measured value in the table's digits."""
+    return None if value is None else f"{value:.{metric['digits']}f}"
+
+
+def value(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """Mean +- standard deviation, or the one value."""
+    if row["n"] == 0:
+        return status(row)
+    spread = f" ± {number(row['std'], metric)}" if row["std"] is not None else ""
+    return f"{number(row['mean'], metric)}{spread}"
+
+
+def mark(row: Mapping[str, Any]) -> str:
+    """The sign behind a value: not significantly worse than the best, or too few runs to tell."""
+    return {"not significant": SAME_MARK, "n too small": FEW_MARK}.get(row.get("verdict", ""), "")
+
+
+def interval(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """[low, high]."""
+    if row["low"] is None:
+        return known(row, None)
+    return f"[{number(row['low'], metric)}, {number(row['high'], metric)}]"
+
+
+def runs(row: Mapping[str, Any]) -> str:
+    """How many runs are behind a row: "5", or "3 of 5, 1 failed"."""
+    states, planned = [run["state"] for run in row["runs"]], len(row["runs"])
+    if row["n"] == planned:
+        return str(planned)
+    others = [f"{states.count(s)} {s}" for s in ("failed", "running", "partial") if s in states]
+    return ", ".join([f"{row['n']} of {planned}", *others])
+
+
+def published_value(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """The published value; a dagger where it was typed from memory."""
+    found = row["published"]
+    return f"{found['value']:.{metric['digits']}f}{MEMORY_MARK if found['memory'] else ''}" if found else ""
+
+
+def published(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """The published value with its source."""
+    return f"{published_value(row, metric)} ({row['published']['source']})" if row["published"] else ""
+
+
+def beside(row: Mapping[str, Any], key: str) -> str:
+    """Epochs or steps of ours, and of the recipe in brackets; a dagger where that was typed from memory."""
+    ours = known(row, None if row[key] is None else count(row[key]))
+    theirs = row["recipe"].get(key)
+    if theirs is None:
+        return ours
+    return f"{ours} ({count(theirs)}{MEMORY_MARK if row.get('recipe_memory') else ''})"
+
+
+def count(value: float) -> str:
+    """A number of steps, epochs or parameters: whole where it is, thousands apart."""
+    return f"{round(value):,}" if math.isclose(value, round(value), abs_tol=5e-3) else f"{value:,.2f}"
+
+
+def amount(value: float | None) -> str | None:
+    """A large count in four digits: 416,520 is "416.5 k", 4.09e9 "4.090 G"."""
+    if value is None:
+        return None
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:#.4g} {unit}".replace(". ", " ")
+    return f"{value:.0f}"
+
+
+def seconds(row: Mapping[str, Any]) -> str:
+    """Mean seconds of a run."""
+    spent = row["seconds"]
+    return known(row, None if spent is None else f"{spent:,.0f}" if spent >= 10 else f"{spent:.1f}")
+
+
+def commit(row: Mapping[str, Any]) -> str:
+    """Commits of a row's runs, and whether the tree had changes."""
+    return known(row, row["commit"] and row["commit"] + (" + changes" if row["dirty"] else ""))
+
+
+def data(row: Mapping[str, Any]) -> str:
+    """Name, version and fingerprint of the data."""
+    found = row["data"]
+    if not found:
+        return known(row, None)
+    return " ".join(str(part) for part in (found["name"], found["version"], (found["fingerprint"] or "")[:8]) if part)
+
+
+def best(results: Mapping[str, Any]) -> set[int]:
+    """Indices of the rows whose value, as it is printed, is the best."""
+    metric = results["metric"]
+    means = {i: row["mean"] for i, row in enumerate(results["rows"]) if row["mean"] is not None}
+    means = {i: round(mean, metric["digits"]) for i, mean in means.items() if math.isfinite(mean)}
+    if not means:
+        return set()
+    top = (max if metric["better"] == "max" else min)(means.values())
+    return {i for i, mean in means.items() if mean == top}
+
+
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table must know, a sentence each; only what the table needs."""
+    rows = results["rows"]
+    found = [f"Values are means over seeds ± their standard deviation (n - 1), or one run's. {results['interval']}."]
+    if any(mark(row) == SAME_MARK for row in rows):
+        found.append(f"{SAME_MARK} The difference from the best row is not significant (p >= 0.05).")
+    if any(mark(row) == FEW_MARK for row in rows):
+        found.append(f"{FEW_MARK} There are too few runs to tell whether the difference from the best row is real.")
+    if any(row.get("verdict") for row in rows):
+        found.append(
+            "Tests are two-sided and paired: McNemar's exact test on the predictions of one seed, the exact sign-flip "
+            "test on seeds; they are not corrected for the number of rows."
+        )
+    if any(row.get("recipe_memory") or (row["published"] or {}).get("memory") for row in rows):
+        found.append(f"{MEMORY_MARK} From memory, not looked up.")
+    found.append(
+        "MACs are multiply-accumulates of one example; seconds are those of a run until its last row, compilation and "
+        "evaluations included."
+    )
+    return [*found, *(f"Note: {warning}." for warning in results.get("warnings", ()))]
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Aligned columns for a console; numbers to the right, words to the left."""
+    table = [list(head), *map(list, rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    right = [all(row[i][:1].isdigit() or row[i] in ("", MISSING) for row in table[1:]) for i in range(len(head))]
+    aligned = [
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)) for row in table
+    ]
+    return "\n".join(line.rstrip() for line in [aligned[0], "  ".join("-" * w for w in widths), *aligned[1:]])
