@@ -1,7 +1,8 @@
-"""Writes results/README.md from the runs under results/runs: `python results/summarise.py [RUN_FOLDER ...]`.
+"""Writes results/README.md from results/runs and results/tables: `python results/summarise.py [FOLDER ...]`.
 
-With arguments, the files of those run folders that prove a result (configuration, provenance, rows, final metrics) are
-copied to results/runs first.
+With arguments, what proves a result is copied first: of a run its configuration, provenance, rows and final metrics, to
+results/runs; of a table (a folder that `--table` wrote) its results in every format, and the same files of its runs, to
+results/tables.
 """
 
 import json
@@ -12,13 +13,23 @@ from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent
 PROOF = ("config.json", "meta.json", "metrics.jsonl", "results.json")
+FORMATS = ("md", "tex", "csv", "html", "json")
 HEAD = """# Results
 
-Every number was measured by a run of this repository; the run's configuration, provenance and rows are in `runs/`. One
-seed a run: the interval is the 95 % Wilson interval over test examples, where the metric is a proportion. The
+Every number was measured by a run of this repository; the configuration, provenance and rows of each are beside it.
+
+## Tables
+
+Written by `python launch.py --table configs/tables/NAME.py`, in five formats each, with the runs they are made of.
+
+TABLES
+
+## Single runs
+
+One seed a run: the interval is the 95 % Wilson interval over test examples, where the metric is a proportion. The
 checkpoint was selected on the validation split, the test split evaluated once. CIFAR-10 is a lossy copy (JPEG), so its
 accuracies are not comparable with published ones to the last tenth. Seconds are wall time on two shared CPU cores, with
-other programs running, and include evaluation.
+other programs running, and include evaluation. The files of each run are in `runs/`.
 
 | run | test metric | selected step | seconds | seed | commit | command |
 |---|---|---|---|---|---|---|
@@ -26,13 +37,22 @@ other programs running, and include evaluation.
 
 
 def collect(folder: Path) -> None:
-    """Copies what proves a finished run."""
-    if not (folder / "DONE").exists():
+    """Copies what proves a finished run, or a table and its finished runs."""
+    if (folder / "results.md").exists():
+        for run in sorted(path.parent for path in folder.glob("*/DONE")):
+            copy(run, RESULTS / "tables" / folder.name / run.name, PROOF)
+        copy(folder, RESULTS / "tables" / folder.name, tuple(f"results.{each}" for each in FORMATS))
+    elif (folder / "DONE").exists():
+        copy(folder, RESULTS / "runs" / folder.name, PROOF)
+    else:
         raise SystemExit(f"{folder} is not finished; run its command again, then summarise")
-    target = RESULTS / "runs" / folder.name
+
+
+def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    """Copies files of one folder to another."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in PROOF:
-        shutil.copyfile(folder / name, target / name)
+    for name in names:
+        shutil.copyfile(source / name, target / name)
 
 
 def metric(metrics: dict[str, float]) -> str:
@@ -73,7 +93,10 @@ def main() -> None:
     for folder in sys.argv[1:]:
         collect(Path(folder))
     folders = sorted(path for path in (RESULTS / "runs").iterdir() if path.is_dir())
-    (RESULTS / "README.md").write_text(HEAD + "\n".join(row(folder) for folder in folders) + "\n")
+    tables = sorted((RESULTS / "tables").glob("*/results.md"))
+    listed = [f"- [{path.parent.name}](tables/{path.parent.name}/results.md)" for path in tables]
+    text = HEAD.replace("TABLES", "\n".join(listed)) + "\n".join(row(folder) for folder in folders) + "\n"
+    (RESULTS / "README.md").write_text(text)
 
 
 if __name__ == "__main__":
