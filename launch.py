@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--input", metavar="DIR", help="predict: a folder of images, or one image")
     flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval: a .json file")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
-    flags.add_argument("--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0")
+    flags.add_argument(
+        "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"
+    )
     flags.add_argument("--num_processes", type=int, default=0, metavar="N", help="several processes: how many")
     flags.add_argument("--process_id", type=int, default=-1, metavar="I", help="several processes: which one, from 0")
     flags.add_argument(

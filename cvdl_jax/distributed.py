@@ -30,7 +30,7 @@ def peers(coordinator: str, count: int, index: int, environment: Mapping[str, st
     """Who the processes are, from the flags, else from the cluster's environment.
 
     Args:
-        coordinator: --coordinator.
+        coordinator: --coordinator; "auto" lets JAX find everything, as it can on TPU VMs.
         count: --num_processes; 0 if not given.
         index: --process_id; -1 if not given.
         environment: of this process.
@@ -41,6 +41,12 @@ def peers(coordinator: str, count: int, index: int, environment: Mapping[str, st
     Raises:
         ConfigError: if only some of the flags are given, or they make no sense.
     """
+    if coordinator == "auto":
+        if count or index >= 0:
+            raise ConfigError(
+                "--coordinator=auto finds the processes itself; leave --num_processes and --process_id out"
+            )
+        return Peers()
     given = [bool(coordinator), count > 0, index >= 0]
     if any(given):
         if not all(given):
@@ -48,7 +54,7 @@ def peers(coordinator: str, count: int, index: int, environment: Mapping[str, st
                 "--coordinator=HOST:PORT, --num_processes=N and --process_id=I belong together; give all three"
             )
         if not re.fullmatch(r"[^:]+:\d+", coordinator):
-            raise ConfigError(f"--coordinator={coordinator!r} must be HOST:PORT, for example 127.0.0.1:12345")
+            raise ConfigError(f"--coordinator={coordinator!r} must be HOST:PORT, such as 127.0.0.1:12345, or auto")
         if index >= count:
             raise ConfigError(f"--process_id={index} must be below --num_processes={count}; they count from 0")
         return Peers(coordinator, count, index)

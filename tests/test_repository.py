@@ -243,6 +243,7 @@ def test_what_the_code_imports_is_required():
         "orbax": "orbax-checkpoint",
         "absl": "absl-py",
         "skimage": "scikit-image",
+        "yaml": "PyYAML",
     }
     own = {"cvdl_jax", "experiments", "configs", "launch"} | set(sys.stdlib_module_names)
     # jaxlib comes with jax.

@@ -128,7 +128,8 @@ def best(results: Mapping[str, Any]) -> set[int]:
 def notes(results: Mapping[str, Any]) -> list[str]:
     """What a reader of the table must know, a sentence each; only what the table needs."""
     rows = results["rows"]
-    found = [f"Values are means over seeds ± their standard deviation (n - 1), or one run's. {results['interval']}."]
+    over = results.get("over", "seeds")
+    found = [f"Values are means over {over} ± their standard deviation (n - 1), or one run's. {results['interval']}."]
     if any(mark(row) == SAME_MARK for row in rows):
         found.append(f"{SAME_MARK} The difference from the best row is not significant (p >= 0.05).")
     if any(mark(row) == FEW_MARK for row in rows):
