@@ -28,25 +28,29 @@ def macs(fn: Callable, *args: Any) -> int:
 
 def jaxpr_macs(jaxpr: Any) -> int:
     """Multiply-accumulates of a jaxpr and of those inside it; see `macs`."""
-    return sum(_equation_macs(equation) for equation in jaxpr.eqns)
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [jaxpr_macs(sub) for sub in jaxprs_in_params(equation.params)]
+        choose = max if equation.primitive.name == "cond" else sum
+        total += equation_macs(equation) + (loop_length(equation) * choose(inner) if inner else 0)
+    return total
 
 
-def _equation_macs(equation: Any) -> int:
+def loop_length(equation: Any) -> int:
+    """How often the jaxprs inside an equation run: the steps of a scan, the devices of a `shard_map`, else 1."""
     name, params = equation.primitive.name, equation.params
-    if name == "dot_general":
-        return _dot_macs(equation)
-    if name == "conv_general_dilated":
-        return _convolution_macs(equation)
-    inner = [jaxpr_macs(sub) for sub in jaxprs_in_params(params)]
-    if not inner:
-        return 0
-    if name == "cond":
-        return max(inner)
     if name == "scan":
-        return params["length"] * sum(inner)
+        return params["length"]
     if name == "shard_map":  # inside are the shapes of one device
-        return math.prod(params["mesh"].shape[axis] for axis in params["manual_axes"]) * sum(inner)
-    return sum(inner)
+        return math.prod(params["mesh"].shape[axis] for axis in params["manual_axes"])
+    return 1
+
+
+def equation_macs(equation: Any) -> int:
+    """Multiply-accumulates of a single equation, 0 for anything but a product or a convolution."""
+    if equation.primitive.name == "dot_general":
+        return _dot_macs(equation)
+    return _convolution_macs(equation) if equation.primitive.name == "conv_general_dilated" else 0
 
 
 def _dot_macs(equation: Any) -> int:

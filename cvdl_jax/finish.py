@@ -1,4 +1,4 @@
-"""The end of a run: every evaluation once on the selected checkpoint, predictions, figures, results, DONE."""
+"""The end of a run: every evaluation once on the selected checkpoint, predictions, figures, results, DONE, its page."""
 
 from typing import Any
 
@@ -37,6 +37,7 @@ def finish(loop: Any) -> int:
     if not is_first_process():
         return 0
     draw(loop, state)
+    save_facts(loop, state)
     results = {
         "step": loop.step,
         "selected_step": step,
@@ -47,6 +48,7 @@ def finish(loop: Any) -> int:
     write_json(loop.workdir.results, results)
     loop.workdir.done.write_text(now() + "\n")
     loop.progress.finish()
+    write_page(loop)
     print_results(loop, results)
     return 0
 
@@ -73,14 +75,43 @@ def save_predictions(loop: Any, name: str, rows: dict[str, np.ndarray]) -> None:
 
 
 def draw(loop: Any, state: State) -> None:
-    """Saves the task's figures of one batch, as PNG."""
+    """Saves what the task reports of one batch: figures as PNG, texts as they are."""
     if loop.task.report is None:
         return
     batch = report_batch(loop)
     key = jax.random.fold_in(jax.random.key(loop.config.seed), loop.step)
-    for name, figure in loop.task.report(state, batch, key).items():
+    for name, shown in loop.task.report(state, batch, key).items():
         loop.workdir.figures.mkdir(exist_ok=True)
-        figure.savefig(loop.workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight")
+        if isinstance(shown, str):
+            (loop.workdir.figures / f"{name}.txt").write_text(shown, encoding="utf-8", newline="\n")
+        else:
+            shown.savefig(loop.workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight")
+
+
+def save_facts(loop: Any, state: State) -> None:
+    """Saves what the page of the run shows and its other files do not hold."""
+    from cvdl_jax.report import facts
+
+    def example(name: str, index: int) -> dict[str, np.ndarray]:
+        split = loop.split(name) if name in loop.task.evals else None
+        return split.example(index) if split is not None else {}
+
+    collected = facts.collect(loop.workdir.predictions, state, loop.info.class_names, example)
+    loop.workdir.figures.mkdir(exist_ok=True)
+    write_json(loop.workdir.figures / facts.NAME, collected)
+
+
+def write_page(loop: Any) -> None:
+    """Writes report.html. The run is done: what goes wrong here is said, and does not undo it."""
+    from cvdl_jax.report import run_page
+
+    try:
+        run_page.write(loop.workdir.path)
+    except Exception as error:
+        again = f"python launch.py --mode report --workdir {loop.workdir.path}"
+        print(
+            f"report.html could not be written ({type(error).__name__}: {error}); try again with: {again}", flush=True
+        )
 
 
 def report_batch(loop: Any) -> dict[str, Any]:
@@ -100,7 +131,7 @@ def print_results(loop: Any, results: dict[str, Any]) -> None:
     print(f"selected step {results['selected_step']} of {results['step']} (by {results['selected_by']})")
     for line in describe_metrics(results["metrics"]):
         print(line)
-    print(f"results: {loop.workdir.results}; predictions, figures and checkpoints are beside it", flush=True)
+    print(f"results: {loop.workdir.results}; report.html, predictions and checkpoints are beside it", flush=True)
 
 
 def describe_metrics(metrics: dict[str, float]) -> list[str]:

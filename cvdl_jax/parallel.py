@@ -81,16 +81,24 @@ def row_random(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[i
 
 
 _MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)
+_PLATFORM: ContextVar[str] = ContextVar("platform", default="")
 
 
 @contextmanager
 def tracing_for(mesh: Mesh) -> Iterator[None]:
     """Lets what is traced inside ask the partitioner for a layout over this mesh (`whole`, `rowwise`)."""
     token = _MESH.set(mesh if mesh.shape["fsdp"] > 1 else None)
+    platform = _PLATFORM.set(mesh.devices.flat[0].platform)
     try:
         yield
     finally:
         _MESH.reset(token)
+        _PLATFORM.reset(platform)
+
+
+def backend() -> str:
+    """What the code being traced will run on, "cpu", "gpu" or "tpu"; it need not be what this machine has."""
+    return _PLATFORM.get() or jax.default_backend()
 
 
 def whole(tree: Any) -> Any:
@@ -181,9 +189,18 @@ def constrain(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Host arrays, equal in every process, as arrays that every device of the mesh holds whole."""
+    """Host arrays, equal in every process, as arrays that every device of the mesh holds whole.
+
+    Abstract arrays stay abstract, so that a program can be compiled for devices that are not here.
+    """
     sharding = NamedSharding(mesh, REPLICATED)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+    def one(x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(one, tree)
 
 
 def to_host(tree: Any) -> Any:

@@ -113,7 +113,7 @@ class Program:
         tree, flat_step = jax.tree.structure(out), jaxpr_as_fun(closed)
         self.step = lambda state, batch: jax.tree.unflatten(tree, flat_step(*jax.tree.leaves((state, batch))))
         if steps_per_call == "auto":
-            slow = jax.default_backend() == "cpu" and has_convolution(closed.jaxpr)
+            slow = self.mesh.devices.flat[0].platform == "cpu" and has_convolution(closed.jaxpr)
             steps_per_call = LOOP_STEPS if self.resident and not slow else 1
         if steps_per_call != 1 and not self.resident:
             raise ConfigError(
@@ -183,16 +183,23 @@ class Program:
         self._functions["create"] = create.lower().compile()
 
     def _compile_advance(self) -> None:
-        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=self.replicated)
         zeros = jax.jit(
             lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.sum_shapes), out_shardings=self.replicated
         )
         self._functions["zeros"] = zeros.lower().compile()
-        source = self.layout.abstract_source(self._source_shapes(), self.stacked)
-        rest = (self.abstract_sums, _abstract(self.data.get("train")), source, count)
-        self._functions["advance"] = self.layout.compile(
-            self.advance_function(), self.abstract_state, self.shardings, *rest
+        self._functions["advance"] = self.compile_advance()
+
+    def compile_advance(self) -> Callable:
+        """Compiles `advance_function`; under jit the result is a `jax.stages.Compiled`."""
+        return self.layout.compile(
+            self.advance_function(), self.abstract_state, self.shardings, *self.advance_arguments()
         )
+
+    def advance_arguments(self) -> tuple[Any, Any, Any, Any]:
+        """What `advance_function` takes after the state, abstract: sums, data, source, count."""
+        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=self.replicated)
+        source = self.layout.abstract_source(self._source_shapes(), self.stacked)
+        return self.abstract_sums, _abstract(self.data.get("train")), source, count
 
     @property
     def stacked(self) -> bool:
@@ -211,17 +218,19 @@ class Program:
         return {k: jax.ShapeDtypeStruct((size, *s.shape), s.dtype) for k, s in self.spec.items()}
 
     def _compile_eval(self, name: str) -> None:
-        evaluation = self.task.evals[name]
-        size = self.eval_batch_size
+        jitted = jax.jit(self.eval_function(name))
+        self._functions[f"eval {name}"] = jitted.lower(*self.eval_arguments(name)).compile()
+
+    def eval_arguments(self, name: str) -> tuple[Any, Any, Any, Any, Any]:
+        """What `eval_function(name)` takes, abstract: state, data, source, mask, place."""
+        evaluation, size = self.task.evals[name], self.eval_batch_size
         mask = self.jit.abstract_source(jax.ShapeDtypeStruct((size,), jnp.float32), False)
         place = jax.ShapeDtypeStruct((2,), jnp.int32, sharding=self.replicated)
         data = _abstract(self.data.get(evaluation.data))
         source: Any = {}
         if isinstance(evaluation.data, str):
             source = jax.ShapeDtypeStruct((size,), jnp.int32) if data else self._batch_shapes(size)
-        source = self.jit.abstract_source(source, False)
-        jitted = jax.jit(self.eval_function(name))
-        self._functions[f"eval {name}"] = jitted.lower(self.abstract_state, data, source, mask, place).compile()
+        return self.abstract_state, data, self.jit.abstract_source(source, False), mask, place
 
     def compile_feedback(self, metrics: Mapping[str, jax.Array]) -> Callable:
         """Compiles `on_eval` for these metrics: `(state, metrics) -> (state, stop)`; the state is donated."""

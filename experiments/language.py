@@ -81,7 +81,7 @@ def finalise(size, means, rows):
 
 
 def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[float, ...]):
-    """The report of `config.sample`: a page of sampled text for each temperature."""
+    """The report of `config.sample`: a text for each temperature, and all of them side by side as a figure."""
     ids = texts.encode(prompt, vocabulary, "config.sample.prompt")
     if length < 1 or min(temperatures, default=1) <= 0:
         raise ConfigError(f"config.sample: length={length} and temperatures={temperatures} must be above 0")
@@ -92,7 +92,8 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
         for i, t in enumerate(temperatures):
             drawn = draw(weights(state), ids, jax.random.fold_in(key, i), length=length, temperature=jnp.float32(t))
             pages[f"temperature {t:g}"] = prompt + texts.decode(drawn, vocabulary)
-        return {"samples": figures.text_pages(pages)}
+        texts_of = {f"samples_{title.replace(' ', '_')}": page for title, page in pages.items()}
+        return {**texts_of, "samples": figures.text_pages(pages)}
 
     return report
 
