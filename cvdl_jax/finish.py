@@ -48,7 +48,7 @@ def finish(loop: Any) -> int:
     write_json(loop.workdir.results, results)
     loop.workdir.done.write_text(now() + "\n")
     loop.progress.finish()
-    write_page(loop)
+    write_page(loop.workdir)
     print_results(loop, results)
     return 0
 
@@ -101,14 +101,14 @@ def save_facts(loop: Any, state: State) -> None:
     write_json(loop.workdir.figures / facts.NAME, collected)
 
 
-def write_page(loop: Any) -> None:
-    """Writes report.html. The run is done: what goes wrong here is said, and does not undo it."""
+def write_page(workdir: Any) -> None:
+    """Writes report.html. How the run ended is written already: what goes wrong here is said, and does not change it."""
     from cvdl_jax.report import run_page
 
     try:
-        run_page.write(loop.workdir.path)
+        run_page.write(workdir.path)
     except Exception as error:
-        again = f"python launch.py --mode report --workdir {loop.workdir.path}"
+        again = f"python launch.py --mode report --workdir {workdir.path}"
         print(
             f"report.html could not be written ({type(error).__name__}: {error}); try again with: {again}", flush=True
         )

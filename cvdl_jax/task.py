@@ -86,7 +86,7 @@ class Task(NamedTuple):
         init: `(key, batch) -> {"params", "extra"?, "rows"?}`, arrays only.
         train: the transform that is one training step; None for runs of zero steps.
         evals: {name: Eval}; metrics are reported as "name/metric".
-        report: `(state, batch, key) -> {name: figure}`, drawn once at the end.
+        report: `(state, batch, key) -> {name: figure or text}`, drawn once at the end.
         on_eval: `(state, metrics) -> (state, stop)`, once an evaluation: plateau learning rate, early stopping.
         predict: `(state, batch) -> {name: array [b, ...]}` for inputs without labels.
     """

@@ -22,7 +22,7 @@ from cvdl_jax.due import due
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.evaluate import evaluate
 from cvdl_jax.feed import TrainFeed
-from cvdl_jax.finish import finish
+from cvdl_jax.finish import finish, write_page
 from cvdl_jax.rows import OpenRow
 from cvdl_jax.signals import PREEMPTED, Signals, exit_now
 from cvdl_jax.stride import Stride
@@ -68,6 +68,8 @@ def train(config: Any, folder: str, argv: list[str]) -> int:
             loop.abandon()
         if first and not isinstance(error, ConfigError):  # a mistake in the command is no failure of the run
             workdir.fail(error, loop.step if loop else None)
+            if isinstance(error, Exception):
+                write_page(workdir)
         raise
     finally:
         signals.restore()

@@ -2,7 +2,7 @@
 
 config.json    the resolved configuration          metrics.jsonl  one row per logged step
 meta.json      provenance: commit, versions ...    results.json   the final metrics
-checkpoints/   predictions/   figures/   tb/       DONE or FAILED.json
+checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAILED.json
 """
 
 import contextlib
