@@ -42,7 +42,10 @@ def loop_length(equation: Any) -> int:
     if name == "scan":
         return params["length"]
     if name == "shard_map":  # inside are the shapes of one device
-        return math.prod(params["mesh"].shape[axis] for axis in params["manual_axes"])
+        axes = params.get(
+            "newly_manual_axes", params.get("manual_axes", ())
+        )  # the name differs between versions of JAX
+        return math.prod(params["mesh"].shape[axis] for axis in axes)
     return 1
 
 

@@ -102,7 +102,7 @@ def save_facts(loop: Any, state: State) -> None:
 
 
 def write_page(workdir: Any) -> None:
-    """Writes report.html. How the run ended is written already: what goes wrong here is said, and does not change it."""
+    """Writes report.html. What goes wrong here is said, and does not change how the run ended."""
     from cvdl_jax.report import run_page
 
     try:

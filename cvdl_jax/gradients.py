@@ -14,7 +14,7 @@ from jax import lax
 
 from cvdl_jax import configs
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.parallel import mean_devices, rowwise, sum_devices, whole
+from cvdl_jax.parallel import backend, mean_devices, rowwise, sum_devices, whole
 
 
 def select(tree: Any, on: str | None) -> Any:
@@ -152,7 +152,7 @@ def accumulate(n: int, inner: Callable = plain) -> Callable:
                 return (state, *jax.tree.map(jnp.add, (grads, sums), (more_grads, more_sums))), None
 
             carry = (state, zeros_like(shapes[0]), zeros_like(shapes[2]))
-            unroll = n if jax.default_backend() == "cpu" else 1
+            unroll = n if backend() == "cpu" else 1
             (state, grads, sums), _ = lax.scan(body, carry, jnp.arange(n), unroll=unroll)
             weight = _or_one(sum_devices(sums["loss"][1]))
             return jax.tree.map(lambda g: g / weight.astype(g.dtype), grads), state, sums

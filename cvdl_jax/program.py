@@ -113,7 +113,7 @@ class Program:
         tree, flat_step = jax.tree.structure(out), jaxpr_as_fun(closed)
         self.step = lambda state, batch: jax.tree.unflatten(tree, flat_step(*jax.tree.leaves((state, batch))))
         if steps_per_call == "auto":
-            slow = self.mesh.devices.flat[0].platform == "cpu" and has_convolution(closed.jaxpr)
+            slow = jax.default_backend() == "cpu" and has_convolution(closed.jaxpr)
             steps_per_call = LOOP_STEPS if self.resident and not slow else 1
         if steps_per_call != 1 and not self.resident:
             raise ConfigError(

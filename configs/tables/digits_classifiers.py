@@ -25,8 +25,8 @@ def get_table(arg=None):
     return {
         "title": "Classifiers on digits",
         "caption": "Test accuracy on the 1,797 scanned digits of scikit-learn, 8x8 pixels; the checkpoint is selected "
-        "on the validation split, the test split is evaluated once in a run. LeNet-5's and linear regression's settings "
-        "were chosen with test accuracies of seeds 0 to 3 in view, so theirs are not untouched test figures.",
+        "on the validation split, the test split is evaluated once in a run. LeNet-5's and linear regression's "
+        "settings were chosen with test accuracies of seeds 0 to 3 in view: theirs are not untouched test figures.",
         "metric": {"key": "test/accuracy", "label": "test accuracy", "unit": "%", "better": "max"},
         "seeds": arg.seeds,
         "data": "digits",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.parallel import row_random
+from cvdl_jax.parallel import backend, row_random
 
 
 def pgd(
@@ -51,7 +51,7 @@ def pgd(
     def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
         return jnp.clip(x + step_size * jnp.sign(gradient(x)), low, high), None
 
-    unroll = steps if jax.default_backend() == "cpu" else 1  # XLA's CPU convolutions are slow inside a loop
+    unroll = steps if backend() == "cpu" else 1  # XLA's CPU convolutions are slow inside a loop
     return lax.stop_gradient(lax.scan(step, start, None, length=steps, unroll=unroll)[0])
 
 

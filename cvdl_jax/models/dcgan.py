@@ -17,6 +17,7 @@ from cvdl_jax.nn.precision import at_least_float32
 VARIANTS = {
     # Radford et al. 2016, "Unsupervised Representation Learning with DCGANs", figure 1 mirrored
     "dcgan_discriminator": {"input": (64, 64, 3), "widths": (128, 256, 512, 1024), "kernel": 5},
+    # the same for 28x28 images, with fewer maps and no paper
     "dcgan_discriminator_28": {"input": (28, 28, 1), "widths": (32, 64), "kernel": 4},
     "dcgan_discriminator_tiny": {"input": (8, 8, 1), "widths": (4, 8), "kernel": 4},
 }

@@ -17,6 +17,7 @@ from cvdl_jax.nn.precision import at_least_float32
 VARIANTS = {
     # Radford et al. 2016, "Unsupervised Representation Learning with DCGANs", figure 1
     "dcgan_generator": {"output": (64, 64, 3), "latent": 100, "widths": (1024, 512, 256, 128), "kernel": 5},
+    # the same for 28x28 images, with fewer maps and no paper
     "dcgan_generator_28": {"output": (28, 28, 1), "latent": 64, "widths": (64, 32), "kernel": 4},
     "dcgan_generator_tiny": {"output": (8, 8, 1), "latent": 6, "widths": (8, 4), "kernel": 4},
 }
