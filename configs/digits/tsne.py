@@ -7,7 +7,7 @@ van der Maaten and Hinton 2008, "Visualizing Data using t-SNE". Without a run th
 features. The rate suits the 648 points of two splits; it grows with their number.
 
 Measured: embedding/kl 0.4837 (scikit-learn's exact method, 1000 iterations: 0.4790), nearest neighbours of one class
-98.15 %, seed 0, 7 s on two (shared) CPU cores. With the features of a LeNet-5 (configs/digits/lenet5.py, seed 0): 0.2726
+98.15 %, seed 0, 7 s on two shared CPU cores. The features of a LeNet-5 (configs/digits/lenet5.py, seed 0): 0.2726
 (scikit-learn on the same features: 0.2678), 98.46 %.
 """
 
