@@ -67,12 +67,20 @@ def test_layouts_agree(case, tmp_path):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_agree_with_one(case, tmp_path):
+    outputs = two(tmp_path, case)
+    if any("DEADLINE_EXCEEDED" in out for _, out in outputs):  # Gloo gives up after 30 s, on a machine that is busy
+        outputs = two(tmp_path, case)
+    for process, out in outputs:
+        check(process, out)
+    finish(child(tmp_path, case, "one", devices=1))
+    assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_processes2.npz")
+
+
+def two(out: Path, case: str) -> list[tuple[subprocess.Popen, str]]:
+    """Two processes of four devices each, ended, with what they printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     more = {"CVDL_TEST_COORDINATOR": address, "CVDL_TEST_PROCESSES": "2"}
-    both = [child(tmp_path, case, "jit", devices=4, CVDL_TEST_PROCESS=str(i), **more) for i in range(2)]
-    for process in both:
-        finish(process)
-    finish(child(tmp_path, case, "one", devices=1))
-    assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_processes2.npz")
+    both = [child(out, case, "jit", devices=4, CVDL_TEST_PROCESS=str(i), **more) for i in range(2)]
+    return [(process, process.communicate(timeout=400)[0]) for process in both]

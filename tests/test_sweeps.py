@@ -143,6 +143,7 @@ def flat(intervals):
     return [(split, i) for split, start, stop in intervals for i in range(start, stop)]
 
 
+@pytest.mark.curriculum("W4")
 @pytest.mark.parametrize(("n", "k"), [(10, 2), (10, 3), (11, 5), (5, 5), (1438, 5), (1000, 7)])
 def test_contiguous_folds_are_scikit_learns(n, k):
     found = kfold.fold([Interval("train", 0, n)], k)
@@ -173,6 +174,7 @@ def test_blocks_spread_a_fold_over_an_ordered_set():
     assert kfold.text(first) == "train[0:2]+train[6:8]"
 
 
+@pytest.mark.curriculum("W4")
 def test_folds_in_tfds_syntax_are_the_same_examples():
     sizes = {"train": 110, "validation": 31}
     intervals = parse_split("train[10%:]+validation", sizes, "set")
@@ -186,6 +188,7 @@ def test_too_many_folds():
         kfold.fold([Interval("train", 0, 5)], 3, 2)
 
 
+@pytest.mark.curriculum("W4")
 def test_folds_of_digits(tmp_path):
     """1,149 + 289 images in 5 folds; the test split is not touched, and the last step is what is evaluated."""
     runs = planned(tmp_path, grid=None, kfold={"folds": 5, "split": "train+validation"})

@@ -29,19 +29,30 @@ def table_file(folder, *rows):
     return str(path)
 
 
+# A shell that runs these tests in the background makes its children deaf to Ctrl-C; this one hears it.
+LAUNCH = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = ["launch.py", *sys.argv[1:]]
+runpy.run_path("launch.py", run_name="__main__")
+"""
+
+
 def start(file, root, *more):
     """Starts `--table` as a process."""
-    command = [sys.executable, "launch.py", "--table", file, "--workdir", str(root), *more]
+    command = [sys.executable, "-c", LAUNCH, "--table", file, "--workdir", str(root), *more]
     return subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def wait_for(path: Path, words: str) -> None:
     """Returns when a file, which need not exist yet, has a line with these words."""
-    command = ["tail", "-n", "+1", "-F", str(path)]
+    command = ["timeout", "300", "tail", "-n", "+1", "-F", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tail:
         for line in tail.stdout:
             if words in line:
                 break
+        else:
+            raise AssertionError(f"{path} never said {words!r}")
         tail.terminate()
 
 
@@ -75,7 +86,7 @@ def test_an_interrupted_table_saves_its_runs_and_continues(tmp_path):
     process = start(file, root)
     wait_for(run.workdir / "console.log", "step 1,000/")
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate()
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 130, out
     assert "the same command continues it" in out and "| A | not run |" in (root / "results.md").read_text()
     console = (run.workdir / "console.log").read_text()
@@ -85,7 +96,7 @@ def test_an_interrupted_table_saves_its_runs_and_continues(tmp_path):
     wait_for(run.workdir / "console.log", f"restored step {saved} ")
     wait_for(run.workdir / "console.log", f"step {(saved // 1000 + 1) * 1000:,}/")
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate()
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 75 and f"continues at step {saved} of 100000000" in out
 
 
@@ -93,7 +104,7 @@ def test_two_processes_share_a_table(tmp_path):
     rows = [(name, SMOKE, [*QUICK, f"config.optim.lr=0.{i}"]) for i, name in enumerate("ABC", 1)]
     file, root = table_file(tmp_path, *rows), tmp_path / "root"
     both = [start(file, root, f"--workers={n}") for n in (1, 2)]
-    outputs = [process.communicate()[0] for process in both]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     consoles = [path.read_text() for path in root.glob("*/console.log")]
     assert len(consoles) == 3 and all(text.count("python launch.py --config") == 1 for text in consoles)
