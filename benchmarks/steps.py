@@ -9,7 +9,7 @@ PLAIN = ["--config.batch_size=128", "--config.augment="]
 DIGITS = ["--config.data.name=digits", "--config.data.train=train", "--config.data.validation=validation"]
 STEPS = {
     "linear": ["configs/digits/linear.py", *SIZE, *RGB, "--config.augment="],
-    "mlp": ["configs/digits/mlp.py", *PLAIN],
+    "mlp": ["configs/digits/mlp.py"],
     "lenet5": ["configs/digits/lenet5.py", *PLAIN],
     "resnet20": ["configs/digits/resnet20.py", *SIZE, *RGB, *PLAIN],
     "vit_tiny": [

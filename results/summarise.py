@@ -73,7 +73,7 @@ def row(folder: Path) -> str:
     results, meta = (json.loads((folder / name).read_text()) for name in ("results.json", "meta.json"))
     start = meta["starts"][0]
     rows = (folder / "metrics.jsonl").read_text().splitlines()
-    seconds = json.loads(rows[-1]).get("time/seconds", float("nan"))
+    seconds = json.loads(rows[-1]).get("time/seconds") if rows else None  # a run without steps has no rows
     commit = start["commit"][:10] + (" (dirty)" if start["dirty"] else "")
     again = "" if len(meta["starts"]) == 1 else f", {len(meta['starts'])} starts"
     command = shlex.join(start["argv"])
@@ -81,7 +81,7 @@ def row(folder: Path) -> str:
         folder.name,
         metric(results["metrics"]),
         results["selected_step"],
-        f"{seconds:.0f}{again}",
+        f"{seconds:.0f}{again}" if seconds is not None else "not recorded",
         meta["seed"],
         commit,
     ]

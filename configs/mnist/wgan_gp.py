@@ -5,7 +5,8 @@
 
 Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", algorithm 1.
 A step is five steps of the critic on 64 images each and one of the generator.
-Expected metrics and wall time: not measured yet.
+Measured, seed 0: 1,000 samples cover 10 of 10 classes of the LeNet-5 of configs/mnist/lenet5.py, whose mean confidence
+in them is 0.889; 31 minutes on two CPU cores that ran other programs too.
 """
 
 from configs import datasets
