@@ -5,7 +5,7 @@
 The text and its splits are those of TFDS: 1,003,854 characters to train on, 55,770 to select on, 55,770 to test on.
 Model as in Karpathy et al. 2016, "Visualizing and Understanding Recurrent Networks", section 3. For comparison, a
 5-gram model reaches 1.770 nats per character on the last tenth of the text, which validation and
-test halve. Measured, seed 0: validation/loss 1.378, test/loss 1.536; 24 minutes on two CPU cores, other programs running.
+test halve. Measured, seed 0: validation/loss 1.378, test/loss 1.536; 24 min on two CPU cores, other programs running.
 """
 
 from cvdl_jax import configs
