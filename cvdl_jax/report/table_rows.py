@@ -9,6 +9,7 @@ from cvdl_jax.report import numbers
 from cvdl_jax.report.markup import Cell, Markup, code_block, copied, copy_button, el, pairs
 from cvdl_jax.tables import cells as render
 
+VERDICTS = ("not comparable", "n too small", "not significant")
 HASH = 20  # characters of a hash that are shown
 # What a row, a run and the metric are without an entry; None there means the same as its absence.
 METRIC = {"key": "", "label": "metric", "unit": "", "better": "max", "digits": 2}
@@ -59,13 +60,19 @@ def cells(row: Row, i: int, results: Mapping[str, Any], best: bool) -> list[Cell
         _ours(row, results["metric"], best),
         Cell(render.runs(row), row["n"], "runs"),
         _published(row["published"], results["metric"]),
-        Cell(row["comparison"] or "–", row["comparison"] or None, "wrapped"),
-        Cell(row["significance"] or "–", row.get("p"), "wrapped"),
+        _brief(row["comparison"], row["comparison"] or None),
+        _brief(row["significance"], row.get("p")),
         _size(row, "parameters"),
         _size(row, "macs"),
         _length(row),
         _time(row),
     ]
+
+
+def _brief(text: str, key: Any) -> Cell:
+    """What is found, without the reasons, which stand beneath the row: "not comparable", "p = 0.01"."""
+    short = next((each for each in VERDICTS if text.startswith(each)), text.partition(" (")[0])
+    return Cell(el("span", short, title=text) if text else "–", key, "wrapped")
 
 
 def missing(row: Row) -> Markup:
@@ -145,6 +152,8 @@ def more(row: Row, i: int, columns: int, metric: Row) -> Markup:
         "data": f"{data.get('name')} {data.get('version') or ''}" if data.get("name") else None,
         "fingerprint": copied(data.get("fingerprint"), "fingerprint", HASH),
         "interval": row.get("interval") or None,
+        "against published": row["comparison"] or None,
+        "against the best": row["significance"] or None,
         "steps": render.count(row["steps"]) if row.get("steps") is not None else None,
         "recipe": ", ".join(recipe) + (render.MEMORY_MARK if row.get("recipe_memory") else "") if recipe else None,
         "protocol": row.get("protocol") or None,
