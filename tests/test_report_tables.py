@@ -95,3 +95,15 @@ def test_the_axis_of_the_intervals_holds_all_of_them():
     places = [float(x) for style in styles for x in re.findall(r"left:(-?[\d.]+)%", style)]
     assert min(places) == pytest.approx(100 * 0.06 / 1.12, abs=0.01)
     assert max(places) == pytest.approx(100 * 1.06 / 1.12, abs=0.01)
+
+
+def test_a_row_says_the_verdict_and_the_reasons_stand_beneath_it():
+    results = table()
+    row = results["rows"][0]
+    row["comparison"], row["significance"] = "not comparable: data theirs, ours", "n too small: 3 common seeds"
+    results["rows"][1]["significance"] = "p = 0.01 (sign-flip, 6 seeds)"
+    page = table_page.render(results)
+    for short in ("not comparable", "n too small", "p = 0.01"):
+        assert f">{short}</span>" in page
+    for reason in ("data theirs, ours", "3 common seeds", "(sign-flip, 6 seeds)"):
+        assert page.count(reason) >= 2  # as a hint over the cell, and beneath the row

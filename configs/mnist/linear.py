@@ -4,7 +4,7 @@
 
 Loss: half the squared distance of the scores to the one-hot label (Bishop 2006, section 4.1.3).
 
-Measured: 86.68 % test accuracy [86.00, 87.33], seed 0, 3 s on two CPU cores.
+Measured: 86.68 % test accuracy [86.00, 87.33], seed 0, 3 s on two CPU cores; the rows of that run were not kept.
 """
 
 from configs import datasets

@@ -8,8 +8,9 @@ from typing import Any
 from cvdl_jax.report import numbers
 from cvdl_jax.report.markup import Cell, Markup, code_block, copied, copy_button, el, pairs
 from cvdl_jax.tables import cells as render
+from cvdl_jax.tables.compare import FEW, SAME
 
-VERDICTS = ("not comparable", "n too small", "not significant")
+VERDICTS = ("not comparable", FEW, SAME)
 HASH = 20  # characters of a hash that are shown
 # What a row, a run and the metric are without an entry; None there means the same as its absence.
 METRIC = {"key": "", "label": "metric", "unit": "", "better": "max", "digits": 2}
