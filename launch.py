@@ -14,12 +14,11 @@ error, 75 preempted and saved (run the same command again), 130 interrupted and 
 import argparse
 import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvdl_jax import distributed
+from cvdl_jax import distributed, xla_flags
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
 MODES = Path(__file__).parent / "cvdl_jax" / "modes"
@@ -114,17 +113,6 @@ def _mode(args: argparse.Namespace) -> str:
     return mode
 
 
-def prepare_backend(host_devices: int) -> None:
-    """Sets what JAX reads when it starts."""
-    if host_devices < 0:
-        raise ConfigError(f"--host_devices={host_devices} must be a number of virtual CPU devices, 1 or more")
-    if host_devices:
-        flag = f"--xla_force_host_platform_device_count={host_devices}"
-        # Collectives of virtual devices block threads of one pool; too few of them wait for each other forever.
-        os.environ.setdefault("NPROC", str(8 * host_devices))
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs one mode.
 
@@ -138,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
         args = parse(argv)
         if args.launcher:
             return importlib.import_module("cvdl_jax.launchers.submit").run(args, list(argv))
-        prepare_backend(args.host_devices)
+        xla_flags.prepare(args.host_devices)
         alone = args.mode in ALONE
         found = None if alone else distributed.peers(args.coordinator, args.num_processes, args.process_id)
         if found is not None:

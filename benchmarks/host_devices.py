@@ -17,11 +17,9 @@ DEVICES = (1, 2, 4)
 
 def seconds(name: str, n: int) -> float:
     """Seconds of a step with n virtual devices."""
-    import launch
     from benchmarks import steps
 
-    launch.prepare_backend(n)
-    made, built = steps.program(name)
+    made, built = steps.program(name, host_devices=n)
     call, count = steps.advance(made, built)
     return common.seconds_per_call(call, seconds=6.0) / count
 

@@ -20,17 +20,19 @@ STEPS = {
 }  # fmt: skip
 
 
-def program(name: str, *more: str, steps: int = 1_000_000) -> tuple[Any, Any]:
+def program(name: str, *more: str, steps: int = 1_000_000, host_devices: int = 0) -> tuple[Any, Any]:
     """The compiled step of an entry of STEPS and its run, as `launch.py` makes them.
 
     Args:
         name: a key of STEPS.
         *more: further overrides.
         steps: length of the run.
+        host_devices: virtual CPU devices, if JAX has not started; 0 leaves that alone.
     """
-    from cvdl_jax import compiling, configs
+    from cvdl_jax import compiling, configs, xla_flags
     from cvdl_jax.build import build, make_program
 
+    xla_flags.prepare(host_devices)
     compiling.use_cache(configs.cache_folder() / "compilation")
     path, *overrides = STEPS[name]
     built = build(configs.load(path, [*overrides, f"--config.total_steps={steps}", *more]))

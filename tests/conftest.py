@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from cvdl_jax import xla_flags
+
 pytest_plugins = ("curriculum_plugin", "pytester")
 
 
@@ -30,6 +32,7 @@ def _prepare_environment() -> str | None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["MPLBACKEND"] = "agg"
+    xla_flags.prepare()
     if "CVDL_TEST_SESSION" in os.environ:  # an xdist worker: the controller has made the folder
         return None
     given = os.environ.get("CVDL_TEST_SCRATCH")

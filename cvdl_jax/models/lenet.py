@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.conv import conv_general_dilated
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.precision import at_least_float32
 
@@ -71,7 +72,10 @@ class LeNet(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": wide}
         x, stages = x.astype(self.dtype), []
         for i, maps in enumerate(self.maps):
-            x = g(nn.Conv(maps, (5, 5), padding="VALID", **types, name=f"conv{i}")(x))  # [b, h - 4, w - 4, maps]
+            convolution = nn.Conv(
+                maps, (5, 5), padding="VALID", conv_general_dilated=conv_general_dilated, **types, name=f"conv{i}"
+            )
+            x = g(convolution(x))  # [b, h - 4, w - 4, maps]
             x = pool(x, (2, 2), (2, 2))  # [b, h / 2, w / 2, maps]
             stages.append(x)
         x = x.reshape(x.shape[0], -1)  # [b, 400] at 32x32
