@@ -85,7 +85,7 @@ def batch_spec(example: dict[str, jax.ShapeDtypeStruct], batch_size: int) -> dic
 
 
 def find_experiment(name: str) -> Callable:
-    """The `make` function of `experiments/<name>.py`, or of the file that `name` is the path of.
+    """The `make` function of `experiments/<name>.py`, where a dot is a folder, or of the file that `name` is the path of.
 
     Raises:
         ConfigError: if there is no such experiment, naming the nearest one.
@@ -100,7 +100,8 @@ def find_experiment(name: str) -> Callable:
         import experiments
 
         folder = Path(experiments.__file__).parent
-        known = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+        files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py") if path.stem != "__init__")
+        known = sorted(".".join(file.parts) for file in files)
         if name not in known:
             raise ConfigError(f"config.experiment={name!r} is not in {folder.name}/; {nearest(name, known)}")
         module = importlib.import_module(f"experiments.{name}")
