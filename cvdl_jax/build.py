@@ -85,7 +85,7 @@ def batch_spec(example: dict[str, jax.ShapeDtypeStruct], batch_size: int) -> dic
 
 
 def find_experiment(name: str) -> Callable:
-    """The `make` function of `experiments/<name>.py`, where a dot is a folder, or of the file that `name` is the path of.
+    """The `make` function of `experiments/<name>.py` (a dot is a folder), or of the file that `name` is the path of.
 
     Raises:
         ConfigError: if there is no such experiment, naming the nearest one.
