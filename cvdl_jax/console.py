@@ -31,6 +31,7 @@ class Progress:
         batch_size: global, for images per second.
         steps_per_epoch: for the epoch shown; None to show none.
         stream: standard output by default.
+        unit: what an example is, in the pace shown.
         process: index of this process; by default JAX's.
         clock: seconds that only grow; tests pass their own.
         now: the date and time.
@@ -44,6 +45,7 @@ class Progress:
         steps_per_epoch: float | None = None,
         stream: TextIO | None = None,
         *,
+        unit: str = "img",
         process: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = datetime.now,
@@ -56,7 +58,7 @@ class Progress:
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.step = start_step
         self._stream = sys.stdout if stream is None else stream
-        self._silent = process != 0
+        self._silent, self._unit = process != 0, unit
         self._bar: Any = None
         self._now, self._clock = now, clock
         self._since = clock()
@@ -165,13 +167,13 @@ class Progress:
 
         Args:
             step: its step.
-            values: {name: number}; "time/images_per_second" (from `interval`) is shown as img/s.
+            values: {name: number}; "time/images_per_second" (from `interval`) is shown as img/s, or as its unit.
         """
         self.step = max(step, self.step)
         if self._silent:
             return
         left = self._time_text(self.seconds_left())
-        pace = f"{values[PACE]:,.0f} img/s" if PACE in values else ""
+        pace = f"{values[PACE]:,.0f} {self._unit}/s" if PACE in values else ""
         hidden = (TIME, "epoch", *(f"{k}_" for k in values))  # the clock, and what belongs to a metric: its interval
         metrics = {k: v for k, v in values.items() if not k.startswith(hidden) and not k.endswith("/examples")}
         if self._bar is not None:

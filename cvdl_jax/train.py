@@ -107,7 +107,8 @@ class Loop:
         meta = workdir.read_meta()
         self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
         self.stride = Stride(self.program.steps_per_call, fixed=jax.process_count() > 1)
-        self.progress = Progress(self.info.total_steps, 0, self.info.batch_size, self.info.steps_per_epoch)
+        info, unit = self.info, "img" if "image" in self.info.spec else "examples"
+        self.progress = Progress(info.total_steps, 0, info.batch_size, info.steps_per_epoch, unit=unit)
         if parallel.is_first_process():
             workdir.record_start(self.built, self.program.steps_per_call, argv)
         if config.optim:

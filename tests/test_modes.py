@@ -250,3 +250,14 @@ def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
     del old["adversary"]
     write_json(tmp_path / "config.json", old)
     assert configs.to_plain(runs.read_config(tmp_path))["adversary"] == {}
+
+
+@pytest.mark.parametrize(
+    "mode,flags", [("eval", ()), ("predict", ("--input=x", "--out=y.csv")), ("replay", ()), ("report", ())]
+)
+def test_modes_of_a_finished_run_refuse_another_configuration(run, capsys, mode, flags):
+    base = [f"--mode={mode}", f"--workdir={run}", *flags]
+    message = refused(capsys, *base, "--config=configs/digits/mlp.py")
+    assert f"--mode {mode} takes the configuration of --workdir; leave out --config=configs/digits/mlp.py" in message
+    if mode != "eval":
+        assert "leave out --config.seed=3" in refused(capsys, *base, "--config.seed=3")

@@ -9,11 +9,13 @@ from cvdl_jax.build import Run, build, make_program
 from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.evaluate import evaluate
 from cvdl_jax.finish import describe_metrics
+from cvdl_jax.refuse import refuse_config
 from cvdl_jax.workdir import write_json
 
 
 def run(args: Any) -> int:
     """Evaluates and prints; with `--out`, also writes the metrics as JSON."""
+    refuse_config(args, overrides=False)
     config = configs.apply_overrides(runs.read_config(args.workdir), args.overrides)
     config = configs.from_plain(configs.to_plain(config))
     built = with_split(build(config), args.split)

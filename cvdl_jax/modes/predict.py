@@ -18,10 +18,12 @@ from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import Split
 from cvdl_jax.errors import DataError, UserError
 from cvdl_jax.program import to_unit
+from cvdl_jax.refuse import refuse_config
 
 
 def run(args: Any) -> int:
     """Predicts every image of `--input` and writes `--out`, one row an image, in the order of their names."""
+    refuse_config(args)
     if not args.input or not args.out:
         raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
     built, state, step = runs.load_built(args.workdir, args.checkpoint)

@@ -13,12 +13,14 @@ from cvdl_jax.build import build, make_program
 from cvdl_jax.checkpoint import committed_steps, restore_step, tree_path
 from cvdl_jax.errors import UserError
 from cvdl_jax.program import to_unit
+from cvdl_jax.refuse import refuse_config
 from cvdl_jax.task import State, Task, as_transform
 from cvdl_jax.workdir import Workdir
 
 
 def run(args: Any) -> int:
     """Replays `workdir/nonfinite` and prints what is not finite, in the order of computation."""
+    refuse_config(args)
     workdir = Workdir(args.workdir)
     steps = committed_steps(workdir.nonfinite)
     if not steps:

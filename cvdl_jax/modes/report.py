@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.refuse import refuse_config
 from cvdl_jax.report import run_page
 
 
@@ -12,7 +12,6 @@ def run(args: Any) -> int:
     Raises:
         ConfigError: for flags that it has no use for.
     """
-    if args.config is not None or args.overrides:
-        raise ConfigError("--mode report shows a run as it is; leave out --config and --config.KEY=VALUE")
+    refuse_config(args)
     print(f"report: {run_page.write(args.workdir)}")
     return 0
