@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.checkpoint import restore_step
+from cvdl_jax.errors import CheckpointError
 from cvdl_jax.evaluate import evaluate
 from cvdl_jax.parallel import is_first_process, to_host
 from cvdl_jax.task import State
@@ -58,7 +59,15 @@ def select(loop: Any) -> tuple[int, State]:
     best = loop.memory["best_step"]
     if best is None or best == loop.step:
         return loop.step, loop.state
-    tree, _ = restore_step(loop.checkpoints.folder / str(best), loop.program.abstract_tree())
+    path = loop.checkpoints.folder / str(best)
+    try:
+        tree, _ = restore_step(path, loop.program.abstract_tree())
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}\nValidation chose this step, so the run cannot end without it: put {path} back from a copy, or "
+            f"train anew in another --workdir. For the figures of the last step type: python launch.py --mode eval "
+            f"--workdir {loop.workdir.path} --checkpoint latest"
+        ) from error
     return best, tree["state"]
 
 

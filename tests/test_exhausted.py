@@ -69,3 +69,56 @@ def test_the_largest_buffers_are_named_by_module():
     assert len(sizes) == 8 and sizes == sorted(sizes, reverse=True)
     assert math.isclose(sizes[0], 64 * 28 * 28 * 6 * 4, rel_tol=0.01)  # the first convolution of a batch of 64
     assert re.search(r"conv_general_dilated in LeNet\w*/conv0", text), text
+
+
+@pytest.mark.parametrize("mode", ["eval", "profile", "predict"])
+def test_other_modes_explain_it_too(mode, tmp_path, monkeypatch):
+    import importlib
+    import types
+
+    module = importlib.import_module(f"cvdl_jax.modes.{'evaluate' if mode == 'eval' else mode}")
+
+    def full(*args, **kwargs):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1048576 bytes.")
+
+    config = configs.load("configs/digits/mlp.py:smoke")
+    where = {"eval": "measure", "profile": "trace", "predict": "predict"}[mode]
+    monkeypatch.setattr(module, where, full)
+    built = types.SimpleNamespace(
+        config=config,
+        task=types.SimpleNamespace(predict=full, evals={"validation": None}),
+        data=None,
+        info=types.SimpleNamespace(spec={"image": None}),
+    )
+    args = types.SimpleNamespace(
+        mode=mode,
+        config=None,
+        overrides=[],
+        workdir=str(tmp_path),
+        split="",
+        checkpoint="best",
+        weights="auto",
+        steps=1,
+        input="x",
+        out="y.csv",
+    )
+    for name, value in {
+        "build": lambda config: built,
+        "load_config": lambda args: config,
+        "with_split": lambda built, name: built,
+        "make_program": lambda built: types.SimpleNamespace(
+            jobs=lambda: {"create": None, "step": None}, steps_per_call=1
+        ),
+        "as_trained": lambda built, folder: None,
+    }.items():
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, value)
+    if hasattr(module, "compiling"):
+        monkeypatch.setattr(module.compiling, "run_in_workers", lambda *a: ({}, 0.0))
+    if hasattr(module, "runs"):
+        monkeypatch.setattr(module.runs, "read_config", lambda workdir: config)
+        monkeypatch.setattr(module.runs, "checkpoint_path", lambda *a: tmp_path / "3")
+        monkeypatch.setattr(module.runs, "load_built", lambda *a: (built, None, 3))
+        monkeypatch.setattr(module.runs, "with_weights", lambda state, weights: state)
+    with pytest.raises(exhausted.OutOfMemory, match="out of memory"):
+        module.run(args)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax import configs, runs
+from cvdl_jax import configs, exhausted, runs
 from cvdl_jax.build import Run, build, make_program
 from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.evaluate import evaluate
@@ -21,15 +21,8 @@ def run(args: Any) -> int:
     built = with_split(build(config), args.split)
     names = choose(built.task.evals, args.split)
     path = runs.checkpoint_path(runs.Workdir(args.workdir).path, args.checkpoint)
-    program = make_program(built)
-    runs.compile_functions(program, [f"eval {name}" for name in names])
-    state = runs.with_weights(runs.restore_state(path, built), args.weights)
-    metrics = {}
-    for name in names:
-        data = built.task.evals[name].data
-        split = built.data.splits[data] if isinstance(data, str) else None
-        values, _ = evaluate(program, name, state, split, int(path.name))
-        metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
+    with exhausted.explained(config):
+        metrics = measure(built, names, path, args.weights)
     print(f"checkpoint {path}, weights {args.weights}")
     for line in describe_metrics(metrics):
         print(line)
@@ -40,6 +33,20 @@ def run(args: Any) -> int:
             raise DataError(f"--out {args.out} cannot be written: {error.strerror}") from error
         print(f"written to {args.out}")
     return 0
+
+
+def measure(built: Run, names: list[str], path: Path, weights: str) -> dict[str, float]:
+    """The metrics of evaluations, of the checkpoint at `path`."""
+    program = make_program(built)
+    runs.compile_functions(program, [f"eval {name}" for name in names])
+    state = runs.with_weights(runs.restore_state(path, built), weights)
+    metrics = {}
+    for name in names:
+        data = built.task.evals[name].data
+        split = built.data.splits[data] if isinstance(data, str) else None
+        values, _ = evaluate(program, name, state, split, int(path.name))
+        metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
+    return metrics
 
 
 def with_split(built: Run, name: str) -> Run:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import runs
+from cvdl_jax import exhausted, runs
 from cvdl_jax.build import Run
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
@@ -31,7 +31,9 @@ def run(args: Any) -> int:
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} on {built.data.name!r} does not predict from images")
     split = as_trained(built, args.input)
-    write(Path(args.out), split.ids, predict(built, state, split), built.info.class_names)
+    with exhausted.explained(built.config):
+        scores = predict(built, state, split)
+    write(Path(args.out), split.ids, scores, built.info.class_names)
     print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
     return 0
 

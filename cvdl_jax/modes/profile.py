@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from cvdl_jax import compiling
+from cvdl_jax import compiling, exhausted
 from cvdl_jax.build import build, make_program
 from cvdl_jax.errors import UserError
 from cvdl_jax.feed import TrainFeed
@@ -27,7 +27,8 @@ def run(args: Any) -> int:
     _, seconds = compiling.run_in_workers({k: jobs[k] for k in ("create", "step")}, lambda: False, lambda: None)
     print(f"compiled in {seconds:.1f} s; {program.steps_per_call} steps per call")
     folder = Path(args.workdir) / "profile"
-    trace(program, built, args.steps, folder)
+    with exhausted.explained(built.config):
+        trace(program, built, args.steps, folder)
     total, top = top_operations(folder)
     print(f"trace of {args.steps} steps in {folder} (open it in TensorBoard or https://ui.perfetto.dev)")
     for name, spent, count in top:
