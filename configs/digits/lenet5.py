@@ -4,7 +4,7 @@
 
 LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2; 32x32 input.
 
-Measured: 98.61 % test accuracy [96.78, 99.40], seed 0, 24 s on two CPU cores.
+Measured: 99.44 % test accuracy [97.99, 99.85], seed 0, 18 s on two CPU cores.
 """
 
 from configs import datasets
