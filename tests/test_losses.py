@@ -9,21 +9,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special
 
-from cvdl_jax import models_index
+from cvdl_jax import configs, models_index
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.ops import losses
+from cvdl_jax.ops import binary_losses, initial_loss, losses
 
 # Scores of (cat, boat, shark) for an image of each, from a lecture on loss functions
 SCORES = np.array([[3.2, -5, 10], [0.1, 14, 5], [0.3, 8, 14]], np.float32)
 LABELS = np.array([0, 1, 2])
 
-LOSSES = {
-    "softmax_cross_entropy": losses.softmax_cross_entropy,
-    "multiclass_hinge": losses.multiclass_hinge,
-    "squared_error": losses.squared_error,
+STATIC = {
+    "softmax_cross_entropy": "label_smoothing",
+    "multiclass_hinge": "margin",
+    "squared_error": None,
+    "focal": ("gamma", "alpha"),
+    "cosine": None,
+    "sigmoid_cross_entropy": None,
 }
-STATIC = {"softmax_cross_entropy": "label_smoothing", "multiclass_hinge": "margin", "squared_error": None}
+LOSSES = {name: getattr(losses, name) for name in STATIC}
 COMPILED = {name: jax.jit(f, static_argnames=STATIC[name]) for name, f in LOSSES.items()}
+BINARY = ("binary_cross_entropy", "binary_focal", "binary_hinge", "perceptron")
+COMPILED_BINARY = {name: jax.jit(getattr(losses, name)) for name in BINARY}
 
 
 def numpy_loss(name, scores, label, margin=1.0):
@@ -33,6 +38,13 @@ def numpy_loss(name, scores, label, margin=1.0):
         return sum(max(0.0, s - scores[label] + margin) for j, s in enumerate(scores) if j != label)
     if name == "squared_error":
         return sum((s - (j == label)) ** 2 for j, s in enumerate(scores))
+    if name == "focal":
+        log_p = special.log_softmax(scores)
+        return -((special.softmax(scores)[np.arange(len(scores)) != label].sum()) ** 2) * log_p[label]
+    if name == "cosine":
+        return 1 - scores[label] / max(np.sqrt(sum(s**2 for s in scores)), 1e-6)
+    if name == "sigmoid_cross_entropy":
+        return sum(-special.log_expit(s if j == label else -s) for j, s in enumerate(scores))
     return special.logsumexp(scores) - scores[label]
 
 
@@ -44,8 +56,9 @@ def test_hinge_worked_example():
     each = COMPILED["multiclass_hinge"](SCORES, LABELS)
     np.testing.assert_allclose(each, [7.8, 0, 0], atol=1e-5)
     np.testing.assert_allclose(each.mean(), 2.6, atol=1e-5)
+    np.testing.assert_allclose(losses.multiclass_hinge(SCORES, LABELS, reduction="mean"), 2.6, atol=1e-5)
     wide = COMPILED["multiclass_hinge"](SCORES, LABELS, margin=8.0)
-    np.testing.assert_allclose(wide, [14.8, 0, 2], atol=1e-5)  # 10 - 3.2 + 8, max(0, -8.2 + 8); ...; 8 - 14 + 8
+    np.testing.assert_allclose(wide, [14.8, 0, 2], atol=1e-5)  # 10 - 3.2 + 8, max(0, -8.2 + 8); ...; 8 - 14 + 8 (ER14)
     assert COMPILED["multiclass_hinge"](1e6 * SCORES, LABELS)[0] > 1e6  # no upper bound
 
 
@@ -142,7 +155,7 @@ def test_a_label_that_is_no_class_is_never_a_plausible_number(name, label):
 def test_bfloat16_scores_give_float32_losses(name):
     scores = jnp.asarray(SCORES, jnp.bfloat16)
     each = COMPILED[name](scores, LABELS)
-    assert each.dtype == jnp.float32
+    assert each.dtype == jnp.float32 and LOSSES[name](SCORES.astype(np.float64), LABELS).dtype == jnp.float32
     np.testing.assert_allclose(each, COMPILED[name](scores.astype(jnp.float32), LABELS), rtol=1e-6)
 
 
@@ -161,18 +174,184 @@ def test_bfloat16_scores_give_float32_losses(name):
 def test_shapes_that_do_not_fit_are_refused_at_trace_time(name, logits, labels):
     with pytest.raises(ConfigError, match=f"{name} takes"):
         jax.eval_shape(LOSSES[name], logits, labels)
+    with pytest.raises(ConfigError, match=rf"{name} takes arrays, got labels of type list"):
+        LOSSES[name](logits, labels.tolist())
 
 
-def test_hinge_refuses_soft_labels():
+@pytest.mark.parametrize("name", ["multiclass_hinge", "focal"])
+def test_losses_of_one_right_class_refuse_soft_labels(name):
     with pytest.raises(
-        ConfigError, match=r"needs integer labels \[b\], got soft labels .* mixup out of config\.augment"
+        ConfigError, match=rf"{name} needs integer labels \[b\], got soft labels .* mixup out of config\.augment"
     ):
-        losses.multiclass_hinge(SCORES, np.eye(3, dtype=np.float32))
+        LOSSES[name](SCORES, np.eye(3, dtype=np.float32))
 
 
 def test_impossible_parameters_are_refused():
     with pytest.raises(ConfigError, match=r"config\.loss\.margin=0"):
         losses.multiclass_hinge(SCORES, LABELS, margin=0)
+    with pytest.raises(ConfigError, match=r"config\.loss\.margin=nan"):
+        losses.multiclass_hinge(SCORES, LABELS, margin=float("nan"))
+    for gamma in (-1, np.inf, np.nan):
+        for name, scores in (("focal", SCORES), ("binary_focal", SCORES[:, :2])):
+            with pytest.raises(ConfigError, match=r"config\.loss\.gamma=.* must be 0 or more"):
+                getattr(losses, name)(scores, LABELS, gamma=gamma)
+    for alpha in ((1, 1), (1, 1, -1)):
+        with pytest.raises(ConfigError, match=r"config\.loss\.alpha=\(1, 1.* must be 3 numbers, one per class"):
+            losses.focal(SCORES, LABELS, alpha=alpha)
+    with pytest.raises(ConfigError, match=r"config\.loss\.alpha=1\.5 must lie in \[0, 1\]"):
+        losses.binary_focal(SCORES[:, :2], LABELS, alpha=1.5)
+    with pytest.raises(ConfigError, match=r"focal needs logits of two classes .* 'binary_focal'"):
+        losses.focal(SCORES[:, :1], LABELS)
     for smoothing in (1.0, -0.1):
         with pytest.raises(ConfigError, match=r"config\.loss\.label_smoothing"):
             losses.softmax_cross_entropy(SCORES, LABELS, label_smoothing=smoothing)
+
+
+# Initialisation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.curriculum("C16")
+def test_a_loss_far_from_that_of_equal_scores_is_refused():
+    """N - 1 for the hinge with margin 1, log N for softmax (OR4); a model with large first weights is caught."""
+    for loss, expected in ((losses.multiclass_hinge, 9), (losses.softmax_cross_entropy, np.log(10))):
+        assert initial_loss.loss_at_equal_scores(loss, 10) == pytest.approx(expected, rel=1e-6)
+        assert initial_loss.check_initial_loss(1.05 * expected, loss, 10) == pytest.approx(expected, rel=1e-6)
+        for wrong in (1.2 * expected, 0.8 * expected, np.nan, np.inf):
+            with pytest.raises(ValueError, match=r"for 10 classes with equal scores it is .* scale of the last layer"):
+                initial_loss.check_initial_loss(wrong, loss, 10)
+    with pytest.raises(ValueError, match="num_classes=1 must be at least 2"):
+        initial_loss.loss_at_equal_scores(losses.multiclass_hinge, 1)
+    with pytest.raises(ValueError, match="tolerance=0 must be positive"):
+        initial_loss.check_initial_loss(9, losses.multiclass_hinge, 10, tolerance=0)
+
+
+# Focal, cosine, several labels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.curriculum("C9")
+def test_focal_loss_worked_example():
+    """p_y = 0.9: a hundredth of the cross-entropy for gamma 2, all of it for gamma 0 (OR84); class weights multiply."""
+    scores = np.log(np.float32([[0.05, 0.9, 0.05], [0.9, 0.06, 0.04]]))
+    labels = np.array([1, 0])
+    np.testing.assert_allclose(COMPILED["focal"](scores, labels), 0.0010536052, rtol=1e-4)
+    np.testing.assert_allclose(COMPILED["focal"](scores, labels, gamma=0.0), 0.1053605157, rtol=1e-5)
+    np.testing.assert_allclose(
+        COMPILED["focal"](SCORES, LABELS, gamma=0.0), COMPILED["softmax_cross_entropy"](SCORES, LABELS), rtol=1e-6
+    )
+    weighted = COMPILED["focal"](scores, labels, alpha=(3.0, 0.5, 1.0))
+    np.testing.assert_allclose(weighted, [0.5 * 0.0010536052, 3 * 0.0010536052], rtol=1e-4)
+
+
+@pytest.mark.curriculum("C9")
+def test_focal_loss_of_two_classes_is_the_binary_one():
+    scores = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32) * 5
+    labels = np.array([0, 1, 1, 0, 1, 0])
+    expected = binary_losses.binary_focal(scores[:, 1] - scores[:, 0], labels, gamma=1.5)
+    np.testing.assert_allclose(COMPILED["focal"](scores, labels, gamma=1.5), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_focal_gradient_is_finite_where_the_probability_rounds_to_one():
+    for gamma in (0.5, 2.0):
+        gradient = jax.grad(lambda s, g=gamma: losses.focal(s, np.array([0, 1]), g).sum())(
+            np.float32([[100, 0, -3], [1e4, 0, 0]])
+        )
+        assert np.isfinite(gradient).all()
+        np.testing.assert_allclose(gradient[1], [1, -1, 0], atol=1e-6)  # a certain mistake: as cross-entropy
+
+
+@pytest.mark.curriculum("C15")
+def test_cosine_loss_ignores_the_length_of_the_scores():
+    np.testing.assert_allclose(COMPILED["cosine"](np.float32([[3, 4, 0]] * 3), LABELS), [0.4, 0.2, 1], atol=1e-6)
+    np.testing.assert_allclose(COMPILED["cosine"](7 * SCORES, LABELS), COMPILED["cosine"](SCORES, LABELS), atol=1e-6)
+    assert np.isfinite(jax.grad(lambda s: losses.cosine(s, LABELS).sum())(0 * SCORES)).all()
+
+
+@pytest.mark.curriculum("C19")
+def test_several_labels_of_an_image_are_independent():
+    """The sum of a logistic loss per attribute, whatever the number of attributes that hold."""
+    labels = np.float32([[1, 0, 1], [0, 0, 0], [1, 1, 1]])
+    p = special.expit(SCORES.astype(np.float64))
+    expected = -special.xlogy(labels, p) - special.xlogy(1 - labels, 1 - p)
+    each = COMPILED["sigmoid_cross_entropy"](SCORES[:2], labels[:2])
+    np.testing.assert_allclose(each, expected[:2].sum(1), rtol=1e-4)
+    with pytest.raises(ValueError, match=r"labels\[0, 1\]=2\.0 must be in \[0\.0, 1\.0\]"):
+        losses.sigmoid_cross_entropy(SCORES[:1], np.float32([[1, 2, 0]]))
+    assert np.isnan(COMPILED["sigmoid_cross_entropy"](SCORES[:2], 2 * labels[:2])[0])
+
+
+# Two classes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_losses_take_one_logit_or_two(name):
+    """The score of two logits is their difference; labels 0 and 1 become -1 and 1 where a sign decides."""
+    pairs, labels = SCORES[:, :2], np.array([0, 1, 1])
+    score = pairs[:, 1] - pairs[:, 0]
+    signed = name in ("binary_hinge", "perceptron")
+    plain = {"binary_cross_entropy": "binary_cross_entropy_with_logits"}.get(name, name)
+    expected = getattr(binary_losses, plain)(score, 2 * labels - 1 if signed else labels)
+    for logits in (pairs, score[:, None]):
+        each = COMPILED_BINARY[name](logits, labels)
+        assert each.shape == (3,) and each.dtype == jnp.float32
+        np.testing.assert_allclose(each, expected, rtol=1e-6)
+        wrong = COMPILED_BINARY[name](logits, np.array([0, 2, -1]))
+        assert np.isfinite(wrong[0]) and np.isnan(wrong[1:]).all()
+        with pytest.raises(ValueError, match=r"labels\[1\]=2 must be in \[0, 1\]"):
+            getattr(losses, name)(logits, np.array([0, 2, 1]))
+    with pytest.raises(ConfigError, match=rf"config\.loss\.name='{name}' is for two classes, got logits of 3"):
+        jax.eval_shape(getattr(losses, name), SCORES, labels)
+
+
+def test_logistic_loss_of_two_logits_is_softmax_cross_entropy():
+    pairs, soft = SCORES[:, :2], np.float32([[0.3, 0.7], [1, 0], [0.5, 0.5]])
+    for labels in (np.array([0, 1, 1]), soft):
+        np.testing.assert_allclose(
+            COMPILED_BINARY["binary_cross_entropy"](pairs, labels),
+            COMPILED["softmax_cross_entropy"](pairs, labels),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+    each = COMPILED_BINARY["binary_cross_entropy"](pairs[:, :1], soft[:, 1:])  # one logit, one probability
+    np.testing.assert_allclose(each, binary_losses.binary_cross_entropy_with_logits(pairs[:, 0], soft[:, 1]))
+    for name in ("binary_hinge", "perceptron"):
+        with pytest.raises(ConfigError, match=f"{name} needs integer labels"):
+            getattr(losses, name)(pairs, soft)
+
+
+# What a config and a caller may say -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*LOSSES, *BINARY])
+def test_every_loss_is_found_by_its_name_and_trains(name):
+    loss = configs.named(losses, {"name": name}, "config.loss", "logits", "labels")
+    scores = SCORES[:, :2] if name in BINARY else SCORES
+    gradient = jax.grad(lambda s: loss(s, np.array([0, 1, 0])).sum())(-scores)
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+    with pytest.raises(ConfigError, match=r"config\.loss\.reduction is not an argument"):
+        configs.named(losses, {"name": name, "reduction": "mean"}, "config.loss", "logits", "labels")
+
+
+def test_helpers_are_no_losses():
+    with pytest.raises(ConfigError, match=r"config\.loss\.name='reducible' is not known"):
+        configs.named(losses, {"name": "reducible"}, "config.loss", "logits", "labels")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_known_values_that_are_wrong_are_refused(name):
+    bad = SCORES.copy()
+    bad[1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"logits\[1, 2\]=nan must be a number, not NaN \(1 of 9 values are not\)"):
+        LOSSES[name](bad, LABELS)
+    assert np.isnan(COMPILED[name](bad, LABELS)[1])
+    with pytest.raises(ValueError, match=r"labels\[1\]=255 must be in \[0, 2\]"):
+        LOSSES[name](SCORES, np.array([0, 255, 2]))
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "squared_error", "cosine"])
+def test_soft_labels_are_probabilities(name):
+    soft = np.float32([[0.2, 0.8, 0], [0.2, 0.7, 0], [1.5, -0.5, 0]])
+    assert np.isnan(COMPILED[name](SCORES, soft)).tolist() == [False, True, True]
+    with pytest.raises(ValueError, match=r"sum\(labels, axis=-1\)\[1\]=0\.[89].* must be 1, to 0\.001"):
+        LOSSES[name](SCORES[:2], soft[:2])
+    with pytest.raises(ValueError, match=r"labels\[0, 1\]=-0\.5 must be at least 0\.0 and finite"):
+        LOSSES[name](SCORES[2:], soft[2:])

@@ -1,7 +1,11 @@
 """Classification losses, one value per example: `loss(logits [b, c], labels, ...) -> float32 [b]`.
 
 `config.loss.name` is the name of one of these functions. Means belong to the training step, which divides by the
-global weight. An integer label outside 0..c-1 gives NaN, which stops a run, never a plausible number.
+global weight; in other code, `loss(..., reduction="mean", weights=w, mask=m)`, see `reduce.reducible`. Inside jit an
+integer label outside 0..c-1, or soft labels that are no probabilities, give NaN, which stops a run, never a plausible
+number; outside, where values are known, they and NaN among the logits are a ValueError.
+
+The binary losses take the logits [b, 2] of a model of two classes, whose score is `s = s_1 - s_0`, or one logit [b, 1].
 """
 
 import jax
@@ -9,8 +13,11 @@ import jax.numpy as jnp
 import optax
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops import binary_losses, divergences, loss_inputs
+from cvdl_jax.ops.reduce import reducible
 
 
+@reducible
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
     """Softmax cross-entropy, `L = - sum_j t_j log softmax(s)_j`; log c for equal scores.
 
@@ -27,18 +34,20 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing:
 
     Reference: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7, for the smoothing.
     """
-    logits = _check(logits, labels, "softmax_cross_entropy")
+    logits = loss_inputs.check(logits, labels, "softmax_cross_entropy")
     if not 0 <= label_smoothing < 1:
         raise ConfigError(f"config.loss.label_smoothing={label_smoothing} must lie in [0, 1); 0 turns it off")
-    logits = logits - jax.lax.stop_gradient(
-        logits.max(1, keepdims=True)
-    )  # else large scores cancel in Optax's difference
+    # Else large scores cancel in Optax's difference.
+    logits = logits - jax.lax.stop_gradient(logits.max(1, keepdims=True))
     if label_smoothing == 0 and labels.ndim == 1:
-        return _reject(optax.softmax_cross_entropy_with_integer_labels(logits, labels), labels, logits.shape[1])
-    targets = optax.smooth_labels(_soft(labels, logits.shape[1], logits.dtype), label_smoothing)
-    return _reject(optax.softmax_cross_entropy(logits, targets), labels, logits.shape[1])
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    else:
+        targets = optax.smooth_labels(loss_inputs.one_hot(labels, logits.shape[1], logits.dtype), label_smoothing)
+        each = optax.softmax_cross_entropy(logits, targets)
+    return loss_inputs.reject(each, labels, logits.shape[1])
 
 
+@reducible
 def multiclass_hinge(logits: jax.Array, labels: jax.Array, margin: float = 1.0) -> jax.Array:
     """Multiclass support vector machine, `L = sum_{j != y} max(0, s_j - s_y + m)`; m (c - 1) for equal scores.
 
@@ -56,19 +65,16 @@ def multiclass_hinge(logits: jax.Array, labels: jax.Array, margin: float = 1.0) 
     Reference: Weston and Watkins 1999, "Support Vector Machines for Multi-Class Pattern Recognition", where the
         margin is 2. (Optax's `multiclass_hinge_loss` is the form of Crammer and Singer, the maximum over j.)
     """
-    logits = _check(logits, labels, "multiclass_hinge")
-    if labels.ndim == 2:
-        raise ConfigError(
-            "multiclass_hinge needs integer labels [b], got soft labels [b, c]; take mixup out of config.augment "
-            "or set config.loss.name='softmax_cross_entropy'"
-        )
-    if margin <= 0:
+    logits = loss_inputs.check(logits, labels, "multiclass_hinge")
+    loss_inputs.refuse_soft(labels, "multiclass_hinge")
+    if not 0 < margin < float("inf"):
         raise ConfigError(f"config.loss.margin={margin} must be positive; the usual one is 1.0")
     right = jnp.take_along_axis(logits, labels[:, None], axis=1)  # [b, 1]
     others = 1 - jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)  # [b, c]
-    return _reject((jax.nn.relu(logits - right + margin) * others).sum(1), labels, logits.shape[1])
+    return loss_inputs.reject((jax.nn.relu(logits - right + margin) * others).sum(1), labels, logits.shape[1])
 
 
+@reducible
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Squared error to the one-hot label, summed over classes: `L = sum_j (s_j - y_j)^2`.
 
@@ -82,31 +88,171 @@ def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Raises:
         ConfigError: for shapes that make no sense.
     """
-    logits = _check(logits, labels, "squared_error")
-    targets = _soft(labels, logits.shape[1], logits.dtype)
-    return _reject(optax.squared_error(logits, targets).sum(1), labels, logits.shape[1])
+    logits = loss_inputs.check(logits, labels, "squared_error")
+    targets = loss_inputs.one_hot(labels, logits.shape[1], logits.dtype)
+    return loss_inputs.reject(optax.squared_error(logits, targets).sum(1), labels, logits.shape[1])
 
 
-def _check(logits: jax.Array, labels: jax.Array, loss: str) -> jax.Array:
-    """Logits in at least float32, if the two arguments fit together."""
-    if logits.ndim != 2:
-        raise ConfigError(f"{loss} takes logits [b, c], got shape {logits.shape}")
-    integers = jnp.issubdtype(labels.dtype, jnp.integer)
-    if labels.shape != (logits.shape if labels.ndim == 2 else logits.shape[:1]) or integers == (labels.ndim == 2):
-        raise ConfigError(
-            f"{loss} takes integer labels [{logits.shape[0]}] or soft float labels {list(logits.shape)} for logits of "
-            f"shape {logits.shape}, got {labels.dtype} {list(labels.shape)}; does the number of classes agree?"
-        )
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+@reducible
+def focal(
+    logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: tuple[float, ...] | None = None
+) -> jax.Array:
+    """Focal loss of softmax, `L = - alpha_y (1 - p_y)^gamma log p_y`: easy examples count less.
+
+    Args:
+        logits: s, with p = softmax(s), float [b, c], c at least 2.
+        labels: y, int [b].
+        gamma: 0 or more; 0 gives cross-entropy.
+        alpha: c weights, one per class; None: all one.
+
+    Returns:
+        float32 [b].
+
+    Raises:
+        ConfigError: for soft labels, one class, or a gamma or alpha that makes no sense.
+
+    Reference: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 5, for two classes. Errata of the
+        course: ER19.
+    """
+    logits = loss_inputs.check(logits, labels, "focal")
+    loss_inputs.refuse_soft(labels, "focal")
+    classes = logits.shape[1]
+    if classes < 2:
+        raise ConfigError("focal needs logits of two classes or more, got one; use 'binary_focal' for one logit")
+    if not 0 <= gamma < float("inf"):
+        raise ConfigError(f"config.loss.gamma={gamma} must be 0 or more, and finite; the usual one is 2.0")
+    if alpha is not None and (len(alpha) != classes or not all(0 <= a < float("inf") for a in alpha)):
+        raise ConfigError(f"config.loss.alpha={alpha} must be {classes} numbers, one per class, 0 or more")
+    log_p = jax.nn.log_softmax(logits)  # [b, c]
+    each = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [b]
+    if gamma:  # log(1 - p_y) from the other classes: exact, with a finite gradient, where p_y rounds to one
+        others = jnp.where(jnp.arange(classes)[None] == labels[:, None], -jnp.inf, log_p)  # [b, c]
+        each = jnp.exp(gamma * jax.nn.logsumexp(others, axis=1)) * each
+    if alpha is not None:
+        each = jnp.asarray(alpha, each.dtype)[labels] * each
+    return loss_inputs.reject(each, labels, classes)
 
 
-def _soft(labels: jax.Array, num_classes: int, dtype: jnp.dtype) -> jax.Array:
-    """One-hot or soft labels [b, c]."""
-    return jax.nn.one_hot(labels, num_classes, dtype=dtype) if labels.ndim == 1 else labels.astype(dtype)
+@reducible
+def cosine(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """One minus the cosine of the angle between scores and target, `L = 1 - s . t / (|s| |t|)`, in [0, 2].
+
+    Args:
+        logits: s, float [b, c].
+        labels: t, int [b] for one-hot targets, or soft labels float [b, c].
+
+    Returns:
+        float32 [b].
+
+    Raises:
+        ConfigError: for shapes that make no sense.
+
+    Reference: Barz and Denzler 2020, "Deep Learning on Small Datasets without Pre-Training using Cosine Loss".
+    """
+    logits = loss_inputs.check(logits, labels, "cosine")
+    targets = loss_inputs.one_hot(labels, logits.shape[1], logits.dtype)
+    return loss_inputs.reject(1 - divergences.cosine_similarity(logits, targets), labels, logits.shape[1])
 
 
-def _reject(losses: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
-    """NaN where an integer label is no class."""
-    if labels.ndim == 2:
-        return losses
-    return jnp.where((labels >= 0) & (labels < num_classes), losses, jnp.nan)
+@reducible
+def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Independent binary cross-entropy per class, `L = sum_j -y_j log p_j - (1 - y_j) log(1 - p_j)`, p = sigmoid(s).
+
+    Several labels of an image may hold, or none. With integer labels, each class against the rest.
+
+    Args:
+        logits: s, float [b, c].
+        labels: y, float [b, c] in [0, 1], one column per label or attribute; or int [b].
+
+    Returns:
+        float32 [b].
+
+    Raises:
+        ConfigError: for shapes that make no sense.
+
+    Reference: He et al. 2019, "AttGAN: Facial Attribute Editing by Only Changing What You Want", equation 2.
+    """
+    logits = loss_inputs.check(logits, labels, "sigmoid_cross_entropy")
+    targets = loss_inputs.one_hot(labels, logits.shape[1], logits.dtype)
+    each = binary_losses.binary_cross_entropy_with_logits(logits, targets).sum(1)
+    return each if labels.ndim == 2 else loss_inputs.reject(each, labels, logits.shape[1])
+
+
+@reducible
+def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Logistic loss, `binary_losses.binary_cross_entropy_with_logits`; for two logits, softmax cross-entropy.
+
+    Args:
+        logits: float [b, 2] or [b, 1].
+        labels: int [b], 0 or 1; or soft labels float of the logits' shape.
+
+    Returns:
+        float32 [b].
+
+    Raises:
+        ConfigError: for more classes, or shapes that make no sense.
+    """
+    score, y = loss_inputs.binary(logits, labels, "binary_cross_entropy")
+    return binary_losses.binary_cross_entropy_with_logits(score, y)
+
+
+@reducible
+def binary_focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float | None = None) -> jax.Array:
+    """Focal loss of two classes, `binary_losses.binary_focal`, which describes gamma and alpha.
+
+    Args:
+        logits: float [b, 2] or [b, 1].
+        labels: int [b], 0 or 1; or soft labels float of the logits' shape.
+        gamma: 0 or more.
+        alpha: in [0, 1], or None.
+
+    Returns:
+        float32 [b].
+
+    Raises:
+        ConfigError: for more classes, shapes that make no sense, gamma or alpha.
+    """
+    if not 0 <= gamma < float("inf"):
+        raise ConfigError(f"config.loss.gamma={gamma} must be 0 or more, and finite; the usual one is 2.0")
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ConfigError(f"config.loss.alpha={alpha} must lie in [0, 1], or be None for no weights")
+    score, y = loss_inputs.binary(logits, labels, "binary_focal")
+    return binary_losses.binary_focal(score, y, gamma, alpha)
+
+
+@reducible
+def binary_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Hinge loss of two classes, `binary_losses.binary_hinge`, where class 0 stands for -1.
+
+    Args:
+        logits: float [b, 2] or [b, 1].
+        labels: int [b], 0 or 1.
+
+    Returns:
+        float32 [b].
+
+    Raises:
+        ConfigError: for soft labels, more classes, or shapes that make no sense.
+    """
+    score, y = loss_inputs.binary(logits, labels, "binary_hinge")
+    loss_inputs.refuse_soft(labels, "binary_hinge")
+    return binary_losses.binary_hinge(score, 2 * y - 1)
+
+
+@reducible
+def perceptron(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Perceptron loss of two classes, `binary_losses.perceptron`, where class 0 stands for -1.
+
+    Args:
+        logits: float [b, 2] or [b, 1].
+        labels: int [b], 0 or 1.
+
+    Returns:
+        float32 [b].
+
+    Raises:
+        ConfigError: for soft labels, more classes, or shapes that make no sense.
+    """
+    score, y = loss_inputs.binary(logits, labels, "perceptron")
+    loss_inputs.refuse_soft(labels, "perceptron")
+    return binary_losses.perceptron(score, 2 * y - 1)
