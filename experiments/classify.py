@@ -70,13 +70,21 @@ def finalise(means, rows):
 
 
 def predictions(logits_fn, class_names, state, batch, key):
-    """A grid of images with their true and predicted classes."""
-    from cvdl_jax import figures
+    """What a reader wants to see: images with their classes, templates of a linear model, regions of the plane."""
+    from cvdl_jax import decision_regions, figures
 
     if "image" not in batch:
-        return {}
+        points = batch["features"]
+        if points.shape[1:] != (2,):
+            return {}
+        scores = jax.jit(lambda x: logits_fn(state, {"features": x}))
+        return {"decision_regions": decision_regions.regions(scores, points, batch["label"], class_names)}
     guess = jnp.argmax(logits_fn(state, batch), -1)
-    return {"predictions": figures.image_grid(batch["image"], batch["label"], guess, class_names)}
+    found = {"predictions": figures.image_grid(batch["image"], batch["label"], guess, class_names)}
+    w = decision_regions.weights_of(state.extra.get("ema", state.params))
+    if w is not None:
+        found["templates"] = decision_regions.template_grid(w, batch["image"].shape[1:], class_names)
+    return found
 
 
 def make(config, info) -> Task:

@@ -61,6 +61,7 @@ def test_a_step_on_the_perceptron_loss_is_rosenblatts_rule():
     np.testing.assert_allclose(SIGNED["perceptron"](x @ w, y), [0, 2.5, 0.5])
     step = -jax.grad(lambda w: b.perceptron(jnp.asarray(x) @ w, y, reduction="sum"))(w)
     np.testing.assert_allclose(step, y[1] * x[1] + y[2] * x[2])
+    assert jax.grad(b.perceptron)(0.0, 1) == -1  # a score of 0 is a mistake, and counts as a whole one
 
 
 @pytest.mark.curriculum("C5")

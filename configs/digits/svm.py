@@ -2,7 +2,7 @@
 
     python launch.py --config configs/digits/svm.py --workdir runs/digits_svm
 
-Weston-Watkins hinge loss with L2 regularisation (Weston and Watkins 1999).
+Weston-Watkins hinge loss (Weston and Watkins 1999), not regularised: `config.optim.weight_decay=2*L` adds L |W|^2.
 
 Measured: 95.54 % test accuracy [92.88, 97.24], seed 0, 2 s on two CPU cores.
 """

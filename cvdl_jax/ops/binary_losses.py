@@ -114,9 +114,9 @@ def binary_hinge(scores: Any, labels: Any) -> jax.Array:
 
 @reducible
 def perceptron(scores: Any, labels: Any) -> jax.Array:
-    """Perceptron loss, `L = max(0, -y s)`: its gradient step is Rosenblatt's rule.
+    """Perceptron loss, `L = max(0, -y s)`: a gradient step of rate 1 on one example is Rosenblatt's rule, exactly.
 
-    At s = 0 exactly, where weights often start, the gradient is -y / 2: half of that of a mistake.
+    At s = 0, where weights often start, the gradient is -y, that of a mistake (Optax's loss has half of it there).
 
     Args:
         scores: s, float [...].
@@ -131,7 +131,7 @@ def perceptron(scores: Any, labels: Any) -> jax.Array:
     Reference: Rosenblatt 1958, "The Perceptron: A Probabilistic Model".
     """
     s, y, good = _signed(scores, labels)
-    return or_nan(good, optax.losses.perceptron_loss(s, y))
+    return or_nan(good, jnp.where(y * s > 0, 0.0, -y * s))
 
 
 @reducible

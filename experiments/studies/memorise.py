@@ -1,0 +1,105 @@
+"""Memorisation of random labels: one architecture, the same images, once with their labels and once with random ones.
+
+Zhang et al. 2017: a network that generalises can also fit labels without any meaning, so capacity alone does not
+explain generalisation. There are no batches of data: every step draws examples, the same ones for both networks.
+`params`: {"true", "random"}; `extra`: {"train", "validation": {"image": [n, h, w, c], "true", "random": int [n]}}.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax import configs, models_index, optim
+from cvdl_jax.data import load as data_load
+from cvdl_jax.data.to_float import to_unit
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics.classification import correct
+from cvdl_jax.ops.losses import softmax_cross_entropy
+from cvdl_jax.task import Eval, Task, chain, descend
+from cvdl_jax.theory.risk import risk
+
+LABELS = ("true", "random")
+
+
+class Study(NamedTuple):
+    """The arguments of `config.study`."""
+
+    data: Mapping = {}  # a section as `config.data`, with train and validation
+    examples: int = 0  # only the first so many of each split; 0 for all
+
+
+def load(study, seed):
+    """{split: {"image", "true", "random"}}, {number of classes}: random labels are drawn uniformly, once."""
+    data = configs.call(data_load.load, study.data, "config.study.data")
+    found = {}
+    for i, name in enumerate(("train", "validation")):
+        split = data.splits[name]
+        size = min(study.examples or split.size, split.size)
+        batch = split.batch(np.arange(size))
+        random = np.random.default_rng([seed, i]).integers(data.num_classes, size=size, dtype=np.int32)
+        found[name] = {"image": jnp.asarray(batch["image"]), "true": jnp.asarray(batch["label"]), "random": random}
+    return found, data.num_classes
+
+
+def predict(model, params, image):
+    """Scores [b, c] of images."""
+    return model.apply({"params": params}, to_unit(image), False)[0]
+
+
+def draw(size, state, batch, key):
+    """The batch of a step: examples with both kinds of label, so that both networks see the same images."""
+    rows = jax.random.randint(key, (size,), 0, len(state.extra["train"]["image"]))
+    return state, jax.tree.map(lambda x: x[rows], state.extra["train"]), {}
+
+
+def training_loss(model, labels, state, batch, key):
+    """Cross-entropy and accuracy of one network."""
+    scores = predict(model, state.params[labels], batch["image"])
+    each, hits = softmax_cross_entropy(scores, batch[labels]), correct(scores, batch[labels])
+    weight = jnp.full((), len(each), each.dtype)
+    return state, {"loss": (each.sum(), weight), "accuracy": (hits.sum(), weight)}
+
+
+def evaluation_step(model, state, batch, key):
+    """Risks and accuracies in and out of the sample, and the gap, for true and for random labels."""
+    found = {}
+    for labels in LABELS:
+        for split in ("train", "validation"):
+            data = state.extra[split]
+            of = partial(
+                risk, h=partial(predict, model), params=state.params[labels], batch=(data["image"], data[labels])
+            )
+            found[f"{labels}_{split}_loss"] = of(softmax_cross_entropy)
+            found[f"{labels}_{split}_accuracy"] = of(correct)
+        for name in ("loss", "accuracy"):
+            found[f"{labels}_{name}_gap"] = found[f"{labels}_validation_{name}"] - found[f"{labels}_train_{name}"]
+    return {name: (value, jnp.ones((), value.dtype)) for name, value in found.items()}
+
+
+def make(config, info) -> Task:
+    """The two networks of this study."""
+    study = configs.call(Study, config.study, "config.study")
+    for unused in ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"):
+        if config[unused]:
+            raise ConfigError(f"experiment 'studies.memorise' has no use for config.{unused}; leave it empty")
+    data, num_classes = load(study, info.seed)
+    model = configs.call(
+        models_index.create, config.model, "config.model",
+        num_classes=num_classes, dtype=config.compute_dtype, remat=False,
+    )  # fmt: skip
+    optimizer = configs.call(
+        optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
+    )
+
+    def init(key: jax.Array, batch: dict) -> dict:
+        params = model.init(key, to_unit(data["train"]["image"][:1]), False)["params"]
+        params = {labels: jax.tree.map(jnp.copy, params) for labels in LABELS}  # both begin at the same weights
+        return {"params": params, "extra": jax.tree.map(jnp.asarray, data)}
+
+    steps = [descend(partial(training_loss, model, labels), optimizer, on=labels) for labels in LABELS]
+    evals = {"risk": Eval(partial(evaluation_step, model), data=1)}
+    return Task(init=init, train=chain(partial(draw, info.batch_size), *steps), evals=evals)
