@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.conv import conv_general_dilated
+from cvdl_jax.nn.conv import Conv
+from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.precision import at_least_float32
 
@@ -40,6 +41,8 @@ class LeNet(nn.Module):
         pool: "average" or "max", 2x2 with stride 2; an odd last row or column is left out.
         smallest: least image side; 28x28 scans have to be padded or resized to 32x32 by the data section. 16 is the
             least that leaves a pixel.
+        kernel_init: initialiser of every kernel (`nn/init.py`); "" for LeCun's.
+        bias_init: what all biases but the last begin as.
         dtype: of all layers but the last, which is at least float32.
     """
 
@@ -49,6 +52,8 @@ class LeNet(nn.Module):
     activation: str = "tanh"
     pool: str = "average"
     smallest: int = 32
+    kernel_init: str = ""
+    bias_init: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -70,18 +75,19 @@ class LeNet(nn.Module):
             raise ConfigError(f"config.model.pool={self.pool!r} is not known; {nearest(self.pool, POOLS)}")
         g, pool, wide = activation(self.activation), POOLS[self.pool], at_least_float32(self.dtype)
         types = {"dtype": self.dtype, "param_dtype": wide}
+        types["kernel_init"] = initializer(self.kernel_init, self.activation, default=lecun_normal())
+        types["bias_init"] = constant(self.bias_init)
         x, stages = x.astype(self.dtype), []
         for i, maps in enumerate(self.maps):
-            convolution = nn.Conv(
-                maps, (5, 5), padding="VALID", conv_general_dilated=conv_general_dilated, **types, name=f"conv{i}"
-            )
+            convolution = Conv(maps, (5, 5), padding="VALID", **types, name=f"conv{i}")
             x = g(convolution(x))  # [b, h - 4, w - 4, maps]
             x = pool(x, (2, 2), (2, 2))  # [b, h / 2, w / 2, maps]
             stages.append(x)
         x = x.reshape(x.shape[0], -1)  # [b, 400] at 32x32
         for i, units in enumerate(self.units):
             x = g(nn.Dense(units, **types, name=f"dense{i}")(x))
-        logits = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="head")(x)
+        last = initializer(self.kernel_init, default=lecun_normal())
+        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 

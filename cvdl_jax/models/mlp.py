@@ -10,7 +10,7 @@ from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.dropout import Dropout
-from cvdl_jax.nn.init import HE_NORMAL
+from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.nn.inputs import check_float
 from cvdl_jax.nn.norm import BatchNorm, layer_norm
 from cvdl_jax.nn.precision import at_least_float32
@@ -30,6 +30,8 @@ class MLP(nn.Module):
         activation: name of g.
         norm: "none", "batch" or "layer", between the product and g.
         dropout: rate after each g.
+        kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's in hidden layers and LeCun's in the last.
+        bias_init: what the biases of hidden layers begin as.
         dtype: of the hidden layers; the logits are at least float32.
     """
 
@@ -38,6 +40,8 @@ class MLP(nn.Module):
     activation: str = "relu"
     norm: str = "none"
     dropout: float = 0.0
+    kernel_init: str = ""
+    bias_init: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -56,13 +60,15 @@ class MLP(nn.Module):
             raise ConfigError(f"config.model.hidden={self.hidden} must be numbers of units, each at least 1")
         g, wide = activation(self.activation), at_least_float32(self.dtype)
         x = x.reshape(x.shape[0], -1).astype(self.dtype)  # [b, d]
+        first = {"kernel_init": initializer(self.kernel_init, self.activation), "bias_init": constant(self.bias_init)}
         stages = []
         for i, units in enumerate(self.hidden):
             bias = self.norm != "batch"  # which subtracts it again: its gradient would be rounding noise
-            x = nn.Dense(units, bias, kernel_init=HE_NORMAL, dtype=self.dtype, param_dtype=wide, name=f"dense{i}")(x)
+            x = nn.Dense(units, bias, name=f"dense{i}", **first, dtype=self.dtype, param_dtype=wide)(x)
             x = Dropout(self.dropout)(g(self._normalise(x, train, f"norm{i}")), train)
             stages.append(x)
-        logits = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="head")(x)
+        last = initializer(self.kernel_init, default=lecun_normal())
+        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
     def _normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:

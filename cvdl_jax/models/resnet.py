@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models_index import from_table
-from cvdl_jax.nn.init import HE_NORMAL
+from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.init import Initializer, initializer
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.norm import BatchNorm
 from cvdl_jax.nn.precision import at_least_float32
@@ -25,7 +26,7 @@ VARIANTS = {
 }
 
 
-def convolution(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:
+def convolution(features: int, size: int, stride: int, dtype: Any, name: str, kernel_init: Initializer) -> nn.Conv:
     """A convolution without bias before a normalisation, padded by size // 2 on every side (as in PyTorch)."""
     pad = size // 2
     return nn.Conv(
@@ -34,7 +35,7 @@ def convolution(features: int, size: int, stride: int, dtype: Any, name: str) ->
         (stride, stride),
         padding=((pad, pad), (pad, pad)),
         use_bias=False,
-        kernel_init=HE_NORMAL,
+        kernel_init=kernel_init,
         dtype=dtype,
         param_dtype=at_least_float32(dtype),
         name=name,
@@ -52,6 +53,7 @@ class Shortcut(nn.Module):
     stride: int
     option: str
     dtype: Any = jnp.float32
+    kernel_init: str = ""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -62,7 +64,7 @@ class Shortcut(nn.Module):
         if self.stride == 1 and c == self.features:
             return x
         if self.option == "B":
-            x = convolution(self.features, 1, self.stride, self.dtype, "conv")(x)
+            x = convolution(self.features, 1, self.stride, self.dtype, "conv", initializer(self.kernel_init))(x)
             return BatchNorm(dtype=self.dtype, name="norm")(x, train)
         if c > self.features:
             raise ConfigError(f"shortcut 'A' cannot go from {c} to {self.features} channels; use 'B'")
@@ -71,21 +73,25 @@ class Shortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """conv3x3 - norm - relu - conv3x3 - norm, plus the shortcut, relu (He et al. 2016, figure 5, left)."""
+    """conv3x3 - norm - g - conv3x3 - norm, plus the shortcut, g (He et al. 2016, figure 5, left)."""
 
     features: int
     stride: int
     shortcut: str
     dtype: Any = jnp.float32
+    activation: str = "relu"
+    kernel_init: str = ""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), features]."""
-        y = convolution(self.features, 3, self.stride, self.dtype, "conv0")(x)
-        y = nn.relu(BatchNorm(dtype=self.dtype, name="norm0")(y, train))
-        y = convolution(self.features, 3, 1, self.dtype, "conv1")(y)
+        g, init = activation(self.activation), initializer(self.kernel_init, self.activation)
+        y = convolution(self.features, 3, self.stride, self.dtype, "conv0", init)(x)
+        y = g(BatchNorm(dtype=self.dtype, name="norm0")(y, train))
+        y = convolution(self.features, 3, 1, self.dtype, "conv1", init)(y)
         y = BatchNorm(dtype=self.dtype, name="norm1")(y, train)
-        return nn.relu(y + Shortcut(self.features, self.stride, self.shortcut, self.dtype, name="shortcut")(x, train))
+        shortcut = Shortcut(self.features, self.stride, self.shortcut, self.dtype, self.kernel_init, name="shortcut")
+        return g(y + shortcut(x, train))
 
 
 class ResNet(nn.Module):
@@ -96,7 +102,9 @@ class ResNet(nn.Module):
         depths: blocks of each stage.
         widths: channels of each stage; the stem has those of the first.
         shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution).
+        activation: its name, after the stem, inside the blocks and after their sums.
         remat: recompute blocks in the backward pass.
+        kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's.
         dtype: of all layers but the last, which is at least float32.
     """
 
@@ -104,7 +112,9 @@ class ResNet(nn.Module):
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     shortcut: str = "A"
+    activation: str = "relu"
     remat: bool = False
+    kernel_init: str = ""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -126,17 +136,21 @@ class ResNet(nn.Module):
             raise ConfigError(f"config.model.depths={self.depths} and widths={self.widths} need one entry per stage")
         check_images(x, self, "resnet", 2 ** (len(self.depths) - 1), "stem")
         block = remat_block(BasicBlock, self.remat)
-        x = convolution(self.widths[0], 3, 1, self.dtype, "stem")(x.astype(self.dtype))  # [b, h, w, widths[0]]
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train))
+        init = initializer(self.kernel_init, self.activation)
+        x = convolution(self.widths[0], 3, 1, self.dtype, "stem", init)(x.astype(self.dtype))  # [b, h, w, widths[0]]
+        x = activation(self.activation)(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train))
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
-                x = block(width, stride, self.shortcut, self.dtype, name=f"stage{i}_block{j}")(x, train)
+                name = f"stage{i}_block{j}"
+                more = {"activation": self.activation, "kernel_init": self.kernel_init, "name": name}
+                x = block(width, stride, self.shortcut, self.dtype, **more)(x, train)
             stages.append(x)  # [b, h / 2^i, w / 2^i, width]
         wide = at_least_float32(self.dtype)
         x = x.astype(wide).mean((1, 2))  # [b, widths[-1]]
-        logits = nn.Dense(self.num_classes, kernel_init=HE_NORMAL, dtype=wide, param_dtype=wide, name="head")(x)
+        last = initializer(self.kernel_init)
+        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 
