@@ -1,9 +1,11 @@
 """From a config section to an Optax chain: rule, weight decay, clipping, groups of parameters, and the rate last.
 
-    clip -> coupled decay -> rule -> decoupled decay -> learning-rate factors -> learning rate
+    clip -> coupled decay -> rule -> decoupled decay -> learning-rate factors -> learning rate -> the rule's last part
 
 The learning rate is a transformation of its own whose state, `LearningRateState`, says which rate was used and holds
 the scale that feedback from evaluation changes (`feedback.py`). There is one of it in an optimizer.
+
+    config.optim = dict(name="sgd", lr=0.1, momentum=0.9, schedule=dict(name="cosine", warmup_epochs=5), clip_norm=1.0)
 """
 
 import inspect
@@ -14,10 +16,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cvdl_jax import param_groups, schedules
+from cvdl_jax import param_groups, ranges, schedules
 from cvdl_jax.config_calls import bind, check_name
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.update_rules import DECOUPLED, RULES
+from cvdl_jax.update_rules import DECOUPLED, RANGES, RULES, Rule
+from cvdl_jax.update_rules_own import clip_by_tensor_norm
+
+_RANGES = {
+    **dict.fromkeys(("lr", "weight_decay"), ranges.NOT_NEGATIVE),
+    **dict.fromkeys(("clip_norm", "clip_tensor_norm", "clip_value", "clip_adaptive"), ranges.POSITIVE),
+    "layer_decay": ranges.UP_TO_ONE,
+    "lr_batch_size": ranges.AT_LEAST_ONE,
+}
 
 
 class LearningRateState(NamedTuple):
@@ -61,6 +71,40 @@ def map_rates(fn: Callable[[LearningRateState], LearningRateState], opt: Any) ->
     return jax.tree.map(lambda node: fn(node) if is_rate(node) else node, opt, is_leaf=is_rate)
 
 
+def with_scale(optimizer: optax.GradientTransformation, scale: jax.Array) -> optax.GradientTransformation:
+    """An optimizer whose learning rates are multiplied by a number, which may be traced: many rates in one program.
+
+    Args:
+        optimizer: of `optimizer`.
+        scale: float [].
+    """
+
+    def init(params: Any) -> Any:
+        return map_rates(lambda rate: rate._replace(scale=jnp.asarray(scale, jnp.float32)), optimizer.init(params))
+
+    return optax.GradientTransformation(init, optimizer.update)
+
+
+def averaged_params(opt: Any, params: Any) -> Any:
+    """The parameters to evaluate: the average that a schedule-free rule keeps, for other rules `params` themselves.
+
+    Args:
+        opt: the optimizer state of `params`, as in `state.opt["model"]`.
+        params: as trained.
+
+    Returns:
+        A tree like `params`; frozen ones are as they were.
+    """
+    free = (optax.contrib.ScheduleFreeState,)
+    states = [s for s in jax.tree.leaves(opt, is_leaf=lambda s: isinstance(s, free)) if isinstance(s, free)]
+    if not states:
+        return params
+    y = dict(zip(param_groups.names(params), jax.tree.leaves(params), strict=True))
+    z = param_groups.map_named(lambda name, z: (y[name] - (1 - states[0].b1) * z) / states[0].b1, states[0].z)
+    x = dict(zip(param_groups.names(z), jax.tree.leaves(z), strict=True))
+    return param_groups.map_named(lambda name, p: x[name].astype(p.dtype) if name in x else p, params)
+
+
 def _add_decay(weight_decay: float, decay: str) -> optax.GradientTransformation:
     def update(updates: Any, params: Any) -> Any:
         def one(name: str, u: jax.Array, p: jax.Array) -> jax.Array:
@@ -71,33 +115,43 @@ def _add_decay(weight_decay: float, decay: str) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
-def _scale_groups(factors: list[tuple[str, float]]) -> optax.GradientTransformation:
+def _scale_groups(factor_of: Callable[[Any], Mapping[str, float]]) -> optax.GradientTransformation:
     def update(updates: Any, params: Any) -> Any:
         del params
-        return param_groups.map_named(lambda name, u: u * param_groups.factor_of(name, factors), updates)
+        factors = factor_of(updates)
+        return param_groups.map_named(lambda name, u: u * factors[name], updates)
 
     return optax.stateless(update)
 
 
-def _clips(clip_norm: float | None, clip_value: float | None, clip_adaptive: float | None) -> list:
-    for key, value in (("clip_norm", clip_norm), ("clip_value", clip_value), ("clip_adaptive", clip_adaptive)):
-        if value is not None and not value > 0:
-            raise ConfigError(f"config.optim.{key}={value} must be positive, or None for off")
-    clips = [optax.adaptive_grad_clip(clip_adaptive)] if clip_adaptive is not None else []
-    clips += [optax.clip(clip_value)] if clip_value is not None else []
-    return clips + ([optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else [])
+def _clips(norm: float | None, tensor_norm: float | None, value: float | None, adaptive: float | None) -> list:
+    made = ((optax.adaptive_grad_clip, adaptive), (optax.clip, value), (clip_by_tensor_norm, tensor_norm))
+    return [clip(bound) for clip, bound in (*made, (optax.clip_by_global_norm, norm)) if bound is not None]
 
 
-def _rule(name: str, hyper: Mapping[str, Any], path: str) -> tuple[optax.GradientTransformation, ...]:
-    """The named rule as (direction, what comes after decoupled decay)."""
+def _trained_only(transformation: optax.GradientTransformation, freeze: str) -> optax.GradientTransformation:
+    """A transformation without updates or states for parameters that the expression `freeze` matches."""
+    if not freeze:
+        return transformation
+
+    def label(name: str, _: Any) -> str:
+        return "frozen" if param_groups.matches(freeze, name) else "trained"
+
+    parts = {"trained": transformation, "frozen": optax.set_to_zero()}
+    return optax.partition(parts, lambda params: param_groups.map_named(label, params))
+
+
+def _rule(name: str, hyper: Mapping[str, Any], path: str) -> Rule:
+    """The named rule, its arguments checked."""
     check_name(name, RULES, f"{path}.name: there is no optimizer {name!r}")
     own = {k for k, p in inspect.signature(optimizer).parameters.items() if p.kind is not p.VAR_KEYWORD}
     given = {"total_steps", "steps_per_epoch", "batch_size", "path"}  # by the program
     known = inspect.signature(RULES[name]).parameters.keys() | own - given
     for key in hyper:
         check_name(key, known, f"{path}.{key} is not a key of the optimizer {name!r}")
-    rule = RULES[name](**bind(RULES[name], hyper, path))
-    return rule if type(rule) is tuple else (rule, optax.identity())
+    arguments = bind(RULES[name], hyper, path)
+    ranges.check(arguments, RANGES, path)
+    return RULES[name](**arguments)
 
 
 def optimizer(
@@ -113,7 +167,10 @@ def optimizer(
     decay: str = param_groups.DECAY,
     freeze: str = "",
     lr_factors: Mapping | tuple = (),
+    layer_decay: float = 1.0,
+    layers: tuple[str, ...] = (),
     clip_norm: float | None = None,
+    clip_tensor_norm: float | None = None,
     clip_value: float | None = None,
     clip_adaptive: float | None = None,
     lr_batch_size: int | None = None,
@@ -132,12 +189,17 @@ def optimizer(
         weight_decay: lambda.
         decoupled: True adds `lr * lambda * w` to the step, after the rule (decoupled decay); False adds `lambda * w` to
             the gradient, before it (the gradient of `lambda / 2 |w|^2`). None: as the rule's paper has it, which is
-            True for adamw, lamb, lion and muon, and False for the others. For plain SGD they are equal.
+            True for adamw, lamb, lion, muon and schedule_free_adamw, and False for the others. For plain SGD both are
+            `w <- (1 - lr lambda) w - lr g`. A penalty written `lambda |w|^2` is `weight_decay=2 lambda`, and
+            `lambda / (2 m) |w|^2`, with m examples, `lambda / m`.
         decay: which parameters decay (an expression, see `param_groups`).
         freeze: which parameters get no update and no moments.
         lr_factors: {expression: factor of the rate}, or a tuple of such pairs. The factor also scales decoupled decay.
+        layer_decay: the rate of a layer is multiplied by `layer_decay^(last - layer)`.
+        layers: expressions for `layer_decay`, first layer first; see `param_groups.layer_factors`.
         clip_norm: bound on the global norm of the gradient of the trained parameters.
-        clip_value: bound on the size of each element.
+        clip_tensor_norm: bound on the norm of the gradient of each tensor.
+        clip_value: bound on the size of each element. Clips apply in the order adaptive, value, tensor_norm, norm.
         clip_adaptive: bound on the unit-wise ratio |g| / |w| (Brock et al. 2021, equation 3).
         lr_batch_size: the linear rule: the peak rate becomes `lr * batch_size / lr_batch_size`.
         path: the section's name for messages.
@@ -149,33 +211,33 @@ def optimizer(
     Raises:
         ConfigError: naming the key.
     """
-    rule, after = _rule(name, hyper, path)
-    if lr < 0 or weight_decay < 0:
-        raise ConfigError(f"{path}: lr={lr} and weight_decay={weight_decay} must not be negative")
+    rule = _rule(name, hyper, path)
+    bounds = {"clip_norm": clip_norm, "clip_tensor_norm": clip_tensor_norm, "clip_value": clip_value}
+    bounds |= {"clip_adaptive": clip_adaptive, "layer_decay": layer_decay, "lr_batch_size": lr_batch_size}
+    ranges.check({"lr": lr, "weight_decay": weight_decay, **bounds}, _RANGES, path)
     if lr_batch_size is not None:
-        if batch_size is None or lr_batch_size < 1:
-            raise ConfigError(f"{path}.lr_batch_size={lr_batch_size} must be at least 1, in a run with a batch size")
+        if batch_size is None:
+            raise ConfigError(f"{path}.lr_batch_size={lr_batch_size} needs a run with a batch size")
         lr = lr * batch_size / lr_batch_size
     units = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch, "batch_size": batch_size}
-    rate = scale_by_rate(schedules.build(schedule, lr, **units, path=f"{path}.schedule"))
+    rate = schedules.build(schedule, lr, **units, path=f"{path}.schedule")
     decoupled = name in DECOUPLED if decoupled is None else decoupled
+    if decoupled and weight_decay and hyper.get("form") == "rate":
+        raise ConfigError(f"{path}.decoupled=True would put the decay into a velocity that holds rates; use form='sum'")
     shrink = [_add_decay(weight_decay, decay)] if weight_decay else []
-    factors = param_groups.pairs(lr_factors)
-    parts = [*_clips(clip_norm, clip_value, clip_adaptive), *(shrink if not decoupled else []), rule]
-    parts += [*(shrink if decoupled else []), after, *([_scale_groups(factors)] if factors else [])]
-    inner = optax.chain(*parts)
-    if freeze:
-
-        def labels(params: Any) -> Any:
-            return param_groups.map_named(
-                lambda n, _: "frozen" if param_groups.matches(freeze, n) else "trained", params
-            )
-
-        inner = optax.partition({"trained": inner, "frozen": optax.set_to_zero()}, labels)
-    chained = optax.chain(inner, rate)
+    parts = [*_clips(clip_norm, clip_tensor_norm, clip_value, clip_adaptive), *(shrink if not decoupled else [])]
+    parts += [rule.direction, *(shrink if decoupled else []), rule.after_decay]
+    grouping = {"lr_factors": lr_factors, "layer_decay": layer_decay, "layers": layers}
+    whole = [_trained_only(optax.chain(*parts), freeze)]
+    if lr_factors or layer_decay != 1:
+        whole += [_scale_groups(lambda params: param_groups.rate_factors(params, **grouping))]
+    whole += [scale_by_rate(rate)]
+    if rule.after_rate is not None:
+        whole += [_trained_only(rule.after_rate(rate), freeze)]
+    chained = optax.chain(*whole)
 
     def init(params: Any) -> Any:
-        param_groups.check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, lr_factors=lr_factors)
+        param_groups.check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
         return chained.init(params)
 
     return optax.GradientTransformation(init, chained.update)

@@ -23,7 +23,7 @@ class Row(NamedTuple):
     shape: tuple[int, ...]
     size: int
     group: str  # "frozen", the expression in lr_factors that matched, or "default"
-    factor: float  # of the learning rate
+    factor: float  # of the learning rate, layer-wise decay included
     decay: float  # weight decay
     frozen: bool
 
@@ -71,7 +71,70 @@ def factor_of(name: str, factors: Sequence[tuple[str, float]]) -> float:
     return next((factor for regex, factor in factors if matches(regex, name)), 1.0)
 
 
-def check_groups(params: Any, *, weight_decay: float, decay: str, freeze: str, lr_factors: Mapping | Sequence) -> None:
+def layer_factors(params: Any, layer_decay: float, layers: Sequence[str]) -> dict[str, float]:
+    """Layer-wise decay of the rate: `layer_decay^(last - layer)` for each parameter.
+
+    Args:
+        params: a tree of arrays or shapes.
+        layer_decay: in (0, 1].
+        layers: expressions from the first layer to the last. Numbers that an expression captures are layers of their
+            own, in order: `("embedding/.*", "block([0-9]+)/.*", "head/.*")`. Missing numbers do not count.
+
+    Returns:
+        {path: factor} of the parameters that are in a layer.
+
+    Raises:
+        ConfigError: for a parameter in two layers, or an expression that captures something else than a number.
+
+    Reference: Howard and Ruder 2018, "Universal Language Model Fine-tuning", section 3.2, with `layer_decay = 1 / 2.6`.
+    """
+    depth: dict[str, tuple[int, ...]] = {}
+    for i, regex in enumerate(layers):
+        for name in names(params):
+            found = re.fullmatch(regex, name)
+            if found and name in depth:
+                raise ConfigError(f"config.optim.layers: {layers[depth[name][0]]!r} and {regex!r} both match {name}")
+            if found and not all(group and group.isdecimal() for group in found.groups()):
+                raise ConfigError(f"config.optim.layers: {regex!r} captures {found.groups()} of {name}, not a number")
+            if found:
+                depth[name] = (i, *map(int, found.groups()))
+    order = sorted(set(depth.values()))
+    return {name: layer_decay ** (len(order) - 1 - order.index(layer)) for name, layer in depth.items()}
+
+
+def rate_factors(
+    params: Any, lr_factors: Mapping | Sequence = (), layer_decay: float = 1.0, layers: Sequence[str] = ()
+) -> dict[str, float]:
+    """{path: factor of the learning rate} of every parameter: that of its group times that of its layer."""
+    factors, by_layer = pairs(lr_factors), {}
+    if layer_decay != 1:
+        by_layer = layer_factors(params, layer_decay, layers)
+    return {name: factor_of(name, factors) * by_layer.get(name, 1.0) for name in names(params)}
+
+
+def _check_layers(params: Any, freeze: str, layer_decay: float, layers: Sequence[str]) -> None:
+    if layer_decay != 1 and not layers:
+        raise ConfigError(
+            f"config.optim.layer_decay={layer_decay} needs config.optim.layers, first layer first, as in "
+            "('embedding/.*', 'block([0-9]+)/.*', 'head/.*')"
+        )
+    if layers:
+        inside = layer_factors(params, layer_decay, layers)
+        outside = [name for name in names(params) if name not in inside and not matches(freeze, name)]
+        if outside:
+            raise ConfigError(f"config.optim.layers={tuple(layers)!r}: {outside[0]} is in no layer; add an expression")
+
+
+def check_groups(
+    params: Any,
+    *,
+    weight_decay: float,
+    decay: str,
+    freeze: str,
+    lr_factors: Mapping | Sequence,
+    layer_decay: float = 1.0,
+    layers: Sequence[str] = (),
+) -> None:
     """Refuses expressions that are no expressions, match nothing, or give one parameter two factors.
 
     Raises:
@@ -81,6 +144,7 @@ def check_groups(params: Any, *, weight_decay: float, decay: str, freeze: str, l
     used = [("freeze", freeze)] if freeze else []
     used += [("decay", decay)] if weight_decay else []
     used += [("lr_factors", regex) for regex, _ in pairs(lr_factors)]
+    used += [("layers", regex) for regex in layers]
     for key, regex in used:
         try:
             found = any(matches(regex, name) for name in known)
@@ -95,6 +159,7 @@ def check_groups(params: Any, *, weight_decay: float, decay: str, freeze: str, l
         both = [regex for regex, _ in pairs(lr_factors) if matches(regex, name)]
         if len(both) > 1:
             raise ConfigError(f"config.optim.lr_factors: {both[0]!r} and {both[1]!r} both match {name}; narrow one")
+    _check_layers(params, freeze, layer_decay, layers)
 
 
 def table(
@@ -103,6 +168,8 @@ def table(
     decay: str = DECAY,
     freeze: str = "",
     lr_factors: Mapping | Sequence = (),
+    layer_decay: float = 1.0,
+    layers: Sequence[str] = (),
     **_: Any,
 ) -> list[Row]:
     """One row for every parameter: `table(params, **config.optim)`.
@@ -113,17 +180,20 @@ def table(
         decay: which parameters decay.
         freeze: which ones get no update.
         lr_factors: {expression: factor}.
+        layer_decay: factor of the rate for each layer below the last.
+        layers: expressions, first layer first.
 
     Raises:
         ConfigError: see `check_groups`.
     """
-    check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, lr_factors=lr_factors)
-    factors = pairs(lr_factors)
+    grouping = {"lr_factors": lr_factors, "layer_decay": layer_decay, "layers": layers}
+    check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
+    factors, by_name = pairs(lr_factors), rate_factors(params, **grouping)
     rows = []
     for name, leaf in zip(names(params), jax.tree.leaves(params), strict=True):
         frozen = matches(freeze, name)
         group = "frozen" if frozen else next((regex for regex, _ in factors if matches(regex, name)), "default")
-        factor = 0.0 if frozen else factor_of(name, factors)
+        factor = 0.0 if frozen else by_name[name]
         decays = weight_decay if matches(decay, name) and not frozen else 0.0
         rows.append(Row(name, tuple(leaf.shape), math.prod(leaf.shape), group, factor, decays, frozen))
     return rows

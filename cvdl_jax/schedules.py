@@ -5,7 +5,9 @@
 
 The first step has t = 0 and a run of T steps ends at t = T - 1; cosine, linear and polynomial reach their final value
 at t = T, so that no step is spent at a rate of zero. A warm-up of K steps takes rates 1/K, 2/K, ... 1 of the peak and
-delays the schedule behind it: that one then sees t - K of T - K steps.
+delays the schedule behind it: that one then sees t - K of T - K steps. (Textbooks that count steps from 1 write the
+warm-up `t / K`: the same rates.) A falling rate helps near a minimum and where the loss is steep, in which a large step
+overshoots; flat regions want larger steps.
 """
 
 import math
@@ -16,11 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.config_calls import UNITS, call, check_name, duration
+from cvdl_jax import ranges
+from cvdl_jax.config_calls import UNITS, bind, check_name, duration
 from cvdl_jax.errors import ConfigError
 
 Factor = Callable[[jax.Array], jax.Array]  # float32 [] steps since the warm-up -> float32 [] factor of the peak rate
 _IN_UNITS = ("milestones", "every", "timescale")  # keyword arguments that configs give as milestones_epochs and so on
+_RANGES = {
+    **dict.fromkeys(("final", "rate"), ranges.NOT_NEGATIVE),
+    **dict.fromkeys(("power", "exponent", "factor"), ranges.POSITIVE),
+}
 
 
 def constant(steps: int) -> Factor:
@@ -83,7 +90,7 @@ def exponential(
 
     Args:
         steps: not used.
-        factor: gamma, by which the rate is multiplied once in every `every` steps.
+        factor: gamma, by which the rate is multiplied once in every `every` steps; above 1, the rate grows.
         rate: k, the other way to write it: factor = exp(-k).
         every: in steps; in a config `every_epochs=1` and the like.
         staircase: changes only at multiples of `every`.
@@ -103,13 +110,19 @@ def exponential(
 
 
 def inverse_time(steps: int, *, rate: float, every: int = 1) -> Factor:
-    """`1 / (1 + rate t / every)`; in a config `every_epochs=1` makes `rate` one per epoch."""
+    """1/t decay, `1 / (1 + rate t / every)`; in a config `every_epochs=1` makes `rate` one per epoch."""
     return lambda t: 1 / (1 + rate * t / every)
 
 
-def power(steps: int, *, exponent: float = 0.5) -> Factor:
-    """`(t + 1)^-exponent`: the rate of the n-th step is the peak divided by n^exponent."""
-    return lambda t: (t + 1) ** -exponent
+def power(steps: int, *, exponent: float = 0.5, every: int = 1) -> Factor:
+    """`n^-exponent` in the n-th step, counted from 1; also called polynomial decay.
+
+    Args:
+        steps: not used.
+        exponent: alpha, positive.
+        every: in steps; in a config `every_epochs=1` makes n the number of the epoch.
+    """
+    return lambda t: (jnp.floor(t / every) + 1) ** -exponent
 
 
 def inverse_sqrt(steps: int, *, timescale: int) -> Factor:
@@ -186,7 +199,9 @@ def build(
     steps = max(1, (total_steps if total_steps is not None else 1) - warmup)
     if total_steps is None and name in ("cosine", "linear", "polynomial"):
         raise ConfigError(f"{path}.name={name!r} needs to know the length of the run; use total_steps or total_epochs")
-    factor = call(SCHEDULES[name], section, path, steps=steps)
+    arguments = bind(SCHEDULES[name], section, path, steps=steps)
+    ranges.check(arguments, _RANGES, path)
+    factor = SCHEDULES[name](**arguments)
 
     def rate(count: jax.Array) -> jax.Array:
         count = jnp.asarray(count, jnp.float32)

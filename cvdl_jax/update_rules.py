@@ -1,67 +1,146 @@
 """Update rules: from a gradient to a direction, without rate, decay or clipping, which `optim.py` puts around them.
 
-A new rule is a function here with annotated keyword arguments, and its name in RULES.
+A new rule is a function here with annotated keyword arguments, its name in RULES, and the ranges of its numbers in
+RANGES. Sharpness-aware minimisation is no rule but an estimator of gradients: `config.grad = "sam(0.05)"`.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import optax
 
+from cvdl_jax import ranges
+from cvdl_jax import update_rules_own as own
 from cvdl_jax.errors import ConfigError
 
-# A pair is (direction, what follows decoupled decay).
-Rule = optax.GradientTransformation | tuple[optax.GradientTransformation, optax.GradientTransformation]
+Schedule = Callable[[jax.Array], jax.Array]  # int32 [] updates done -> float32 [] learning rate
 
 
-def sgd(*, momentum: float = 0.0, nesterov: bool = False, form: Literal["sum", "ema"] = "sum") -> Rule:
-    """Stochastic gradient descent: `m <- momentum m + g` (sum) or `m <- momentum m + (1 - momentum) g` (ema)."""
-    if form == "ema":
-        if nesterov:
-            raise ConfigError("config.optim.nesterov needs form='sum'")
-        return optax.ema(momentum, debias=False)
-    return optax.trace(momentum, nesterov) if momentum else optax.identity()
+class Rule(NamedTuple):
+    """The parts of an update rule, in the order in which they are applied."""
+
+    direction: optax.GradientTransformation
+    after_decay: optax.GradientTransformation = optax.identity()  # follows decoupled decay
+    after_rate: Callable[[Schedule], optax.GradientTransformation] | None = None  # follows the learning rate
+
+
+def sgd(*, momentum: float = 0.0, nesterov: bool = False, form: Literal["sum", "ema", "rate"] = "sum") -> Rule:
+    """Stochastic gradient descent, with a velocity v that starts at 0.
+
+    "ema" at rate `lr` makes the steps of "sum" at `lr (1 - momentum)`, and "rate", while the rate is constant, those of
+    "sum". When it changes, "rate" keeps the rates at which gradients came in, the others apply the new one to all.
+
+    Args:
+        momentum: in [0, 1), often 0.9.
+        nesterov: take the gradient at the point `y = w - momentum v` that lies ahead. The parameters *are* y, so w is
+            `y + momentum v`, with v in units of w. (Written with `v = -v`, as in CS231n, y is the same.)
+        form: "sum" `v <- momentum v + g; w <- w - lr v`, "ema" `v <- momentum v + (1 - momentum) g; w <- w - lr v`, or
+            "rate" `v <- momentum v + lr g; w <- w - v`.
+
+    Reference: Polyak 1964; Sutskever et al. 2013, equations 1 to 4.
+    """
+    trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
+    if form == "rate":
+        return Rule(optax.identity(), after_rate=(lambda schedule: trace) if momentum else None)
+    return Rule(optax.chain(optax.scale(1 - momentum), trace) if form == "ema" else trace)
+
+
+def _moments(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool, bias_correction: bool) -> Rule:
+    scale = optax.scale_by_adam if bias_correction else own.scale_by_raw_moments
+    return Rule(scale(b1, b2, eps, eps_root, nesterov=nesterov))
 
 
 def adam(
-    *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0, nesterov: bool = False
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    nesterov: bool = False,
+    bias_correction: bool = True,
 ) -> Rule:
-    """Adam; weight decay is an L2 penalty here (see adamw). Reference: Kingma and Ba 2015, algorithm 1."""
-    return optax.scale_by_adam(b1, b2, eps, nesterov=nesterov)
+    """Adam: `m' / (sqrt(v' + eps_root) + eps)`; weight decay is an L2 penalty here (see adamw).
+
+    Args:
+        b1: `m <- b1 m + (1 - b1) g`.
+        b2: `v <- b2 v + (1 - b2) g^2`.
+        eps: added to the root.
+        eps_root: added inside the root.
+        nesterov: the look-ahead of Dozat 2016.
+        bias_correction: `m' = m / (1 - b1^t)` and `v' = v / (1 - b2^t)` in the t-th update, counted from 1; else m, v.
+
+    Reference: Kingma and Ba 2015, algorithm 1.
+    """
+    return _moments(b1, b2, eps, eps_root, nesterov, bias_correction)
 
 
 def adamw(
-    *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0, nesterov: bool = False
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    nesterov: bool = False,
+    bias_correction: bool = True,
 ) -> Rule:
-    """Adam with decoupled weight decay. Reference: Loshchilov and Hutter 2019, algorithm 2."""
-    return optax.scale_by_adam(b1, b2, eps, nesterov=nesterov)
+    """Adam with decoupled weight decay: `lr weight_decay w`, where Adam divides a penalty by the root as it does g.
+
+    So where gradients are large, AdamW decays more than Adam with a penalty. Arguments: see `adam`.
+
+    Reference: Loshchilov and Hutter 2019, algorithm 2.
+    """
+    return _moments(b1, b2, eps, eps_root, nesterov, bias_correction)
 
 
 def rmsprop(
     *,
     smoothing: float = 0.9,
-    eps: float = 1e-8,
-    eps_inside: bool = True,
+    eps: float = 1e-7,
+    eps_inside: bool = False,
+    norm: Literal["element", "tensor", "global"] = "element",
     centered: bool = False,
     momentum: float = 0.0,
     nesterov: bool = False,
 ) -> Rule:
-    """RMSProp: `g / sqrt(v + eps)`, or `g / (sqrt(v) + eps)` with `eps_inside=False`; v decays by `smoothing`."""
+    """RMSProp: `v <- smoothing v + (1 - smoothing) g^2`, then `g / (sqrt(v) + eps)`.
+
+    Args:
+        smoothing: in [0, 1).
+        eps: added to the root, or inside it.
+        eps_inside: `g / sqrt(v + eps)`.
+        norm: "element", or g^2 replaced by |g|^2 of each "tensor", or of all together ("global").
+        centered: subtract the square of the mean gradient from v.
+        momentum: of a velocity `u <- momentum u + scaled g` that follows.
+        nesterov: of that velocity.
+
+    Reference: Tieleman and Hinton 2012, lecture 6.5.
+    """
+    trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
+    if norm != "element":
+        if centered:
+            raise ConfigError(f"config.optim.centered needs norm='element', not norm={norm!r}")
+        return Rule(own.scale_by_norm(smoothing, eps, eps_inside, norm), trace)
     scale = optax.scale_by_stddev if centered else optax.scale_by_rms
-    return scale(smoothing, eps, eps_in_sqrt=eps_inside), optax.trace(
-        momentum, nesterov
-    ) if momentum else optax.identity()
+    return Rule(scale(smoothing, eps, eps_in_sqrt=eps_inside), trace)
 
 
-def adagrad(*, initial: float = 0.1, eps: float = 1e-7) -> Rule:
-    """AdaGrad: `g / sqrt(initial + sum of g^2 + eps)`. Reference: Duchi et al. 2011."""
-    return optax.scale_by_rss(initial, eps)
+def adagrad(*, initial: float = 0.0, eps: float = 1e-7, eps_inside: bool = False) -> Rule:
+    """AdaGrad: `c <- c + g^2`, then `g / (sqrt(c) + eps)`.
+
+    Args:
+        initial: c at the start.
+        eps: added to the root, or inside it.
+        eps_inside: `g / sqrt(c + eps)`.
+
+    Reference: Duchi et al. 2011, figure 1.
+    """
+    return Rule(optax.scale_by_rss(initial, eps) if eps_inside else own.scale_by_root_of_sum(initial, eps))
 
 
 def lamb(*, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6) -> Rule:
     """LAMB: Adam with decay, scaled per tensor by `|w| / |update|`. Reference: You et al. 2020, algorithm 2."""
-    return optax.scale_by_adam(b1, b2, eps), optax.scale_by_trust_ratio()
+    return Rule(optax.scale_by_adam(b1, b2, eps), optax.scale_by_trust_ratio())
 
 
 def lars(*, momentum: float = 0.9, nesterov: bool = False, trust: float = 0.001, eps: float = 0.0) -> Rule:
@@ -71,14 +150,13 @@ def lars(*, momentum: float = 0.9, nesterov: bool = False, trust: float = 0.001,
     constant).
     """
     ratio = optax.scale_by_trust_ratio(trust_coefficient=trust, eps=eps)
-    return optax.chain(
-        optax.masked(ratio, lambda p: jax.tree.map(lambda x: x.ndim > 1, p)), optax.trace(momentum, nesterov)
-    )
+    masked = optax.masked(ratio, lambda p: jax.tree.map(lambda x: x.ndim > 1, p))
+    return Rule(optax.chain(masked, optax.trace(momentum, nesterov)))
 
 
 def lion(*, b1: float = 0.9, b2: float = 0.99) -> Rule:
     """Lion: the sign of a momentum. Reference: Chen et al. 2023, program 1."""
-    return optax.scale_by_lion(b1, b2)
+    return Rule(optax.scale_by_lion(b1, b2))
 
 
 def muon(
@@ -95,7 +173,7 @@ def muon(
 
     Args:
         beta: momentum.
-        nesterov: look ahead.
+        nesterov: look ahead, in both kinds of tensors.
         ns_steps: Newton-Schulz iterations.
         eps: added in denominators.
         adam_b1: for tensors that are not matrices.
@@ -113,10 +191,52 @@ def muon(
         adam_b2=adam_b2,
         consistent_rms=consistent_rms,
     )
-    return optax.chain(full, optax.scale(-1.0))  # it brings its own minus sign
+    return Rule(optax.chain(full, optax.scale(-1.0)))  # it brings its own minus sign
 
 
-RULES: dict[str, Callable[..., Rule]] = {
-    f.__name__: f for f in (sgd, adam, adamw, rmsprop, adagrad, lamb, lars, lion, muon)
+def _averaged(interpolation: float, weight_power: float) -> Callable[[Schedule], optax.GradientTransformation]:
+    def after_rate(schedule: Schedule) -> optax.GradientTransformation:
+        # Optax counts from 1 and would weight an update by the rate of the next one.
+        return optax.contrib.schedule_free(
+            optax.identity(), lambda count: schedule(count - 1), interpolation, weight_lr_power=weight_power
+        )
+
+    return after_rate
+
+
+def schedule_free_sgd(*, interpolation: float = 0.9, weight_power: float = 2.0) -> Rule:
+    """Gradient descent with averaging in place of a falling rate; use a constant one, after a warm-up.
+
+    `z <- z - lr g(y)`, `x <- (1 - c) x + c z`, `y = interpolation x + (1 - interpolation) z`, where c is the share of
+    this update in all `weight_t`. The parameters are y; `optim.averaged_params` gives x, which is to be evaluated.
+
+    Args:
+        interpolation: beta, in (0, 1).
+        weight_power: `weight_t` is the largest rate so far to this power: small during a warm-up.
+
+    Reference: Defazio et al. 2024, "The Road Less Scheduled", equations 3 to 5.
+    """
+    return Rule(optax.identity(), after_rate=_averaged(interpolation, weight_power))
+
+
+def schedule_free_adamw(
+    *, interpolation: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_power: float = 2.0
+) -> Rule:
+    """AdamW with averaging in place of momentum and a falling rate; decay is taken at y. See `schedule_free_sgd`.
+
+    Reference: Defazio et al. 2024, "The Road Less Scheduled", algorithm 1.
+    """
+    scale = optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True)
+    return Rule(scale, after_rate=_averaged(interpolation, weight_power))
+
+
+_FUNCTIONS = (sgd, adam, adamw, rmsprop, adagrad, lamb, lars, lion, muon, schedule_free_sgd, schedule_free_adamw)
+RULES: dict[str, Callable[..., Rule]] = {f.__name__: f for f in _FUNCTIONS}
+DECOUPLED = ("adamw", "lamb", "lion", "muon", "schedule_free_adamw")  # `weight_decay` comes after the rule by default
+RANGES = {
+    **dict.fromkeys(("momentum", "smoothing", "b1", "b2", "beta", "adam_b1", "adam_b2"), ranges.SHARE),
+    **dict.fromkeys(("eps", "eps_root", "initial", "weight_power"), ranges.NOT_NEGATIVE),
+    **dict.fromkeys(("trust", "consistent_rms"), ranges.POSITIVE),
+    "interpolation": ranges.INSIDE,
+    "ns_steps": ranges.AT_LEAST_ONE,
 }
-DECOUPLED = ("adamw", "lamb", "lion", "muon")  # where `weight_decay` is added after the rule by default

@@ -38,7 +38,10 @@ def training_loss(model, normalise, loss, state, batch, key):
 
 def logits_of(model, normalise, state, batch, average="ema"):
     """Scores [b, num_classes], of the averaged weights where the run keeps an average (None: of the raw ones)."""
-    return apply_eval(model, state, inputs(normalise, batch), params=state.extra.get(average))[0]
+    params = state.extra.get(average)
+    if params is None and average is not None:
+        params = optim.averaged_params(state.opt.get("model"), state.params)  # of a schedule-free optimizer
+    return apply_eval(model, state, inputs(normalise, batch), params=params)[0]
 
 
 def evaluation_step(logits_fn, loss, state, batch, key):

@@ -1,5 +1,6 @@
 """Learning-rate schedules: exact end points, worked numbers, warm-up in front of any, units, mistakes by name."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from cvdl_jax.errors import ConfigError
 
 def rates(schedule, counts, lr=0.1, total_steps=100, steps_per_epoch=10.0):
     rate = schedules.build(schedule, lr, total_steps=total_steps, steps_per_epoch=steps_per_epoch, batch_size=5)
-    return [float(rate(jnp.int32(count))) for count in counts]
+    return np.asarray(jax.vmap(rate)(jnp.asarray(counts, jnp.int32))).tolist() if len(counts) else []
 
 
 TENTH = float(np.float32(0.1))
@@ -47,6 +48,47 @@ def test_worked_polynomials():
     assert rates({"name": "polynomial", "power": 2.0}, [50]) == [pytest.approx(0.025)]
 
 
+T = 200
+N = np.arange(T)  # steps done; the n-th step has n = N + 1
+FORMULAS = {
+    "step": ("D17", {"factor": 0.3, "every_steps": 30}, 0.3 ** (N // 30)),
+    "step halves": ("D17", {"name": "step", "factor": 0.5, "every_epochs": 4}, 0.5 ** (N // 40)),
+    "power": ("D18", {"exponent": 0.7}, 1 / (N + 1) ** 0.7),
+    "power of epochs": ("D18", {"name": "power", "every_epochs": 1}, 1 / np.sqrt(N // 10 + 1)),
+    "polynomial": ("D18", {"power": 1.5}, (1 - N / T) ** 1.5),
+    "linear": ("D18", {"final": 0.1}, 0.1 + 0.9 * (1 - N / T)),
+    "exponential": ("D19", {"rate": 0.02}, np.exp(-0.02 * N)),
+    "exponential of epochs": (
+        "D19", {"name": "exponential", "factor": 0.9, "every_epochs": 1, "staircase": True}, 0.9 ** (N // 10),
+    ),
+    "inverse_time": ("D20", {"rate": 0.05}, 1 / (1 + 0.05 * N)),
+    "cosine": ("D28", {"final": 0.2}, 0.2 + 0.8 * (1 + np.cos(np.pi * N / T)) / 2),
+    "inverse_sqrt": ("D28", {"timescale_steps": 50}, np.sqrt(50 / (50 + N))),
+    "constant": ("D28", {}, np.ones(T)),
+}  # fmt: skip
+
+
+def test_every_schedule_has_a_formula():
+    assert {section.get("name", name) for name, (_, section, _) in FORMULAS.items()} == set(schedules.SCHEDULES)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.curriculum(row)) for name, (row, _, _) in FORMULAS.items()]
+)
+def test_two_hundred_steps_equal_the_formula(name):
+    _, section, expected = FORMULAS[name]
+    values = rates({"name": name, **section}, N, lr=0.3, total_steps=T)
+    np.testing.assert_allclose(values, 0.3 * expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.curriculum("D21")
+def test_warmup_is_that_of_textbooks_which_count_from_one():
+    t, k = np.arange(1, 51), 8
+    values = rates({"name": "inverse_time", "rate": 0.5, "warmup_steps": k}, t - 1, lr=0.4)
+    expected = np.where(t <= k, 0.4 * t / k, 0.4 / (1 + 0.5 * np.maximum(t - k - 1, 0)))
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
 def test_units_inside_schedules():
     milestones = {"name": "step", "factor": 0.1, "milestones_epochs": (3, 4.5)}
     assert rates(milestones, [29, 30, 44, 45]) == pytest.approx([0.1, 0.01, 0.01, 0.001])
@@ -77,6 +119,11 @@ def test_inverse_square_root_continues_its_warmup():
         ({"name": "step", "every_steps": 0}, ["config.optim.schedule.every_steps=0", "at least one step"]),
         ({"name": "exponential"}, ["factor=0.9", "rate=0.1"]),
         ({"name": "inverse_time"}, ["config.optim.schedule.rate is missing"]),
+        ({"name": "inverse_time", "rate": -1.0}, ["config.optim.schedule.rate=-1.0", "0 or more"]),
+        ({"name": "power", "exponent": 0.0}, ["config.optim.schedule.exponent=0.0", "positive"]),
+        ({"name": "polynomial", "power": -2.0}, ["config.optim.schedule.power=-2.0", "positive"]),
+        ({"name": "exponential", "factor": 0.0}, ["config.optim.schedule.factor=0.0", "positive"]),
+        ({"name": "cosine", "final": -0.1}, ["config.optim.schedule.final=-0.1", "0 or more"]),
     ],
 )
 def test_schedules_refuse_by_name(schedule, words):
