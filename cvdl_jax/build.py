@@ -41,8 +41,12 @@ def build(config: ConfigDict) -> Run:
     configs.check(config)
     data = load_data(config)
     info = make_info(config, data)
-    make = find_experiment(config.experiment)
-    return Run(config, data, info, make(config, info))
+    task = find_experiment(config.experiment)(config, info)
+    if config.diagnostics:
+        from cvdl_jax import diagnostics
+
+        task = configs.call(diagnostics.diagnosed, config.diagnostics, "config.diagnostics", task=task, info=info)
+    return Run(config, data, info, task)
 
 
 def load_data(config: ConfigDict) -> data_load.Data | None:

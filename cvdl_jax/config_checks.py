@@ -1,7 +1,7 @@
 """Values of a config that are impossible, refused before anything heavy is imported."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from cvdl_jax.config_calls import UNITS, check_name, check_value, unit_of
@@ -30,6 +30,21 @@ _CLOSED: dict[str, dict[str, Any]] = {
     "parallel": {"mode": Literal["jit", "pmap"], "fsdp": int},
 }
 _PLAIN = (int, float, str, bool, type(None))
+
+
+def refuse_sections(config: Mapping[str, Any], unused: Iterable[str]) -> None:
+    """Refuses sections that an experiment would not read.
+
+    Args:
+        config: of the run.
+        unused: names of top-level keys.
+
+    Raises:
+        ConfigError: naming the first that is not empty.
+    """
+    for name in unused:
+        if config[name]:
+            raise ConfigError(f"experiment {config['experiment']!r} has no use for config.{name}; leave it empty")
 
 
 def check(config: Mapping[str, Any]) -> None:

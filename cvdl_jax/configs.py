@@ -36,15 +36,15 @@ from cvdl_jax.config_calls import (
     named,
     partially,
 )
-from cvdl_jax.config_checks import check
-from cvdl_jax.config_defaults import DEFAULTS
+from cvdl_jax.config_checks import check, refuse_sections
+from cvdl_jax.config_defaults import DEFAULTS, LATER
 from cvdl_jax.config_text import convert, parse_calls, plain, read
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
     "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check", "completed",
     "differences", "digest", "duration", "from_plain", "load", "named", "parse_arg", "parse_calls", "partially",
-    "smoke", "to_plain",
+    "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
@@ -243,7 +243,8 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def digest(config: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that differ when the content of two configs differs."""
-    return hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode()).hexdigest()[:16]
+    content = {k: v for k, v in to_plain(config).items() if k not in LATER or v != DEFAULTS[k]}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _flat(values: Any, path: str = "") -> dict[str, Any]:

@@ -49,9 +49,7 @@ def measured(
     """
     if config.total_steps != 0:
         raise ConfigError(f"experiment {config.experiment!r} takes no steps; set config.total_steps=0")
-    for unused in UNUSED:
-        if config[unused]:
-            raise ConfigError(f"experiment {config.experiment!r} has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, UNUSED)
     once = cache(measure)
 
     def finalise(means: dict, rows: dict) -> dict[str, float]:

@@ -35,6 +35,7 @@ import optax
 from jax import lax
 
 from cvdl_jax.gradients import plain, select, slice_rows, substitute, zeros_like
+from cvdl_jax.layer_norms import layer_norms
 from cvdl_jax.parallel import sum_devices
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
@@ -219,7 +220,9 @@ def descend(
 
 def _statistics(grads: Any, opt: Any) -> Sums:
     share = 1 / sum_devices(jnp.ones((), jnp.float32))  # each device adds its part of what all of them know
-    sums = {"gradient_norm": (optax.tree.norm(grads).astype(jnp.float32) * share, share)}
+    norms = {"gradient_norm": optax.tree.norm(grads)}
+    norms |= {f"{layer}/gradient_norm": norm for layer, norm in layer_norms(grads).items()}
+    sums = {name: (norm.astype(jnp.float32) * share, share) for name, norm in norms.items()}
     rates = optax.tree_utils.tree_get_all_with_path(opt, "learning_rate")
     if rates:
         sums["learning_rate"] = (jnp.asarray(rates[0][1], jnp.float32) * share, share)

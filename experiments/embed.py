@@ -76,9 +76,7 @@ def report(class_names, state, batch, key):
 def make(config, info) -> Task:
     """The embedding task of a configuration."""
     embed = configs.call(Embed, config.embed, "config.embed")
-    for unused in ("augment", "data", "ema", "model", "normalise", "plateau", "early_stopping"):
-        if config[unused]:
-            raise ConfigError(f"experiment 'embed' has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, ("augment", "data", "ema", "model", "normalise", "plateau", "early_stopping"))
     if embed.method == "pca" and info.total_steps:
         raise ConfigError(f"config.total_steps={info.total_steps}: PCA takes no step; set config.total_steps=0")
     x, label, class_names = features.load(embed)

@@ -19,6 +19,7 @@ from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import generated
 from cvdl_jax.models.generators import dcgan
+from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_train, initialise
 from cvdl_jax.ops import adversarial
 from cvdl_jax.ops.gradient_penalty import gradient_penalty, interpolate
@@ -79,7 +80,8 @@ def sample(generator, state, key, n):
     params = state.extra.get("ema", state.params["generator"])
     stats = state.extra.get("ema_statistics", state.extra["batch_stats"]["generator"])
     z = row_random(jax.random.normal, key, (n, generator.latent))
-    return (generator.apply({"params": params, "batch_stats": stats}, z, False)[0] + 1) / 2
+    variables = {"params": params, "batch_stats": stats}
+    return (observe.apply(generator, variables, z, False, on="generator")[0] + 1) / 2
 
 
 def grid(generator, seed, state, batch, key):

@@ -100,9 +100,7 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
 
 def make(config, info) -> Task:
     """The language task of a configuration."""
-    for unused in ("augment", "data", "loss", "normalise"):
-        if config[unused]:
-            raise ConfigError(f"experiment 'language' has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, ("augment", "data", "loss", "normalise"))
     text = configs.call(texts.load, config.text, "config.text")
     streams = configs.call(texts.StreamSettings, config.streams, "config.streams")
     if not 0 <= streams.reset <= 1:

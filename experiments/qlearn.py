@@ -121,9 +121,7 @@ def make(config, info) -> Task:
         optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
     )
     memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
-    for unused in ("augment", "data", "ema", "normalise"):
-        if config[unused]:
-            raise ConfigError(f"experiment 'qlearn' has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, ("augment", "data", "ema", "normalise"))
 
     def init(key: jax.Array, batch: dict) -> dict:
         state = jax.vmap(env.reset)(row_keys(jax.random.fold_in(key, 1), info.batch_size))

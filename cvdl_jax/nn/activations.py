@@ -1,32 +1,144 @@
-"""Activation functions by the name that a config gives them."""
+"""Activation functions by the name that a config gives them: "relu", "leaky_relu(slope=0.1)", "prelu".
+
+Their derivatives are in `ops/activation_derivatives.py`, under the same names.
+"""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config_calls import bind_calls
+from cvdl_jax.config_text import parse_calls
 from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.nn import observe
+from cvdl_jax.nn.prelu import PReLU
+from cvdl_jax.ops.activation_derivatives import DERIVATIVES
+from cvdl_jax.ops.activation_derivatives import prelu as prelu_derivative
 
-_ACTIVATIONS = {
-    "identity": lambda x: x,
-    "relu": jax.nn.relu,
-    "leaky_relu": jax.nn.leaky_relu,  # slope 0.01
-    "elu": jax.nn.elu,
-    "tanh": jnp.tanh,
-    "lecun_tanh": lambda x: 1.7159 * jnp.tanh(2 / 3 * x),  # LeCun et al. 1998, appendix A
-    "sigmoid": jax.nn.sigmoid,
-    "silu": jax.nn.silu,
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+PATH = "config.model.activation"
+
+
+def identity(x: jax.Array, /) -> jax.Array:
+    """`g(z) = z`: a stack of such layers is one linear map."""
+    return x
+
+
+def relu(x: jax.Array, /, at_zero: float = 0.0) -> jax.Array:
+    """`max(0, z)`; the derivative at 0 is `at_zero`, in [0, 1]. Reference: Nair and Hinton 2010."""
+    if not 0 <= at_zero <= 1:
+        raise ConfigError(f"{PATH}: relu(at_zero={at_zero}) must lie in [0, 1], the subdifferential of max(0, z) at 0")
+    return jax.nn.relu(x) if at_zero == 0 else jnp.where(x == 0, at_zero * x, jax.nn.relu(x))
+
+
+def leaky_relu(x: jax.Array, /, slope: float = 0.01) -> jax.Array:
+    """`z` for z >= 0, else `slope z`. Not `max(slope z, z)`, which differs where the slope is above 1.
+
+    Reference: Maas et al. 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", where it is 0.01.
+    """
+    return jax.nn.leaky_relu(x, slope)
+
+
+def prelu(x: jax.Array, /, initial: float = 0.25, shared: bool = False) -> jax.Array:
+    """`z` for z >= 0, else `a z` with learned `a`, one for each channel or one for the layer; see `nn/prelu.py`."""
+    layer = PReLU(initial, shared)
+    if layer.scope is None:
+        raise ConfigError(f"{PATH}: prelu has a parameter, so it works only inside a Flax module's compact method")
+    return layer(x)
+
+
+def elu(x: jax.Array, /, alpha: float = 1.0) -> jax.Array:
+    """`z` for z > 0, else `alpha (e^z - 1)`. Reference: Clevert et al. 2016, equation 16."""
+    return jax.nn.elu(x, alpha)
+
+
+def tanh(x: jax.Array, /) -> jax.Array:
+    """`(e^z - e^-z) / (e^z + e^-z)`, in (-1, 1) and zero-centred."""
+    return jnp.tanh(x)
+
+
+def lecun_tanh(x: jax.Array, /) -> jax.Array:
+    """`1.7159 tanh(2 z / 3)`, with g(1) = 1 and g(-1) = -1. Reference: LeCun et al. 1998, appendix A."""
+    return 1.7159 * jnp.tanh(2 / 3 * x)
+
+
+def sigmoid(x: jax.Array, /) -> jax.Array:
+    """`1 / (1 + e^-z)`, in (0, 1); finite for any z."""
+    return jax.nn.sigmoid(x)
+
+
+def sine(x: jax.Array, /, omega: float = 1.0) -> jax.Array:
+    """`sin(omega z)`. Reference: Sitzmann et al. 2020, "Implicit Neural Representations", section 3.2: omega = 30."""
+    return jnp.sin(omega * x)
+
+
+def silu(x: jax.Array, /) -> jax.Array:
+    """`z sigmoid(z)`, also called swish."""
+    return jax.nn.silu(x)
+
+
+def gelu(x: jax.Array, /) -> jax.Array:
+    """`z Phi(z)`, by the error function. Reference: Hendrycks and Gimpel 2016, section 2."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def gelu_tanh(x: jax.Array, /) -> jax.Array:
+    """`z / 2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))`, near `gelu`. Reference: Hendrycks and Gimpel 2016."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {
+    f.__name__: f
+    for f in (identity, relu, leaky_relu, prelu, elu, tanh, lecun_tanh, sigmoid, sine, silu, gelu, gelu_tanh)
 }
 
 
-def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The element-wise function called `name`.
+def read(name: str) -> tuple[str, dict[str, Any]]:
+    """The name and the checked arguments of an activation such as "elu(alpha=0.5)".
 
     Raises:
-        ConfigError: for an unknown name, with the nearest known one.
+        ConfigError: for an unknown name, with the nearest known one, or an unknown argument.
     """
-    if name not in _ACTIVATIONS:
-        raise ConfigError(f"config.model.activation={name!r} is not known; {nearest(name, _ACTIVATIONS)}")
-    return _ACTIVATIONS[name]
+    calls = parse_calls(name, PATH) if isinstance(name, str) else []
+    if len(calls) != 1 or calls[0][0] not in ACTIVATIONS:
+        raise ConfigError(f"{PATH}={name!r} is not known; {nearest(calls[0][0] if calls else '', ACTIVATIONS)}")
+    ((fn, arguments),) = bind_calls(name, ACTIVATIONS, PATH)
+    return fn.__name__, arguments
+
+
+def activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    """The element-wise function called `name`, which may carry arguments: "leaky_relu(slope=0.1)".
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest known one, or an unknown argument.
+    """
+    kind, arguments = read(name)
+    g = partial(ACTIVATIONS[kind], **arguments)
+
+    def apply(x: jax.Array) -> jax.Array:
+        y = g(x)
+        if observe.inside():
+            observe.Activation()(x, _slope(kind, arguments, x, y))
+        return y
+
+    return apply
+
+
+def derivative(name: str) -> Callable[[jax.Array], jax.Array]:
+    """The closed form of `g'` of an activation, by the same name.
+
+    Raises:
+        ConfigError: as `activation`; and for prelu, whose slope only its layer knows.
+    """
+    kind, arguments = read(name)
+    if kind not in DERIVATIVES:
+        raise ConfigError(f"{PATH}: the derivative of {kind} needs its learned slope; {nearest('', DERIVATIVES)}")
+    return partial(DERIVATIVES[kind], **arguments)
+
+
+def _slope(kind: str, arguments: dict[str, Any], z: jax.Array, y: jax.Array) -> jax.Array:
+    if kind == "prelu":  # the layer knows the slope; where z < 0 it is y / z
+        return prelu_derivative(z, y / jnp.where(z < 0, z, 1))
+    return DERIVATIVES[kind](z, **arguments)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 
 from cvdl_jax.gradients import select, substitute
+from cvdl_jax.nn import observe
 from cvdl_jax.task import State
 
 
@@ -57,4 +58,5 @@ def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = N
         params: used instead of the state's, for example an EMA.
     """
     params = select(state.params, on) if params is None else params
-    return module.apply({"params": params, "batch_stats": select(state.extra["batch_stats"], on)}, x, False)
+    variables = {"params": params, "batch_stats": select(state.extra["batch_stats"], on)}
+    return observe.apply(module, variables, x, False, on=on)

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax import configs, models_index, optim
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.task import Eval, Task, chain, descend
 
 
@@ -68,9 +67,8 @@ def report(models, x, y, seen, state, batch, key):
 def make(config, info) -> Task:
     """The networks of this study."""
     study = configs.call(Study, config.study, "config.study")
-    for unused in ("augment", "data", "ema", "loss", "model", "normalise", "plateau", "early_stopping"):
-        if config[unused]:
-            raise ConfigError(f"experiment 'studies.approximation' has no use for config.{unused}; leave it empty")
+    unused = ("augment", "data", "ema", "loss", "model", "normalise", "plateau", "early_stopping")
+    configs.refuse_sections(config, unused)
     x = np.linspace(-1, 1, 256, dtype=np.float32)[:, None]
     y = curve(x).astype(np.float32)
     rng = np.random.default_rng(info.seed)

@@ -83,9 +83,7 @@ def make(config, info) -> Task:
         raise ConfigError("study 'deep_relu' needs images, such as config.data.name=digits, and config.model.name=mlp")
     if min(study.layers, default=0) < 2 or not study.inits or study.seeds < 1:
         raise ConfigError(f"{study} needs layers of at least 2 each, at least one initialiser and at least one seed")
-    for unused in ("augment", "ema", "loss", "plateau", "early_stopping"):
-        if config[unused]:
-            raise ConfigError(f"study 'deep_relu' has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, ("augment", "ema", "loss", "plateau", "early_stopping"))
     for key in set(config.model) - {"name", "activation", "bias_init"}:
         raise ConfigError(f"study 'deep_relu' has no use for config.model.{key}; see config.study")
     normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")

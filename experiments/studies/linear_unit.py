@@ -123,9 +123,7 @@ def make(config, info) -> Task:
     unit = configs.call(Unit, config.study, "config.study")
     if info.num_classes != 2:
         raise ConfigError(f"config.data.name={config.data.get('name')!r}: a linear unit needs a set of 2 classes")
-    for unused in ("augment", "ema", "model", "loss", "normalise", "plateau", "early_stopping"):
-        if config[unused]:
-            raise ConfigError(f"experiment 'studies.linear_unit' has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, ("augment", "ema", "model", "loss", "normalise", "plateau", "early_stopping"))
     loss = LOSSES[unit.loss]
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim",

@@ -16,7 +16,6 @@ import numpy as np
 from cvdl_jax import configs, models_index, optim
 from cvdl_jax.data import load as data_load
 from cvdl_jax.data.to_float import to_unit
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, chain, descend
@@ -83,9 +82,7 @@ def evaluation_step(model, state, batch, key):
 def make(config, info) -> Task:
     """The two networks of this study."""
     study = configs.call(Study, config.study, "config.study")
-    for unused in ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"):
-        if config[unused]:
-            raise ConfigError(f"experiment 'studies.memorise' has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"))
     data, num_classes = load(study, info.seed)
     model = configs.call(
         models_index.create, config.model, "config.model",

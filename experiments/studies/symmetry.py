@@ -76,9 +76,7 @@ def make(config, info) -> Task:
 
     if not study.inits:
         raise ConfigError("config.study.inits=() needs at least one initialiser, such as ('zeros', 'auto')")
-    for unused in ("augment", "ema", "loss", "normalise", "plateau", "early_stopping"):
-        if config[unused]:
-            raise ConfigError(f"study 'symmetry' has no use for config.{unused}; leave it empty")
+    configs.refuse_sections(config, ("augment", "ema", "loss", "normalise", "plateau", "early_stopping"))
     for key in set(config.model) - {"name", "hidden", "activation", "bias_init"}:
         raise ConfigError(f"study 'symmetry' has no use for config.model.{key}; see config.study")
 

@@ -1,0 +1,95 @@
+"""Looks inside models that run through `nn/apply.py`, without a change to any of them and at no cost when nobody looks.
+
+    with observing() as seen:
+        outputs = evaluation_step(state, batch, key)     # calls apply_eval
+    seen["dense0"]["output"]                             # [array [b, units]], once for each call of the layer
+
+Seen are the outputs of every dense, convolution and normalisation layer, and the inputs z of every activation function
+that was made by `nn.activations.activation`, with g'(z). A model that is run inside a loop or another transformation of
+JAX is not seen: its arrays do not exist outside of it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax.traverse_util import flatten_dict
+from jax.extend.core import get_opaque_trace_state
+
+from cvdl_jax.nn.norm import BatchNorm
+
+Seen = dict[str, dict[str, list[jax.Array]]]  # {layer: {"output", or "input" and "slope": one array for each call}}
+COLLECTION = "diagnostics"  # of Flax variables; it exists only while somebody looks
+LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose, BatchNorm, nn.LayerNorm, nn.GroupNorm)
+_SEEN: ContextVar[tuple[Seen, Any] | None] = ContextVar("seen", default=None)
+_INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # an observed call of a model
+
+
+def _trace() -> Any:
+    """Which transformation of JAX is at work; arrays made under one mean nothing outside of it."""
+    return get_opaque_trace_state(convention="flax")
+
+
+@contextmanager
+def observing() -> Iterator[Seen]:
+    """What the models called in this context compute, by layer; filled while they run."""
+    seen: Seen = {}
+    token = _SEEN.set((seen, _trace()))
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+def inside() -> bool:
+    """Whether the code being traced belongs to a model that is looked at."""
+    return _INSIDE.get()
+
+
+def apply(module: nn.Module, variables: Any, *args: Any, on: str | None = None) -> Any:
+    """`module.apply(variables, *args)`; what its layers compute is noted where somebody looks.
+
+    Args:
+        module: any Flax module.
+        variables: its collections.
+        *args: of its `__call__`.
+        on: prefix of the layers' names, where several models share a state.
+    """
+    looking = _SEEN.get()
+    if looking is None or looking[1] != _trace():
+        return module.apply(variables, *args)
+    token = _INSIDE.set(True)
+    try:
+        with nn.intercept_methods(_sow_output):
+            out, new = module.apply(variables, *args, mutable=[COLLECTION])
+    finally:
+        _INSIDE.reset(token)
+    for path, arrays in flatten_dict(new.get(COLLECTION, {})).items():
+        layer = "/".join(([on] if on else []) + [_layer_name(part) for part in path[:-1]])
+        looking[0].setdefault(layer, {}).setdefault(path[-1], []).extend(arrays)
+    return out
+
+
+def _layer_name(part: str) -> str:
+    """The name of a module; "Activation_0", as Flax calls it, is "activation0"."""
+    return part.lower().replace("_", "") if part.startswith("Activation_") else part
+
+
+def _sow_output(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+    out = call(*args, **kwargs)
+    if context.method_name == "__call__" and isinstance(context.module, LAYERS):
+        context.module.sow(COLLECTION, "output", out)
+    return out
+
+
+class Activation(nn.Module):
+    """Gives an activation function a place in the tree of modules, where it can be looked at."""
+
+    @nn.compact
+    def __call__(self, z: jax.Array, slope: jax.Array) -> None:
+        """Args: z float [..., units], the function's input; slope: its derivative there."""
+        self.sow(COLLECTION, "input", z)
+        self.sow(COLLECTION, "slope", slope)
