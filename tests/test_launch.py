@@ -71,7 +71,7 @@ def test_malformed_flags_exit_with_2(capsys, flags):
 OVERRIDES = [
     # unknown keys, at any depth
     ("optm.lr=1", ("config.optm", "did you mean 'optim'")),
-    ("optim.momentm=0.9", ("config.optim.momentm", "optimizer 'adamw'", "weight_decay")),
+    ("optim.momentm=0.9", ("config.optim.momentm", "optimizer 'adamw'", "lr_factors")),
     ("optim.weight_deca=0.9", ("config.optim.weight_deca", "did you mean 'weight_decay'")),
     ("optim.schedule.fina=0.1", ("config.optim.schedule.fina", "did you mean 'final'")),
     ("model.hiden=(3,)", ("config.model.hiden", "did you mean 'hidden'")),
@@ -91,7 +91,7 @@ OVERRIDES = [
     ("experiment=clasify", ("config.experiment='clasify'", "did you mean 'classify'")),
     ("experiment=nowhere.py", ("config.experiment='nowhere.py'", "no such file")),
     ("model.name=lenet6", ("config.model.name='lenet6'", "did you mean 'lenet5'")),
-    ("loss.name=crossentropy", ("config.loss.name='crossentropy'", "did you mean 'softmax_cross_entropy'")),
+    ("loss.name=softmax_crossentropy", ("config.loss.name='softmax_crossentropy'", "did you mean 'softmax_cross_entropy'")),
     ("data.name=digit", ("'digit'", "did you mean 'digits'", "config.data.data_dir")),
     ("data.train=trian", ("'trian'", "did you mean 'train'")),
     ("optim.name=adm", ("config.optim.name", "'adm'", "did you mean 'adam'")),

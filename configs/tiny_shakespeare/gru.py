@@ -2,7 +2,8 @@
 
     python launch.py --config configs/tiny_shakespeare/gru.py --workdir runs/tiny_shakespeare_gru
 
-Text, streams and optimizer as in lstm.py. Not measured yet.
+Text, streams and optimizer as in lstm.py. Measured, seed 0: validation/loss 1.374, test/loss 1.522; 2,245 s on two CPU
+cores, six other programs running.
 """
 
 from configs.tiny_shakespeare import lstm

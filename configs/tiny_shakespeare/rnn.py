@@ -2,7 +2,8 @@
 
     python launch.py --config configs/tiny_shakespeare/rnn.py --workdir runs/tiny_shakespeare_rnn
 
-Text, streams and optimizer as in lstm.py. Not measured yet.
+Text, streams and optimizer as in lstm.py. Measured, seed 0: validation/loss 1.652, test/loss 1.724; 356 s on two CPU
+cores, other programs running.
 """
 
 from configs.tiny_shakespeare import lstm
