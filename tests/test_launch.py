@@ -91,7 +91,10 @@ OVERRIDES = [
     ("experiment=clasify", ("config.experiment='clasify'", "did you mean 'classify'")),
     ("experiment=nowhere.py", ("config.experiment='nowhere.py'", "no such file")),
     ("model.name=lenet6", ("config.model.name='lenet6'", "did you mean 'lenet5'")),
-    ("loss.name=softmax_crossentropy", ("config.loss.name='softmax_crossentropy'", "did you mean 'softmax_cross_entropy'")),
+    (
+        "loss.name=softmax_crossentropy",
+        ("config.loss.name='softmax_crossentropy'", "did you mean 'softmax_cross_entropy'"),
+    ),
     ("data.name=digit", ("'digit'", "did you mean 'digits'", "config.data.data_dir")),
     ("data.train=trian", ("'trian'", "did you mean 'train'")),
     ("optim.name=adm", ("config.optim.name", "'adm'", "did you mean 'adam'")),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cvdl_jax.ops import concrete, losses
+from cvdl_jax.ops import concrete, losses, penalties
 from cvdl_jax.ops.reduce import reduce, reducible
 from cvdl_jax.ops.regression_losses import l2
 from cvdl_jax.ops.regularised import regularised
@@ -129,16 +129,19 @@ def test_distributions():
 # Regularised objective --------------------------------------------------------------------------------------------
 
 
-def squares(params):
-    return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(params))
-
-
-def magnitudes(params):
-    return sum(jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(params))
+def test_penalties_of_the_lecture():
+    """Two weights with nearly equal scores: L2 prefers the spread one, L1 the sparse one (the lecture prints 1.4)."""
+    spread, sparse, x = np.float32([0.2, 0.8, 0.2, 0.1]), np.float32([1, 0, 0, 0]), np.float32([2, 0.1, 0.1, 0.5])
+    np.testing.assert_allclose([penalties.l2(spread), penalties.l2(sparse)], [0.73, 1], rtol=1e-6)
+    np.testing.assert_allclose([penalties.l1(spread), penalties.l1(sparse)], [1.3, 1], rtol=1e-6)
+    np.testing.assert_allclose([spread @ x, sparse @ x], [0.55, 2], rtol=1e-6)
+    np.testing.assert_allclose(np.float32([0.9, 0.8, 0.2, 0.2]) @ x, 2, rtol=1e-6)  # a pair with equal scores
+    np.testing.assert_array_equal(jax.grad(penalties.l1)(jnp.float32([-2, 0, 3])), [-1, 0, 1])
+    assert penalties.l2({}) == 0
 
 
 @pytest.mark.curriculum("C11")
-@pytest.mark.parametrize("regulariser", [squares, magnitudes])
+@pytest.mark.parametrize("regulariser", [penalties.l2, penalties.l1])
 def test_objective_is_the_mean_loss_plus_the_penalty(regulariser):
     """For several losses and penalties; also its gradient, that of the data plus lambda times that of R."""
     rng = np.random.default_rng(0)
@@ -155,7 +158,7 @@ def test_objective_is_the_mean_loss_plus_the_penalty(regulariser):
         data, data_gradient = jax.value_and_grad(lambda p: loss(p, x, target).mean())(params)  # noqa: B023
         np.testing.assert_allclose(value, data + 0.1 * regulariser(params), rtol=1e-5)
         for name, p in params.items():
-            slope = 2 * p if regulariser is squares else np.sign(p)
+            slope = 2 * p if regulariser is penalties.l2 else np.sign(p)
             np.testing.assert_allclose(gradient[name], data_gradient[name] + 0.1 * slope, rtol=1e-4, atol=1e-5)
 
 
@@ -164,7 +167,7 @@ def test_of_two_weights_with_the_same_data_loss_the_smaller_wins():
     """W and 2 W both have hinge loss 0; the penalty decides between them, and counts once however many examples."""
     loss = lambda w, x, y: losses.multiclass_hinge(x @ w, y)  # noqa: E731
     w, x, y = 5 * np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), np.arange(3)
-    plain, penalised = regularised(loss, squares, 0), regularised(loss, squares, 0.01)
+    plain, penalised = regularised(loss, penalties.l2, 0), regularised(loss, penalties.l2, 0.01)
     assert plain(w, x, y) == plain(2 * w, x, y) == 0
     np.testing.assert_allclose([penalised(w, x, y), penalised(2 * w, x, y)], [0.75, 3])
     np.testing.assert_allclose(penalised(w, x, y, mask=np.array([1, 0, 0])), 0.75)
@@ -174,6 +177,6 @@ def test_of_two_weights_with_the_same_data_loss_the_smaller_wins():
 
 def test_bad_penalties_are_refused():
     with pytest.raises(ValueError, match=r"strength=-1 must be at least 0"):
-        regularised(l2, squares, -1)
+        regularised(l2, penalties.l2, -1)
     with pytest.raises(ValueError, match=r"regulariser\(params\) must be one number, got an array of shape \[2\]"):
         regularised(lambda p: p, jnp.abs, 1.0)(jnp.ones(2))
