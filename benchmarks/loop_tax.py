@@ -47,10 +47,11 @@ def bare(name: str) -> float:
 def loop(name: str) -> float:
     """Median seconds of a step over the logging intervals of a run of `train.py`, without the first."""
     from benchmarks import steps
-    from cvdl_jax import configs
+    from cvdl_jax import configs, xla_flags
     from cvdl_jax.train import train
     from cvdl_jax.writer import read
 
+    xla_flags.prepare()
     path, *overrides = steps.STEPS[name]
     n = STEPS[name]
     more = [
