@@ -18,7 +18,7 @@ def regularised(
 
     Args:
         loss: `(params, *args) -> losses [b]`.
-        regulariser: `params -> []`, such as `lambda w: sum(jnp.sum(x**2) for x in jax.tree.leaves(w))`.
+        regulariser: `params -> []`, such as `penalties.l2`.
         strength: lambda, 0 or more; 0 leaves the mean loss.
 
     Returns:
