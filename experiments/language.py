@@ -19,6 +19,7 @@ from cvdl_jax import configs, feedback, figures, gradients, optim
 from cvdl_jax.data import text as texts
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.sequence import recurrent
+from cvdl_jax.nn import observe
 from cvdl_jax.parallel import row_random
 from cvdl_jax.task import Eval, Task, chain, descend, ema
 
@@ -66,6 +67,8 @@ def evaluation_step(model, chunks, state, batch, key):
             "characters": chunk["mask"].sum(),
         }
 
+    if observe.looking():  # the scan hides what the model does; its first chunk stands for all
+        observe.apply(model, {"params": weights(state)}, jnp.asarray(chunks["inputs"][0]), False)
     sums = lax.scan(read, model.zero_carry(chunks["mask"].shape[1]), jax.tree.map(jnp.asarray, chunks))[1]
     totals = {name: each.sum() for name, each in sums.items()}
     one = jnp.ones_like(totals["characters"])

@@ -17,6 +17,7 @@ import numpy as np
 
 from cvdl_jax import configs, feedback, gradients, models_index, optim
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.nn import observe
 from cvdl_jax.ops import td_losses
 from cvdl_jax.ops.returns import q_learning_errors
 from cvdl_jax.parallel import row_keys
@@ -87,6 +88,8 @@ def greedy(model, params):
 
 def evaluation_step(model, env, count, state, batch, key):
     """Returns and lengths of greedy episodes, all played here."""
+    if observe.looking():  # the loop over time hides what the model does; where training stands now is shown instead
+        observe.apply(model, {"params": state.params}, jax.vmap(env.observe)(state.rows["environment"]), False)
     played = episodes.play(env, greedy(model, state.params), key, count)
     weight = jnp.full((), count, played["return"].dtype)
     sums = {name: (each.sum(dtype=weight.dtype), weight) for name, each in played.items()}

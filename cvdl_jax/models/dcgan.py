@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
+from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.norm import BatchNorm
@@ -91,7 +92,7 @@ class Discriminator(nn.Module):
                 dtype=self.dtype, param_dtype=wide, name=f"conv{i}",
             )(x)  # [b, h / 2, w / 2, width]  # fmt: skip
             x = norms[self.norm](i)(x) if normalised else x
-            x = nn.leaky_relu(x, self.slope)
+            x = activation(f"leaky_relu(slope={self.slope})")(x)
             stages.append(x)
         x = x.reshape(x.shape[0], -1).astype(wide)  # [b, h / 2^n * w / 2^n * widths[-1]]
         logits = nn.Dense(self.num_classes, kernel_init=init, dtype=wide, param_dtype=wide, name="head")(x)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models_index import from_table
+from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.nn.inputs import check_images
@@ -56,7 +57,7 @@ class EncoderBlock(nn.Module):
         y, weights = attend(layer_norm(self.dtype, "norm0")(x), train)
         x = x + DropPath(self.drop_path)(Dropout(self.dropout)(y, train), train)
         y = nn.Dense(round(self.mlp_ratio * d), **dense, name="dense0")(layer_norm(self.dtype, "norm1")(x))
-        y = Dropout(self.dropout)(nn.gelu(y, approximate=False), train)  # [b, n, mlp_ratio d]
+        y = Dropout(self.dropout)(activation("gelu")(y), train)  # [b, n, mlp_ratio d]
         y = Dropout(self.dropout)(nn.Dense(d, **dense, name="dense1")(y), train)
         return x + DropPath(self.drop_path)(y, train), weights
 

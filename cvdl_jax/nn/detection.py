@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.norm import BatchNorm
@@ -34,7 +35,7 @@ class ConvNormRelu(nn.Module):
             self.features, (3, 3), (self.stride, self.stride), padding=((1, 1), (1, 1)), use_bias=False,
             kernel_init=HE_NORMAL, dtype=self.dtype, param_dtype=at_least_float32(self.dtype), name="conv",
         )(x)  # fmt: skip
-        return nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
+        return activation("relu")(BatchNorm(dtype=self.dtype, name="norm")(x, train))
 
 
 class AnchorHead(nn.Module):

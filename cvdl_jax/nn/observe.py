@@ -44,6 +44,12 @@ def observing() -> Iterator[Seen]:
         _SEEN.reset(token)
 
 
+def looking() -> bool:
+    """Whether models called here and now would be seen; a step that only has them in a loop then calls one outside."""
+    looker = _SEEN.get()
+    return looker is not None and looker[1] == _trace()
+
+
 def inside() -> bool:
     """Whether the code being traced belongs to a model that is looked at."""
     return _INSIDE.get()
@@ -58,9 +64,9 @@ def apply(module: nn.Module, variables: Any, *args: Any, on: str | None = None) 
         *args: of its `__call__`.
         on: prefix of the layers' names, where several models share a state.
     """
-    looking = _SEEN.get()
-    if looking is None or looking[1] != _trace():
+    if not looking():
         return module.apply(variables, *args)
+    seen, _ = _SEEN.get()
     token = _INSIDE.set(True)
     try:
         with nn.intercept_methods(_sow_output):
@@ -69,7 +75,7 @@ def apply(module: nn.Module, variables: Any, *args: Any, on: str | None = None) 
         _INSIDE.reset(token)
     for path, arrays in flatten_dict(new.get(COLLECTION, {})).items():
         layer = "/".join(([on] if on else []) + [_layer_name(part) for part in path[:-1]])
-        looking[0].setdefault(layer, {}).setdefault(path[-1], []).extend(arrays)
+        seen.setdefault(layer, {}).setdefault(path[-1], []).extend(arrays)
     return out
 
 

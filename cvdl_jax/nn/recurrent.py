@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.nn import observe
+from cvdl_jax.nn.gates import Gates
 from cvdl_jax.nn.precision import at_least_float32
 
 Carry = dict[str, jax.Array]
@@ -161,7 +163,11 @@ class Recurrent(nn.Module):
             new = cell.step(product.astype(carry["h"].dtype), carry, recurrent)
             return new, new["h"]
 
+        first = carry["h"][None]  # [1, b, u]
         carry, states = jax.lax.scan(step, carry, products, reverse=self.reverse)  # [t, b, u]
+        if observe.inside():
+            before = (states[1:], first) if self.reverse else (first, states[:-1])
+            Gates(self.cell, name="gates")(products, jnp.concatenate(before), recurrent)
         return jnp.swapaxes(states, 0, 1), carry  # [b, t, u]
 
 

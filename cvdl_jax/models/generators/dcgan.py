@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from cvdl_jax import configs
 from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.norm import BatchNorm
 from cvdl_jax.nn.precision import at_least_float32
 
@@ -77,10 +78,10 @@ class Generator(nn.Module):
         x = x.reshape(-1, h // scale, w // scale, self.widths[0])  # [b, h / 2^n, w / 2^n, widths[0]]
         stages = []
         for i, width in enumerate((*self.widths[1:], c)):
-            x = nn.relu(BatchNorm(dtype=self.dtype, name=f"norm{i}")(x, train))
+            x = activation("relu")(BatchNorm(dtype=self.dtype, name=f"norm{i}")(x, train))
             stages.append(x)
             x = self._double(x, width, use_bias=i == len(self.widths) - 1, name=f"conv{i}")  # [b, 2h', 2w', width]
-        return jnp.tanh(x.astype(wide)), {"stages": tuple(stages)}
+        return activation("tanh")(x.astype(wide)), {"stages": tuple(stages)}
 
     def _double(self, x: jax.Array, width: int, use_bias: bool, name: str) -> jax.Array:
         size, types = (self.kernel, self.kernel), {"dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
