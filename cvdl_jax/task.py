@@ -36,7 +36,8 @@ from jax import lax
 
 from cvdl_jax.gradients import plain, select, slice_rows, substitute, zeros_like
 from cvdl_jax.layer_norms import layer_norms
-from cvdl_jax.parallel import sum_devices
+from cvdl_jax.parallel import backend, sum_devices
+from cvdl_jax.prng import root
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -281,10 +282,9 @@ def create_state(task: Task, key: jax.Array, batch: Any) -> State:
 def step_function(task: Task, seed: int) -> Callable[[State, Any], tuple[State, Sums]]:
     """One training step as `(state, batch) -> (state, sums)`, all randomness from `fold_in(seed, state.step)`."""
     train = as_transform(task.train)
-    root = jax.random.key(seed)
 
     def step(state: State, batch: Any) -> tuple[State, Sums]:
-        state, _, sums = train.update(state, batch, jax.random.fold_in(root, state.step))
+        state, _, sums = train.update(state, batch, jax.random.fold_in(root(seed, backend()), state.step))
         return state._replace(step=state.step + 1), sums
 
     return step
