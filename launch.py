@@ -1,10 +1,13 @@
-"""The one command: train, evaluate, predict, check, describe; run a table or a sweep of runs; submit to a cluster.
+"""The one command: train, evaluate, predict, check, describe, compare; run a table or a sweep; submit to a cluster.
 
     python launch.py --config configs/digits/lenet5.py --workdir runs/digits_lenet5
     python launch.py --config configs/cifar10/resnet20.py:smoke --config.optim.lr=0.05 --workdir runs/try
     python launch.py --mode eval --workdir runs/digits_lenet5 --split test
+    python launch.py --mode eval --workdir runs/mnist_lenet5 --external digits
+    python launch.py --ensemble runs/digits_lenet5 runs/digits_resnet20
     python launch.py --mode predict --workdir runs/digits_lenet5 --input photos/ --out preds.csv
     python launch.py --mode check --config configs/cifar10/vit_tiny.py --topology v5e:4x4
+    python launch.py --compare runs/digits_lenet5 runs/digits_mlp
     python launch.py --table configs/tables/digits_classifiers.py --workers 2
 
 This is the only file with flags; it imports no JAX until a mode starts. Exit codes: 0 done, 2 configuration or data
@@ -22,7 +25,8 @@ from cvdl_jax import distributed, xla_flags
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
 MODES = Path(__file__).parent / "cvdl_jax" / "modes"
-ALONE = ("check", "describe", "doctor", "sweep", "table")  # need no --workdir, and never wait for other processes
+# These need no --workdir, and never wait for other processes.
+ALONE = ("check", "compare", "describe", "doctor", "ensemble", "sweep", "table")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +47,15 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--sweep", metavar="FILE[:ARGS]", help="run a grid, random or k-fold sweep, then write its table"
     )
+    flags.add_argument(
+        "--ensemble", nargs="+", metavar="DIR", help="runs, or a folder of runs, that classify --split (test) together"
+    )
+    flags.add_argument(
+        "--replicas", type=int, default=0, metavar="N", help="train: N seeds at once, a run folder each in --workdir"
+    )
+    flags.add_argument(
+        "--compare", nargs="+", metavar="RUN", help="runs, or folders of runs, pair by pair: is one of them better?"
+    )
     flags.add_argument("--workers", type=int, default=1, metavar="N", help="table, sweep: runs at once (default: 1)")
     flags.add_argument("--status", action="store_true", help="table, sweep: print the state of every run and stop")
     flags.add_argument("--launcher", metavar="NAME", help="submit instead of running here: slurm, tpu_vm or gke")
@@ -50,11 +63,15 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--topology", default="", metavar="T[,T...]", help="check: compile for TPU pods one need not have, as v5e:4x4"
     )
-    flags.add_argument("--split", default="", help="eval: which evaluation, for example test (default: all)")
+    flags.add_argument(
+        "--split", default="", help="eval: which evaluation (default: all); compare: which (default: test)"
+    )
+    flags.add_argument("--external", default="", metavar="SET", help="eval: another data set (--split: of it) instead")
+    flags.add_argument("--again", action="store_true", help="eval, ensemble: look at a test set once more")
     flags.add_argument("--checkpoint", default="best", help="eval, predict: best, latest or a step (default: best)")
     flags.add_argument("--weights", default="auto", help="eval, predict: ema, raw, or auto (ema where there is one)")
     flags.add_argument("--input", metavar="DIR", help="predict: a folder of images, or one image")
-    flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval: a .json file")
+    flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval, compare: a .json file")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"
@@ -101,15 +118,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _mode(args: argparse.Namespace) -> str:
-    """The mode of the flags: `--table` and `--sweep` are modes of their own."""
-    chosen = [name for name in ("table", "sweep") if getattr(args, name) is not None]
+    """The mode of the flags: `--table`, `--sweep`, `--ensemble` and `--compare` are modes of their own."""
+    chosen = [name for name in ("table", "sweep", "ensemble", "compare") if getattr(args, name) is not None]
     if len(chosen) > 1 or (chosen and args.mode not in ("train", *chosen)):
-        raise ConfigError(f"--{chosen[0]} runs by itself; leave out {'--sweep' if chosen[1:] else '--mode'}")
+        raise ConfigError(f"--{chosen[0]} runs by itself; leave out {f'--{chosen[1]}' if chosen[1:] else '--mode'}")
     mode = chosen[0] if chosen else args.mode
     if mode not in modes():
         raise ConfigError(f"--mode={mode!r} does not exist; {nearest(mode, modes())}")
     if mode in ("table", "sweep") and not chosen:
         raise ConfigError(f"--mode {mode} needs its file; type: python launch.py --{mode} configs/{mode}s/NAME.py")
+    if mode in ("ensemble", "compare") and not chosen:
+        raise ConfigError(f"--mode {mode} needs its runs; type: python launch.py --{mode} runs/a runs/b")
+    for flag, only in (("external", "eval"), ("again", "eval"), ("replicas", "train")):
+        if getattr(args, flag) and mode != only and (flag, mode) != ("again", "ensemble"):
+            raise ConfigError(f"--{flag} is a flag of --mode {only}, not of {mode}; leave it out")
     return mode
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from cvdl_jax import configs, parallel
+from cvdl_jax import class_weights, configs, parallel
 from cvdl_jax.data import load as data_load
+from cvdl_jax.data import scaling
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.info import Info
 from cvdl_jax.program import Program, to_unit
@@ -41,12 +42,21 @@ def build(config: ConfigDict) -> Run:
     configs.check(config)
     data = load_data(config)
     info = make_info(config, data)
-    task = find_experiment(config.experiment)(config, info)
+    task = find_experiment(config.experiment)(fitted(config, data), info)
+    if config.batch_stats != "running":
+        from cvdl_jax import population
+
+        task = population.evaluated_by(task, info, config.batch_stats)
     if config.diagnostics:
         from cvdl_jax import diagnostics
 
         task = configs.call(diagnostics.diagnosed, config.diagnostics, "config.diagnostics", task=task, info=info)
     return Run(config, data, info, task)
+
+
+def fitted(config: ConfigDict, data: data_load.Data | None) -> ConfigDict:
+    """The configuration with numbers for whatever it says is to be fitted on the training split."""
+    return class_weights.resolved(scaling.resolved(config, data), data)
 
 
 def load_data(config: ConfigDict) -> data_load.Data | None:
@@ -133,5 +143,5 @@ def make_program(built: Run, steps_per_call: int | str = "auto") -> Program:
     spec = splits["train"].spec if "train" in splits else {}
     mode = config.parallel.mode
     return Program(
-        built.task, config.seed, mesh, spec, config.batch_size, eval_batch_size, arrays, steps_per_call, mode
+        built.task, config.seed, mesh, spec, config.batch_size, eval_batch_size, arrays, steps_per_call, mode, splits
     )

@@ -13,15 +13,17 @@ _EVERY = {f"every_{unit}": float for unit in UNITS}
 _TYPES: dict[str, Any] = {
     key: Mapping if isinstance(value, dict) else type(value) for key, value in DEFAULTS.items() if value is not None
 } | {
+    "class_weights": tuple[float, ...] | Literal["balanced"] | None,
     "total_epochs": float | None,
     "total_steps": int | None,
     "total_examples": int | None,
     "steps_per_call": int | Literal["auto"],
+    "batch_stats": Literal["running", "exact", "batch"],
     "compute_dtype": Literal["float32", "bfloat16", "float16", "float64"],
 }
 # Sections that the loop itself reads, so that their keys are known here.
 _CLOSED: dict[str, dict[str, Any]] = {
-    "normalise": {"mean": tuple[float, ...], "std": tuple[float, ...]},
+    "normalise": {"mean": tuple[float, ...], "std": tuple[float, ...], "fit": str},
     "ema": {"decay": float, "warmup": bool},
     "eval": _EVERY,
     "log": _EVERY | {"tensorboard": bool, "wandb": str},
@@ -137,6 +139,8 @@ def _check_sections(config: Mapping[str, Any]) -> None:
     if config["ema"] and "decay" not in config["ema"]:
         raise ConfigError("config.ema.decay is missing; set it in [0, 1), or clear config.ema")
     mean, std = (config["normalise"].get(key, ()) for key in ("mean", "std"))
+    if config["normalise"].get("fit") and (mean or std):
+        raise ConfigError("config.normalise: fit computes mean and std; leave these two out, or fit")
     if len(mean) != len(std) or min(std, default=1) <= 0:
         raise ConfigError(f"config.normalise: mean={mean} and std={std} must be of one length, std positive")
     if config["parallel"].get("mode") == "pmap" and config["parallel"].get("fsdp", 1) > 1:

@@ -13,7 +13,8 @@ DEFAULTS: dict[str, Any] = {
     "model": {},  # name and its keyword arguments
     "loss": {},  # name and its keyword arguments
     "data": {},  # name, data_dir, train, validation, test, ...; empty: a task without data
-    "normalise": {},  # mean and std per channel, for images in 0..1
+    "normalise": {},  # mean and std per channel, for images in 0..1; or fit, such as "standardise"
+    "class_weights": None,  # "balanced", or one number for each class: weights of the training loss
     "augment": "",  # "flip | padded_crop(padding=4)"
     "adversary": {},  # epsilon, step_size, steps: train on examples of projected gradient descent
     "grad": "plain",  # "accumulate(4)", "sam(0.05)", "sam(0.05) | accumulate(2)"
@@ -26,10 +27,12 @@ DEFAULTS: dict[str, Any] = {
     "plateau": {},  # metric, factor, patience, ...: the learning rate falls when the metric stalls
     "early_stopping": {},  # metric, patience, ...
     "diagnostics": {},  # activations=True: drift, saturation and dead units; gradients=True: norms of every layer
+    "batch_stats": "running",  # of batch normalisation in evaluations: or "exact", of the training split, or "batch"
     "compute_dtype": "float32",  # or "bfloat16"; parameters stay float32
     "remat": False,  # recompute activations in the backward pass
     "init_from": "",  # a workdir or a checkpoint to take parameters from
     "parallel": {"mode": "jit", "fsdp": 1},
     "steps_per_call": "auto",  # or a number of steps per compiled call
 }
-LATER = ("diagnostics",)  # added after digests were published: left out of a digest while at their default
+# Added after digests were published: left out of a digest while at their default.
+LATER = ("diagnostics", "class_weights", "batch_stats")

@@ -185,7 +185,7 @@ class Progress:
                 return
         of = f"/{self.total_steps:,}" if self.total_steps is not None else ""
         epoch = f"epoch {step / self.steps_per_epoch:.2f}" if self.steps_per_epoch else ""
-        shown = [f"{k} {number(v)}" for k, v in metrics.items()]
+        shown = [f"{k} {number(v)}{interval(k, values)}" for k, v in metrics.items()]
         self._print("  ".join(part for part in (f"step {step:,}{of}", epoch, *shown, pace, left) if part))
 
     def message(self, text: str) -> None:
@@ -214,6 +214,16 @@ class Progress:
 def number(value: float) -> str:
     """A metric in four significant digits: 0.1234, 98.2, 1.2e-05; counts in full."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def interval(name: str, values: Mapping[str, float]) -> str:
+    """The interval of a metric, where its evaluation made one: " [0.9754, 0.9861]", else "".
+
+    What an evaluation measures on examples of its own has one. A training accuracy is measured on examples that the
+    model learns from, by weights that change meanwhile: no interval would be true of it, and none is shown.
+    """
+    ends = [values.get(f"{name}_{end}") for end in ("low", "high")]
+    return "" if None in ends else " [" + ", ".join(number(end) for end in ends) + "]"
 
 
 def duration(seconds: float) -> str:

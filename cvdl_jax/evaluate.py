@@ -1,6 +1,10 @@
-"""One evaluation: every example of a split once, padded rows masked, nothing dropped or repeated."""
+"""One evaluation: every example of a split once, padded rows masked, nothing dropped or repeated.
+
+An evaluation may ask for a pass over another split before it, which prepares the state that it sees.
+"""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,9 +12,10 @@ import numpy as np
 
 from cvdl_jax.data import order
 from cvdl_jax.data.load import Split
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.parallel import to_host
 from cvdl_jax.program import Program
-from cvdl_jax.task import Eval, State
+from cvdl_jax.task import Eval, Pass, State
 
 IN_FLIGHT = 4  # batches whose results may still be computed before the host waits
 
@@ -42,6 +47,9 @@ def evaluate(
         RuntimeError: if the number of evaluated examples is not the split's.
     """
     evaluation = program.task.evals[name]
+    state = prepare(program, name, state, step, interrupted)
+    if state is None:
+        return None
     pending: list[dict[str, Any]] = []
     sums: dict[str, np.ndarray] = {}
     rows: dict[str, list[np.ndarray]] = {}
@@ -75,7 +83,50 @@ def evaluate(
     return evaluation.finalize(means, arrays), arrays
 
 
-def batches(program: Program, evaluation: Eval, split: Split | None) -> Iterator[tuple[Any, np.ndarray]]:
+def prepare(
+    program: Program, name: str, state: State, step: int, interrupted: Callable[[], bool] = lambda: False
+) -> State | None:
+    """The state that an evaluation sees: after its pass `before`, else the state itself.
+
+    Args:
+        program: compiled.
+        name: of the evaluation.
+        state: the weights to evaluate, unchanged.
+        step: for the keys of a stochastic pass.
+        interrupted: asked between batches.
+
+    Returns:
+        A state laid out as the given one; None if interrupted.
+
+    Raises:
+        ConfigError: if the run has no such split.
+    """
+    before = program.task.evals[name].before
+    if before is None:
+        return state
+    kept = program.prepared
+    if kept is not None and kept[0] is before and kept[1] is state:
+        return kept[2]
+    if before.data not in program.splits:
+        raise ConfigError(
+            f"evaluation {name!r} begins with a pass over the split {before.data!r}, which this run has not; set "
+            f"config.data.{before.data}"
+        )
+    split = program.splits[before.data]
+    split = replace(split, stage=split.stage.for_evaluation())
+    sums: Any = None
+    for i, (source, mask) in enumerate(batches(program, before, split)):
+        if interrupted():
+            return None
+        new = to_host(program.add_up(name, state, source, mask, step, i))
+        new = jax.tree.map(lambda x: np.asarray(x, np.float64), new)
+        sums = new if sums is None else jax.tree.map(np.add, sums, new)
+    new = program.apply(name, state, sums)
+    program.prepared = (before, state, new)
+    return new
+
+
+def batches(program: Program, evaluation: Eval | Pass, split: Split | None) -> Iterator[tuple[Any, np.ndarray]]:
     """(source, mask) of every batch of an evaluation, this process's rows."""
     size = program.eval_batch_size
     if isinstance(evaluation.data, int):

@@ -10,7 +10,7 @@ import numpy as np
 from cvdl_jax import configs, models_index
 from cvdl_jax.build import Run
 from cvdl_jax.data import load as data_load
-from cvdl_jax.data import to_float
+from cvdl_jax.data import scaling, to_float
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.program import to_unit
@@ -71,11 +71,13 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
         models_index.create, built.config.model, "config.model",
         num_classes=built.info.num_classes, dtype=built.config.compute_dtype, remat=False,
     )  # fmt: skip
-    normalise = configs.partially(to_float.normalise, built.config.normalise, "config.normalise", "image")
+    normalise = configs.partially(
+        to_float.normalise, scaling.resolved(built.config, built.data).normalise, "config.normalise", "image"
+    )
     name, _, place = section.layer.partition(".")
 
     def features(batch: dict[str, jax.Array]) -> jax.Array:
-        x = normalise(batch["image"]) if "image" in batch else batch["features"]
+        x = normalise(seen(batch))
         out = apply_eval(model, state, x, params=state.extra.get("ema"))[1]
         count = len(out[name]) if isinstance(out.get(name), tuple) else 0
         known = [f"{k}.{i}" for k, v in out.items() if isinstance(v, tuple) for i in range(len(v))]

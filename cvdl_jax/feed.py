@@ -18,13 +18,14 @@ class TrainFeed:
     Args:
         program: compiled; says whether the set is resident and how many steps a call makes.
         data: the data sets; None for tasks without data.
-        seed: of the order.
+        seed: of the order, unless the data have one of their own (`config.data.order_seed`).
         start: first step to feed.
         total: number of steps of the run.
     """
 
     def __init__(self, program: Program, data: Data | None, seed: int, start: int, total: int):
-        self.program, self.seed = program, seed
+        self.program = program
+        self.seed = seed if data is None or data.order_seed is None else data.order_seed
         self.split = data.splits["train"] if data is not None else None
         self.waited = 0.0
         self._stream: Iterator[Any] | None = None
@@ -32,7 +33,7 @@ class TrainFeed:
             from cvdl_jax.data import stream
 
             self._stream = stream.train_batches(
-                self.split, seed, start, total, program.batch_size, jax.process_index(), jax.process_count()
+                self.split, self.seed, start, total, program.batch_size, jax.process_index(), jax.process_count()
             )
 
     def next(self, step: int, count: int) -> Any:

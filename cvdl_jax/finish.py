@@ -9,6 +9,7 @@ import numpy as np
 from cvdl_jax.checkpoint import restore_step
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.evaluate import evaluate
+from cvdl_jax.metrics.intervals import wilson
 from cvdl_jax.parallel import is_first_process, to_host
 from cvdl_jax.task import State
 from cvdl_jax.workdir import now, write_json
@@ -144,16 +145,24 @@ def print_results(loop: Any, results: dict[str, Any]) -> None:
 
 
 def describe_metrics(metrics: dict[str, float]) -> list[str]:
-    """A line per metric, with its interval where the evaluation made one ("name_low", "name_high")."""
+    """A line per metric, with its interval where the evaluation made one ("name_low", "name_high").
+
+    An interval is called Wilson's where it is that of the share of the evaluation's examples; other kinds of interval,
+    such as those over seeds, have no name here.
+    """
     lines = []
     for name, value in metrics.items():
         if name.endswith(("_low", "_high", "/examples")):
             continue
         text = f"  {name} = {value:.4f}"
         if f"{name}_low" in metrics:
-            low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-            text = f"  {name} = {100 * value:.2f} %, 95 % interval [{100 * low:.2f}, {100 * high:.2f}]"
-            examples = metrics.get(name.rsplit("/", 1)[0] + "/examples")
-            text += f" (Wilson, {examples:.0f} examples)" if examples else ""
+            ends = metrics[f"{name}_low"], metrics[f"{name}_high"]
+            n = metrics.get(f"{name.partition('/')[0]}/examples", 0)
+            of_examples = n > 0 and 0 <= value <= 1 and np.allclose(wilson(round(value * n), n), ends, atol=1e-6)
+            percent = of_examples or name.endswith("accuracy")
+            scale, digits, unit = (100, 2, " %") if percent else (1, 4, "")
+            low, high = (f"{scale * end:.{digits}f}" for end in ends)
+            text = f"  {name} = {scale * value:.{digits}f}{unit}, 95 % interval [{low}, {high}]"
+            text += f" (Wilson, {n:.0f} examples)" if of_examples else ""
         lines.append(text)
     return lines

@@ -1,6 +1,7 @@
 """From a config section to an Optax chain: rule, weight decay, clipping, groups of parameters, and the rate last.
 
-    clip -> coupled decay -> rule -> decoupled decay -> learning-rate factors -> learning rate -> the rule's last part
+    clip -> noise, penalty, coupled decay -> rule -> decoupled decay -> learning-rate factors -> learning rate
+    -> the rule's last part -> soft-thresholding
 
 The learning rate is a transformation of its own whose state, `LearningRateState`, says which rate was used and holds
 the scale that feedback from evaluation changes (`feedback.py`). There is one of it in an optimizer.
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cvdl_jax import param_groups, ranges, schedules
+from cvdl_jax import param_groups, ranges, regularisers, schedules
 from cvdl_jax.config_calls import bind, check_name
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.update_rules import DECOUPLED, RANGES, RULES, Rule
@@ -173,6 +174,8 @@ def optimizer(
     clip_tensor_norm: float | None = None,
     clip_value: float | None = None,
     clip_adaptive: float | None = None,
+    penalty: Mapping = {},
+    gradient_noise: Mapping = {},
     lr_batch_size: int | None = None,
     path: str = "config.optim",
     **hyper: Any,
@@ -191,7 +194,7 @@ def optimizer(
             the gradient, before it (the gradient of `lambda / 2 |w|^2`). None: as the rule's paper has it, which is
             True for adamw, lamb, lion, muon and schedule_free_adamw, and False for the others. For plain SGD both are
             `w <- (1 - lr lambda) w - lr g`. A penalty written `lambda |w|^2` is `weight_decay=2 lambda`, and
-            `lambda / (2 m) |w|^2`, with m examples, `lambda / m`.
+            `lambda / (2 m) |w|^2`, with m examples, `lambda / m`; `penalty` takes both as they are written.
         decay: which parameters decay (an expression, see `param_groups`).
         freeze: which parameters get no update and no moments.
         lr_factors: {expression: factor of the rate}, or a tuple of such pairs. The factor also scales decoupled decay.
@@ -201,6 +204,8 @@ def optimizer(
         clip_tensor_norm: bound on the norm of the gradient of each tensor.
         clip_value: bound on the size of each element. Clips apply in the order adaptive, value, tensor_norm, norm.
         clip_adaptive: bound on the unit-wise ratio |g| / |w| (Brock et al. 2021, equation 3).
+        penalty: name (l2, frobenius, l1 or proximal_l1), strength and `on`, an expression; see `regularisers.py`.
+        gradient_noise: eta, gamma and seed of `regularisers.gradient_noise`.
         lr_batch_size: the linear rule: the peak rate becomes `lr * batch_size / lr_batch_size`.
         path: the section's name for messages.
         **hyper: keyword arguments of the rule.
@@ -225,7 +230,10 @@ def optimizer(
     if decoupled and weight_decay and hyper.get("form") == "rate":
         raise ConfigError(f"{path}.decoupled=True would put the decay into a velocity that holds rates; use form='sum'")
     shrink = [_add_decay(weight_decay, decay)] if weight_decay else []
-    parts = [*_clips(clip_norm, clip_tensor_norm, clip_value, clip_adaptive), *(shrink if not decoupled else [])]
+    penalised = regularisers.penalty(penalty, steps_per_epoch, batch_size, f"{path}.penalty")
+    added = regularisers.noise(gradient_noise, f"{path}.gradient_noise") + regularisers.slopes(penalised)
+    clips = _clips(clip_norm, clip_tensor_norm, clip_value, clip_adaptive)
+    parts = [*clips, *added, *(shrink if not decoupled else [])]
     parts += [rule.direction, *(shrink if decoupled else []), rule.after_decay]
     grouping = {"lr_factors": lr_factors, "layer_decay": layer_decay, "layers": layers}
     whole = [_trained_only(optax.chain(*parts), freeze)]
@@ -234,9 +242,10 @@ def optimizer(
     whole += [scale_by_rate(rate)]
     if rule.after_rate is not None:
         whole += [_trained_only(rule.after_rate(rate), freeze)]
-    chained = optax.chain(*whole)
+    chained = regularisers.proximal(optax.chain(*whole), penalised, freeze, grouping)
 
     def init(params: Any) -> Any:
+        regularisers.check_on(penalised, params, f"{path}.penalty")
         param_groups.check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
         return chained.init(params)
 

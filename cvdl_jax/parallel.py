@@ -82,6 +82,7 @@ def row_random(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[i
 
 _MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)
 _PLATFORM: ContextVar[str] = ContextVar("platform", default="")
+_DEVICES: ContextVar[int] = ContextVar("devices", default=1)
 
 
 @contextmanager
@@ -89,16 +90,26 @@ def tracing_for(mesh: Mesh) -> Iterator[None]:
     """Lets what is traced inside ask the partitioner for a layout over this mesh (`whole`, `rowwise`)."""
     token = _MESH.set(mesh if mesh.shape["fsdp"] > 1 else None)
     platform = _PLATFORM.set(mesh.devices.flat[0].platform)
+    devices = _DEVICES.set(mesh.size)
     try:
         yield
     finally:
         _MESH.reset(token)
         _PLATFORM.reset(platform)
+        _DEVICES.reset(devices)
 
 
 def backend() -> str:
     """What the code being traced will run on, "cpu", "gpu" or "tpu"; it need not be what this machine has."""
     return _PLATFORM.get() or jax.default_backend()
+
+
+def row_blocks() -> int:
+    """How many equal blocks of rows, one after the other, make up a batch: one for each device that holds its own.
+
+    1 under pmap, where a device sees no rows but its own, and outside of a training step.
+    """
+    return 1 if is_mapped() else _DEVICES.get()
 
 
 def whole(tree: Any) -> Any:

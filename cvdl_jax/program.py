@@ -5,8 +5,9 @@ Where the backend gains by it, one call makes many steps in a `fori_loop` whose 
 any length share one program. What a call computes depends on (config, seed, step) alone, never on where calls begin.
 """
 
-import zlib
+import threading
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -17,23 +18,13 @@ from jax.extend.core import jaxpr_as_fun, jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
 
 from cvdl_jax import parallel
-from cvdl_jax.data import to_float
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.layouts import LAYOUTS, Jit
+from cvdl_jax.program_eval import Evaluating, abstract_of, gather, to_unit
 from cvdl_jax.task import State, Task, create_state, step_function
 
 LOOP_STEPS = 50  # steps a call makes where looping gains; long enough to hide the dispatch, short enough for signals
 INIT_STREAM = 2**31 - 1  # the key of initialisation, which no step number reaches
-
-
-def to_unit(batch: Any) -> Any:
-    """A stored batch as the experiments see it: images and features float, pixels in 0..1; the rest as it is."""
-
-    def one(name: str, x: Any) -> Any:
-        pixels = x.dtype == jnp.uint8 or jnp.issubdtype(x.dtype, jnp.floating)  # "image/id" holds none
-        return to_float.to_unit(x) if name.startswith(("image", "features")) and pixels else x
-
-    return {name: one(name, x) for name, x in batch.items()}
 
 
 def has_convolution(jaxpr: Any) -> bool:
@@ -46,7 +37,7 @@ def has_convolution(jaxpr: Any) -> bool:
     return False
 
 
-class Program:
+class Program(Evaluating):
     """The functions of one run, traced once each and compiled ahead of time by `compile`.
 
     Args:
@@ -59,6 +50,7 @@ class Program:
         arrays: {split: {name: array [n, ...]}} of the sets that live on the devices.
         steps_per_call: "auto" or a number recorded by an earlier start of this run.
         mode: how a step is spread over the devices, "jit" or "pmap"; evaluations always use jit.
+        splits: {split: Split}, which evaluations may pass over before they begin.
     """
 
     def __init__(
@@ -72,9 +64,11 @@ class Program:
         arrays: Mapping[str, Mapping[str, np.ndarray]],
         steps_per_call: int | str = "auto",
         mode: str = "jit",
+        splits: Mapping[str, Any] = MappingProxyType({}),
     ):
         self.task, self.seed, self.mesh = task, seed, mesh
         self.spec, self.batch_size, self.eval_batch_size = dict(spec), batch_size, eval_batch_size
+        self.splits = splits
         self.traces: dict[str, int] = {}
         self.jit = Jit(mesh)
         self.layout = LAYOUTS[mode](mesh)
@@ -85,6 +79,8 @@ class Program:
         self.abstract_state = jax.tree.map(_with_sharding, self.abstract, self.shardings)
         self.resident = "train" in self.data or not self.spec
         self._functions: dict[str, Any] = {}
+        self._passes: dict[int, Any] = {}
+        self._lock = threading.Lock()
         self.sum_shapes: Any = {}
         self.steps_per_call = 1
         if task.train is not None:
@@ -139,33 +135,14 @@ class Program:
         def advance(state: State, sums: Any, data: Any, source: Any, count: jax.Array):
             self.traces["advance"] = self.traces.get("advance", 0) + 1
             if self.steps_per_call == 1:
-                return one(state, sums, _gather(data, source) if data else source)
+                return one(state, sums, gather(data, source) if data else source)
 
             def body(i: jax.Array, carry: Any):
-                return one(*carry, _gather(data, source[i]) if data else {})
+                return one(*carry, gather(data, source[i]) if data else {})
 
             return lax.fori_loop(0, count, body, (state, sums))
 
         return advance
-
-    def eval_function(self, name: str) -> Callable:
-        """`(state, data, source, mask, place) -> outputs` of one evaluation batch; `place` is (step, batch)."""
-        evaluation = self.task.evals[name]
-        stream = zlib.crc32(name.encode()) & 0x7FFFFFFF
-
-        def evaluate(state: State, data: Any, source: Any, mask: jax.Array, place: jax.Array):
-            key = jax.random.fold_in(jax.random.key(self.seed), stream)
-            key = jax.random.fold_in(jax.random.fold_in(key, place[0]), place[1])
-            self.traces["eval"] = self.traces.get("eval", 0) + 1
-            batch = self.jit.rowwise(to_unit(_gather(data, source) if data else source))
-            batch = {**batch, "mask": mask} if not isinstance(evaluation.data, int) else {}
-            outputs = evaluation.step(state, batch, key)
-            return {
-                k: tuple(jnp.asarray(x, jnp.result_type(float)) for x in v) if isinstance(v, tuple) else v
-                for k, v in outputs.items()
-            }
-
-        return evaluate
 
     # What the loop calls ------------------------------------------------------------------------------------------
 
@@ -199,7 +176,7 @@ class Program:
         """What `advance_function` takes after the state, abstract: sums, data, source, count."""
         count = jax.ShapeDtypeStruct((), jnp.int32, sharding=self.replicated)
         source = self.layout.abstract_source(self._source_shapes(), self.stacked)
-        return self.abstract_sums, _abstract(self.data.get("train")), source, count
+        return self.abstract_sums, abstract_of(self.data.get("train")), source, count
 
     @property
     def stacked(self) -> bool:
@@ -217,26 +194,11 @@ class Program:
     def _batch_shapes(self, size: int) -> Any:
         return {k: jax.ShapeDtypeStruct((size, *s.shape), s.dtype) for k, s in self.spec.items()}
 
-    def _compile_eval(self, name: str) -> None:
-        jitted = jax.jit(self.eval_function(name))
-        self._functions[f"eval {name}"] = jitted.lower(*self.eval_arguments(name)).compile()
-
-    def eval_arguments(self, name: str) -> tuple[Any, Any, Any, Any, Any]:
-        """What `eval_function(name)` takes, abstract: state, data, source, mask, place."""
-        evaluation, size = self.task.evals[name], self.eval_batch_size
-        mask = self.jit.abstract_source(jax.ShapeDtypeStruct((size,), jnp.float32), False)
-        place = jax.ShapeDtypeStruct((2,), jnp.int32, sharding=self.replicated)
-        data = _abstract(self.data.get(evaluation.data))
-        source: Any = {}
-        if isinstance(evaluation.data, str):
-            source = jax.ShapeDtypeStruct((size,), jnp.int32) if data else self._batch_shapes(size)
-        return self.abstract_state, data, self.jit.abstract_source(source, False), mask, place
-
     def compile_feedback(self, metrics: Mapping[str, jax.Array]) -> Callable:
         """Compiles `on_eval` for these metrics: `(state, metrics) -> (state, stop)`; the state is donated."""
         out_shardings = (self.shardings, self.replicated)
         jitted = jax.jit(self.task.on_eval, donate_argnums=0, out_shardings=out_shardings)
-        return jitted.lower(self.abstract_state, _abstract(metrics)).compile()
+        return jitted.lower(self.abstract_state, abstract_of(metrics)).compile()
 
     def abstract_tree(self) -> dict[str, Any]:
         """Shapes, dtypes and shardings of what a checkpoint holds."""
@@ -256,25 +218,6 @@ class Program:
         count = parallel.replicate(np.int32(count), self.mesh)
         return self._functions["advance"](state, sums, self.data.get("train"), source, count)
 
-    def evaluate(self, name: str, state: State, source: Any, mask: np.ndarray, step: int, batch: int) -> dict:
-        """Outputs of one evaluation batch; its key comes from the seed, the evaluation, the step and the batch."""
-        place = parallel.replicate(np.asarray([step, batch], np.int32), self.mesh)
-        data = self.data.get(self.task.evals[name].data)
-        source, mask = self.jit.put(source, False), self.jit.put(mask, False)
-        return self._functions[f"eval {name}"](state, data, source, mask, place)
-
-
-def _gather(data: Any, index: jax.Array) -> Any:
-    return {name: jnp.take(x, index, axis=0, mode="clip") for name, x in data.items()}
-
 
 def _with_sharding(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-
-def _abstract(data: Any) -> Any:
-    return (
-        None
-        if data is None
-        else {k: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for k, x in data.items()}
-    )

@@ -37,6 +37,7 @@ from jax import lax
 from cvdl_jax.gradients import plain, select, slice_rows, substitute, zeros_like
 from cvdl_jax.layer_norms import layer_norms
 from cvdl_jax.parallel import backend, sum_devices
+from cvdl_jax.passes import Pass
 from cvdl_jax.prng import root
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
@@ -73,12 +74,14 @@ class Eval(NamedTuple):
             exactly the split's examples, in its order}. By default the means are the metrics.
         data: the name of a split of the config's data section ("validation"), or a number of empty batches to run.
         final: evaluated once, after training, on the selected checkpoint, and never during training.
+        before: a pass over a split that prepares the state first; evaluations that share one make it once.
     """
 
     step: Callable[..., Mapping[str, Any]]
     finalize: Callable[[dict, dict], dict[str, float]] = lambda means, rows: means
     data: str | int = "validation"
     final: bool = False
+    before: Pass | None = None
 
 
 class Task(NamedTuple):

@@ -9,11 +9,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax import configs, feedback, gradients, models_index, optim
+from cvdl_jax import class_weights, configs, feedback, gradients, labelled, models_index, optim
 from cvdl_jax.attacks.pgd import pgd
 from cvdl_jax.data import to_float
 from cvdl_jax.data.augment import policy
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification, intervals
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import losses
@@ -21,18 +20,17 @@ from cvdl_jax.task import Eval, Task, chain, descend, ema
 
 
 def inputs(normalise, batch):
-    """What the model sees of a batch: normalised images [b, h, w, c], or features [b, d] as they are."""
-    return normalise(batch["image"]) if "image" in batch else batch["features"]
+    """What the model sees of a batch: normalised images [b, h, w, c] or features [b, d]."""
+    return normalise(batch["image"] if "image" in batch else batch["features"])
 
 
-def training_loss(model, normalise, loss, state, batch, key):
-    """Sums of the loss and the accuracy of one training batch."""
+def training_loss(model, normalise, loss, weigh, state, batch, key):
+    """Sums of the weighted loss and the accuracy of one training batch."""
     (logits, _), state = apply_train(model, state, inputs(normalise, batch), key)
-    hits = classification.correct(logits, batch["label"])
-    weight = jnp.ones(len(hits))
+    hits, weight = classification.correct(logits, batch["label"]), weigh(labels=batch["label"])
     return state, {
-        "loss": (loss(logits, batch["label"]).sum(), weight.sum()),
-        "accuracy": (hits.sum(), weight.sum()),
+        "loss": ((loss(logits, batch["label"]) * weight).sum(), weight.sum()),
+        "accuracy": (hits.sum(), jnp.ones(len(hits)).sum()),
     }
 
 
@@ -92,24 +90,14 @@ def predictions(logits_fn, class_names, state, batch, key):
 
 def make(config, info) -> Task:
     """The classification task of a configuration."""
-    if not info.spec:
-        raise ConfigError(
-            "config.data.train is missing; experiment 'classify' needs a set, such as config.data.name=digits"
-        )
-    if not {"image", "features"} & info.spec.keys():
-        raise ConfigError(
-            f"config.data.features={tuple(info.spec)}: 'classify' needs 'image' or 'features', and 'label'"
-        )
-    if info.num_classes is None or "label" not in info.spec:
-        raise ConfigError(
-            f"config.data.name={config.data.name!r} has no class labels; experiment 'classify' needs them"
-        )
+    labelled.check(config, info)
     model = configs.call(
         models_index.create, config.model, "config.model",
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
     loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
+    weigh = partial(class_weights.of_examples, config.class_weights or (), num_classes=info.num_classes)
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim",
         total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
@@ -130,7 +118,7 @@ def make(config, info) -> Task:
     train = [
         policy.build(config.augment, info.num_classes),
         partial(adversary, raw_logits, loss, attack) if config.adversary else None,
-        descend(partial(training_loss, model, normalise, loss), optimizer, grad=gradients.build(config.grad)),
+        descend(partial(training_loss, model, normalise, loss, weigh), optimizer, grad=gradients.build(config.grad)),
         configs.call(ema, config.ema, "config.ema") if config.ema else None,
     ]
     return Task(

@@ -82,7 +82,7 @@ def test_other_modes_explain_it_too(mode, tmp_path, monkeypatch):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1048576 bytes.")
 
     config = configs.load("configs/digits/mlp.py:smoke")
-    where = {"eval": "measure", "profile": "trace", "predict": "predict"}[mode]
+    where = {"eval": "compiled", "profile": "trace", "predict": "predict"}[mode]
     monkeypatch.setattr(module, where, full)
     built = types.SimpleNamespace(
         config=config,
@@ -96,6 +96,8 @@ def test_other_modes_explain_it_too(mode, tmp_path, monkeypatch):
         overrides=[],
         workdir=str(tmp_path),
         split="",
+        external="",
+        again=False,
         checkpoint="best",
         weights="auto",
         steps=1,

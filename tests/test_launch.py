@@ -75,7 +75,8 @@ OVERRIDES = [
     ("optim.weight_deca=0.9", ("config.optim.weight_deca", "did you mean 'weight_decay'")),
     ("optim.schedule.fina=0.1", ("config.optim.schedule.fina", "did you mean 'final'")),
     ("model.hiden=(3,)", ("config.model.hiden", "did you mean 'hidden'")),
-    ("data.spli=x", ("config.data.spli", "known: ", "train, validation")),
+    ("data.spli=x", ("config.data.spli", "did you mean 'split'?")),
+    ("data.zzz=x", ("config.data.zzz", "known: ", "train, validation")),
     ("data.trian=x", ("config.data.trian", "did you mean 'train'")),
     ("loss.x=1", ("config.loss.x", "softmax_cross_entropy", "label_smoothing")),
     ("ema.decai=0.9", ("config.ema.decai", "did you mean 'decay'")),
@@ -275,5 +276,5 @@ def test_help_shows_every_mode(capsys):
     out = capsys.readouterr().out
     assert error.value.code == 0
     assert_words(out, (*launch.modes(), "--config.KEY=VALUE", "Exit codes"))
-    modes = "check describe doctor eval predict profile replay report sweep table train"
+    modes = "check compare describe doctor ensemble eval predict profile replay report sweep table train"
     assert launch.modes() == modes.split()

@@ -125,7 +125,7 @@ def test_batch_norm_of_the_worked_example():
     """Three inputs of two pixels and four channels; channel means 1.5, 11/3, 53/6, 12."""
     a, b = [[2, 3], [5, 7], [21, 13], [17, 19]], [[0, 1], [1, 2], [3, 5], [8, 13]]
     x = np.array([a, b, [[1, 2], [3, 4], [5, 6], [7, 8]]], np.float32).transpose(0, 2, 1)  # [3, 2, 4]
-    _, new = batch_norm(BatchNorm(momentum=0.0), norm_variables(4), x, True)
+    _, new = batch_norm(BatchNorm(momentum=1.0), norm_variables(4), x, True)
     np.testing.assert_allclose(new["batch_stats"]["mean"], [1.5, 3.666667, 8.833333, 12], rtol=1e-5)
     np.testing.assert_allclose(new["batch_stats"]["var"], [0.916667, 3.888889, 39.472222, 22], rtol=1e-5)
 

@@ -39,7 +39,7 @@ def test_page_of_a_finished_run(tmp_path):
         assert name in text  # as text
     titles = [text for _, _, text in tree.find("h2")]
     assert titles == [
-        "Results", "Curves", "Classes: test", "Classes: validation", "Parameters", "Time", "Configuration",
+        "Results", "Test sets", "Curves", "Classes: test", "Classes: validation", "Parameters", "Time", "Configuration",
         "Provenance", "Files",
     ]  # fmt: skip
     assert [text for _, _, text in tree.find("a")][1:] == titles

@@ -77,7 +77,7 @@ def test_test_metrics_are_shown_for_the_selected_configuration_alone(tmp_path):
     found = collect(sweep, runs)
     low, high = stats.t.interval(0.95, 1, loc=61, scale=math.sqrt(2) / math.sqrt(2))
     assert f"Its test accuracy: 61.00 % [{low:.2f}, {high:.2f}] (Student-t over 2 seeds)." in found["caption"]
-    assert "Selected: lr=0.01, by validation accuracy 94.50 %." in found["caption"]
+    assert "Selected: lr=0.01, by validation accuracy 94.50 % [" in found["caption"]
     assert summary.WHY in found["caption"] and "As the best of 3 this value is optimistic" in found["caption"]
     mode.write_all(found, tmp_path / "out")
     for name in ("results.md", "results.html", "results.tex"):
@@ -106,7 +106,7 @@ def test_a_loss_is_minimised(tmp_path):
         finish(run, 100, 50, loss)
     found = collect(sweep, runs)
     assert [row["mean"] for row in found["rows"]] == [0.25, 0.5]
-    assert "Selected: lr=0.01, by validation loss 0.2500." in found["caption"]
+    assert "Selected: lr=0.01, by validation loss 0.2500" in found["caption"]
     assert found["metric"] == {
         "key": "validation/loss", "label": "validation loss", "unit": "", "better": "min", "scale": 1.0, "digits": 4
     }  # fmt: skip

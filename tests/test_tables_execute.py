@@ -33,10 +33,11 @@ def test_runs_in_order_once_each_and_says_so(tmp_path, run_all):
     assert code == 0 and processes.most == 1
     assert processes.started == ["a, seed 0", "a, seed 1", "b, seed 0", "b, seed 1"]
     assert said[0] == f"a, seed 0: starts  ({runs[0].workdir})"
-    assert said[1].startswith("[1/4] a, seed 0: done in ") and said[1].endswith(": test/accuracy = 0.9")
+    assert said[1].startswith("[1/4] a, seed 0: done in ")
+    assert said[1].endswith(": test/accuracy = 0.9 [0.8256, 0.9448]")
     code, processes, said = run_all(runs)
     assert code == 0 and processes.started == []  # never twice
-    assert said[-1] == "[4/4] b, seed 1: done before: test/accuracy = 0.9"
+    assert said[-1] == "[4/4] b, seed 1: done before: test/accuracy = 0.9 [0.8256, 0.9448]"
 
 
 def test_workers_run_at_once_and_no_more(tmp_path, run_all):

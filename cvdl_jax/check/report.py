@@ -92,8 +92,7 @@ def _say_parameters(built: Run, program: Program, say: Say) -> None:
 
 def _trace_evaluations(program: Program, say: Say) -> None:
     """Traces the evaluations, which finds mistakes without the time that compiling takes."""
-    for name in program.task.evals:
-        jax.eval_shape(program.eval_function(name), *program.eval_arguments(name))
+    program.trace_evaluations()
     say(f"evaluations traced: {', '.join(program.task.evals) or 'none'}")
 
 

@@ -15,7 +15,7 @@ from cvdl_jax.data import boxes, order
 from cvdl_jax.data.features import Feature
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
-CROPS = ("none", "center", "random", "random_resized")
+CROPS = ("none", "pad", "center", "random", "random_resized")
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _TRIES = 10
 
@@ -28,8 +28,9 @@ class HostStage:
         image_size: (h, w) in pixels; None leaves images as they are.
         channels: 1 (ITU-R 601 luma) or 3 (grey repeated); None leaves them.
         resize: Pillow's filter for images, antialiased; masks use nearest.
-        crop: the window that is resized: none (the whole image; its aspect changes), center, random (both of the
-            target's aspect, as large as `crop_fraction` allows) or random_resized (random area and aspect).
+        crop: the window that is resized: none (the whole image; its aspect changes), pad (the whole image; its aspect
+            stays, and black borders fill the rest; 255, ignore, in masks), center, random (both of the target's aspect,
+            as large as `crop_fraction` allows) or random_resized (random area and aspect).
         crop_fraction: side of the center or random window, as a fraction of the largest that fits.
         crop_scale: smallest and largest area of a random_resized window, as fractions of the image.
         crop_ratio: smallest and largest width / height of a random_resized window.
@@ -144,8 +145,10 @@ class HostStage:
             return image
         resample = Image.Resampling[("nearest" if kind == "mask" else self.resize).upper()]
         planes = image[..., 0] if image.shape[-1] == 1 else image
-        resized = np.asarray(Image.fromarray(planes).resize((w, h), resample, box=box))
-        return resized[..., None] if resized.ndim == 2 else resized  # [h, w, c]
+        inner = fitting(*image.shape[:2], h, w) if self.crop == "pad" else (h, w)
+        resized = np.asarray(Image.fromarray(planes).resize(inner[::-1], resample, box=box))
+        resized = resized[..., None] if resized.ndim == 2 else resized  # [h, w, c]
+        return resized if inner == (h, w) else bordered(resized, h, w, 255 if kind == "mask" else 0)
 
     def window(self, height: int, width: int, unit: np.ndarray | None) -> tuple[float, float, float, float]:
         """The part of an image that becomes the result.
@@ -159,7 +162,7 @@ class HostStage:
             (left, top, right, bottom) in pixels; the offset is whole, so that a window of the target's size is cut
             out without resampling.
         """
-        if self.crop == "none":
+        if self.crop in ("none", "pad"):
             return 0, 0, width, height
         if self.crop == "random_resized":
             for u in unit.reshape(_TRIES, 4):
@@ -175,6 +178,20 @@ class HostStage:
         if self.crop == "random":
             return _place(h, w, height, width, unit[0], unit[1])
         return _place(h, w, height, width, 0.5, 0.5)
+
+
+def fitting(height: int, width: int, most_h: int, most_w: int) -> tuple[int, int]:
+    """The largest size (h, w) of an image's aspect that fits; at least one pixel either way."""
+    zoom = min(most_h / height, most_w / width)
+    return max(1, min(most_h, round(height * zoom))), max(1, min(most_w, round(width * zoom)))
+
+
+def bordered(image: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
+    """An image [h, w, c] in the middle of a larger one; of an odd border the wider part is below and to the right."""
+    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    out = np.full((height, width, image.shape[2]), value, image.dtype)
+    out[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return out
 
 
 def _place(h: float, w: float, height: int, width: int, v: float, u: float) -> tuple[float, float, float, float]:

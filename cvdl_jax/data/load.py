@@ -6,17 +6,20 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from cvdl_jax.data import boxes
+from cvdl_jax import configs
+from cvdl_jax.data import boxes, subset
 from cvdl_jax.data import cache as array_cache
+from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.features import NUMERIC, Feature
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.opening import open_source
 from cvdl_jax.data.sources import Source, check_disjoint
 from cvdl_jax.data.split import Split
+from cvdl_jax.data.subset import Cut, Subset
 from cvdl_jax.errors import ConfigError, nearest
 
 _CHUNK = 256  # examples decoded by one thread at a time
@@ -33,6 +36,7 @@ class Data:
         name, version: of the data set.
         fingerprint: a hash of the data, the same on every machine.
         data_dir: the folder that was read; empty for generated sets.
+        order_seed: of the order and windows of the training examples; None for the run's seed.
     """
 
     splits: dict[str, Split]
@@ -42,6 +46,7 @@ class Data:
     version: str
     fingerprint: str
     data_dir: str
+    order_seed: int | None = None
 
 
 def load(
@@ -50,6 +55,9 @@ def load(
     train: str = "train",
     validation: str = "",
     test: str = "",
+    split: Mapping[str, Any] = {},
+    resample: str = "",
+    order_seed: int | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     features: tuple[str, ...] = (),
@@ -72,6 +80,11 @@ def load(
         train: a split in TFDS's syntax, `train[:90%]`; empty where it is not wanted.
         validation: likewise, `train[90%:]`.
         test: likewise.
+        split: cuts what `train` names into train, validation and perhaps test, see `subset.Cut`; {} for no cut.
+        resample: "oversample" or "undersample" makes the classes of the training split equally frequent, see
+            `resample.py`; "" for no change.
+        order_seed: of the order of the training examples, so that runs of several seeds see the same batches; None
+            for the run's own seed.
         image_size: (h, w) that images are resized to; needed where their sizes vary.
         channels: 1 or 3, to convert images.
         features: entries to keep; empty keeps all but texts, which stay on the host (`Split.source`).
@@ -94,14 +107,27 @@ def load(
     stage = HostStage(
         image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate
     )
+    if order_seed is not None and not 0 <= order_seed < 2**32:
+        raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
+    cut = configs.call(Cut, split, subset.PATH) if split else None
+    if cut is not None:
+        subset.check(cut, validation, test)
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
-    if not wanted:
+    if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
     sources = {k: open_source(name, s, data_dir) for k, s in wanted.items()}
     names = list(sources)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             check_disjoint(sources[first].intervals, sources[second].intervals, name, wanted[first], wanted[second])
+    if cut is not None:
+        whole = sources.pop("train")
+        sources = {**subset.apply(cut, whole, lambda: labels(whole, cache)), **sources}
+    if resample:
+        if "train" not in sources:
+            raise ConfigError(f"config.data.resample={resample!r} needs a training split; set config.data.train")
+        whole_train = sources["train"]
+        sources["train"] = resampling.resampled(resample, whole_train, lambda: labels(whole_train, cache))
     splits = {}
     for key, source in sources.items():
         kept = _choose(source, features)
@@ -110,7 +136,24 @@ def load(
     splits = _make_resident(splits, resident, resident_limit, cache)
     if drop_degenerate:
         print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
-    return _facts(splits)
+    return replace(_facts(splits), order_seed=order_seed)
+
+
+def labels(source: Source, cache: bool = True) -> np.ndarray:
+    """The classes of all examples, int [n]; kept in the cache, since reading them decodes every example.
+
+    Raises:
+        ConfigError: if the examples have no class label.
+    """
+    found = {name: f for name, f in source.features.items() if f.kind == "label" and f.shape == ()}
+    if not found:
+        raise ConfigError(
+            f"{source.name} has no class label, which {subset.PATH}.stratified and config.data.resample need; leave "
+            "them out"
+        )
+    name = "label" if "label" in found else next(iter(found))
+    split = Split("labels", source, HostStage(), {name: found[name]})
+    return np.asarray(_arrays(split, cache)[name])
 
 
 def _count_dropped(split: Split) -> str:
@@ -175,6 +218,9 @@ def _bytes(split: Split) -> int:
 
 
 def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
+    if isinstance(split.source, Subset) and cache:  # the whole is decoded and kept once, for every way to cut it
+        whole = _arrays(replace(split, source=split.source.base), cache)
+        return {name: array[split.source.indices] for name, array in whole.items()}
     if not cache or not split.source.location:
         return _decode_all(split)
     key = {

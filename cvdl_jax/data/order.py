@@ -11,7 +11,7 @@ import numpy as np
 
 from cvdl_jax.errors import ConfigError
 
-ORDER, HOST, SOURCE = 0, 1, 2  # streams of random bits that never meet
+ORDER, HOST, SOURCE, SPLIT = 0, 1, 2, 3  # streams of random bits that never meet
 
 
 def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.ndarray:
@@ -22,7 +22,7 @@ def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.nd
 
     Args:
         seed: the run's seed, at least 0.
-        stream: what they are for: ORDER, HOST or SOURCE.
+        stream: what they are for: ORDER, HOST, SOURCE or SPLIT.
         epoch: counted from 0.
         index: of the example, 0 where there is none.
         n: how many words.

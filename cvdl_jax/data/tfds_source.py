@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from cvdl_jax.data import adapters
 from cvdl_jax.data.features import as_array, decode_image, from_tfds
 from cvdl_jax.data.sources import Source, parse_split, places
 from cvdl_jax.data.tfrecord import TFRecordFile
@@ -126,12 +127,14 @@ class TfdsSource(Source):
         info = builder.info
         self.name, self.version, self.split, self.location = info.name, str(info.version), split, str(folder)
         self.intervals = parse_split(split, {k: s.num_examples for k, s in info.splits.items()}, f"{name} in {folder}")
-        self.features = from_tfds(info.features)
+        stored = from_tfds(info.features)
+        self._names = adapters.renamed(info.name, stored)
+        self._stored, self.features = stored, adapters.adapted(stored, self._names)
         self._folder, self._parser = folder, info.features
         # Top-level images come as bytes and are decoded by Pillow: TFDS would use OpenCV where that is installed,
         # and the same set would then have other pixels on another machine.
         self._images = {
-            k: f for k, f in self.features.items() if f.kind in ("image", "mask") and "/" not in k and len(f.shape) == 3
+            k: f for k, f in stored.items() if f.kind in ("image", "mask") and "/" not in k and len(f.shape) == 3
         }
         self._decoders = {k: tfds.decode.SkipDecoding() for k in self._images}
         files = [f for s in {i.split: None for i in self.intervals} for f in info.splits[s].file_instructions]
@@ -168,10 +171,11 @@ class TfdsSource(Source):
     def _decode(self, record: bytes, split: str, place: int) -> dict[str, Any]:
         try:
             nested = self._parser.deserialize_example_np(record, decoders=self._decoders)
-            for name, feature in self._images.items():
-                nested[name] = decode_image(nested[name], feature.shape[-1])
+            for name in self._images:
+                nested[name] = decode_image(nested[name], self.features[self._names[name]].shape[-1])
             flat = _flatten(nested)
-            return {k: flat[k] if f.kind == "text" else as_array(k, flat[k], f) for k, f in self.features.items()}
+            stored = self._stored.items()
+            return {self._names[k]: flat[k] if f.kind == "text" else as_array(k, flat[k], f) for k, f in stored}
         except DataError:
             raise
         except Exception as error:  # protobuf, TFDS and Pillow each have their own

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cvdl_jax.errors import ConfigError
 
@@ -24,30 +25,38 @@ def to_unit(image: jax.Array) -> jax.Array:
     return image
 
 
-def normalise(image: jax.Array, mean: Sequence[float] = (), std: Sequence[float] = ()) -> jax.Array:
-    """Subtracts the mean and divides by the standard deviation of each channel.
+def normalise(image: jax.Array, mean: Sequence = (), std: Sequence = ()) -> jax.Array:
+    """Subtracts the mean and divides by the standard deviation of each channel, or of each pixel.
 
     Args:
-        image: float [..., c] in 0..1.
-        mean: one number per channel, or one for all; empty for 0.
-        std: one number per channel, or one for all; empty for 1.
+        image: float [..., c]: pixels in 0..1, or features.
+        mean: one number per channel, or one for all; or one per pixel, nested [h][w][c]; empty for 0.
+        std: like `mean`; empty for 1.
 
     Returns:
         float [..., c].
 
     Raises:
-        ConfigError: if the statistics do not fit the channels, or a deviation is not positive.
+        ConfigError: if the statistics do not fit the image, or a deviation is not positive.
     """
-    channels = image.shape[-1]
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) not in (0, 1, channels):
-            raise ConfigError(
-                f"config.normalise.{name} has {len(values)} numbers, the image has {channels} channels; "
-                f"give {channels} or 1"
-            )
-    if any(s <= 0 for s in std):
-        raise ConfigError(f"config.normalise.std must be positive, got {tuple(std)}; omit it for no scaling")
-    shape = (1,) * (image.ndim - 1) + (-1,)
-    if len(mean):
-        image = image - jnp.asarray(mean, image.dtype).reshape(shape)
-    return image / jnp.asarray(std, image.dtype).reshape(shape) if len(std) else image
+    mean, std = _statistics("mean", mean, image), _statistics("std", std, image)
+    if std is not None and (std <= 0).any():
+        raise ConfigError(f"config.normalise.std must be positive, got {std.min():g}; omit it for no scaling")
+    image = image if mean is None else image - jnp.asarray(mean, image.dtype)
+    return image if std is None else image / jnp.asarray(std, image.dtype)
+
+
+def _statistics(name: str, values: Sequence, image: jax.Array) -> np.ndarray | None:
+    """Statistics in the rank of the image; None for empty ones."""
+    if not len(values):
+        return None
+    found, channels = np.asarray(values, np.float64), image.shape[-1]
+    if found.ndim == 1 and len(found) not in (1, channels):
+        raise ConfigError(
+            f"config.normalise.{name} has {len(found)} numbers, the image has {channels} channels; give {channels} or 1"
+        )
+    if found.ndim > 1 and found.shape != image.shape[image.ndim - found.ndim :]:
+        raise ConfigError(
+            f"config.normalise.{name} has the shape {found.shape}, the image {image.shape[image.ndim - found.ndim :]}"
+        )
+    return found.reshape((1,) * (image.ndim - found.ndim) + found.shape)

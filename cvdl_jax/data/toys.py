@@ -1,21 +1,22 @@
-"""Two-dimensional toy sets: blobs, circles, xor and spirals, made when asked for.
+"""Toy sets, made when asked for: blobs, circles, xor and spirals in the plane, and tones, signals in time.
 
 Every function here with the arguments (normal, unit, label) is a data set. Its name may carry the other arguments:
-`spirals(noise=0.1, num_classes=3)`. An example is `features` float32 [2], about -1..1, and `label` int32. The splits
-are fixed: train 1000, validation 500, test 500.
+`spirals(noise=0.1, num_classes=3)`. An example is `features` float32 [2], about -1..1, and `label` int32; a set with
+the argument `samples` has as many features. The splits are fixed: train 1000, validation 500, test 500.
 """
 
 import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cvdl_jax import config_calls
 from cvdl_jax.data.features import Feature
 from cvdl_jax.data.sources import Source, parse_split, places
+from cvdl_jax.errors import ConfigError
 
 Array = np.ndarray
 SIZES = {"train": 1000, "validation": 500, "test": 500}
@@ -47,18 +48,44 @@ def spirals(normal: Array, unit: Array, label: Array, num_classes: int = 2, nois
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1) + noise * normal  # [n, 2]
 
 
+def tones(
+    normal: Array,
+    unit: Array,
+    label: Array,
+    num_classes: int = 3,
+    noise: float = 0.5,
+    samples: int = 128,
+    of: Literal["waveform", "pitch"] = "waveform",
+) -> Array:
+    """Tones in noise, of uniform phase, 4 to 16 periods long: a sine, a sawtooth or a square; the class is which one.
+
+    With `of="pitch"` the class is the pitch, in equal steps of two octaves, and any waveform may come.
+    """
+    from cvdl_jax.data import audio  # late: it imports jax
+
+    if not 1 <= num_classes <= (3 if of == "waveform" else 24) or samples < 64:
+        raise ConfigError(
+            f"config.data.name: tones(num_classes={num_classes}, samples={samples}, of={of!r}) must have 1 to 3 "
+            "waveforms or 1 to 24 pitches, and at least 64 samples"
+        )
+    octaves, kind = (2 * unit, label) if of == "waveform" else (2 * label / num_classes, (3 * unit).astype(int))
+    phase = np.arctan2(normal[:, 1], normal[:, 0]) / (2 * np.pi)  # periods, uniform
+    turns = 2.0 ** (2 + octaves)[:, None] * np.arange(samples)[None] / samples + phase[:, None]  # [n, samples]
+    return audio.waveform(kind[:, None], turns) + noise * normal[:, 2 : 2 + samples]
+
+
 def generators() -> dict[str, Callable]:
     """All toy sets: {name: function}."""
     functions = [v for v in vars(sys.modules[__name__]).values() if inspect.isfunction(v) and v.__module__ == __name__]
     return {f.__name__: f for f in functions if "normal" in inspect.signature(f).parameters}
 
 
-def _draw(n: int, split: int) -> tuple[np.ndarray, np.ndarray]:
-    """Normal float64 [n, 2] and uniform float64 [n] from raw words, the same in every NumPy version (NEP 19)."""
-    words = np.random.Philox(key=[_SEED, split]).random_raw(3 * n).reshape(3, n)
-    u = ((words >> np.uint64(11)) + 0.5) * 2.0**-53  # [3, n], in (0, 1)
-    radius = np.sqrt(-2 * np.log(u[0]))  # Box and Muller 1958
-    return np.stack([radius * np.cos(2 * np.pi * u[1]), radius * np.sin(2 * np.pi * u[1])], -1), u[2]
+def _draw(n: int, d: int, split: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normal float64 [n, d] and uniform float64 [n] from raw words, the same in every NumPy version (NEP 19)."""
+    words = np.random.Philox(key=[_SEED, split]).random_raw((d + 1) * n).reshape(d + 1, n)
+    u = ((words >> np.uint64(11)) + 0.5) * 2.0**-53  # [d + 1, n], in (0, 1)
+    radius, angle = np.sqrt(-2 * np.log(u[: d // 2])), 2 * np.pi * u[d // 2 : d]  # Box and Muller 1958
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)]).T, u[d]
 
 
 class ToySource(Source):
@@ -75,16 +102,17 @@ class ToySource(Source):
         )
         defaults = {k: p.default for k, p in inspect.signature(make).parameters.items()}
         classes = arguments.get("num_classes", defaults.get("num_classes", 2))
+        samples = arguments.get("samples", defaults.get("samples", 0))
         self.name, self.version, self.split, self.location = name, "", split, ""
         self.intervals = parse_split(split, SIZES, name)
         names = tuple(str(i) for i in range(classes))
         self.features = {
-            "features": Feature("tensor", (2,), "float32"),
+            "features": Feature("tensor", (samples or 2,), "float32"),
             "label": Feature("label", (), "int32", classes, names),
         }
         self._whole = {}
         for i, (whole, n) in enumerate(SIZES.items()):
-            normal, unit = _draw(n, i)
+            normal, unit = _draw(n, 2 + 2 * max(0, (samples + 1) // 2), i)
             label = np.arange(n) % classes  # balanced
             points = make(**{**arguments, "normal": normal, "unit": unit, "label": label})
             # Rounded to 2^-16, so that the last bits of a machine's sine do not matter.

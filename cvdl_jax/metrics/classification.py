@@ -102,3 +102,15 @@ def confusion_matrix(
         raise ConfigError(f"normalise={normalise!r} must be None or one of {', '.join(axes)}")
     total = counts.sum(axes[normalise], keepdims=True)
     return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+
+
+def top_k_error(logits: jax.Array, labels: jax.Array, k: int = 1) -> float:
+    """The share of examples whose class is not among the k best scores: 1 - accuracy at k; see `top_k_correct`.
+
+    Raises:
+        DataError: without examples.
+        ConfigError: if k is not in 1..c.
+    """
+    if not len(logits):
+        raise DataError(f"top-{k} error needs at least one example, got logits {list(logits.shape)}")
+    return 1.0 - float(top_k_correct(logits, labels, k).mean())

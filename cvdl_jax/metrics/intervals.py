@@ -1,7 +1,7 @@
 """Confidence intervals of what was measured on a finite test set, or with a few seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, fmean, stdev
 
 from cvdl_jax.errors import ConfigError, DataError
@@ -28,17 +28,47 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
 
     Reference: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
     """
-    if n <= 0 or not 0 <= successes <= n:
-        raise DataError(f"an interval needs 0 <= successes <= n and n > 0, got {successes} of {n}")
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence={confidence} must lie in (0, 1), such as 0.95")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    _check_counts(successes, n)
+    z = normal_quantile(confidence)
     p = successes / n
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     low = 0.0 if successes == 0 else (centre - half) / scale  # exact at the ends, where rounding would leave 1e-17
     high = 1.0 if successes == n else (centre + half) / scale
+    return low, high
+
+
+def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a proportion: it never covers less than it says, and often more.
+
+    The ends are the proportions at which as few, or as many, successes have probability alpha / 2,
+    alpha = 1 - confidence. With I^-1 the inverse of the regularised incomplete beta function:
+
+        low = I^-1(k, n - k + 1; alpha / 2),    high = I^-1(k + 1, n - k; 1 - alpha / 2)
+
+    Args:
+        successes: k, number of right answers, 0..n.
+        n: number of independent examples.
+        confidence: in (0, 1).
+
+    Returns:
+        (low, high).
+
+    Raises:
+        DataError: without examples, or with more successes than examples.
+        ConfigError: if the confidence is not in (0, 1).
+
+    Reference: Clopper and Pearson 1934, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the
+    Binomial".
+    """
+    _check_counts(successes, n)
+    check_confidence(confidence)
+    from scipy.special import betaincinv  # lighter than scipy.stats
+
+    k, tail = successes, (1 - confidence) / 2
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
+    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
     return low, high
 
 
@@ -66,8 +96,7 @@ def student_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float,
     n = len(values)
     if n < 2 or not all(map(math.isfinite, values)):
         raise DataError(f"an interval over seeds needs two finite values or more, got {list(values)}")
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence={confidence} must lie in (0, 1), such as 0.95")
+    check_confidence(confidence)
     from scipy.special import stdtrit  # lighter than scipy.stats
 
     mean = fmean(values)
@@ -75,7 +104,51 @@ def student_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float,
     return mean - half, mean + half
 
 
+def with_wilson(means: Mapping[str, float], n: int, names: Iterable[str] | None = None) -> dict[str, float]:
+    """Metrics with Wilson's 95 % interval of each accuracy: "name_low" and "name_high".
+
+    Args:
+        means: {metric: value} of one evaluation, its accuracies shares of n right answers.
+        n: independent examples, none of which was trained on.
+        names: of the accuracies; None: the metrics whose name ends in "accuracy".
+
+    Returns:
+        The metrics, and the ends.
+    """
+    chosen = [name for name in means if name.endswith("accuracy")] if names is None else names
+    found = dict(means)
+    for name in chosen:
+        low, high = wilson(round(means[name] * n), n)
+        found |= {f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
 def format_percent(successes: float, n: float, confidence: float = 0.95) -> str:
     """A proportion with Wilson's interval, for people: `98.3 % [96.4, 99.3]`."""
     low, high = wilson(successes, n, confidence)
     return f"{100 * successes / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuses a confidence that is no probability.
+
+    Raises:
+        ConfigError: if it is not in (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence={confidence} must lie in (0, 1), such as 0.95")
+
+
+def normal_quantile(confidence: float) -> float:
+    """Quantile z of a two-sided normal interval: 1.96 for 0.95.
+
+    Raises:
+        ConfigError: if the confidence is not in (0, 1).
+    """
+    check_confidence(confidence)
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _check_counts(successes: float, n: float) -> None:
+    if n <= 0 or not 0 <= successes <= n:
+        raise DataError(f"an interval needs 0 <= successes <= n and n > 0, got {successes} of {n}")

@@ -1,12 +1,14 @@
 """Is one method better than another? Paired tests: on the examples of one test set, and on seeds."""
 
 import itertools
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from cvdl_jax.errors import DataError
+from cvdl_jax.errors import ConfigError, DataError
 
 EXACT_SEEDS = 20  # 2^20 sign patterns are counted one by one; beyond, they would be too many
 
@@ -27,36 +29,65 @@ class McNemar(NamedTuple):
     n: int
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
-    """McNemar's exact test that two classifiers are right equally often, from the same examples.
+def mcnemar(first: np.ndarray, second: np.ndarray, form: str = "exact") -> McNemar:
+    """McNemar's test that two classifiers are right equally often, from the same examples.
 
     Examples on which both are right, or both wrong, say nothing. Of the b + c others, as many as not would be the
     first one's if the two were equally good:
 
-        p = min(1, 2 P[X <= min(b, c)]),    X ~ Binomial(b + c, 1/2)
+        exact            p = min(1, 2 P[X <= min(b, c)]),    X ~ Binomial(b + c, 1/2)
+        midp             p = 2 P[X <= min(b, c)] - P[X = min(b, c)]
+        chi2             p = P[chi^2_1 >= (b - c)^2 / (b + c)]
+        chi2_corrected   p = P[chi^2_1 >= max(|b - c| - 1, 0)^2 / (b + c)]
+
+    The exact form never finds a difference too often, but seldom often enough; mid-p is nearer to what it says. The
+    others need b + c of 25 or more.
 
     Args:
         first: whether the first classifier is right, bool [n].
         second: of the second one, in the same order.
+        form: "exact", "midp", "chi2" or "chi2_corrected".
 
     Returns:
         A McNemar; p = 1 where they never differ.
 
     Raises:
         DataError: if the two do not belong to the same examples, or there are none.
+        ConfigError: for another form.
 
     Reference: McNemar 1947, "Note on the sampling error of the difference between correlated proportions"; the exact
-    form as in Dietterich 1998, "Approximate statistical tests", section 3.
+    form as in Dietterich 1998, "Approximate statistical tests", section 3; mid-p in Fagerland, Lydersen and Laake 2013,
+    "The McNemar test for binary matched-pairs data: mid-p and asymptotic are better than exact conditional".
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
         raise DataError(f"McNemar's test pairs examples: got {first.shape} and {second.shape}, expected the same [n]")
+    if form not in FORMS:
+        raise ConfigError(f"form={form!r} must be one of {', '.join(FORMS)}")
     b, c = int((first & ~second).sum()), int((~first & second).sum())
-    if b + c == 0:
-        return McNemar(1.0, 0, 0, len(first))
+    return McNemar(FORMS[form](b, c) if b + c else 1.0, b, c, len(first))
+
+
+def _exact(b: int, c: int) -> float:
     from scipy.special import bdtr  # the binomial distribution; lighter than scipy.stats
 
-    return McNemar(min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))), b, c, len(first))
+    return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5)))
+
+
+def _midp(b: int, c: int) -> float:
+    from scipy.special import bdtr
+
+    k, n = min(b, c), b + c
+    here = math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
+    return min(1.0, 2 * float(bdtr(k, n, 0.5)) - here)
+
+
+def _chi2(b: int, c: int, correction: int = 0) -> float:
+    distance = max(abs(b - c) - correction, 0)
+    return math.erfc(distance / math.sqrt(2 * (b + c)))
+
+
+FORMS = {"exact": _exact, "midp": _midp, "chi2": _chi2, "chi2_corrected": partial(_chi2, correction=1)}
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -98,6 +129,34 @@ def least_p(n: int) -> float:
 def pairs_needed(alpha: float = 0.05) -> int:
     """The least number of pairs with which `sign_flip` can be below alpha: 6 for 0.05."""
     return next(n for n in itertools.count(1) if least_p(n) < alpha)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction of several p values: the chance that any of them errs stays below alpha.
+
+    Sorted, p_(1) <= ... <= p_(m), they become
+
+        min(1, max over j <= i of (m - j + 1) p_(j)).
+
+    Args:
+        p_values: m of them; they need not be independent.
+
+    Returns:
+        The corrected ones in their order; a comparison is significant where its own is below alpha.
+
+    Raises:
+        DataError: for a value that is not in 0..1.
+
+    Reference: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    p = np.asarray(p_values, np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise DataError(f"p values must lie in 0..1, got {list(p_values)}")
+    order = np.argsort(p, kind="stable")
+    corrected = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    found = np.empty_like(p)
+    found[order] = corrected
+    return found.tolist()
 
 
 def format_p(p: float) -> str:

@@ -16,8 +16,10 @@ from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.conv import Conv
+from cvdl_jax.nn.dropout import dense, dropout
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.nn.inputs import check_images
+from cvdl_jax.nn.norm_names import keeps_bias, normaliser, with_activation
 from cvdl_jax.nn.precision import at_least_float32
 
 VARIANTS = {
@@ -39,6 +41,10 @@ class LeNet(nn.Module):
         units: units of C5 and F6. C5 covers whatever is left of the image, 5x5 at 32x32 pixels.
         activation: its name, after each convolution and dense layer.
         pool: "average" or "max", 2x2 with stride 2; an odd last row or column is left out.
+        norm: normalisation of every layer but the last (`nn/norm_names.py`): "none", "batch", "group(groups=2)" ...
+        placement: of the norm, "before" or "after" the activation.
+        dropout: rate before C5 and before F6.
+        dropout_kind: "inverted", "classic", "channels" or "connections" (`nn/dropout.py`).
         smallest: least image side; 28x28 scans have to be padded or resized to 32x32 by the data section. 16 is the
             least that leaves a pixel.
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for LeCun's.
@@ -51,6 +57,10 @@ class LeNet(nn.Module):
     units: tuple[int, int] = (120, 84)
     activation: str = "tanh"
     pool: str = "average"
+    norm: str = "none"
+    placement: str = "before"
+    dropout: float = 0.0
+    dropout_kind: str = "inverted"
     smallest: int = 32
     kernel_init: str = ""
     bias_init: float = 0.0
@@ -62,7 +72,7 @@ class LeNet(nn.Module):
 
         Args:
             x: float [b, h, w, c], h and w at least `smallest`.
-            train: no effect.
+            train: dropout on, batch statistics used and updated.
 
         Returns:
             logits [b, num_classes]; {"stages": (S2 [b, (h-4)/2, (w-4)/2, 6], S4), "pre_logits": F6 [b, 84]}.
@@ -73,19 +83,21 @@ class LeNet(nn.Module):
         check_images(x, self, "lenet", max(16, self.smallest), "conv0")
         if self.pool not in POOLS:
             raise ConfigError(f"config.model.pool={self.pool!r} is not known; {nearest(self.pool, POOLS)}")
-        g, pool, wide = activation(self.activation), POOLS[self.pool], at_least_float32(self.dtype)
-        types = {"dtype": self.dtype, "param_dtype": wide}
+        pool, wide, (kind, norm) = POOLS[self.pool], at_least_float32(self.dtype), normaliser(self.norm, self.dtype)
+        g = with_activation(activation(self.activation), norm, self.placement)
+        types = {"dtype": self.dtype, "param_dtype": wide, "use_bias": keeps_bias(kind, self.placement)}
         types["kernel_init"] = initializer(self.kernel_init, self.activation, default=lecun_normal())
         types["bias_init"] = constant(self.bias_init)
         x, stages = x.astype(self.dtype), []
         for i, maps in enumerate(self.maps):
             convolution = Conv(maps, (5, 5), padding="VALID", **types, name=f"conv{i}")
-            x = g(convolution(x))  # [b, h - 4, w - 4, maps]
+            x = g(convolution(x), train, f"conv{i}_norm")  # [b, h - 4, w - 4, maps]
             x = pool(x, (2, 2), (2, 2))  # [b, h / 2, w / 2, maps]
             stages.append(x)
-        x = x.reshape(x.shape[0], -1)  # [b, 400] at 32x32
         for i, units in enumerate(self.units):
-            x = g(nn.Dense(units, **types, name=f"dense{i}")(x))
+            x = dropout(self.dropout_kind, self.dropout)(x, train).reshape(x.shape[0], -1)  # [b, 400] at 32x32
+            x = dense(self.dropout_kind, self.dropout, units, **types, name=f"dense{i}")(x, train)
+            x = g(x, train, f"dense{i}_norm")
         last = initializer(self.kernel_init, default=lecun_normal())
         logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
         return logits, {"stages": tuple(stages), "pre_logits": x}

@@ -1,4 +1,4 @@
-"""Multi-layer perceptron: `a_l = g(norm(a_{l-1} W_l + b_l))`, then a linear layer of scores."""
+"""Multi-layer perceptron: `a_l = g(norm(a_{l-1} W_l + b_l))`, or `norm(g(...))`, then a linear layer of scores."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.dropout import Dropout
+from cvdl_jax.nn.dropout import dense, dropout
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.nn.inputs import check_float
-from cvdl_jax.nn.norm import BatchNorm, layer_norm
+from cvdl_jax.nn.norm_names import keeps_bias, normaliser, with_activation
 from cvdl_jax.nn.precision import at_least_float32
 
 VARIANTS = {
@@ -28,8 +28,10 @@ class MLP(nn.Module):
         num_classes: number of logits.
         hidden: units of each hidden layer; () is a linear classifier.
         activation: name of g.
-        norm: "none", "batch" or "layer", between the product and g.
+        norm: normalisation of every hidden layer (`nn/norm_names.py`): "none", "batch", "layer", "group(groups=8)" ...
+        placement: of the norm, "before" or "after" g.
         dropout: rate after each g.
+        dropout_kind: "inverted", "classic", "channels" or "connections" (`nn/dropout.py`).
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's in hidden layers and LeCun's in the last.
         bias_init: what the biases of hidden layers begin as.
         dtype: of the hidden layers; the logits are at least float32.
@@ -39,7 +41,9 @@ class MLP(nn.Module):
     hidden: tuple[int, ...] = (300, 100)
     activation: str = "relu"
     norm: str = "none"
+    placement: str = "before"
     dropout: float = 0.0
+    dropout_kind: str = "inverted"
     kernel_init: str = ""
     bias_init: float = 0.0
     dtype: Any = jnp.float32
@@ -58,28 +62,18 @@ class MLP(nn.Module):
         check_float(x, "mlp")
         if any(units < 1 for units in self.hidden):
             raise ConfigError(f"config.model.hidden={self.hidden} must be numbers of units, each at least 1")
-        g, wide = activation(self.activation), at_least_float32(self.dtype)
+        wide, (kind, norm) = at_least_float32(self.dtype), normaliser(self.norm, self.dtype)
+        g, bias = with_activation(activation(self.activation), norm, self.placement), keeps_bias(kind, self.placement)
         x = x.reshape(x.shape[0], -1).astype(self.dtype)  # [b, d]
         first = {"kernel_init": initializer(self.kernel_init, self.activation), "bias_init": constant(self.bias_init)}
-        stages = []
+        stages, kind_and_rate = [], (self.dropout_kind, self.dropout)
         for i, units in enumerate(self.hidden):
-            bias = self.norm != "batch"  # which subtracts it again: its gradient would be rounding noise
-            x = nn.Dense(units, bias, name=f"dense{i}", **first, dtype=self.dtype, param_dtype=wide)(x)
-            x = Dropout(self.dropout)(g(self._normalise(x, train, f"norm{i}")), train)
+            layer = dense(*kind_and_rate, units, bias, name=f"dense{i}", **first, dtype=self.dtype, param_dtype=wide)
+            x = dropout(*kind_and_rate)(g(layer(x, train), train, f"norm{i}"), train)
             stages.append(x)
         last = initializer(self.kernel_init, default=lecun_normal())
         logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
         return logits, {"stages": tuple(stages), "pre_logits": x}
-
-    def _normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-        if self.norm == "none":
-            return x
-        if self.norm == "batch":
-            return BatchNorm(dtype=self.dtype, name=name)(x, train)
-        if self.norm == "layer":
-            return layer_norm(self.dtype, name)(x)
-        known = nearest(self.norm, ("none", "batch", "layer"))
-        raise ConfigError(f"config.model.norm={self.norm!r} is not known; {known}")
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> MLP:

@@ -1,17 +1,18 @@
 """Residual networks, `y = relu(F(x) + shortcut(x))`. The CIFAR form: depth 6n + 2, three stages of n basic blocks."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.init import Initializer, initializer
+from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.inputs import check_images
-from cvdl_jax.nn.norm import BatchNorm
+from cvdl_jax.nn.norm_layers import StandardisedConv
+from cvdl_jax.nn.norm_names import normaliser, with_activation
 from cvdl_jax.nn.precision import at_least_float32
 from cvdl_jax.nn.remat import remat_block
 
@@ -26,20 +27,51 @@ VARIANTS = {
 }
 
 
-def convolution(features: int, size: int, stride: int, dtype: Any, name: str, kernel_init: Initializer) -> nn.Conv:
-    """A convolution without bias before a normalisation, padded by size // 2 on every side (as in PyTorch)."""
-    pad = size // 2
-    return nn.Conv(
-        features,
-        (size, size),
-        (stride, stride),
-        padding=((pad, pad), (pad, pad)),
-        use_bias=False,
-        kernel_init=kernel_init,
-        dtype=dtype,
-        param_dtype=at_least_float32(dtype),
-        name=name,
-    )
+CONVOLUTIONS = {"plain": nn.Conv, "standardised": StandardisedConv}
+
+
+class Style(NamedTuple):
+    """What all blocks of a network share; see `ResNet` for what each field is."""
+
+    norm: str = "batch"
+    placement: str = "before"
+    conv: str = "plain"
+    activation: str = "relu"
+    kernel_init: str = ""
+    dtype: Any = jnp.float32
+
+    def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        """The normalisation; x [b, h, w, c], the name is the layer's."""
+        return normaliser(self.norm, self.dtype)[1](x, train, name)
+
+    def activate(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        """The activation function with the normalisation before or after it."""
+        return with_activation(activation(self.activation), self.normalise, self.placement)(x, train, name)
+
+    def convolution(self, features: int, size: int, stride: int, name: str, follows: str = "") -> nn.Conv:
+        """A convolution padded by size // 2 on every side (as in PyTorch), without bias before a normalisation.
+
+        Args:
+            features: output channels.
+            size: side of the kernel.
+            stride: of both axes.
+            name: of the layer.
+            follows: the activation behind it, for the initialiser.
+        """
+        if self.conv not in CONVOLUTIONS:
+            raise ConfigError(f"config.model.conv={self.conv!r} is not known; {nearest(self.conv, CONVOLUTIONS)}")
+        pad, unbiased = size // 2, normaliser(self.norm, self.dtype)[0] not in ("none", "rms")
+        return CONVOLUTIONS[self.conv](
+            features,
+            (size, size),
+            (stride, stride),
+            padding=((pad, pad), (pad, pad)),
+            use_bias=not unbiased or self.placement == "after",
+            kernel_init=initializer(self.kernel_init, follows or "identity"),
+            dtype=self.dtype,
+            param_dtype=at_least_float32(self.dtype),
+            name=name,
+        )
 
 
 class Shortcut(nn.Module):
@@ -52,8 +84,7 @@ class Shortcut(nn.Module):
     features: int
     stride: int
     option: str
-    dtype: Any = jnp.float32
-    kernel_init: str = ""
+    style: Style = Style()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -64,8 +95,8 @@ class Shortcut(nn.Module):
         if self.stride == 1 and c == self.features:
             return x
         if self.option == "B":
-            x = convolution(self.features, 1, self.stride, self.dtype, "conv", initializer(self.kernel_init))(x)
-            return BatchNorm(dtype=self.dtype, name="norm")(x, train)
+            x = self.style.convolution(self.features, 1, self.stride, "conv")(x)
+            return self.style.normalise(x, train, "norm")
         if c > self.features:
             raise ConfigError(f"shortcut 'A' cannot go from {c} to {self.features} channels; use 'B'")
         x = x[:, :: self.stride, :: self.stride]
@@ -73,25 +104,28 @@ class Shortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """conv3x3 - norm - g - conv3x3 - norm, plus the shortcut, g (He et al. 2016, figure 5, left)."""
+    """conv3x3 - norm - g - conv3x3 - norm, plus the shortcut, g (He et al. 2016, figure 5, left).
+
+    With the norms after the activations: conv3x3 - g - norm - conv3x3, plus the shortcut, g - norm.
+    """
 
     features: int
     stride: int
     shortcut: str
-    dtype: Any = jnp.float32
-    activation: str = "relu"
-    kernel_init: str = ""
+    style: Style = Style()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), features]."""
-        g, init = activation(self.activation), initializer(self.kernel_init, self.activation)
-        y = convolution(self.features, 3, self.stride, self.dtype, "conv0", init)(x)
-        y = g(BatchNorm(dtype=self.dtype, name="norm0")(y, train))
-        y = convolution(self.features, 3, 1, self.dtype, "conv1", init)(y)
-        y = BatchNorm(dtype=self.dtype, name="norm1")(y, train)
-        shortcut = Shortcut(self.features, self.stride, self.shortcut, self.dtype, self.kernel_init, name="shortcut")
-        return g(y + shortcut(x, train))
+        style, follows = self.style, self.style.activation
+        y = style.convolution(self.features, 3, self.stride, "conv0", follows)(x)
+        y = style.activate(y, train, "norm0")
+        y = style.convolution(self.features, 3, 1, "conv1", follows)(y)
+        if style.placement == "before":
+            y = style.normalise(y, train, "norm1")
+        y = y + Shortcut(self.features, self.stride, self.shortcut, style, name="shortcut")(x, train)
+        y = activation(style.activation)(y)
+        return y if style.placement == "before" else style.normalise(y, train, "norm1")
 
 
 class ResNet(nn.Module):
@@ -103,6 +137,10 @@ class ResNet(nn.Module):
         widths: channels of each stage; the stem has those of the first.
         shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution).
         activation: its name, after the stem, inside the blocks and after their sums.
+        norm: normalisation behind every convolution (`nn/norm_names.py`): "batch", "group(groups=8)", "layer",
+            "instance", "none" ...
+        placement: of the norm, "before" or "after" the activation.
+        conv: "plain", or "standardised" for weight standardisation.
         remat: recompute blocks in the backward pass.
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's.
         dtype: of all layers but the last, which is at least float32.
@@ -113,6 +151,9 @@ class ResNet(nn.Module):
     widths: tuple[int, ...]
     shortcut: str = "A"
     activation: str = "relu"
+    norm: str = "batch"
+    placement: str = "before"
+    conv: str = "plain"
     remat: bool = False
     kernel_init: str = ""
     dtype: Any = jnp.float32
@@ -136,16 +177,15 @@ class ResNet(nn.Module):
             raise ConfigError(f"config.model.depths={self.depths} and widths={self.widths} need one entry per stage")
         check_images(x, self, "resnet", 2 ** (len(self.depths) - 1), "stem")
         block = remat_block(BasicBlock, self.remat)
-        init = initializer(self.kernel_init, self.activation)
-        x = convolution(self.widths[0], 3, 1, self.dtype, "stem", init)(x.astype(self.dtype))  # [b, h, w, widths[0]]
-        x = activation(self.activation)(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train))
+        style = Style(self.norm, self.placement, self.conv, self.activation, self.kernel_init, self.dtype)
+        x = style.convolution(self.widths[0], 3, 1, "stem", self.activation)(x.astype(self.dtype))
+        x = style.activate(x, train, "stem_norm")  # [b, h, w, widths[0]]
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
                 name = f"stage{i}_block{j}"
-                more = {"activation": self.activation, "kernel_init": self.kernel_init, "name": name}
-                x = block(width, stride, self.shortcut, self.dtype, **more)(x, train)
+                x = block(width, stride, self.shortcut, style, name=name)(x, train)
             stages.append(x)  # [b, h / 2^i, w / 2^i, width]
         wide = at_least_float32(self.dtype)
         x = x.astype(wide).mean((1, 2))  # [b, widths[-1]]

@@ -3,7 +3,6 @@
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import exhausted, runs
+from cvdl_jax import exhausted, external, runs
 from cvdl_jax.build import Run
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
@@ -40,11 +39,8 @@ def run(args: Any) -> int:
 
 def as_trained(built: Run, folder: str) -> Split:
     """The images of a folder, resized and converted to what the run was trained on."""
-    trained = built.data.splits["train"]
-    h, w, c = trained.spec["image"].shape
-    stage = replace(trained.stage.for_evaluation(), image_size=(h, w), channels=c)
     source = FlatSource(folder)
-    return Split("predict", source, stage, source.features)
+    return Split("predict", source, external.stage_as_trained(built), source.features)
 
 
 def predict(built: Run, state: Any, split: Split) -> np.ndarray:

@@ -11,11 +11,19 @@ from cvdl_jax.workdir import Workdir, read_json
 def run(args: Any) -> int:
     """Loads the configuration (the run's own if none is given) and trains."""
     config = load_config(args)
-    from cvdl_jax import exhausted
+    from cvdl_jax import exhausted, replicas
     from cvdl_jax.train import train
 
+    if args.replicas:
+        config = replicas.parent(config, args.replicas)
+    argv = ["python", *sys.argv]
     with exhausted.explained(config):
-        return train(config, args.workdir, ["python", *sys.argv])
+        code = train(config, args.workdir, argv)
+    if code == 0 and config.experiment == replicas.EXPERIMENT:
+        from cvdl_jax import replica_runs
+
+        replica_runs.export(args.workdir, argv)
+    return code
 
 
 def load_config(args: Any) -> Any:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from cvdl_jax.gradients import select, substitute
-from cvdl_jax.nn import observe
+from cvdl_jax.nn import norm, observe
 from cvdl_jax.task import State
 
 
@@ -48,7 +48,7 @@ def apply_train(
 
 
 def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = None, params: Any = None) -> Any:
-    """Applies a module in evaluation mode, with running statistics.
+    """Applies a module in evaluation mode, with running statistics unless in `nn.norm.batch_statistics`.
 
     Args:
         module: `module(x, train)`.
@@ -59,4 +59,10 @@ def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = N
     """
     params = select(state.params, on) if params is None else params
     variables = {"params": params, "batch_stats": select(state.extra["batch_stats"], on)}
-    return observe.apply(module, variables, x, False, on=on)
+    found = norm.found_statistics()
+    if found is None:
+        return observe.apply(module, variables, x, False, on=on)
+    variables[norm.MOMENTS] = found.get(on or "", {})  # a second call adds to what the first one found
+    out, new = module.apply(variables, x, False, mutable=[norm.MOMENTS])
+    found[on or ""] = new.get(norm.MOMENTS, {})
+    return out

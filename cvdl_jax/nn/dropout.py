@@ -1,15 +1,37 @@
-"""Dropout and stochastic depth, each row of the batch from its own key, so that every layout of devices agrees.
+"""Dropout of elements, channels, connections and whole branches, each row of the batch from its own key.
 
-Both follow the inverted convention: what is kept is divided by the probability of keeping it while training, and
-evaluation is the identity. `rate` is always the probability of dropping.
+`rate` is always the probability p of dropping, as in torch; where a text says `keep_prob`, see `rate_of`. While
+training, what is kept is divided by the probability of keeping it, and evaluation is the identity: the *inverted*
+convention. In the *classic* one training divides nothing, and evaluation multiplies by the probability of keeping. In
+both, the mean of the layer's output over all masks is its output in evaluation; they differ by a factor, which the
+weights of the next layer can absorb. Because the keys belong to the rows, every layout of devices agrees.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.parallel import row_random
+
+CONVENTIONS = ("inverted", "classic")
+KINDS = (*CONVENTIONS, "channels", "connections")  # of `config.model.dropout_kind`
+
+
+def rate_of(keep_prob: float) -> float:
+    """The rate `1 - keep_prob`.
+
+    Raises:
+        ConfigError: outside (0, 1].
+    """
+    if not 0 < keep_prob <= 1:
+        raise ConfigError(
+            f"keep_prob={keep_prob} is the probability of keeping and must lie in (0, 1]; 1 drops nothing"
+        )
+    return 1 - keep_prob
 
 
 def _check_rate(rate: float, what: str) -> None:
@@ -17,23 +39,105 @@ def _check_rate(rate: float, what: str) -> None:
         raise ConfigError(f"{what}={rate} is the probability of dropping and must lie in [0, 1); 0 turns it off")
 
 
+def _kept(module: nn.Module, rate: float, shape: tuple[int, ...]) -> jax.Array:
+    """What is kept, bool of a shape whose first axis are the rows, drawn from the rng "dropout"."""
+    key = module.make_rng("dropout")
+    return row_random(lambda k, one: jax.random.bernoulli(k, 1 - rate, one), key, shape)
+
+
 class Dropout(nn.Module):
     """Sets each element to zero with probability `rate` in training: `y = x m / (1 - rate)`, m ~ Bernoulli(1 - rate).
 
-    Reference: Srivastava et al. 2014, "Dropout", section 4 (there the weights are scaled at test time instead).
+    Attributes:
+        rate: in [0, 1).
+        convention: "inverted", or "classic": `y = x m` in training and `y = (1 - rate) x` in evaluation.
+
+    Reference: Srivastava et al. 2014, "Dropout", section 4, in the classic convention; section 10 inverts it.
+    """
+
+    rate: float
+    convention: str = "inverted"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Args: x [b, ...]; train: draw a mask from the rng "dropout". Returns: array like x."""
+        _check_rate(self.rate, "dropout")
+        if self.convention not in CONVENTIONS:
+            raise ConfigError(
+                f"dropout convention={self.convention!r} is not known; {nearest(self.convention, CONVENTIONS)}"
+            )
+        classic = self.convention == "classic"
+        if self.rate == 0 or (not train and not classic):
+            return x
+        keep = 1 - self.rate
+        if not train:
+            return (x * keep).astype(x.dtype)
+        return jnp.where(_kept(self, self.rate, x.shape), x if classic else x / keep, 0).astype(x.dtype)
+
+
+class ChannelDropout(nn.Module):
+    """Sets whole channels of each example to zero with probability `rate`, in the inverted convention.
+
+    Neighbouring pixels of a feature map are alike, so that dropping single ones hides little.
+
+    Reference: Tompson et al. 2015, "Efficient Object Localization Using Convolutional Networks", section 3.2
+    (SpatialDropout).
     """
 
     rate: float
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Args: x [b, ...]; train: draw a mask from the rng "dropout". Returns: array like x."""
+        """Args: x [b, ..., c]; train: draw a mask [b, c] from the rng "dropout". Returns: array like x."""
         _check_rate(self.rate, "dropout")
         if not train or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        mask = row_random(lambda k, shape: jax.random.bernoulli(k, keep, shape), self.make_rng("dropout"), x.shape)
-        return jnp.where(mask, x / keep, 0).astype(x.dtype)
+        kept = _kept(self, self.rate, (x.shape[0], x.shape[-1]))
+        kept = kept.reshape(x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])  # [b, 1, ..., c]
+        return jnp.where(kept, x / (1 - self.rate), 0).astype(x.dtype)
+
+
+class DropConnect(nn.Module):
+    """A dense layer that drops each weight with probability `rate`: `y = x (M * W) / (1 - rate) + b`.
+
+    Every example has its own mask M, of the size of W; so training takes the memory of b kernels. Biases stay, and
+    evaluation is the dense layer, where the paper samples a Gaussian. Parameters are those of `flax.linen.Dense`.
+
+    Attributes:
+        features: units.
+        rate: in [0, 1).
+        use_bias: whether there is b.
+        kernel_init: initialiser of W.
+        bias_init: initialiser of b.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Reference: Wan et al. 2013, "Regularization of Neural Networks using DropConnect", section 3.
+    """
+
+    features: int
+    rate: float
+    use_bias: bool = True
+    kernel_init: Any = nn.initializers.lecun_normal()
+    bias_init: Any = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Args: x [b, d]; train: draw masks [b, d, features] from the rng "dropout". Returns: [b, features]."""
+        _check_rate(self.rate, "dropout")
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if train and self.rate:
+            kept = _kept(self, self.rate, (x.shape[0], *kernel.shape))
+            masked = jnp.where(kept, kernel[None] / (1 - self.rate), 0).astype(self.dtype)  # [b, d, features]
+            y = jnp.einsum("bd,bdf->bf", x, masked)
+        else:
+            y = x @ kernel
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", self.bias_init, (self.features,), self.param_dtype).astype(self.dtype)[None]
 
 
 class DropPath(nn.Module):
@@ -50,8 +154,36 @@ class DropPath(nn.Module):
         _check_rate(self.rate, "drop_path")
         if not train or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        rows = (x.shape[0],)
-        mask = row_random(lambda k, shape: jax.random.bernoulli(k, keep, shape), self.make_rng("dropout"), rows)  # [b]
-        mask = mask.reshape(rows + (1,) * (x.ndim - 1))  # [b, 1, ...]
-        return jnp.where(mask, x / keep, 0).astype(x.dtype)
+        kept = _kept(self, self.rate, (x.shape[0],)).reshape(x.shape[0], *(1,) * (x.ndim - 1))  # [b, 1, ...]
+        return jnp.where(kept, x / (1 - self.rate), 0).astype(x.dtype)
+
+
+def dropout(kind: str, rate: float) -> Callable[[jax.Array, bool], jax.Array]:
+    """The layer `(x, train) -> x` of a kind: Dropout in either convention, ChannelDropout; nothing for "connections".
+
+    Raises:
+        ConfigError: for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"config.model.dropout_kind={kind!r} is not known; {nearest(kind, KINDS)}")
+    if kind == "connections":
+        return lambda x, train: x
+    return ChannelDropout(rate) if kind == "channels" else Dropout(rate, kind)
+
+
+def dense(
+    kind: str, rate: float, units: int, use_bias: bool = True, **how: Any
+) -> Callable[[jax.Array, bool], jax.Array]:
+    """A dense layer `(x, train) -> y` that stands before `dropout(kind, rate)`: DropConnect for "connections".
+
+    Args:
+        kind: of KINDS.
+        rate: in [0, 1).
+        units: of the layer.
+        use_bias: whether it has one.
+        **how: name, dtype, param_dtype, kernel_init and bias_init.
+    """
+    if kind == "connections":
+        return DropConnect(units, rate, use_bias, **how)
+    layer = nn.Dense(units, use_bias, **how)
+    return lambda x, train: layer(x)

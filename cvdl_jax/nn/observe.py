@@ -23,7 +23,8 @@ from cvdl_jax.nn.norm import BatchNorm
 
 Seen = dict[str, dict[str, list[jax.Array]]]  # {layer: {"output", or "input" and "slope": one array for each call}}
 COLLECTION = "diagnostics"  # of Flax variables; it exists only while somebody looks
-LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose, BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm, nn.RMSNorm)
+LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose, *NORMS)
 _SEEN: ContextVar[tuple[Seen, Any] | None] = ContextVar("seen", default=None)
 _INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # an observed call of a model
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.report import numbers, predictions
+from cvdl_jax.report import numbers, predictions, scores
 from cvdl_jax.report.markup import Cell, Column, Markup, el, image, section, table
 
 MOST_CLASSES = 25  # of a matrix that is written out; of a larger one the picture and the pairs
@@ -44,6 +44,7 @@ def show(
            None if written else el("div", el("h3", "Confused most often"), pairs(counts, names, name)),
            el("div", el("h3", "Each class"), measures(counts, names, name)),
            class_="side"),
+        scores.show(each, counts),
         el("h3", "Most confident mistakes"),
         gallery(mistakes, names, n - right),
     )  # fmt: skip
@@ -116,19 +117,18 @@ def pairs(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
 
 
 def measures(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
-    """Precision, recall and F1 of each class, and their means, as a table."""
+    """Precision, recall and F1 of each class as a table."""
     found = predictions.class_metrics(counts)
     columns = [Column("class"), *(Column(title, True) for title in ("precision", "recall", "F1", "examples"))]
 
     def ratio(x: float) -> Cell:
-        return Cell("–", None) if np.isnan(x) else Cell(numbers.percent(x, 1), float(x))
+        return Cell("undefined", None) if np.isnan(x) else Cell(numbers.percent(x, 1), float(x))
 
     rows = [
         [Cell(names[i], i), *(ratio(values[i]) for values in found), int(counts[i].sum())] for i in range(len(names))
     ]
-    means = [numbers.percent(float(np.nanmean(x)), 1) if not np.isnan(x).all() else "–" for x in found]
-    note = (f"Means over classes (those with a value): precision {means[0]}, recall {means[1]}, F1 {means[2]}. "
-            "A dash: the class was never predicted, or has no example.")  # fmt: skip
+    note = ("Undefined: precision of a class that is never predicted, recall of one without examples, F1 of one with "
+            "neither. Means are below.")  # fmt: skip
     return Markup(table(columns, rows, f"Measures of the classes of {name}", class_="narrow") +
                   el("p", note, class_="note"))  # fmt: skip
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from cvdl_jax.report import classes, curves, figures, numbers, page, parameters, predictions, provenance
+from cvdl_jax.report import classes, curves, evaluations, figures, numbers, page, parameters, predictions, provenance
 from cvdl_jax.report.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
 from cvdl_jax.report.run_files import RunFiles, read_run
 from cvdl_jax.report.run_header import header, interval, name, selected_by
@@ -38,6 +38,7 @@ def render(run: RunFiles) -> str:
     sections = [
         failure(run),
         results(run),
+        *evaluations.show(run.path),
         shown,
         *classifications(run),
         figures.show(run.path / "figures"),

@@ -1,4 +1,4 @@
-"""A scatter plot as SVG: the metric with its interval over a size on a logarithmic axis, every point with its name."""
+"""A scatter plot as SVG: the metric with its interval over a size or a hyper-parameter."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ LONGEST = 26  # characters of a name that are shown
 
 
 class Point(NamedTuple):
-    """A point: a size above 0, a value and the ends of its interval (None without)."""
+    """A point: a place on the x axis, a value and the ends of its interval (None without)."""
 
     name: str
     x: float
@@ -27,20 +27,39 @@ class Point(NamedTuple):
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def plot(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
+class Axis(NamedTuple):
+    """The x axis.
+
+    Attributes:
+        log: whether it is logarithmic; every x is above 0 then.
+        words: what stands at 0, 1, 2 ... where x is no number; () where it is.
+    """
+
+    log: bool = True
+    words: tuple[str, ...] = ()
+
+
+LOGARITHMIC = Axis()
+
+
+def plot(points: Sequence[Point], x_label: str, y_label: str, axis: Axis = LOGARITHMIC, named: bool = True) -> Markup:
     """The plot.
 
     Args:
         points: with finite values, at least one.
-        x_label: of the logarithmic axis.
+        x_label: of the x axis.
         y_label: of the other.
+        axis: what x is.
+        named: whether the points' names stand beside them; they are shown under the pointer in any case.
     """
-    low_x, high_x = _widened(math.log10(min(p.x for p in points)), math.log10(max(p.x for p in points)), 0.1, 0.15)
+    scale = math.log10 if axis.log else float
+    xs = [scale(p.x) for p in points] + [float(i) for i in range(len(axis.words))]
+    low_x, high_x = _widened(min(xs), max(xs), 0.1, 0.15)
     ends = [v for p in points for v in (p.y, p.low, p.high) if v is not None]
     low_y, high_y = _widened(min(ends), max(ends), 0.08, 0.5)
 
     def x(value: float) -> float:
-        return LEFT + (math.log10(value) - low_x) / (high_x - low_x) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (scale(value) - low_x) / (high_x - low_x) * (WIDTH - LEFT - RIGHT)
 
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (value - low_y) / (high_y - low_y) * (HEIGHT - TOP - BOTTOM)
@@ -49,9 +68,9 @@ def plot(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
     for tick in linear_ticks(low_y, high_y):
         drawn.append(el("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=_n(y(tick)), y2=_n(y(tick))))
         drawn.append(el("text", numbers.value(tick), x=LEFT - 7, y=_n(y(tick) + 4), text_anchor="end"))
-    for tick in log_ticks(low_x, high_x):
+    for tick, text in _ticks(low_x, high_x, axis):
         drawn.append(el("line", class_="grid", x1=_n(x(tick)), x2=_n(x(tick)), y1=TOP, y2=HEIGHT - BOTTOM))
-        drawn.append(el("text", numbers.short(tick), x=_n(x(tick)), y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
+        drawn.append(el("text", text, x=_n(x(tick)), y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
     drawn.append(el("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle"))
     places = [(x(p.x), y(p.y)) for p in points]
     whiskers = [
@@ -60,7 +79,7 @@ def plot(points: Sequence[Point], x_label: str, y_label: str) -> Markup:
     ]  # fmt: skip
     drawn += [el("line", class_="range", x1=_n(a), y1=_n(b), x2=_n(c), y2=_n(d)) for a, b, c, d in whiskers]
     drawn += [_dot(p, place, y_label) for p, place in zip(points, places, strict=True)]
-    drawn += _names([p.name for p in points], places, whiskers)
+    drawn += _names([p.name for p in points], places, whiskers) if named else []
     label = f"{y_label} over {x_label}: " + "; ".join(_said(p) for p in points)
     return Markup(el("svg", drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=label))
 
@@ -82,6 +101,13 @@ def _said(point: Point) -> str:
 def _dot(point: Point, place: tuple[float, float], y_label: str) -> Markup:
     shown = el("title", f"{_said(point)} ({y_label})")
     return el("g", shown, el("circle", class_="dot", cx=_n(place[0]), cy=_n(place[1]), r=5))
+
+
+def _ticks(low: float, high: float, axis: Axis) -> list[tuple[float, str]]:
+    """Places on the x axis and what stands there."""
+    if axis.words:
+        return [(float(i), _short(word)) for i, word in enumerate(axis.words)]
+    return [(tick, numbers.short(tick)) for tick in (log_ticks if axis.log else linear_ticks)(low, high)]
 
 
 def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -108,7 +134,7 @@ def _names(names: Sequence[str], places: Sequence[tuple[float, float]], whiskers
     taken += [(a - 1, b, c + 1, d) for a, b, c, d in whiskers]
     drawn = []
     for name, (x, y) in sorted(zip(names, places, strict=True), key=lambda each: each[1]):
-        shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+        shown = _short(name)
         width = CHARACTER * len(shown)
         box = min(_candidates(x, y, width), key=lambda c: (_covered(c, taken), _distance(c, x, y)))
         taken.append(box)
@@ -119,6 +145,10 @@ def _names(names: Sequence[str], places: Sequence[tuple[float, float]], whiskers
         at = {"start": box[0], "end": box[2], "middle": (box[0] + box[2]) / 2}[anchor]
         drawn.append(el("text", shown, class_="name", x=_n(at), y=_n(box[3] - 4), text_anchor=anchor))
     return drawn
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _candidates(x: float, y: float, width: float) -> list[Box]:

@@ -10,7 +10,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.report import dots, page, scatter, table_rows
+from cvdl_jax.report import dots, page, scatter, sensitivity, table_rows
 from cvdl_jax.report.markup import Column, Markup, code_block, el, section, table
 from cvdl_jax.report.table_rows import Row
 from cvdl_jax.tables import cells
@@ -38,6 +38,7 @@ def render(results: Mapping[str, Any]) -> str:
     sections = [
         section("table", "Table", main_table(results), notes),
         section("intervals", label, dots.plot(rows, metric)) if measured else None,
+        sensitivity.plots(measured, results.get("varied", {}), label),
         sizes(measured, label),
     ]
     made = f"Generated {results.get('generated') or time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"

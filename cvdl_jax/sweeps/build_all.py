@@ -29,7 +29,7 @@ def check(planned: Sequence[Planned], metric: str, say: Callable[[str], None]) -
         ConfigError: naming the trial, the key and the nearest right one.
     """
     new = [each for each in planned if state_of(each.workdir, each.config).state == NOT_RUN]
-    first = {(each.row, each.config.data.get("validation")): each for each in reversed(new)}
+    first = {(each.row, *map(str, map(each.config.data.get, ("validation", "split")))): each for each in reversed(new)}
     jobs = [[each.label, each.spec, list(each.overrides)] for each in reversed(first.values())]
     if not jobs:
         return
@@ -61,7 +61,7 @@ def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
         ConfigError: for the first mistake, with the name in front.
     """
     from cvdl_jax import preflight
-    from cvdl_jax.build import find_experiment, load_data, make_info
+    from cvdl_jax.build import find_experiment, fitted, load_data, make_info
 
     data: dict[str, Any] = {}
     for name, spec, overrides in jobs:
@@ -70,7 +70,7 @@ def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
             key = configs.digest(config.data)
             if key not in data:
                 data = {key: load_data(config)}  # the newest only: sets may be large
-            task = find_experiment(config.experiment)(config, make_info(config, data[key]))
+            task = find_experiment(config.experiment)(fitted(config, data[key]), make_info(config, data[key]))
             periodic = [name for name, each in task.evals.items() if not each.final]
             if metric.partition("/")[0] not in periodic:
                 raise ConfigError(

@@ -9,7 +9,8 @@
         }
 
 Instead of `grid`: `"random": {"optim.lr": {"log_uniform": (1e-4, 1e-1)}, "n": 20, "seed": 0}` (see `random.py`).
-`"kfold": {"folds": 5, "split": "train+validation"}` (see `kfold.py`) stands by itself or with one of them.
+`"kfold": {"folds": 5, "split": "train+validation"}` (see `kfold.py`) stands by itself or with one of them;
+`"halving": {"budget": "total_epochs", "start": 3}` (see `halving.py`) with one of them gives up the worse trials early.
 `--sweep FILE:only=NAME` runs some of the trials (NAME+NAME, in the spelling of their folders).
 """
 
@@ -23,6 +24,7 @@ from cvdl_jax.config_calls import check_name
 from cvdl_jax.config_text import plain, read
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.sweeps import grid as grids
+from cvdl_jax.sweeps import halving as halvings
 from cvdl_jax.sweeps import kfold as folding
 from cvdl_jax.sweeps import random as draws
 from cvdl_jax.tables.plan import Planned, make, slug
@@ -82,6 +84,8 @@ class Sweep(NamedTuple):
         kind: how the trials were chosen, in words.
         trials: the configurations.
         kfold: how each of them is cross-validated, or None.
+        halving: how they are given up, or None.
+        varied: {dotted key: {trial's name: value}}.
     """
 
     file: str
@@ -97,6 +101,8 @@ class Sweep(NamedTuple):
     kind: str
     trials: tuple[Trial, ...]
     kfold: folding.KFold | None
+    halving: halvings.Halving | None
+    varied: dict[str, dict[str, Any]]
 
     def text(self, only: str = "") -> str:
         """What follows --sweep, for these trials."""
@@ -138,6 +144,7 @@ def _sweep(
     grid: Mapping = {},
     random: Mapping = {},
     kfold: Mapping = {},
+    halving: Mapping = {},
 ) -> Sweep:
     """A sweep from the keys of its file."""
     goal = configs.call(Objective, objective, f"{file}: objective")
@@ -157,11 +164,19 @@ def _sweep(
     kind, points = _points(file, grid, random)
     _check_keys(file, [key for key in (*grid, *random) if not (random and key in ("n", "seed"))], overrides)
     trials = _trials(points, Path(config.partition(":")[0]).stem)
+    varied = {key: {trial.name: point[key] for trial, point in trials.items()} for key in points[0]}
+    halved = configs.call(halvings.Halving, halving, f"{file}: halving") if halving else None
+    if halved:
+        taken = [*points[0], *(each.partition("=")[0].removeprefix("--config.") for each in overrides)]
+        halvings.check(halved, len(trials), taken, f"{file}: halving")
     described = goal.described()
     smoke = "_smoke" if re.search(r"(^|,)\s*smoke\s*(=\s*(True|true)\s*)?(,|$)", arg) else ""
     name = f"{name or Path(file).stem}{smoke}"
     title = title or name.replace("_", " ")
-    return Sweep(file, arg, only, name, title, caption, config, overrides, seeds, described, kind, trials, folded)
+    return Sweep(
+        file, arg, only, name, title, caption, config, overrides, seeds, described, kind, tuple(trials), folded, halved,
+        varied,
+    )  # fmt: skip
 
 
 def _points(file: str, grid: Mapping, random: Mapping) -> tuple[str, list[dict[str, Any]]]:
@@ -187,8 +202,8 @@ def _check_keys(file: str, keys: Iterable[str], overrides: Iterable[str]) -> Non
             raise ConfigError(f"{file}: {key} is varied, and set in overrides too; keep one of them")
 
 
-def _trials(points: Iterable[Mapping[str, Any]], alone: str) -> tuple[Trial, ...]:
-    """Names and overrides; a point that was drawn before is the same trial."""
+def _trials(points: Iterable[Mapping[str, Any]], alone: str) -> dict[Trial, Mapping[str, Any]]:
+    """Names and overrides, with their points; a point that was drawn before is the same trial."""
     points = list(points)
     short = _shortest(points[0])
     trials = {}
@@ -198,8 +213,8 @@ def _trials(points: Iterable[Mapping[str, Any]], alone: str) -> tuple[Trial, ...
         overrides = tuple(f"--config.{key}={written(value)}" for key, value in point.items())
         if len(name) > LONGEST:
             name = f"{name[: LONGEST - 10]}... {configs.digest(dict(enumerate(overrides)))[:6]}"
-        trials[overrides] = Trial(name, overrides)
-    return tuple(trials.values())
+        trials[Trial(name, overrides)] = point
+    return trials
 
 
 def _shortest(keys: Iterable[str]) -> dict[str, str]:

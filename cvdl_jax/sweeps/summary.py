@@ -49,7 +49,7 @@ def collect(
     rows = [_row(sweep, trial.name, [one for one in planned if one.row == trial.name]) for trial in sweep.trials]
     rows = sorted(rows, key=lambda row: _rank(row, sweep.metric["better"]))
     for row in rows:
-        row["command"] = again(slug(row["name"]))
+        row["command"] = again("" if sweep.halving else slug(row["name"]))  # of a halved one none runs by itself
     selected = select(rows, sweep.metric)
     return {
         "name": sweep.name,
@@ -63,6 +63,7 @@ def collect(
         "over": "folds" if sweep.kfold else "seeds",
         "rows": [{**row, "runs": [public(run) for run in row["runs"]]} for row in rows],
         "selected": selected,
+        "varied": {key: {row["name"]: values[row["name"]] for row in rows} for key, values in sweep.varied.items()},
         "warnings": [each for each in warnings(rows) if not (sweep.kfold and "different data:" in each)],
     }
 
@@ -79,7 +80,7 @@ def _row(sweep: Sweep, name: str, planned: Sequence[Planned]) -> dict[str, Any]:
     runs = [run_facts(one, sweep.metric) for one in planned]
     facts = row_facts(row, runs, planned[0].config)
     if sweep.kfold:
-        folds = [each.config.data.validation for each in planned]
+        folds = [str([each.config.data.get(key) for key in ("validation", "split")]) for each in planned]
         facts |= over_folds(folds, runs) | {"seeds": [each.seed for each in planned]}  # one per run, as elsewhere
     return facts
 
@@ -126,8 +127,9 @@ def select(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> dict
         metric: of the objective.
 
     Returns:
-        name, overrides, value; `ties`: how many others have the same value (the first of them is taken); `open`: how
-        many configurations still have runs that are not done; `test`: {metric: mean, std, low, high, n, interval}.
+        name, overrides, value, and its low, high and interval; `ties`: how many others have the same value (the first
+        of them is taken); `open`: how many configurations still have runs that are not done; `test`: {metric: mean,
+        std, low, high, n, interval}.
     """
     complete = [row for row in rows if row["n"] == len(row["runs"]) and math.isfinite(row["mean"])]
     if not complete:
@@ -138,6 +140,9 @@ def select(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> dict
         "config": best["config"],
         "overrides": list(best["overrides"]),
         "value": best["mean"],
+        "low": best["low"],
+        "high": best["high"],
+        "interval": best["interval"],
         "ties": sum(row["mean"] == best["mean"] for row in complete) - 1,
         "open": sum(row["n"] < len(row["runs"]) for row in rows),
         "command": best["command"],
@@ -174,20 +179,27 @@ def story(sweep: Sweep, rows: Sequence[Mapping[str, Any]], selected: Mapping[str
     lines = [f"{sweep.kind[:1].upper()}{sweep.kind[1:]}{', each with ' + ' and '.join(each) if each else ''}"]
     if sweep.kfold:
         pieces = f"{sweep.kfold.blocks} pieces" if sweep.kfold.blocks > 1 else "one contiguous piece"
+        drawn = f"{pieces} of the examples in their stored order, not stratified by class"
+        if sweep.kfold.stratified:
+            drawn = f"drawn at random (seed {sweep.kfold.seed}), stratified by class"
         lines.append(
-            f"Cross-validation of {sweep.kfold.split}: every fold is {pieces} of the examples in their stored order, "
-            "not stratified by class; the last step is evaluated. Folds share training examples, so the interval over "
-            "them is a guide, not a test"
+            f"Cross-validation of {sweep.kfold.split}: every fold is {drawn}; the last step is evaluated. Folds share "
+            "training examples, so the interval over them is a guide, not a test"
         )
     if selected is None:
         return [*lines, "Nothing is selected yet: no configuration has all its runs done"]
     value = f"{selected['value']:.{metric['digits']}f}{' %' if metric['unit'] == '%' else ''}"
+    if selected["low"] is not None:
+        ends = (f"{selected[end]:.{metric['digits']}f}" for end in ("low", "high"))
+        value += f" [{', '.join(ends)}] ({selected['interval']})"
     so_far = f" so far ({selected['open']} configurations are not complete)" if selected["open"] else ""
     tie = f", the first of {selected['ties'] + 1} that share it" if selected["ties"] else ""
     lines.append(f"Selected{so_far}: {selected['name']}, by {metric['label']} {value}{tie}")
     if len(rows) - selected["open"] > 1:
         lines.append(f"As the best of {len(rows) - selected['open']} this value is optimistic")
     for name, test in selected["test"].items():
+        if sweep.kfold and seeds == 1:
+            test = {**test, "interval": test["interval"].replace("seeds", "folds")}
         lines.append(f"Its {name.replace('/', ' ')}: {shown(name, test)}")
     return [*lines, WHY] if selected["test"] else lines
 

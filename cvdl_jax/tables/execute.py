@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax import configs
-from cvdl_jax.console import duration
+from cvdl_jax.console import duration, interval
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.signals import INTERRUPTED, PREEMPTED
 from cvdl_jax.tables import gpus
@@ -203,8 +203,11 @@ class Pool:
         """The metric of a finished run, in words."""
         if not self.metric:
             return ""
-        value = read_json(Workdir(planned.workdir).results)["metrics"].get(self.metric)
-        return f": {self.metric} = {value:.6g}" if value is not None else f": no {self.metric}"
+        metrics = read_json(Workdir(planned.workdir).results)["metrics"]
+        value = metrics.get(self.metric)
+        if value is None:
+            return f": no {self.metric}"
+        return f": {self.metric} = {value:.6g}{interval(self.metric, metrics)}"
 
     # Signals --------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from cvdl_jax import configs, models_index, optim, parallel
 from cvdl_jax.data import to_float
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import classification
+from cvdl_jax.metrics import classification, intervals
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, descend
 from experiments.classify import inputs
@@ -128,13 +128,16 @@ def make(config, info) -> Task:
         one = model.init(key, inputs(normalise, batch)[:1], False)["params"]
         return {"params": jax.tree.map(lambda p: jnp.stack([p] * len(study.sizes)), one)}
 
+    def finalise(means: dict, rows: dict) -> dict:
+        return intervals.with_wilson(means, info.sizes["validation"], [f"accuracy_{size}" for size in study.sizes])
+
     step = partial(evaluation_step, study, model, normalise)
     return Task(
         init=init,
         train=descend(partial(training_loss, study, model, normalise), optimizer),
         evals={
             "train": Eval(step, data="train"),
-            "validation": Eval(step, data="validation"),
+            "validation": Eval(step, finalise, "validation"),
             "noise": Eval(partial(group_variances, model, normalise), noise, data="train"),
         },
         report=partial(report, model, normalise),

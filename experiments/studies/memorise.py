@@ -16,6 +16,7 @@ import numpy as np
 from cvdl_jax import configs, models_index, optim
 from cvdl_jax.data import load as data_load
 from cvdl_jax.data.to_float import to_unit
+from cvdl_jax.metrics import intervals
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, chain, descend
@@ -98,5 +99,10 @@ def make(config, info) -> Task:
         return {"params": params, "extra": jax.tree.map(jnp.asarray, data)}
 
     steps = [descend(partial(training_loss, model, labels), optimizer, on=labels) for labels in LABELS]
-    evals = {"risk": Eval(partial(evaluation_step, model), data=1)}
+
+    def finalise(means: dict, rows: dict) -> dict:
+        names = [f"{labels}_validation_accuracy" for labels in LABELS]  # in the sample they are no estimate
+        return intervals.with_wilson(means, len(data["validation"]["image"]), names)
+
+    evals = {"risk": Eval(partial(evaluation_step, model), finalise, 1)}
     return Task(init=init, train=chain(partial(draw, info.batch_size), *steps), evals=evals)

@@ -14,7 +14,7 @@ import numpy as np
 from cvdl_jax import configs, models_index, optim
 from cvdl_jax.data import to_float
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import classification
+from cvdl_jax.metrics import classification, intervals
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import losses
 from cvdl_jax.task import Eval, Task, chain, descend
@@ -92,11 +92,14 @@ def make(config, info) -> Task:
         )  # fmt: skip
         return descend(partial(training_loss, model, name, normalise, loss), optimizer, on=name)
 
+    def finalise(name: str, means: dict, rows: dict) -> dict:
+        return intervals.with_wilson(means, info.sizes[name])
+
     step = partial(evaluation_step, models, normalise, loss)
     names = [name for name in ("validation", "test") if name in info.sizes]
     return Task(
         init=init,
         train=chain(*(descent(name, model) for name, model in models.items())),
-        evals={name: Eval(step, data=name, final=name == "test") for name in names},
+        evals={name: Eval(step, partial(finalise, name), name, final=name == "test") for name in names},
         report=partial(decisions, models),
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from cvdl_jax import configs, gradients, models_index, optim
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import classification
+from cvdl_jax.metrics import classification, intervals
 from cvdl_jax.ops.activation_statistics import distinct
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, descend
@@ -97,7 +97,10 @@ def make(config, info) -> Task:
             "params": {name: model.init(key, batch["features"][:1], False)["params"] for name, model in models.items()}
         }
 
-    evals = {"validation": Eval(partial(evaluation_step, models))}
+    def finalise(means: dict, rows: dict) -> dict:
+        return intervals.with_wilson(means, info.sizes["validation"])
+
+    evals = {"validation": Eval(partial(evaluation_step, models), finalise)}
     return Task(
         init, descend(partial(training_loss, models), optimizer, grad=gradients.build(config.grad)), evals, report
     )

@@ -21,6 +21,12 @@ def check_size(operation: str, name: str, value: int, least: int = 1) -> None:
         raise ConfigError(f"config.augment: {operation}({name}={value}) must be at least {least}")
 
 
+def check_number(operation: str, name: str, value: float, low: float, high: float) -> None:
+    """Raises ConfigError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ConfigError(f"config.augment: {operation}({name}={value}) must be between {low:g} and {high:g}")
+
+
 def chosen(key: jax.Array, probability: float, image: jax.Array) -> jax.Array:
     """Which rows an operation applies to: bool [b, 1, 1, 1], true with the given probability.
 
@@ -30,17 +36,16 @@ def chosen(key: jax.Array, probability: float, image: jax.Array) -> jax.Array:
     return (u < probability)[:, None, None, None]
 
 
+def chosen_rows(key: jax.Array, probability: float, image: jax.Array) -> jax.Array | None:
+    """The same as bool [b]; None where it is all rows, so that nothing is drawn."""
+    return chosen(key, probability, image)[:, 0, 0, 0] if probability < 1 else None
+
+
+def is_boxes(name: str) -> bool:
+    """Whether an entry of this name holds boxes [b, ..., 4]."""
+    return name.split("/")[-1] == "bbox"
+
+
 def moving(batch: Mapping[str, Any]) -> list[str]:
     """The entries that a geometric operation moves: the image, boxes [b, ..., 4] and masks [b, h, w, ...]."""
-    boxes_and_masks = [k for k, v in batch.items() if k.split("/")[-1] == "bbox" or (k.endswith("mask") and v.ndim > 2)]
-    return ["image", *boxes_and_masks]
-
-
-def check_only_image_moves(operation: str, batch: Mapping[str, Any]) -> None:
-    """Refuses a geometric operation where boxes or masks of the batch would stay behind. Raises ConfigError."""
-    _, *left = moving(batch)
-    if left:
-        raise ConfigError(
-            f"config.augment: {operation} would move the image but not {left}; remove it from the policy, or leave "
-            "them out with config.data.features"
-        )
+    return ["image", *(k for k, v in batch.items() if is_boxes(k) or (k.endswith("mask") and v.ndim > 2))]

@@ -1,14 +1,19 @@
-"""Operations that move pixels: flips and crops."""
+"""Operations that move whole pixels at the size of the image: flips, translation, padding and cropping."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from cvdl_jax.data.augment._rows import check_only_image_moves, check_probability, check_size, chosen, moving
+from cvdl_jax.data.augment._carry import MIN_VISIBLE, carry
+from cvdl_jax.data.augment._rows import check_number, check_probability, check_size, chosen_rows
+from cvdl_jax.data.augment._windows import Mode, places_or, room, window
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.parallel import row_random
+
+_PADS: dict[str, Mode] = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
 
 
 def flip(probability: float = 0.5):
@@ -17,12 +22,7 @@ def flip(probability: float = 0.5):
     Args:
         probability: for each row.
     """
-    check_probability("flip", probability)
-
-    def update(state, batch, key):
-        return state, _mirror(batch, chosen(key, probability, batch["image"]), 1), {}
-
-    return update
+    return _flip("flip", 1, probability)
 
 
 def vertical_flip(probability: float = 0.5):
@@ -31,57 +31,94 @@ def vertical_flip(probability: float = 0.5):
     Args:
         probability: for each row.
     """
-    check_probability("vertical_flip", probability)
+    return _flip("vertical_flip", 0, probability)
+
+
+def _flip(operation: str, axis: int, probability: float):
+    """Mirrors some rows; axis 0 exchanges top and bottom, 1 left and right."""
+    check_probability(operation, probability)
+
+    def boxes(x):  # [b, n, 4]
+        low, high = x[..., axis], x[..., axis + 2]
+        return x.at[..., axis].set(1 - high).at[..., axis + 2].set(1 - low)
+
+    def mirror(x, *_):
+        return jnp.flip(x, axis + 1)
 
     def update(state, batch, key):
-        return state, _mirror(batch, chosen(key, probability, batch["image"]), 0), {}
+        rows = chosen_rows(key, probability, batch["image"])  # [b]
+        return state, carry(operation, batch, mirror, mirror, boxes, rows), {}
 
     return update
 
 
-def _mirror(batch: Mapping[str, Any], which: jax.Array, axis: int) -> dict[str, Any]:
-    """The batch with some rows mirrored.
+def translate(
+    fraction: float | tuple[float, float] = 0.125,
+    mode: Mode = "constant",
+    fill: float = 0.0,
+    probability: float = 1.0,
+    min_visible: float = MIN_VISIBLE,
+):
+    """Moves by whole pixels, uniformly -n ... n down and to the right: images, masks and boxes.
 
     Args:
-        batch: images and masks [b, h, w, c], boxes [b, ..., 4] in 0..1; other entries stay.
-        which: bool [b, 1, 1, 1], the rows.
-        axis: 0 exchanges top and bottom, 1 left and right.
+        fraction: n over the side of the image, rounded to pixels; in 0..1, one number or (down, right).
+        mode: what comes in: `fill`, the repeated border, or the reflected image.
+        fill: in 0..1.
+        probability: for each row.
+        min_visible: boxes of which less stays in the image become padding.
     """
-    out = dict(batch)
-    for name in moving(batch):
-        x = batch[name]
-        if name.split("/")[-1] == "bbox":
-            low, high = x[..., axis], x[..., axis + 2]  # [b, ...]
-            mirrored = x.at[..., axis].set(1 - high).at[..., axis + 2].set(1 - low)
-            real = jnp.any(x != 0, axis=-1, keepdims=True)  # padding stays zero
-            out[name] = jnp.where(which.reshape(-1, *(1,) * (x.ndim - 1)) & real, mirrored, x)
-        else:
-            out[name] = jnp.where(which.reshape(-1, *(1,) * (x.ndim - 1)), jnp.flip(x, axis + 1), x)
-    return out
+    parts = fraction if isinstance(fraction, tuple) else (fraction, fraction)
+    for part in parts:
+        check_number("translate", "fraction", part, 0, 1)
+    check_number("translate", "fill", fill, 0, 1)
+    check_number("translate", "min_visible", min_visible, 0, 1)
+
+    def pads(h, w):
+        most = round(parts[0] * h), round(parts[1] * w)
+        if most == (0, 0):
+            raise ConfigError(
+                f"config.augment: translate(fraction={fraction}) moves images of {h} x {w} by less than a pixel; "
+                f"choose at least {1 / max(h, w):.2g}, or remove it"
+            )
+        return most
+
+    return _moved_window("translate", pads, mode, fill, probability, min_visible)
 
 
-def padded_crop(padding: int = 4, mode: Literal["zeros", "reflect", "edge"] = "zeros", probability: float = 1.0):
-    """Pads all sides, then crops a window of the original size at a uniformly random place.
+def padded_crop(
+    padding: int = 4,
+    mode: Literal["zeros", "reflect", "edge"] = "zeros",
+    probability: float = 1.0,
+    min_visible: float = MIN_VISIBLE,
+):
+    """Pads all sides, then crops a window of the original size at a uniformly random place, with boxes and masks.
 
     Args:
         padding: pixels on each side; the image moves by -padding ... padding in both directions.
         mode: what the padding holds: black, the reflected image, or the repeated border.
         probability: for each row.
+        min_visible: boxes of which less stays in the image become padding.
 
     Reference: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (4 pixels on CIFAR-10).
     """
     check_size("padded_crop", "padding", padding, least=0)
-    check_probability("padded_crop", probability)
-    pad_mode = {"zeros": "constant"}.get(mode, mode)
+    check_number("padded_crop", "min_visible", min_visible, 0, 1)
+    return _moved_window("padded_crop", lambda h, w: (padding, padding), _PADS[mode], 0.0, probability, min_visible)
+
+
+def _moved_window(operation: str, pads_of: Callable, mode: Mode, fill: float, probability: float, visible: float):
+    """A window of the image's size at a random place of the padded image; other rows stay in the centre."""
+    check_probability(operation, probability)
 
     def update(state, batch, key):
-        check_only_image_moves("padded_crop", batch)
-        image = batch["image"]  # [b, h, w, c]
-        b, *shape = image.shape
-        padded = jnp.pad(image, ((0, 0), (padding, padding), (padding, padding), (0, 0)), pad_mode)
+        image = batch["image"]
+        b, size = image.shape[0], image.shape[1:3]
+        pads = pads_of(*size)
         where, which = jax.random.split(key)
-        offsets = row_random(lambda k, s: jax.random.randint(k, s, 0, 2 * padding + 1), where, (b, 2))  # [b, 2]
-        crop = jax.vmap(lambda x, o: lax.dynamic_slice(x, (o[0], o[1], 0), shape))(padded, offsets)  # [b, h, w, c]
-        return state, {**batch, "image": jnp.where(chosen(which, probability, image), crop, image)}, {}
+        most = jnp.asarray(room(operation, batch, size, pads))
+        places = row_random(partial(jax.random.randint, minval=0, maxval=most + 1), where, (b, 2))  # [b, 2]
+        places = places_or(jnp.asarray([pads], places.dtype), places, chosen_rows(which, probability, image))
+        return state, window(operation, batch, places, size, pads, mode, fill, visible), {}
 
     return update

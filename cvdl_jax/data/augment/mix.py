@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.data.augment._regions import rectangle
 from cvdl_jax.data.augment._rows import check_probability, chosen, moving
+from cvdl_jax.data.augment._truth import soft
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.parallel import row_random
 
@@ -37,7 +39,7 @@ def mixup(alpha: float = 0.2, probability: float = 1.0, num_classes: int | None 
     def update(state, batch, key):
         _check_only_labels("mixup", batch)
         image = batch["image"]  # [b, h, w, c]
-        label = _soft("mixup", batch["label"], num_classes)  # [b, num_classes]
+        label = soft("mixup", batch["label"], num_classes)  # [b, num_classes]
         _check_even("mixup", image.shape[0])
         where, which = jax.random.split(key)
         keep = jnp.ones(image.shape[0], jnp.float32)
@@ -50,19 +52,58 @@ def mixup(alpha: float = 0.2, probability: float = 1.0, num_classes: int | None 
     return update
 
 
+def cutmix(alpha: float = 1.0, probability: float = 1.0, num_classes: int | None = None):
+    """Pastes a rectangle of each row's neighbour, and blends the labels by area: `y_i <- l_i y_i + (1 - l_i) y_j`.
+
+    The rectangle has the image's shape, sides `sqrt(1 - r)` of the image's with `r ~ Beta(alpha, alpha)`, rounded down,
+    and a centre uniform over the pixels. What reaches over the border is cut off, and `l_i` is the share of the pixels
+    that are left of row i, counted after that. Neighbours are j = i xor 1, as in `mixup`.
+
+    Args:
+        alpha: 0 leaves the batch unchanged; 1 draws uniformly.
+        probability: for each row.
+        num_classes: to turn integer labels into one-hot rows.
+
+    Returns:
+        A transform; labels become float32 [b, num_classes], each row's sum unchanged.
+
+    Raises:
+        ConfigError: for a negative alpha, labels without classes, boxes or masks, or an odd number of rows on a device.
+
+    Reference: Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers", equations 1 and 2.
+    """
+    check_probability("cutmix", probability)
+    if alpha < 0:
+        raise ConfigError(f"config.augment: cutmix(alpha={alpha}) must be 0 or more")
+
+    def update(state, batch, key):
+        _check_only_labels("cutmix", batch)
+        image = batch["image"]  # [b, h, w, c]
+        b, h, w, _ = image.shape
+        label = soft("cutmix", batch["label"], num_classes)  # [b, num_classes]
+        _check_even("cutmix", b)
+        size, where, which = jax.random.split(key, 3)
+        part = jnp.zeros(b, jnp.float32)
+        if alpha > 0:
+            part = 1 - row_random(lambda k, s: jax.random.beta(k, alpha, alpha, s, jnp.float32), size, (b,))
+        sides = jnp.sqrt(part)[:, None] * jnp.asarray([h, w])[None]  # [b, 2]
+        sides = jnp.floor(sides).astype(jnp.int32)
+        centre = row_random(lambda k, s: jax.random.randint(k, s, 0, jnp.asarray([h, w])), where, (b, 2))  # [b, 2]
+        pasted = rectangle(centre - sides // 2, sides, h, w) & chosen(which, probability, image)  # [b, h, w, 1]
+        keep = 1 - pasted.mean((1, 2), dtype=jnp.float32)  # [b, 1]
+        image = jnp.where(pasted, _partner(image), image)
+        return state, {**batch, "image": image, "label": _blend(label, keep)}, {}
+
+    return update
+
+
+def _partner(x: jax.Array) -> jax.Array:
+    """Row i xor 1 in place of row i."""
+    return x.reshape(x.shape[0] // 2, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
+
+
 def _blend(x: jax.Array, keep: jax.Array) -> jax.Array:
-    pairs = x.reshape(x.shape[0] // 2, 2, *x.shape[1:])  # [b / 2, 2, ...]
-    partner = pairs[:, ::-1].reshape(x.shape)
-    return x * keep.astype(x.dtype) + partner * (1 - keep).astype(x.dtype)
-
-
-def _soft(operation: str, label: jax.Array, num_classes: int | None) -> jax.Array:
-    """Labels as float32 [b, num_classes]; soft ones pass unchanged."""
-    if label.ndim == 2:
-        return label
-    if num_classes is None:
-        raise ConfigError(f"config.augment: {operation} mixes class labels, and the data set has no classes; remove it")
-    return jax.nn.one_hot(label, num_classes, dtype=jnp.float32)
+    return x * keep.astype(x.dtype) + _partner(x) * (1 - keep).astype(x.dtype)
 
 
 def _check_only_labels(operation: str, batch: Mapping[str, Any]) -> None:

@@ -1,0 +1,164 @@
+"""Shift and scale of the inputs, fitted on the training split and applied to every split: `config.normalise.fit`.
+
+    config.normalise = {"fit": "standardise"}
+
+    channel_mean         x - mean_c                            of each channel (or feature)
+    mean_image           x - mean_hwc                          of each pixel
+    standardise          (x - mean_c) / std_c
+    standardise_pixels   (x - mean_hwc) / std_hwc
+    min_max              2 (x - min_c) / (max_c - min_c) - 1   in -1..1 on the training split
+
+std is the biased deviation, over examples and, for channels, pixels. What is constant is only shifted. All of them are
+`(x - mean) / std` with some mean and std, which is what `to_float.normalise` applies.
+
+Reference: LeCun et al. 1998, "Efficient BackProp", section 4.3.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from cvdl_jax.config_calls import check_name
+from cvdl_jax.data.load import Data
+from cvdl_jax.errors import ConfigError, DataError
+
+KINDS = ("channel_mean", "mean_image", "standardise", "standardise_pixels", "min_max")
+CHUNK = 1024  # examples that are read at once
+
+
+class Statistics(NamedTuple):
+    """What a set of examples is like, element by element.
+
+    Attributes:
+        count: examples (times pixels, where the statistics are those of channels).
+        mean: float64 [...].
+        deviations: sums of squared deviations from the mean, like `mean`.
+        low: smallest values.
+        high: largest values.
+    """
+
+    count: int
+    mean: np.ndarray
+    deviations: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Scaler(NamedTuple):
+    """`(x - mean) / std`; broadcast over the leading axes of x.
+
+    Attributes:
+        mean: [c], [h, w, c] or [d].
+        std: like `mean`; 1 where nothing is divided.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """The scaled x."""
+        return (x - self.mean) / self.std
+
+    def undo(self, y: np.ndarray) -> np.ndarray:
+        """The x that `apply` made y of."""
+        return y * self.std + self.mean
+
+
+def statistics(chunks: Iterable[np.ndarray], per_channel: bool) -> Statistics:
+    """Statistics in one pass, in float64; chunks are merged as in Chan et al. 1979, so that nothing cancels.
+
+    Args:
+        chunks: arrays [n, ..., c]; uint8 is divided by 255.
+        per_channel: over all axes but the last, instead of the first alone.
+
+    Raises:
+        DataError: if there is no example, or one is not finite.
+    """
+    found = None
+    for chunk in chunks:
+        x = np.asarray(chunk, np.float64) / (255 if chunk.dtype == np.uint8 else 1)
+        x = x.reshape(-1, x.shape[-1]) if per_channel else x
+        if not len(x):
+            continue
+        if not np.isfinite(x).all():
+            raise DataError(
+                f"{(~np.isfinite(x)).sum()} input values are not finite; config.normalise.fit needs numbers"
+            )
+        mean = x.mean(0)
+        new = Statistics(len(x), mean, np.square(x - mean).sum(0), x.min(0), x.max(0))
+        found = new if found is None else merged(found, new)
+    if found is None:
+        raise DataError("config.normalise.fit: the training split has no examples")
+    return found
+
+
+def merged(a: Statistics, b: Statistics) -> Statistics:
+    """The statistics of two sets together."""
+    n, gap = a.count + b.count, b.mean - a.mean
+    deviations = a.deviations + b.deviations + np.square(gap) * (a.count * b.count / n)
+    return Statistics(n, a.mean + gap * (b.count / n), deviations, np.minimum(a.low, b.low), np.maximum(a.high, b.high))
+
+
+def fit(kind: str, chunks: Iterable[np.ndarray]) -> Scaler:
+    """The scaler of a kind.
+
+    Args:
+        kind: one of `KINDS`.
+        chunks: training examples, [n, ..., c]; uint8 is divided by 255.
+
+    Raises:
+        ConfigError: for an unknown kind, with the nearest one.
+        DataError: if there is no example, or one is not finite.
+    """
+    check_name(kind, KINDS, f"config.normalise.fit={kind!r} is not known")
+    found = statistics(chunks, per_channel=kind not in ("mean_image", "standardise_pixels"))
+    one = np.ones_like(found.mean)
+    if kind == "min_max":
+        half = (found.high - found.low) / 2
+        return Scaler((found.high + found.low) / 2, np.where(half > 0, half, one))
+    if kind in ("channel_mean", "mean_image"):
+        return Scaler(found.mean, one)
+    varies = found.high > found.low
+    return Scaler(found.mean, np.where(varies, np.sqrt(found.deviations / found.count), one))
+
+
+def resolved(config: ConfigDict, data: Data | None) -> ConfigDict:
+    """The configuration with numbers in `normalise` where it asks for a fit; else itself.
+
+    Args:
+        config: of a run; it is not changed.
+        data: of which the training split alone is read.
+
+    Raises:
+        ConfigError: where there is no training split, or it has neither images nor features.
+    """
+    kind = config.normalise.get("fit", "")
+    if not kind:
+        return config
+    if data is None or "train" not in data.splits:
+        raise ConfigError("config.normalise.fit needs a training split; set config.data.train, or give mean and std")
+    split = data.splits["train"]
+    names = [name for name in ("image", "features") if name in split.features]
+    if not names:
+        raise ConfigError(
+            f"config.normalise.fit scales 'image' or 'features'; {data.name} has {sorted(split.features)}"
+        )
+    scaler = fit(kind, _chunks(split, names[0]))
+    found = config.copy_and_resolve_references()
+    found.normalise = {"mean": _plain(scaler.mean), "std": _plain(scaler.std)}
+    return found
+
+
+def _chunks(split: Any, name: str) -> Iterable[np.ndarray]:
+    """The training examples as evaluations see them: without random windows."""
+    calm = replace(split, stage=split.stage.for_evaluation())
+    for first in range(0, split.size, CHUNK):
+        yield calm.batch(np.arange(first, min(first + CHUNK, split.size)))[name]
+
+
+def _plain(x: np.ndarray) -> tuple:
+    """An array as nested tuples, which a configuration may hold."""
+    return tuple(_plain(row) if row.ndim else float(row) for row in x)

@@ -1,0 +1,16 @@
+"""Several seeds of another experiment, trained at once (see `cvdl_jax/replicas.py`; `launch.py --replicas N`).
+
+The batch is that of the other experiment. `params`, `opt`: those of every replica, [replicas, ...].
+`extra`: {"replicas": theirs, "selected"?: what validation selected for each}.
+"""
+
+from cvdl_jax import replicas
+from cvdl_jax.build import find_experiment
+from cvdl_jax.task import Task
+
+
+def make(config, info) -> Task:
+    """The task of `config.replicas.experiment`, over a leading axis of `config.replicas.seeds`."""
+    inner = replicas.member(config, config.replicas.seeds[0])
+    task = find_experiment(inner.experiment)(inner, info)
+    return replicas.replicated(task, config.replicas.seeds, config.select)

@@ -1,0 +1,94 @@
+"""Invariance gained from augmentation: one network trained as it is, its twin on images that are turned and moved.
+
+Both begin at the same weights and see the same images in the same order; `config.augment` is the only difference. Each
+evaluation transforms the images by the same policy and asks of both, and of the weights they began with, whether the
+answers stay. params: {"plain", "augmented"}; extra: {"initial"}.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax import configs, models_index, optim
+from cvdl_jax.data import to_float
+from cvdl_jax.data.augment import policy
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics import invariance
+from cvdl_jax.metrics.classification import correct
+from cvdl_jax.ops.images import affine
+from cvdl_jax.ops.losses import softmax_cross_entropy
+from cvdl_jax.task import Task, chain, descend
+
+TRAINED = ("plain", "augmented")
+UNUSED = ("adversary", "ema", "early_stopping", "loss", "plateau")
+
+
+def predict(model, normalise, params, image):
+    """Scores [b, classes] of images."""
+    return model.apply({"params": params}, normalise(image), False)[0]
+
+
+def training_loss(scores, name, state, batch, key):
+    """Cross-entropy and accuracy of one network."""
+    logits = scores(state.params[name], batch["image"])
+    each, hits = softmax_cross_entropy(logits, batch["label"]), correct(logits, batch["label"])
+    weight = jnp.full((), len(each), each.dtype)
+    return state, {"loss": (each.sum(), weight), "accuracy": (hits.sum(), weight)}
+
+
+def turned(classifiers, state, batch, key):
+    """The figure of a report: the share of answers that stay when its images are turned, against the angle."""
+    from cvdl_jax.panels import panels
+
+    images, angles = batch["image"], jnp.arange(-90.0, 91.0, 5.0)
+
+    @jax.jit
+    def unchanged(angle):
+        warps = affine.rotation(jnp.full(len(images), angle))
+        compare = partial(invariance.consistency, transform=lambda x, k: affine.warp(x, warps), images=images, key=key)
+        return {name: compare(partial(of, state))[0] for name, of in classifiers.items()}
+
+    found = [jax.device_get(unchanged(angle)) for angle in angles]
+    figure, (axis,) = panels([(f"{len(images)} images", "turned by, degrees", "unchanged predictions")])
+    for name in classifiers:
+        axis.plot(angles, [shares[name] for shares in found], label=name)
+    axis.set_ylim(0, 1.02)
+    axis.legend(fontsize=7)
+    return {"turned": figure}
+
+
+def make(config, info) -> Task:
+    """The two networks of this study."""
+    configs.refuse_sections(config, UNUSED)
+    augment = policy.build(config.augment)
+    if augment is None or info.num_classes is None:
+        raise ConfigError(
+            "experiment 'studies.invariance' needs a policy and a set with classes; set config.augment='rotate(30)'"
+        )
+    model = configs.call(
+        models_index.create, config.model, "config.model",
+        num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
+    )  # fmt: skip
+    optimizer = configs.call(
+        optim.optimizer, config.optim, "config.optim",
+        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
+    )  # fmt: skip
+    scores = partial(
+        predict, model, configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
+    )
+
+    def init(key: jax.Array, batch: dict) -> dict:
+        params = model.init(key, batch["image"][:1], False)["params"]
+        twins = {name: jax.tree.map(jnp.copy, params) for name in TRAINED}
+        return {"params": twins, "extra": {"initial": jax.tree.map(jnp.copy, params)}}
+
+    classifiers = {name: lambda state, x, name=name: scores(state.params[name], x) for name in TRAINED}
+    classifiers = {"initial": lambda state, x: scores(state.extra["initial"], x)} | classifiers
+    plain, augmented = (descend(partial(training_loss, scores, name), optimizer, on=name) for name in TRAINED)
+    evals = {
+        name: invariance.evaluation(classifiers, invariance.of_images(augment), name)._replace(final=name == "test")
+        for name in ("validation", "test")
+        if name in info.sizes
+    }
+    return Task(init, chain(plain, augment, augmented), evals, report=partial(turned, classifiers))

@@ -1,0 +1,113 @@
+"""Networks that differ in normalisation, learning rate and batch size, trained side by side on the same batches.
+
+`config.study.cases` {name: {"lr", "batch", and fields in which its model differs from `config.model`}}. A case of fewer
+rows than `config.batch_size` takes several steps on parts of each batch, with its learning rate in proportion (Goyal et
+al. 2017, section 2.1), so that all cases see every example equally often. image: [b, h, w, c] in 0..1; label: [b].
+params: {case: tree}; extra: {"batch_stats": {case: tree}}.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from cvdl_jax import configs, models_index, optim
+from cvdl_jax.data import to_float
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.nn.apply import initialise
+from cvdl_jax.ops import losses
+from cvdl_jax.task import Eval, Task, Transform, chain, descend
+from experiments.classify import inputs
+from experiments.studies.perceptrons import evaluation_step, training_loss
+
+
+def in_parts(transform: Transform, n: int) -> Transform:
+    """Applies a transform to the n parts of a batch, one after the other; the sums are added."""
+
+    def update(state, batch, key):
+        def one(state, part):
+            i, rows = part
+            state, _, sums = transform.update(state, rows, jax.random.fold_in(key, i))
+            return state, sums
+
+        parts = jax.tree.map(lambda x: x.reshape(n, len(x) // n, *x.shape[1:]), batch)
+        state, sums = lax.scan(one, state, (jnp.arange(n), parts))
+        return state, batch, jax.tree.map(lambda x: x.sum(0), sums)
+
+    return Transform(update, transform.init)
+
+
+def accuracies(found, cases):
+    """Accuracy of every case on the evaluated split: bars, or lines over the batch size where that is what differs."""
+    from cvdl_jax import figures
+
+    figure, axes = figures.new_figure(1, 1, inches=4.5)
+    axis = axes[0, 0]
+    axis.set_frame_on(True)
+    kinds = {name.rsplit("_", 1)[0] for name in cases}
+    if all(name == f"{name.rsplit('_', 1)[0]}_{case['batch']}" for name, case in cases.items()):
+        for kind in sorted(kinds):
+            points = sorted((case["batch"], found[name]) for name, case in cases.items() if name.startswith(f"{kind}_"))
+            axis.semilogx(*zip(*points, strict=True), "-o", base=2, label=kind)
+        sizes = sorted({case["batch"] for case in cases.values()})
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.set_ylim(0, 1)
+        axis.set_yticks(np.linspace(0, 1, 6))
+        axis.set_xlabel("batch size")
+        axis.legend()
+    else:
+        axis.barh(range(len(cases)), [found[name] for name in cases])
+        axis.set_yticks(range(len(cases)), list(cases), fontsize=7)
+        axis.invert_yaxis()
+        axis.set_xticks(np.linspace(0, 1, 6))
+    axis.set_title("Accuracy", fontsize=9)
+    return {"accuracy": figure}
+
+
+def make(config, info) -> Task:
+    """The task of a configuration."""
+    if info.num_classes is None or not {"image", "features"} & info.spec.keys():
+        raise ConfigError("experiment 'studies.normalisation' needs config.data with labelled images or features")
+    configs.refuse_sections(config, ("augment", "ema", "plateau", "early_stopping", "adversary"))
+    cases = {
+        name: {"lr": config.optim.lr, "batch": config.batch_size, **case} for name, case in config.study.cases.items()
+    }
+    normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
+    loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
+    models, steps, found = {}, [], {}
+    for name, case in cases.items():
+        path, size = f"config.study.cases.{name}", case["batch"]
+        if size < 1 or config.batch_size % size:
+            raise ConfigError(f"{path}.batch={size} must divide config.batch_size={config.batch_size}")
+        fields = {key: value for key, value in case.items() if key not in ("lr", "batch")}
+        models[name] = configs.call(
+            models_index.create, {**config.model, **fields}, path,
+            num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
+        )  # fmt: skip
+        optimizer = configs.call(
+            optim.optimizer, {**config.optim, "lr": case["lr"] * size / config.batch_size}, "config.optim",
+            total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
+        )  # fmt: skip
+        step = descend(partial(training_loss, models[name], name, normalise, loss), optimizer, on=name)
+        steps.append(in_parts(step, config.batch_size // size) if size < config.batch_size else step)
+
+    def init(key: jax.Array, batch: dict) -> dict:
+        x = inputs(normalise, batch)[:1]
+        made = {name: initialise(model, key, x, False) for name, model in models.items()}
+        params, stats = ({name: each[i] for name, each in made.items()} for i in (0, 1))
+        return {"params": params, "extra": {"batch_stats": stats}}
+
+    def finalise(means, rows):
+        found.update({name: means[f"{name}/accuracy"] for name in cases})  # the last evaluation is the figure's
+        return means
+
+    step = partial(evaluation_step, models, normalise, loss)
+    names = [name for name in ("validation", "test") if name in info.sizes]
+    return Task(
+        init=init,
+        train=chain(*steps),
+        evals={name: Eval(step, finalise, name, final=name == "test") for name in names},
+        report=lambda state, batch, key: accuracies(found, cases) if found else {},
+    )

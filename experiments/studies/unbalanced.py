@@ -1,0 +1,141 @@
+"""What accuracy hides when positives are rare: one digit against the rest, fewer and fewer of it.
+
+No steps. A logistic regression on pixels is fitted by Newton's method for every prevalence and several subsets of the
+positives; beside it a "classifier" that calls everything negative.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from cvdl_jax import configs, studies
+from cvdl_jax.data import load as data_load
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics import average_precision, binary_report, choice, ranking, rates
+from cvdl_jax.task import Task
+
+RATES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc")
+
+
+class Study(NamedTuple):
+    """The arguments of `config.study`."""
+
+    data: Mapping = {}  # a section as `config.data`, with train and test
+    positive: int = 8  # the class that counts as positive
+    prevalences: tuple[float, ...] = (0.09, 0.05, 0.02)  # of positives, in training and test; the last is tabled
+    draws: int = 20  # subsets of the positives for each prevalence
+    penalty: float = 0.001  # half of it times the squared norm of the weights is added to the mean loss
+
+
+def thinned(x, label, prevalence, rng):
+    """All negatives and as many positives, drawn without replacement, as make them that share."""
+    rest, rare = np.flatnonzero(~label), np.flatnonzero(label)
+    kept = round(prevalence / (1 - prevalence) * len(rest))
+    if not 1 <= kept <= len(rare):
+        raise ConfigError(
+            f"config.study.prevalences: {prevalence} needs {kept} of {len(rare)} positives; the largest that there is "
+            f"is {len(rare) / len(label):.3f}"
+        )
+    rows = np.concatenate([rest, rng.permutation(rare)[:kept]])
+    return x[rows], label[rows]
+
+
+def fit(x, label, penalty, steps=12):
+    """Weights of a logistic regression, and its bias, which no penalty draws to 0, by Newton's method: [d + 1]."""
+    x = np.concatenate([x, np.ones((len(x), 1))], 1)
+    w, ridge = np.zeros(x.shape[1]), np.diag([*[penalty] * (x.shape[1] - 1), 0.0])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-x @ w))
+        slope = x.T @ (p - label) / len(x) + ridge @ w
+        w = w - np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x / len(x) + ridge, slope)
+    return w
+
+
+def scores_of(w, x):
+    """Probabilities of the positive class, [n]."""
+    return 1 / (1 + np.exp(-x @ w[:-1] - w[-1]))
+
+
+def judged(label, scores, prevalence):
+    """Measures of one test set: at thresholds 1/2, the prevalence and infinity (all negative), and over all."""
+    found = {}
+    for name, threshold in (("half", 0.5), ("prevalence", prevalence), ("never", np.inf)):
+        report = binary_report.report(*rates.counts_at(label, scores, threshold))
+        found |= {f"{rate}_{name}": report.values[rate] for rate in RATES}
+        found[f"undefined_{name}"] = len(report.undefined)
+    found["auc"] = ranking.roc_auc(label, scores)
+    found["auc_of_classes"] = ranking.roc_auc(label, scores >= 0.5)  # what is left when scores become decisions
+    found["ap"] = average_precision.average_precision_of_scores(label, scores)
+    return found
+
+
+def load(study):
+    """{split: (pixels in 0..1 [n, d], whether it is the positive class [n])}."""
+    data = configs.call(data_load.load, study.data, "config.study.data")
+    found = {}
+    for name in ("train", "test"):
+        batch = data.splits[name].batch(np.arange(data.splits[name].size))
+        image = np.asarray(batch["image"], np.float64)
+        found[name] = image.reshape(len(image), -1) / 255, np.asarray(batch["label"]) == study.positive
+    return found
+
+
+def mean_of_known(values):
+    """The mean over the draws in which a measure is defined; NaN if it is in none."""
+    known = values[~np.isnan(values)]
+    return known.mean() if known.size else np.nan
+
+
+def measure(study, seed):
+    """({metric: number}, what `draw` shows)."""
+    data, rng, table, shown = load(study), np.random.default_rng(seed), {}, {}
+    for prevalence in study.prevalences:
+        rows = []
+        for _ in range(study.draws):
+            w = fit(*thinned(*data["train"], prevalence, rng), study.penalty)
+            x, label = thinned(*data["test"], prevalence, rng)
+            rows.append(judged(label, scores_of(w, x), prevalence))
+        shown[prevalence] = label, scores_of(w, x)
+        table[prevalence] = {name: np.asarray([row[name] for row in rows], np.float64) for name in rows[0]}
+    last = table[study.prevalences[-1]]
+    metrics = {name: mean_of_known(values) for name, values in last.items()}
+    metrics = {name: value for name, value in metrics.items() if not np.isnan(value)}  # no draw defines the others
+    metrics["draws_without_precision_half"] = np.isnan(last["precision_half"]).sum()
+    first = study.prevalences[0]
+    metrics |= {f"{name}_at_{first}": mean_of_known(table[first][name]) for name in ("accuracy_half", "auc", "ap")}
+    return metrics, (table, shown)
+
+
+def draw(shown):
+    """Measures over the prevalence, and the two curves; the report of calling all negative, and what to use."""
+    from cvdl_jax import metric_figures
+    from cvdl_jax.panels import panels
+
+    table, curves = shown
+    figure, axes = panels([("means over draws of test sets", "share of positives", "measure"),
+                           ("ROC, last draw", "false positive rate", "true positive rate"),
+                           ("precision and recall, last draw", "recall", "precision")])  # fmt: skip
+    lines = {"accuracy, all negative": "accuracy_never", "accuracy": "accuracy_half", "recall": "recall_half",
+             "balanced accuracy": "balanced_accuracy_half", "F1": "f1_half", "MCC": "mcc_half", "AUC": "auc",
+             "average precision": "ap"}  # fmt: skip
+    for name, key in lines.items():
+        means = [mean_of_known(each[key]) for each in table.values()]
+        axes[0].plot(list(table), means, "k:" if key == "accuracy_never" else "o-", markersize=3, label=name)
+    axes[0].legend(fontsize=6)
+    for prevalence, (label, scores) in curves.items():
+        metric_figures.roc(axes[1], label, scores, f"{100 * prevalence:g} % positive")
+        metric_figures.precision_recall(axes[2], label, scores, f"{100 * prevalence:g} % positive")
+    label, _ = curves[prevalence]
+    advice = choice.which_metric(shares=(1 - prevalence, prevalence), output="scores")
+    return {
+        "unbalanced": figure,
+        "calling_all_negative": binary_report.report(0, 0, int(label.sum()), int((~label).sum())).text(),
+        "which_metric": "\n".join(f"{a.metric} ({a.where}): {a.why}" for a in advice),
+    }
+
+
+def make(config, info) -> Task:
+    """The task of this study."""
+    study = configs.call(Study, config.study, "config.study")
+    return studies.measured(config, lambda: measure(study, config.seed), draw)
