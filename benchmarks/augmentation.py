@@ -3,8 +3,8 @@
     python -m benchmarks.augmentation [--rounds 3]
 
 Each policy is compiled alone and run on one batch of 128 images of 32x32x3; the step is that of ResNet-20 without
-augmentation. In a step a policy may cost less than alone, because XLA fuses it with what comes before and after; the
-last column is measured, the step with the policy over the step without.
+augmentation. In a step a policy may cost less or more than alone, because XLA fuses it with what comes before and
+after; the last column is measured, the step with the policy over the step without.
 """
 
 import argparse

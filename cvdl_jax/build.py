@@ -40,6 +40,8 @@ def build(config: ConfigDict) -> Run:
         ConfigError, DataError: naming the key or the folder, and what to type next.
     """
     configs.check(config)
+    if config.experiment != "classify" and not config.experiment.endswith(".py"):
+        configs.refuse_sections(config, ("class_weights", "test_time"))  # nothing else reads them
     data = load_data(config)
     info = make_info(config, data)
     task = find_experiment(config.experiment)(fitted(config, data), info)

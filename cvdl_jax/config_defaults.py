@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "plateau": {},  # metric, factor, patience, ...: the learning rate falls when the metric stalls
     "early_stopping": {},  # metric, patience, ...
     "diagnostics": {},  # activations=True: drift, saturation and dead units; gradients=True: norms of every layer
+    "test_time": {},  # views="identity | flip", average: evaluate the mean prediction of several views of an image
     "batch_stats": "running",  # of batch normalisation in evaluations: or "exact", of the training split, or "batch"
     "compute_dtype": "float32",  # or "bfloat16"; parameters stay float32
     "remat": False,  # recompute activations in the backward pass
@@ -35,4 +36,4 @@ DEFAULTS: dict[str, Any] = {
     "steps_per_call": "auto",  # or a number of steps per compiled call
 }
 # Added after digests were published: left out of a digest while at their default.
-LATER = ("diagnostics", "class_weights", "batch_stats")
+LATER = ("diagnostics", "class_weights", "batch_stats", "test_time")

@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax import class_weights, configs, feedback, gradients, labelled, models_index, optim
+from cvdl_jax import class_weights, configs, feedback, gradients, labelled, models_index, optim, test_time
 from cvdl_jax.attacks.pgd import pgd
 from cvdl_jax.data import to_float
 from cvdl_jax.data.augment import policy
@@ -104,6 +104,8 @@ def make(config, info) -> Task:
     )  # fmt: skip
     memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
     logits_fn = partial(logits_of, model, normalise)
+    if config.test_time:
+        logits_fn = configs.call(test_time.averaged, config.test_time, "config.test_time", logits_fn=logits_fn)
 
     def init(key: jax.Array, batch: dict) -> dict:
         params, stats = initialise(model, key, inputs(normalise, batch)[:1], False)

@@ -189,7 +189,7 @@ def test_splits_that_overlap_are_refused():
 def test_a_set_without_labels_is_not_stratified():
     source = open_source("digits", "train")
     source.features = {name: f for name, f in source.features.items() if f.kind != "label"}
-    with pytest.raises(ConfigError, match="digits has no class label, which config.data.split.stratified"):
+    with pytest.raises(ConfigError, match=r"digits has no class label, which config\.data\.split\.stratified"):
         load.labels(source)
     cut = subset.Cut((0.5, 0.5))
     assert len(subset.apply(cut, source, lambda: load.labels(source))["train"]) == 575

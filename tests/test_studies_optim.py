@@ -63,7 +63,7 @@ def gradients(model, params, batch):
 def test_the_variance_of_gradients_falls_as_one_over_the_batch(noisy):
     model, batch, one, state = noisy
     mask = jnp.asarray(np.arange(48) < 40, jnp.float32)  # the last eight are padding
-    measure = jax.jit(partial(gradient_noise.group_variances, model, None))
+    measure = jax.jit(partial(gradient_noise.group_variances, model, lambda x: x))
     sums = measure(state, {**batch, "mask": mask}, jax.random.key(1))
     means = {name: float(total / weight) for name, (total, weight) in sums.items()}
     trace = np.trace(np.cov(gradients(model, one, batch)[:40], rowvar=False))
@@ -80,7 +80,7 @@ def test_copies_differ_only_in_the_rows_that_they_see(noisy):
     @jax.jit
     def gradient(params, key):
         def objective(p):
-            _, sums = gradient_noise.training_loss(study, model, None, state._replace(params=p), batch, key)
+            _, sums = gradient_noise.training_loss(study, model, lambda x: x, state._replace(params=p), batch, key)
             total, weight = sums["loss"]
             return total / weight
 
