@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.norm import BatchNorm
@@ -87,7 +88,7 @@ class Discriminator(nn.Module):
         x = x.astype(self.dtype)
         for i, width in enumerate(self.widths):
             normalised = i > 0 and self.norm != "none"
-            x = nn.Conv(
+            x = Conv(
                 width, (self.kernel, self.kernel), (2, 2), use_bias=not normalised, kernel_init=init,
                 dtype=self.dtype, param_dtype=wide, name=f"conv{i}",
             )(x)  # [b, h / 2, w / 2, width]  # fmt: skip

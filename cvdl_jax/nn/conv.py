@@ -1,8 +1,9 @@
-"""A convolution for images of few channels, where XLA's own is slow on CPUs.
+"""A convolution for images of few channels or with strides, where XLA's own is slow on CPUs.
 
 XLA's CPU convolution runs at a few GFLOP/s when there is one input channel: it packs patches for a matrix product that
 has next to nothing to multiply. A sum of shifted images times one weight each is a plain loop over pixels, ten times
 as fast. Only the forward pass differs, and only on CPUs: derivatives of all orders are those of XLA's convolution.
+What has strides is done by blocks (`strided.py`).
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ import jax
 from flax.linen.linear import ConvGeneralDilatedT
 from jax import lax
 
+from cvdl_jax.nn import strided
+
 IMAGES = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
 FEW = 64  # input times output channels up to which shifted images were measured to be faster
 
@@ -21,7 +24,7 @@ FEW = 64  # input times output channels up to which shifted images were measured
 def conv_general_dilated(
     x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **how: Any
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, faster on CPUs for images of few channels; give it to `flax.linen.Conv`.
+    """`jax.lax.conv_general_dilated`, faster on CPUs for few channels and strides; give it to `flax.linen.Conv`.
 
     Args:
         x: float [b, h, w, c].
@@ -37,10 +40,13 @@ def conv_general_dilated(
     dilated = any(d != 1 for name in ("lhs_dilation", "rhs_dilation") for d in how.get(name) or (1,))
     grouped = how.get("feature_group_count", 1) * how.get("batch_group_count", 1) > 1
     few = x.ndim == 4 and kernel.shape[2] * kernel.shape[3] <= FEW
-    if spec != IMAGES or dilated or grouped or not few or 0 in x.shape:
+    blocks = x.ndim == 4 and strided.fits(kernel.shape[:2], window_strides)
+    if spec != IMAGES or dilated or grouped or not (few or blocks) or 0 in x.shape:
         return lax.conv_general_dilated(x, kernel, window_strides, padding, **how)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], window_strides, padding)
+    if blocks:
+        return strided.conv(x, kernel, window_strides, padding, how.get("precision"))
     return _few_channels(x, kernel, tuple(window_strides), tuple(map(tuple, padding)), how.get("precision"))
 
 

@@ -20,11 +20,12 @@ from flax.traverse_util import flatten_dict
 from jax.extend.core import get_opaque_trace_state
 
 from cvdl_jax.nn.norm import BatchNorm
+from cvdl_jax.nn.strided import ConvTranspose
 
 Seen = dict[str, dict[str, list[jax.Array]]]  # {layer: {"output", or "input" and "slope": one array for each call}}
 COLLECTION = "diagnostics"  # of Flax variables; it exists only while somebody looks
 NORMS = (BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm, nn.RMSNorm)
-LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose, *NORMS)
+LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, ConvTranspose, nn.ConvTranspose, *NORMS)
 _SEEN: ContextVar[tuple[Seen, Any] | None] = ContextVar("seen", default=None)
 _INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # an observed call of a model
 

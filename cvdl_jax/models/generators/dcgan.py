@@ -14,6 +14,7 @@ from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.norm import BatchNorm
 from cvdl_jax.nn.precision import at_least_float32
+from cvdl_jax.nn.strided import ConvTranspose
 
 VARIANTS = {
     # Radford et al. 2016, "Unsupervised Representation Learning with DCGANs", figure 1
@@ -86,9 +87,7 @@ class Generator(nn.Module):
     def _double(self, x: jax.Array, width: int, use_bias: bool, name: str) -> jax.Array:
         size, types = (self.kernel, self.kernel), {"dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
         if self.upsample == "transposed":
-            return nn.ConvTranspose(width, size, (2, 2), use_bias=use_bias, kernel_init=NORMAL_002, **types, name=name)(
-                x
-            )
+            return ConvTranspose(width, size, (2, 2), use_bias, NORMAL_002, **types, name=name)(x)
         x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)  # [b, 2h', 2w', c']
         return nn.Conv(width, size, use_bias=use_bias, kernel_init=NORMAL_002, **types, name=name)(x)
 
