@@ -19,7 +19,7 @@ def get_config(arg=None):
     config = configs.base(critic_steps=5, judge={})
     datasets.mnist(config, smoke=arg.smoke)
     config.experiment = "gan"
-    config.total_steps = 5000
+    config.total_steps = 7000
     config.batch_size = 160
     config.normalise = {}
     config.model = {

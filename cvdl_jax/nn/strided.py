@@ -42,7 +42,7 @@ def conv(
     Returns:
         [b, h', w', features], equal to `jax.lax.conv_general_dilated` up to rounding.
     """
-    (b, *sides, c), (*window, _, features) = x.shape, kernel.shape
+    (*window, _, features), sides = kernel.shape, x.shape[1:3]
     sizes = [(n + sum(p) - k) // s + 1 for n, p, k, s in zip(sides, padding, window, strides, strict=True)]
     taps = [k // s for k, s in zip(window, strides, strict=True)]
     rest = [  # the image ends where the last window does
@@ -71,7 +71,7 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, strides: Sequence[int], prec
     Returns:
         [b, stride h, stride w, features], equal to `jax.lax.conv_transpose` up to rounding.
     """
-    (b, h, w, c), (*window, _, features) = x.shape, kernel.shape
+    (*window, _, features), (h, w) = kernel.shape, x.shape[1:3]
     taps = [k // s for k, s in zip(window, strides, strict=True)]
     rows = _kernel_blocks(kernel[::-1, ::-1], strides, last=False)  # [c, m, m, s s features]
     parts = jnp.einsum("bhwc,cijn->bhwijn", x, rows, precision=precision)
