@@ -5,8 +5,8 @@
 
 Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", algorithm 1.
 A step is five steps of the critic on 32 images each and one of the generator.
-Measured, seed 0: 1,000 samples cover 10 of 10 classes of the LeNet-5 of configs/mnist/lenet5.py, whose mean confidence
-in them is 0.902; 1,458 s on two CPU cores that ran other programs too.
+Measured, seed 0, on two CPU cores: 1,000 samples cover 10 of 10 classes of the LeNet-5 of configs/mnist/lenet5.py
+(99.29 % test accuracy); its mean confidence in them is 0.912 after 6,000 steps (533 s), 0.914 after 7,000 (616 s).
 """
 
 from configs import datasets
