@@ -58,7 +58,7 @@ def test_gates_are_those_the_cell_computes(cell, reverse):
         ("tiny_shakespeare/lstm", "layer0/input", "layer0/gates/forget_gate"),
         ("cartpole/dqn", "dense0", "activation0"),
         ("gridworld/qlearn", "head", None),
-        ("digits/vit_tiny", "block0/attention/out", "block0/activation0"),
+        ("digits/vit_tiny", "block0/attention/proj", "block0/activation0"),
     ],
 )
 def test_runs_whose_models_work_in_loops_are_seen(config, layer, activation, tmp_path):

@@ -7,6 +7,8 @@ than Adam does; of the second LeNet-5 with one thing changed at a time from Adam
 augmentation. Three epochs are short: what needs long training to pay (dropout, augmentation) cannot show it here.
 Three seeds are too few for a paired test to find anything significant; the intervals over seeds say how far to trust a
 difference. Needs MNIST, prepared by TFDS.
+
+Measured: 27 minutes for the 60 runs, two at a time, on two CPU cores that ran tests as well.
 """
 
 from cvdl_jax import configs
