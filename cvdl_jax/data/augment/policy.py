@@ -10,12 +10,18 @@ the same. Helpers are private, or live in files whose names start with an unders
 
 import ast
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
 
 from cvdl_jax.config_calls import build_calls
 from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.parallel import backend
 from cvdl_jax.task import Transform, chain
 
 FOLDER = Path(__file__).parent
@@ -66,4 +72,19 @@ def build(policy: str, num_classes: int | None = None) -> Transform | None:
         ConfigError: for an unknown operation or argument, or an impossible value.
     """
     parts = build_calls(policy, find, "config.augment", num_classes=num_classes)
-    return chain(*parts) if parts else None
+    return chain(*parts, _store) if parts else None
+
+
+def _store(state: Any, batch: Mapping[str, Any], key: jax.Array) -> tuple[Any, dict[str, Any], dict]:
+    """Has the augmented images written to memory once, on CPUs.
+
+    XLA's CPU backend computes what it fuses again for every consumer, here for every convolution of the first layer and
+    its weight gradient, and takes optimisation barriers away before it fuses. It does not fuse across a loop whose
+    count it does not know: this one runs once, from a zero that is computed.
+    """
+    if backend() != "cpu" or "image" not in batch:
+        return state, batch, {}
+    image = batch["image"]
+    zero = (jax.random.key_data(key)[0] >> 31 >> 1).astype(jnp.int32)
+    stored = lax.fori_loop(zero, 1, lambda i, _: image, jnp.zeros_like(image))
+    return state, {**batch, "image": stored}, {}
