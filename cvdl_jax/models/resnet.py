@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models_index import from_table
 from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.norm_layers import StandardisedConv
@@ -27,7 +28,7 @@ VARIANTS = {
 }
 
 
-CONVOLUTIONS = {"plain": nn.Conv, "standardised": StandardisedConv}
+CONVOLUTIONS = {"plain": Conv, "standardised": StandardisedConv}
 
 
 class Style(NamedTuple):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.nn.inputs import check_images
 from cvdl_jax.nn.norm import BatchNorm
@@ -31,7 +32,7 @@ class ConvNormRelu(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), features]."""
-        x = nn.Conv(
+        x = Conv(
             self.features, (3, 3), (self.stride, self.stride), padding=((1, 1), (1, 1)), use_bias=False,
             kernel_init=HE_NORMAL, dtype=self.dtype, param_dtype=at_least_float32(self.dtype), name="conv",
         )(x)  # fmt: skip
@@ -64,7 +65,7 @@ class AnchorHead(nn.Module):
         bias = nn.initializers.constant(-math.log((1 - self.prior) / self.prior))
         parts = []
         for name, size, start in (("score", self.outputs, bias), ("delta", 4, nn.initializers.zeros)):
-            part = nn.Conv(
+            part = Conv(
                 self.anchors * size, (1, 1), kernel_init=nn.initializers.normal(0.01), bias_init=start, dtype=wide,
                 param_dtype=wide, name=name,
             )(x.astype(wide))  # fmt: skip

@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
 from cvdl_jax.config_calls import build_calls
 from cvdl_jax.errors import ConfigError, nearest
-from cvdl_jax.parallel import backend
+from cvdl_jax.stored import stored
 from cvdl_jax.task import Transform, chain
 
 FOLDER = Path(__file__).parent
@@ -76,15 +74,7 @@ def build(policy: str, num_classes: int | None = None) -> Transform | None:
 
 
 def _store(state: Any, batch: Mapping[str, Any], key: jax.Array) -> tuple[Any, dict[str, Any], dict]:
-    """Has the augmented images written to memory once, on CPUs.
-
-    XLA's CPU backend computes what it fuses again for every consumer, here for every convolution of the first layer and
-    its weight gradient, and takes optimisation barriers away before it fuses. It does not fuse across a loop whose
-    count it does not know: this one runs once, from a zero that is computed.
-    """
-    if backend() != "cpu" or "image" not in batch:
+    """Has the augmented images computed once, not by each convolution of the first layer and its weight gradient."""
+    if "image" not in batch:
         return state, batch, {}
-    image = batch["image"]
-    zero = (jax.random.key_data(key)[0] >> 31 >> 1).astype(jnp.int32)
-    stored = lax.fori_loop(zero, 1, lambda i, _: image, jnp.zeros_like(image))
-    return state, {**batch, "image": stored}, {}
+    return state, {**batch, "image": stored(batch["image"], jax.random.key_data(key)[0])}, {}

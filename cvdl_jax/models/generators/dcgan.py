@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from cvdl_jax import configs
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.norm import BatchNorm
 from cvdl_jax.nn.precision import at_least_float32
 from cvdl_jax.nn.strided import ConvTranspose
@@ -89,7 +90,7 @@ class Generator(nn.Module):
         if self.upsample == "transposed":
             return ConvTranspose(width, size, (2, 2), use_bias, NORMAL_002, **types, name=name)(x)
         x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)  # [b, 2h', 2w', c']
-        return nn.Conv(width, size, use_bias=use_bias, kernel_init=NORMAL_002, **types, name=name)(x)
+        return Conv(width, size, use_bias=use_bias, kernel_init=NORMAL_002, **types, name=name)(x)
 
 
 def build(name: str, shape: tuple[int, int, int], dtype: Any = jnp.float32, **overrides: Any) -> Generator:
