@@ -36,8 +36,8 @@ def _sign(mode: str) -> float:
 
 
 def _not_below(value: float, low: float, name: str) -> None:
-    if value < low:
-        raise ConfigError(f"{name}={value} must be at least {low}")
+    if not low <= value < float("inf"):
+        raise ConfigError(f"{name}={value} must be at least {low} and finite")
 
 
 def _improve(memory: Memory, value: jax.Array, min_delta: float) -> tuple[jax.Array, Memory]:
@@ -184,6 +184,8 @@ def early_stopping(
     if patience is not None:
         criteria["patience"] = no_improvement(metric, mode, patience, min_delta)
     if target is not None:
+        if not abs(target) < float("inf"):
+            raise ConfigError(f"config.early_stopping.target={target} must be finite")
         criteria["target"] = reached(metric, mode, target)
     if update_delta is not None:
         criteria["update"] = small_update(update_metric, update_delta, update_evaluations)

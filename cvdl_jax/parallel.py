@@ -52,8 +52,43 @@ def gather_rows(tree: Any) -> Any:
     return lax.all_gather(tree, PMAP_AXIS, tiled=True) if is_mapped() else tree
 
 
+_IDENTITIES: ContextVar[jax.Array | None] = ContextVar("identities", default=None)
+
+
+@contextmanager
+def rows_known_by(identities: jax.Array) -> Iterator[None]:
+    """Code traced in here draws each row's random numbers from the row's identity instead of its place in the batch.
+
+    Args:
+        identities: uint32 [b], the same whatever the batches.
+    """
+    token = _IDENTITIES.set(identities)
+    try:
+        yield
+    finally:
+        _IDENTITIES.reset(token)
+
+
+def contents(x: jax.Array) -> jax.Array:
+    """A number for what each row holds, equal for equal rows and hardly ever for others.
+
+        sum_i bits(x_i) (2654435769 i, made odd)    mod 2^32
+
+    Args:
+        x: [b, ...], read as float32.
+
+    Returns:
+        uint32 [b].
+    """
+    bits = lax.bitcast_convert_type(x.reshape(x.shape[0], -1).astype(jnp.float32), jnp.uint32)  # [b, n]
+    weights = jnp.arange(bits.shape[1], dtype=jnp.uint32) * jnp.uint32(2654435769) | jnp.uint32(1)
+    return (bits * weights[None]).sum(1, dtype=jnp.uint32)
+
+
 def row_keys(key: jax.Array, n: int) -> jax.Array:
     """One key per row, from the row's index in the *global* batch, so that every layout draws the same numbers.
+
+    Inside `rows_known_by`, from the row's identity.
 
     Args:
         key: a typed key shared by all devices.
@@ -62,8 +97,10 @@ def row_keys(key: jax.Array, n: int) -> jax.Array:
     Returns:
         Typed keys [n].
     """
-    first = lax.axis_index(PMAP_AXIS) * n if is_mapped() else 0
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
+    identities = _IDENTITIES.get()
+    if identities is None:
+        identities = (lax.axis_index(PMAP_AXIS) * n if is_mapped() else 0) + jnp.arange(n)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, identities)
 
 
 def row_random(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[int]) -> jax.Array:

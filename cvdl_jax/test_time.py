@@ -14,11 +14,14 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax import parallel
 from cvdl_jax.config_calls import build_calls
+from cvdl_jax.config_text import parse_calls
 from cvdl_jax.data.augment import policy as policies
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.images import crops
 
+MIXING = {"repeated_augmentation", "mixup", "cutmix"}
 View = Callable[[jax.Array], jax.Array]
 
 
@@ -85,13 +88,21 @@ def ten_crop(size: int = 0, padding: int = 0) -> View:
 
 
 def sampled(policy: str, samples: int = 8, seed: int = 0) -> View:
-    """Random views by an augmentation policy, the same ones in every evaluation.
+    """Random views by an augmentation policy, the same ones of an image in every evaluation.
+
+    What is drawn depends on the seed and on the image itself, not on its place in a batch.
 
     Args:
         policy: as `config.augment`, of operations that need no label.
         samples: number of views of each image.
-        seed: of the draws; a row draws from its place in the batch of the evaluation.
+        seed: of the draws.
     """
+    mixing = sorted(MIXING & {name for name, *_ in parse_calls(policy, "config.test_time.views")})
+    if mixing:
+        raise ConfigError(
+            f"config.test_time.views: sampled(policy={policy!r}) must change each image by itself, and {mixing[0]} "
+            "takes from other images; remove it"
+        )
     transform = policies.build(policy)
     if transform is None or samples < 1:
         raise ConfigError(
@@ -101,7 +112,8 @@ def sampled(policy: str, samples: int = 8, seed: int = 0) -> View:
 
     def view(images: jax.Array) -> jax.Array:
         key = jax.random.key(seed)
-        views = [transform.update(None, {"image": images}, jax.random.fold_in(key, i))[1] for i in range(samples)]
+        with parallel.rows_known_by(parallel.contents(images)):
+            views = [transform.update(None, {"image": images}, jax.random.fold_in(key, i))[1] for i in range(samples)]
         return jnp.stack([v["image"] for v in views], 1)
 
     return view

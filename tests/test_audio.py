@@ -98,12 +98,26 @@ def test_changes_compile_and_have_gradients():
         (lambda x: audio.pitch_shift(x, 2, window=30), "window=30 must be a multiple of 4"),
         (lambda x: audio.pitch_shift(x, 2, window=128), "at most the signal's 128 samples"),
         (lambda x: audio.stretch(x, -1.0), "factor=-1.0 must be positive"),
+        (lambda x: audio.stretch(x, float("inf")), "factor=inf must be positive and finite"),
+        (lambda x: audio.pitch_shift(x, float("inf")), "semitones=inf must be within -120 ... 120"),
         (lambda x: audio.resample(x, 0), "length=0"),
+        (lambda x: audio.speed(x[0], 1.1), r"a signal is float \[..., n\], time last, and this is float32 \[\]"),
+        (lambda x: audio.speed(x.astype(jnp.int16), 1.1), r"this is int16 \[128\]; .* by x / 32768.0"),
+        (lambda x: audio.pitch_shift(x.astype(jnp.int16), 1), r"this is int16 \[128\]"),
     ],
 )
 def test_impossible_changes_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         change(jnp.zeros(128))
+
+
+@pytest.mark.curriculum("F31", "F32")
+@pytest.mark.parametrize("change", [lambda x: audio.speed(x, 1.1), lambda x: audio.pitch_shift(x, 4)])
+def test_half_precision_is_computed_in_float32(change):
+    x = jnp.sin(0.3 * jnp.arange(512)).astype(jnp.bfloat16)
+    y = change(x)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(y.astype(jnp.float32), change(x.astype(jnp.float32)), atol=1e-2)
 
 
 @pytest.mark.curriculum("F32")

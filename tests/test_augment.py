@@ -177,12 +177,26 @@ def test_a_policy_applies_in_order_and_an_empty_one_is_none():
         ("cutout(size=0)", "at least 1"),
         ("cutout(size='big')", "size"),
         ("padded_crop(mode='mirror')", "mode"),
-        ("mixup(alpha=-1)", "0 or more"),
+        ("mixup(alpha=-1)", "at least 0 and finite"),
+        ("mixup(alpha=1e999)", "at least 0 and finite"),
     ],
 )
 def test_mistakes_name_the_thing_and_the_fix(text, message):
     with pytest.raises(ConfigError, match=message):
         policy.build(text, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cutout(size=12)", r"cutout\(size=12\) hides images of 6 x 5 pixels wherever it lies; choose at most 3"),
+        ("padded_crop(6)", "padded_crop pads images of 6 pixels by 6 on each side.*choose less than 6, such as 1"),
+        ("random_crop(4, padding=5)", "pads images of 5 pixels by 5"),
+    ],
+)
+def test_sizes_that_leave_nothing_of_the_image(text, message):
+    with pytest.raises(ConfigError, match=message):
+        policy.build(text).update(None, {"image": jnp.zeros((2, 6, 5, 1))}, KEY)
 
 
 def test_mistakes_that_show_in_the_batch():

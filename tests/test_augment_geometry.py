@@ -36,6 +36,17 @@ def apply(text, batch, key=KEY):
     return jax.tree.map(np.asarray, compiled(text)(batch, key))
 
 
+@pytest.mark.curriculum("F34")
+def test_a_lost_box_erases_no_row_of_a_mask_that_has_as_many_rows_as_there_are_boxes():
+    box = np.zeros((1, 16, 4), np.float32)
+    box[:, :8], box[:, 8:] = [0, 0, 0.1, 0.1], [0.9, 0.9, 1, 1]
+    ones = jnp.ones((1, 16, 16, 1))
+    batch = {"image": ones, "objects/bbox": jnp.asarray(box), "objects/instance_mask": ones.astype(jnp.uint8)}
+    out = apply("random_crop(16, padding=8)", batch | {"boxes_mask": jnp.ones((1, 16))}, jax.random.key(3))
+    assert 0 < out["boxes_mask"].sum() < 16
+    np.testing.assert_array_equal(out["image"], out["objects/instance_mask"])
+
+
 def windows(x, height, width):
     """Every window of images [b, h, w]: {place: [b, height, width]}."""
     places = [(y, x_) for y in range(x.shape[1] - height + 1) for x_ in range(x.shape[2] - width + 1)]

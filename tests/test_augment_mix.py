@@ -122,10 +122,25 @@ def test_random_erasing_refuses_images_that_its_rectangles_do_not_fit():
     assert np.all(out["image"] == 0)  # the whole image is a rectangle too
 
 
+@pytest.mark.curriculum("F29", "F30", "F33")
+@pytest.mark.parametrize("text", ["mixup(1.0)", "cutmix(1.0)", "smooth_labels(0.2)"])
+def test_one_hot_labels_of_whole_numbers_are_blended_as_those_of_floats(text):
+    image, label = jnp.asarray(np.random.default_rng(0).random((4, 6, 6, 1), np.float32)), np.eye(4)
+    build = policy.build(text, 4)
+    ints, floats = (
+        build.update(None, {"image": image, "label": jnp.asarray(label, dtype)}, KEY)[1]["label"]
+        for dtype in ("int32", "float32")
+    )
+    assert ints.dtype == jnp.float32
+    np.testing.assert_array_equal(ints, floats)
+    assert 0 < float(ints.max()) < 1 or text != "smooth_labels(0.2)"
+    np.testing.assert_allclose(ints.sum(1), 1, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cutmix(alpha=-1)", "0 or more"),
+        ("cutmix(alpha=-1)", "at least 0 and finite"),
         ("cutmix(probability=2)", "between 0 and 1"),
         ("random_erasing(area_low=0.5)", r"area_low=0.5\) must be at most area_high=0.4"),
         ("random_erasing(area_high=1.5)", "between 0 and 1"),

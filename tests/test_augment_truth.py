@@ -183,6 +183,13 @@ def test_displacement_takes_the_label_there():
     np.testing.assert_array_equal(out, mask[i, place[..., 0], place[..., 1]])
 
 
+@pytest.mark.curriculum("F33")
+def test_label_noise_reaches_every_class_in_narrow_types():
+    batch = {"image": jnp.zeros((4096, 1, 1, 1)), "label": jnp.full(4096, 199, jnp.uint8)}
+    label = policy.build("label_noise(1.0)", 200).update(None, batch, KEY)[1]["label"]
+    assert label.dtype == jnp.uint8 and set(np.unique(label)) == set(range(199))
+
+
 @pytest.mark.parametrize(
     ("text", "more", "message"),
     [
@@ -206,6 +213,14 @@ def test_displacement_takes_the_label_there():
 def test_mistakes(text, more, message):
     with pytest.raises(ConfigError, match=message):
         run(text, **more)
+
+
+@pytest.mark.curriculum("F34")
+def test_boxes_in_pixels_are_refused_where_their_values_are_known():
+    batch = {"image": IMAGE, "objects/bbox": jnp.full((16, 1, 4), jnp.asarray([10.0, 10, 50, 50]))}
+    words = r"box_jitter moves boxes .* in 0..1, and 'objects/bbox' holds \[10.0, 10.0, 50.0, 50.0\]; divide pixels"
+    with pytest.raises(ConfigError, match=words):
+        policy.build("box_jitter").update(None, batch, KEY)
 
 
 def test_labels_need_classes():

@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 import pytest
 
+from cvdl_jax.data import boxes, scenes
 from cvdl_jax.data import load as load_module
-from cvdl_jax.data import scenes
 from cvdl_jax.data.builders import shapes
 from cvdl_jax.data.features import Feature
 from cvdl_jax.data.load import load
@@ -220,6 +220,20 @@ def test_boxes_without_area_are_refused(few):
         load("few", max_boxes=3)
     with pytest.raises(DataError, match="example train/2 of few"):
         load("few").splits["train"].example(2)
+
+
+@pytest.mark.curriculum("F34")
+@pytest.mark.parametrize("bad", [[10, 10, 50, 50], [0, 0.2, 0.5, 1.1], [-0.1, 0, 1, 1], [0, 0, float("nan"), 1]])
+def test_boxes_out_of_the_image_are_refused(bad):
+    """Before they reach a device, where nothing could be said; rounding is allowed."""
+    features = {"objects/bbox": Feature("box", (None, 4), "float32")}
+
+    def finish(box):
+        return boxes.finish({"objects/bbox": np.float32([[0, 0, 1, 1], box])}, features, 3, True, lambda: "example 7")
+
+    with pytest.raises(DataError, match=r"example 7: the box .* 'objects/bbox' reaches out of the image.* in 0\.\.1"):
+        finish(bad)
+    assert finish([0, 0, 1 + 1e-6, 1])["boxes_mask"].tolist() == [1, 1, 0]
 
 
 def test_boxes_without_area_are_dropped_and_counted_when_asked_to(few, capsys):

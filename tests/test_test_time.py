@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvdl_jax import configs, test_time
+from cvdl_jax import configs, parallel, test_time
 from cvdl_jax.build import build
 from cvdl_jax.config_defaults import DEFAULTS
 from cvdl_jax.data.augment import policy
@@ -87,10 +87,30 @@ def test_sampled_views_are_those_of_the_policy_and_the_same_every_time():
     transform = policy.build("padded_crop(padding=2)")
     for i in range(3):
         key = jax.random.fold_in(jax.random.key(5), i)
-        np.testing.assert_array_equal(views[:, i], transform.update(None, {"image": IMAGE}, key)[1]["image"])
+        with parallel.rows_known_by(parallel.contents(IMAGE)):
+            expected = transform.update(None, {"image": IMAGE}, key)[1]["image"]
+        np.testing.assert_array_equal(views[:, i], expected)
     np.testing.assert_array_equal(view(IMAGE), views)
     assert not np.array_equal(test_time.sampled("padded_crop(padding=2)", samples=3)(IMAGE), views)
     assert not np.array_equal(views[:, 0], views[:, 1])
+
+
+@pytest.mark.curriculum("F36")
+def test_sampled_views_are_the_same_in_any_batch():
+    """Of an image, wherever it lies; two images have their own."""
+    view = test_time.sampled("padded_crop(padding=2)", samples=4)
+    together = np.asarray(view(IMAGE))
+    for order in ([2, 0, 1], [1], [0, 0]):
+        np.testing.assert_array_equal(view(IMAGE[jnp.asarray(order)]), together[order])
+    two = jnp.stack([IMAGE[0], IMAGE[0].at[3, 3, 1].add(1e-3)])
+    assert not np.allclose(*np.asarray(view(two)), atol=1e-2)
+
+
+@pytest.mark.curriculum("F36")
+@pytest.mark.parametrize("policy", ["repeated_augmentation(2)", "flip | mixup(0.2)", "cutmix"])
+def test_views_of_other_images_are_refused(policy):
+    with pytest.raises(ConfigError, match=r"must change each image by itself, and .* takes from other images; remove"):
+        test_time.sampled(policy)
 
 
 @pytest.mark.curriculum("F36")

@@ -38,16 +38,17 @@ def resample(x: jax.Array, length: int) -> jax.Array:
     Returns:
         float [..., length].
     """
+    _check_signal(x)
     n = x.shape[-1]
     if length < 1:
         raise ValueError(f"length={length} must be at least 1")
     if length == n:
         return x
     kept = min(n, length)
-    spectrum = jnp.fft.rfft(x)[..., : kept // 2 + 1]
+    spectrum = jnp.fft.rfft(_wide(x))[..., : kept // 2 + 1]
     if kept % 2 == 0:  # the Nyquist bin stands for both signs of its frequency, or becomes two bins
         spectrum = spectrum.at[..., -1].multiply(2.0 if length < n else 0.5)
-    return jnp.fft.irfft(spectrum, length).astype(x.dtype) * (length / n)
+    return (jnp.fft.irfft(spectrum, length) * (length / n)).astype(x.dtype)
 
 
 def speed(x: jax.Array, factor: float) -> jax.Array:
@@ -61,10 +62,11 @@ def speed(x: jax.Array, factor: float) -> jax.Array:
         float [..., round(n / factor)].
 
     Raises:
-        ValueError: unless factor is positive and leaves at least one sample.
+        ValueError: unless factor is positive and leaves at least one sample, or for a signal of whole numbers.
 
     Reference: Ko et al. 2015, "Audio Augmentation for Speech Recognition", section 2.
     """
+    _check_signal(x)
     if not 0 < factor < 2 * x.shape[-1]:
         raise ValueError(f"factor={factor} must be positive and leave a sample of {x.shape[-1]}; try 0.9 or 1.1")
     return resample(x, max(1, round(x.shape[-1] / factor)))
@@ -84,10 +86,13 @@ def pitch_shift(x: jax.Array, semitones: float, window: int = 64) -> jax.Array:
         float [..., n].
 
     Raises:
-        ValueError: for a window that is no multiple of 4 or too long for the signal.
+        ValueError: for a window that is no multiple of 4 or too long for the signal, an interval of more than 120
+            semitones, or a signal of whole numbers.
 
     Reference: Laroche and Dolson 1999, "Improved Phase Vocoder Time-Scale Modification of Audio", section II.
     """
+    if not abs(semitones) <= 120:
+        raise ValueError(f"semitones={semitones} must be within -120 ... 120, ten octaves; 12 is one")
     stretched = stretch(x, 2 ** (semitones / 12), window)
     return x if semitones == 0 else resample(stretched, x.shape[-1])  # the checks of a change hold for none too
 
@@ -109,11 +114,13 @@ def stretch(x: jax.Array, factor: float, window: int = 64) -> jax.Array:
     Raises:
         ValueError: see `pitch_shift`.
     """
+    _check_signal(x)
+    dtype, x = x.dtype, _wide(x)
     n, hop = x.shape[-1], window // 4
     if window < 4 or window % 4 or window + hop > n:
         raise ValueError(f"window={window} must be a multiple of 4, and 5/4 of it at most the signal's {n} samples")
-    if not factor > 0:
-        raise ValueError(f"factor={factor} must be positive; try 0.9 or 1.1")
+    if not 0 < factor < float("inf"):
+        raise ValueError(f"factor={factor} must be positive and finite; try 0.9 or 1.1")
     length = max(1, round(n * factor))
     hann = jnp.asarray(np.hanning(window + 1)[:-1], x.dtype)  # periodic
     written = np.arange(-3, -(-length // hop))  # starts of the frames in hops, so that four of them cover every sample
@@ -133,7 +140,21 @@ def stretch(x: jax.Array, factor: float, window: int = 64) -> jax.Array:
     first = np.flatnonzero(read == 0)[-1]  # whose phase is that of the signal's first frame
     phase = jnp.angle(spectrum[..., :1, :]) + turned - turned[..., first : first + 1, :]
     pieces = jnp.fft.irfft(size * jnp.exp(1j * phase), window) * hann.reshape((1,) * x.ndim + (-1,))
-    return _overlap_add(pieces.astype(x.dtype), hann**2, hop)[..., 3 * hop :][..., :length]
+    return _overlap_add(pieces.astype(x.dtype), hann**2, hop)[..., 3 * hop :][..., :length].astype(dtype)
+
+
+def _check_signal(x: jax.Array) -> None:
+    """Raises ValueError unless x is float [..., n]."""
+    if x.ndim < 1 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(
+            f"a signal is float [..., n], time last, and this is {x.dtype} {list(x.shape)}; convert samples of 16 bits "
+            "by x / 32768.0"
+        )
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """At least float32, which Fourier transforms need."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _overlap_add(pieces: jax.Array, weight: jax.Array, hop: int) -> jax.Array:

@@ -14,6 +14,7 @@ from cvdl_jax.data.features import Feature
 from cvdl_jax.errors import ConfigError, DataError
 
 MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real
+ROUNDING = 1e-5  # by which a box may reach over the image
 DROPPED = "boxes_dropped"  # int32 [], how many boxes of the example had no area
 
 
@@ -71,13 +72,14 @@ def finish(
         The example; padded rows are zero, `boxes_mask` and `boxes_dropped` are added where they are asked for.
 
     Raises:
-        DataError: for a box without area, or more boxes than `max_boxes`.
+        DataError: for a box out of 0..1 or without area, or more boxes than `max_boxes`.
     """
     names = group(features)
     keep = np.ones(len(example[names[0]]) if names else 0, bool)
     for name, feature in features.items():
         if feature.kind != "box":
             continue
+        _check_range(name, example[name], who)
         has_area = np.all(example[name][..., 2:] > example[name][..., :2], axis=-1)
         if drop_degenerate and name in names:
             keep &= has_area
@@ -105,3 +107,14 @@ def finish(
         out[name] = np.concatenate([out[name], padding])  # [max_boxes, ...]
     out[MASK] = (np.arange(max_boxes) < n).astype(np.float32)
     return out
+
+
+def _check_range(name: str, boxes: np.ndarray, who: Callable[[], str]) -> None:
+    """Raises DataError for the first box that is not in 0..1, up to rounding."""
+    inside = np.all((boxes >= -ROUNDING) & (boxes <= 1 + ROUNDING), axis=-1)
+    if not np.all(inside):
+        box = boxes.reshape(-1, 4)[np.flatnonzero(~np.atleast_1d(inside))[0]].tolist()
+        raise DataError(
+            f"{who()}: the box {box} of {name!r} reaches out of the image, [ymin, xmin, ymax, xmax] in 0..1; divide "
+            "pixels by the height and width of the image, or cut the box off, and prepare the data set again"
+        )

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from cvdl_jax import parallel
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.ops.divergences import kl_divergence_of_logits
 from cvdl_jax.task import Eval, Transform
@@ -47,8 +48,13 @@ def consistency(
 
 
 def of_images(policy: Transform) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """An augmentation policy without labels as (images, key) -> images."""
-    return lambda images, key: policy.update(None, {"image": images}, key)[1]["image"]
+    """An augmentation policy without labels as (images, key) -> images; what is drawn for an image is its own."""
+
+    def change(images: jax.Array, key: jax.Array) -> jax.Array:
+        with parallel.rows_known_by(parallel.contents(images)):
+            return policy.update(None, {"image": images}, key)[1]["image"]
+
+    return change
 
 
 def evaluation(

@@ -14,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.data.augment._rows import is_boxes, moving
-from cvdl_jax.data.boxes import MASK
+from cvdl_jax.data.boxes import MASK, ROUNDING
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.boxes import area
 from cvdl_jax.ops.concrete import is_concrete
 
 IGNORE = 255
 MIN_VISIBLE = 0.25
-_ROUNDING = 1e-5
 
 
 def outside(name: str, dtype: Any) -> int:
@@ -84,11 +83,11 @@ def _carry_boxes(name: str, batch: Mapping, move: Callable, rows: Any, min_visib
         return {name: jnp.where(real[..., None], moved, old)}
     seen = jnp.clip(moved, 0, 1)
     left = area(seen)
-    kept = (left > 0) & (left >= min_visible * (1 - _ROUNDING) * area(moved))  # [b, ...]
+    kept = (left > 0) & (left >= min_visible * (1 - ROUNDING) * area(moved))  # [b, ...]
     new = {name: jnp.where(real[..., None], jnp.where(kept[..., None], seen, 0), old)}
     prefix, lost = name.rpartition("/")[0], real & ~kept
     for other, x in batch.items():
-        beside = prefix and other.rpartition("/")[0] == prefix and not is_boxes(other)
+        beside = prefix and other.rpartition("/")[0] == prefix and other not in moving(batch)
         if (beside or other == MASK) and x.shape[: lost.ndim] == lost.shape:
             new[other] = jnp.where(lost.reshape(*lost.shape, *(1,) * (x.ndim - lost.ndim)), jnp.zeros_like(x), x)
     return new
@@ -124,7 +123,7 @@ def check_boxes(operation: str, name: str, boxes: jax.Array) -> None:
     if not is_concrete(boxes):
         return
     values = np.asarray(boxes).reshape(-1, 4)
-    good = np.all((values >= -_ROUNDING) & (values <= 1 + _ROUNDING), 1) & np.all(values[:, 2:] >= values[:, :2], 1)
+    good = np.all((values >= -ROUNDING) & (values <= 1 + ROUNDING), 1) & np.all(values[:, 2:] >= values[:, :2], 1)
     if not good.all():
         raise ConfigError(
             f"config.augment: {operation} moves boxes [ymin, xmin, ymax, xmax] in 0..1, and {name!r} holds "

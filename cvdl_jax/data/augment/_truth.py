@@ -10,13 +10,13 @@ from cvdl_jax.errors import ConfigError
 
 
 def soft(operation: str, label: jax.Array, num_classes: int | None) -> jax.Array:
-    """Labels as float32 [b, num_classes]; soft ones pass unchanged.
+    """Labels as float [b, num_classes]; soft ones pass unchanged, one-hot whole numbers become float32.
 
     Raises:
         ConfigError: for class numbers of a data set without classes.
     """
     if label.ndim == 2:
-        return label
+        return label if jnp.issubdtype(label.dtype, jnp.floating) else label.astype(jnp.float32)
     return jax.nn.one_hot(label, classes(operation, num_classes), dtype=jnp.float32)
 
 

@@ -34,6 +34,11 @@ def room(operation: str, batch: Mapping[str, Any], size: tuple[int, int], pads: 
     sides = zip(("height", "width"), size, batch["image"].shape[1:3], pads, strict=True)
     left = []
     for name, window, side, pad in sides:
+        if pad >= side > 0:
+            raise ConfigError(
+                f"config.augment: {operation} pads images of {side} pixels by {pad} on each side, so that a window may "
+                f"hold nothing of them; choose less than {side}, such as {max(side // 8, 1)}"
+            )
         if window > side + 2 * pad:
             padded = f" with {pad} of padding on both sides" if pad else ""
             raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.data.augment._photometric import COLOUR, GREY_OR_COLOUR, check_channels, check_not_negative, on_images
+from cvdl_jax.data.augment._photometric import COLOUR, GREY_OR_COLOUR, check_channels, on_images
 from cvdl_jax.data.augment._rows import check_number, check_probability, chosen
 from cvdl_jax.ops.images import colour
 from cvdl_jax.parallel import row_random
@@ -72,10 +72,10 @@ def gamma(amount: float = 0.4, probability: float = 1.0):
     """Raises values to a power `(1 + amount)^u`, u uniform in -1 ... 1: as often darker as brighter.
 
     Args:
-        amount: 0 or more; 1 draws between the square root and the square.
+        amount: 0..10; 1 draws between the square root and the square.
         probability: for each row.
     """
-    check_not_negative("gamma", "amount", amount)
+    check_number("gamma", "amount", amount, 0, 10)
     return on_images("gamma", lambda x, u: colour.gamma(x, (1 + amount) ** u), -1.0, 1.0, probability)
 
 

@@ -22,6 +22,9 @@ def cutout(size: int = 8, fill: float = 0.0, probability: float = 1.0):
         fill: value in 0..1; the paper fills with the mean of the training data.
         probability: for each row.
 
+    Raises:
+        ConfigError: for a square that hides the whole image at any place.
+
     Reference: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout",
     section 3.2.
     """
@@ -32,6 +35,11 @@ def cutout(size: int = 8, fill: float = 0.0, probability: float = 1.0):
     def update(state, batch, key):
         image = batch["image"]  # [b, h, w, c]
         b, h, w, _ = image.shape
+        if size >= 2 * max(h, w):
+            raise ConfigError(
+                f"config.augment: cutout(size={size}) hides images of {h} x {w} pixels wherever it lies; choose at "
+                f"most {max(h, w) // 2}, half a side"
+            )
         where, which = jax.random.split(key)
         centre = row_random(lambda k, s: jax.random.randint(k, s, 0, jnp.asarray([h, w])), where, (b, 2))  # [b, 2]
         hidden = rectangle(centre - size // 2, jnp.full((b, 2), size), h, w) & chosen(which, probability, image)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.data.augment._photometric import check_not_negative
 from cvdl_jax.data.augment._regions import rectangle
 from cvdl_jax.data.augment._rows import check_probability, chosen, moving
 from cvdl_jax.data.augment._truth import soft
@@ -28,13 +29,13 @@ def mixup(alpha: float = 0.2, probability: float = 1.0, num_classes: int | None 
         A transform; labels become float32 [b, num_classes], each row's sum unchanged.
 
     Raises:
-        ConfigError: for a negative alpha, labels without classes, boxes or masks, or an odd number of rows on a device.
+        ConfigError: for a negative or infinite alpha, labels without classes, boxes or masks, or an odd number of rows
+            on a device.
 
     Reference: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", section 2.
     """
     check_probability("mixup", probability)
-    if alpha < 0:
-        raise ConfigError(f"config.augment: mixup(alpha={alpha}) must be 0 or more")
+    check_not_negative("mixup", "alpha", alpha)
 
     def update(state, batch, key):
         _check_only_labels("mixup", batch)
@@ -68,13 +69,13 @@ def cutmix(alpha: float = 1.0, probability: float = 1.0, num_classes: int | None
         A transform; labels become float32 [b, num_classes], each row's sum unchanged.
 
     Raises:
-        ConfigError: for a negative alpha, labels without classes, boxes or masks, or an odd number of rows on a device.
+        ConfigError: for a negative or infinite alpha, labels without classes, boxes or masks, or an odd number of rows
+            on a device.
 
     Reference: Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers", equations 1 and 2.
     """
     check_probability("cutmix", probability)
-    if alpha < 0:
-        raise ConfigError(f"config.augment: cutmix(alpha={alpha}) must be 0 or more")
+    check_not_negative("cutmix", "alpha", alpha)
 
     def update(state, batch, key):
         _check_only_labels("cutmix", batch)

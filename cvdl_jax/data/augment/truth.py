@@ -6,6 +6,7 @@ Those that move an image together with its boxes and masks are in `geometry.py`,
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.data.augment._carry import check_boxes
 from cvdl_jax.data.augment._rows import check_number, check_probability, chosen
 from cvdl_jax.data.augment._truth import classes, find, soft
 from cvdl_jax.errors import ConfigError
@@ -43,8 +44,9 @@ def label_noise(probability: float = 0.1, entry: str = "label", num_classes: int
         flip = row_random(jax.random.uniform, which, label.shape) < probability
         if "/" in entry and "boxes_mask" in batch:
             flip &= batch["boxes_mask"] > 0
-        step = row_random(lambda k, s: jax.random.randint(k, s, 1, count, label.dtype), what, label.shape)
-        return state, {**batch, entry: jnp.where(flip, (label + step) % count, label)}, {}
+        step = row_random(lambda k, s: jax.random.randint(k, s, 1, count), what, label.shape)  # wide enough to add
+        other = ((label + step) % count).astype(label.dtype)
+        return state, {**batch, entry: jnp.where(flip, other, label)}, {}
 
     return update
 
@@ -84,13 +86,14 @@ def box_jitter(amount: float = 0.1, probability: float = 1.0, entry: str = "obje
         entry: of the batch, [b, ..., 4] as ymin, xmin, ymax, xmax in 0..1.
 
     Raises:
-        ConfigError: for a missing entry, or an amount out of range.
+        ConfigError: for a missing entry, boxes that are known to be wrong, or an amount out of range.
     """
     check_number("box_jitter", "amount", amount, 0, 0.49)
     check_probability("box_jitter", probability)
 
     def update(state, batch, key):
         boxes = find("box_jitter", batch, entry)  # [b, ..., 4]
+        check_boxes("box_jitter", entry, boxes)
         where, which = jax.random.split(key)
         u = row_random(lambda k, s: jax.random.uniform(k, s, boxes.dtype, -amount, amount), where, boxes.shape)
         sides = jnp.tile(boxes[..., 2:] - boxes[..., :2], 2)  # [b, ..., 4]: height, width, height, width
