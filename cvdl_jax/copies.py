@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax import feedback
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.ops.penalties import sparsity
 
@@ -25,7 +26,7 @@ def initialise(model: nn.Module, key: jax.Array, x: jax.Array, copies: int) -> A
 
 def scores(model: nn.Module, params: Any, x: jax.Array) -> jax.Array:
     """Logits [copies, b, classes] of every copy on the same batch [b, ...], in evaluation mode."""
-    return jax.vmap(lambda p: model.apply({"params": p}, x, False)[0])(params)
+    return jax.vmap(lambda p: apply_params(model, p, x, False)[0])(params)
 
 
 def mean_losses(model: nn.Module, params: Any, x: jax.Array, label: jax.Array) -> jax.Array:
@@ -42,7 +43,7 @@ def train_scores(model: nn.Module, params: Any, x: jax.Array, key: jax.Array) ->
     """Logits [copies, b, classes] in training mode, each copy on a batch of its own: x [copies, b, ...]."""
 
     def one(p: Any, x: jax.Array, k: jax.Array) -> jax.Array:
-        return model.apply({"params": p}, x, True, rngs={"dropout": k})[0]
+        return apply_params(model, p, x, True, rngs={"dropout": k})[0]
 
     return jax.vmap(one)(params, x, jax.random.split(key, len(x)))
 

@@ -35,10 +35,13 @@ def finish(loop: Any) -> int:
             values, rows = result
             metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
             save_predictions(loop, name, rows)
-    state = to_host(state) if jax.process_count() > 1 else state  # what one process alone may compute with
+    prepared = loop.program.prepared  # by the last evaluation's pass over a split
+    shown = prepared[2] if prepared is not None and prepared[1] is state else state
+    if jax.process_count() > 1:
+        state, shown = to_host((state, shown))  # what one process alone may compute with
     if not is_first_process():
         return 0
-    draw(loop, state)
+    draw(loop, shown)
     save_facts(loop, state)
     results = {
         "step": loop.step,

@@ -1,4 +1,4 @@
-"""Which statistics batch normalisation uses in evaluations. Any run of any experiment can choose.
+"""Which statistics batch normalisation uses in evaluations. Any run can choose that keeps running averages.
 
     config.batch_stats = "running"      # the averages that training kept
     config.batch_stats = "exact"        # of the whole training split, for the weights that are evaluated
@@ -7,8 +7,8 @@
 "exact" is algorithm 2 of Ioffe and Szegedy: before an evaluation, one pass over the training split in batches of the
 evaluation's size, each layer normalising by its batch, then `E[x] = E_B[mean_B]` and `Var[x] = E_B[m / (m - 1) var_B]`
 over batches B of m values. A last, smaller batch counts by its size. In the first layer the mean is that of the whole
-split, whatever the batches. The weights are those the evaluation uses, averaged ones included. The running averages
-stay in the state: the report and `--mode predict` use them.
+split, whatever the batches. The weights are those the evaluation uses, averaged ones included. The figures of the
+report and `--mode predict` use them too; the running averages stay in the state.
 
 With "batch", what an example gets depends on the others of its batch; padded rows do not count.
 
@@ -46,11 +46,14 @@ def evaluated_by(task: Task, info: Info, statistics: str) -> Task:
         return task
     if not _normalises(task, info):
         raise ConfigError(
-            f"config.batch_stats={statistics!r}: this run has no batch normalisation; set config.batch_stats='running'"
+            f"config.batch_stats={statistics!r}: this run keeps no running averages of batch normalisation that could "
+            "be replaced (those of --replicas cannot be); set config.batch_stats='running'"
         )
     if statistics == "batch":
         return task._replace(
-            evals={name: each._replace(step=partial(_by_batch, each.step)) for name, each in task.evals.items()}
+            evals={name: each._replace(step=partial(_by_batch, each.step)) for name, each in task.evals.items()},
+            report=task.report and partial(_by_batch, task.report),
+            predict=task.predict and partial(_by_batch, task.predict),
         )
     if "train" not in info.sizes:
         raise ConfigError("config.batch_stats='exact' needs config.data.train, the split whose statistics it takes")
@@ -67,9 +70,9 @@ def _normalises(task: Task, info: Info) -> bool:
     return bool(jax.tree.leaves(made.get("extra", {}).get("batch_stats", {})))
 
 
-def _by_batch(step: Callable, state: State, batch: Any, key: jax.Array) -> Mapping[str, Any]:
+def _by_batch(function: Callable, *args: Any) -> Mapping[str, Any]:
     with batch_statistics():
-        return step(state, batch, key)
+        return function(*args)
 
 
 def exact(step: Callable[..., Any], data: str = "train") -> Pass:
@@ -84,7 +87,10 @@ def exact(step: Callable[..., Any], data: str = "train") -> Pass:
         with batch_statistics(collect=True) as found:
             step(state, batch, key)
         if not found:
-            raise ConfigError("config.batch_stats='exact': the evaluation runs no model through nn/apply.py")
+            raise ConfigError(
+                "config.batch_stats='exact': this run has an evaluation that runs no model on the examples of its "
+                "split; set config.batch_stats='running' or 'batch'"
+            )
         return found
 
     return Pass(sums, apply_statistics, data)

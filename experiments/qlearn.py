@@ -18,6 +18,7 @@ import numpy as np
 from cvdl_jax import configs, feedback, gradients, models_index, optim
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn import observe
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops import td_losses
 from cvdl_jax.ops.returns import q_learning_errors
 from cvdl_jax.parallel import row_keys
@@ -39,7 +40,7 @@ class Agent(NamedTuple):
 
 def values(model, params, observations):
     """Action values [b, m] of observations [b, d]."""
-    return model.apply({"params": params}, observations, False)[0]
+    return apply_params(model, params, observations, False)[0]
 
 
 def act(model, env, explore, discount, state, batch, key):

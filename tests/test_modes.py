@@ -185,6 +185,29 @@ def test_predict_resizes_as_the_run_did(run, digits, photos, tmp_path):
     np.testing.assert_allclose([float(rows["large.png"][f"p({c})"]) for c in range(10)], expected, atol=2e-6)
 
 
+@pytest.mark.curriculum("G3", "G4")
+@pytest.mark.parametrize("statistics", ["exact", "batch"])
+def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics):
+    """The test digits as files: the probabilities of the run itself, also in the padded last batch."""
+    run, folder = tmp_path / "run", tmp_path / "photos"
+    overrides = [f"--config.batch_stats={statistics}", "--config.model.norm=batch(momentum=0.01)"]
+    config = ["--config=configs/digits/mlp.py", "--config.model.hidden=(8,)", "--config.total_epochs=0.5"]
+    sizes = ["--config.eval_batch_size=50"]
+    assert launch.main([*config, *overrides, *sizes, f"--workdir={run}"]) == 0
+    folder.mkdir()
+    images = digits.splits["test"].arrays["image"][..., 0]
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    rows = predicted(run, folder, tmp_path / "preds.csv")
+    with np.load(run / "predictions" / "test.npz") as file:
+        scores = file["scores"].astype(np.float64)
+    expected = np.exp(scores - scores.max(1, keepdims=True))
+    expected /= expected.sum(1, keepdims=True)
+    found = np.array([[float(row[f"p({c})"]) for c in range(10)] for row in rows])
+    assert len(rows) % 50 != 0
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_predict_takes_one_image(run, photos, tmp_path):
     rows = predicted(run, photos / "a.png", tmp_path / "preds.csv")
     assert [row["file"] for row in rows] == ["a.png"]

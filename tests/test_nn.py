@@ -160,10 +160,12 @@ def test_batch_norm_of_mapped_devices_equals_one_global_batch():
 
 
 def test_batch_norm_statistics_are_float32_and_do_not_cancel():
-    """bfloat16 in and out; a mean of 1,000 and a spread of 1 once the running mean has arrived."""
-    x = np.random.default_rng(0).normal(1000, 1, size=(256, 2)).astype(np.float32)
-    y, _ = batch_norm(BatchNorm(), norm_variables(2, mean=[999.0, 1001.0]), x, True)
-    np.testing.assert_allclose(y, numpy_batch_norm(x.astype(np.float64))[0], atol=1e-3)
+    """bfloat16 in and out; a mean of 3,000 and a spread of 1."""
+    x = np.random.default_rng(0).normal(3000, 1, size=(256, 2)).astype(np.float32)
+    for mean in ([0.0, 0.0], [2999.0, 3001.0]):  # before the first step, and once the running mean has arrived
+        y, new = batch_norm(BatchNorm(momentum=1.0), norm_variables(2, mean=mean), x, True)
+        np.testing.assert_allclose(y, numpy_batch_norm(x.astype(np.float64))[0], atol=1e-3)
+        np.testing.assert_allclose(new["batch_stats"]["var"], x.astype(np.float64).var(0), rtol=1e-4)
     y, new = batch_norm(BatchNorm(dtype=jnp.bfloat16), norm_variables(2), x.astype(jnp.bfloat16), True)
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype("float32")}

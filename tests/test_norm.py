@@ -121,6 +121,7 @@ def test_unsynchronised_devices_normalise_their_own_rows(mode):
         ({"epsilon": 0.0}, X[0], r"batch\(epsilon=0.0\) must be positive"),
         ({"running_var": "sample"}, X[0], "must be 'biased' or 'unbiased'"),
         ({"running_var": "unbiased"}, X[0, :1, 0, 0], "needs two values a channel"),
+        ({}, X[0, :1, 0, 0], r"a batch of shape \[1, 4\] has one, which would become 0; raise config.batch_size"),
         ({}, X[0, 0, 0, 0], r"takes a batch \[b, ..., c\]"),
     ],
 )
@@ -200,6 +201,11 @@ def test_lenet_drops_units_before_its_dense_layers():
         ("mlp_tiny", {"norm": "bach"}, r"config\.model\.norm='bach' is not known; did you mean 'batch'\?"),
         ("mlp_tiny", {"norm": "group(groups=3)"}, r"config\.model\.norm: group\(groups=3 must divide the 16 channels"),
         ("mlp_tiny", {"norm": "group(size=3)"}, r"config\.model\.norm: group\.size is not an argument of group"),
+        (
+            "mlp_tiny",
+            {"norm": "group(groups=16)"},
+            r"group\(groups=16\) .* one value in a group.* such as 8",
+        ),
         ("mlp_tiny", {"norm": "instance"}, "needs several places to average over"),
         ("mlp_tiny", {"norm": "batch | layer"}, "must be one normalisation"),
         ("mlp_tiny", {"norm": "layer(epsilon=0)"}, r"layer\(epsilon=0.0\) must be positive"),
@@ -210,6 +216,59 @@ def test_lenet_drops_units_before_its_dense_layers():
 def test_a_wrong_choice_is_refused(model, fields, words):
     with pytest.raises(ConfigError, match=words):
         variables(model, **fields)
+
+
+def named(text, x):
+    """The result of the layer of a name, with scale 1 and bias 0 as it begins."""
+    _, norm = normaliser(text, jnp.float32)
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return norm(x, False, "norm")
+
+    return Model().init_with_output(jax.random.key(0), x)[0]
+
+
+@pytest.mark.curriculum("G9", "G10", "G11")
+@pytest.mark.parametrize(
+    ("text", "axes", "groups", "epsilon"),
+    [
+        ("layer", (1, 2, 3), 1, 1e-6),
+        ("layer(epsilon=0.5)", (1, 2, 3), 1, 0.5),
+        ("instance", (1, 2), 4, 1e-5),
+        ("instance(epsilon=0.5)", (1, 2), 4, 0.5),
+        ("group(groups=2)", (1, 2, 3), 2, 1e-5),
+    ],
+)
+def test_layers_by_name_are_the_means_over_their_axes(text, axes, groups, epsilon):
+    """On images of four channels; small values, where epsilon counts."""
+    x = 0.01 * X[0].astype(np.float64) + 0.1
+    parts = x.reshape(*x.shape[:3], groups, -1)
+    axes = (1, 2, 4)
+    mean, var = parts.mean(axes, keepdims=True), parts.var(axes, keepdims=True)
+    expected = ((parts - mean) / np.sqrt(var + epsilon)).reshape(x.shape)
+    np.testing.assert_allclose(named(text, x.astype(np.float32)), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.5])
+def test_the_rms_layer_divides_each_place_by_its_own_root_mean_square(epsilon):
+    expected = X[0] / np.sqrt((X[0] ** 2).mean(-1, keepdims=True) + epsilon)
+    np.testing.assert_allclose(named(f"rms(epsilon={epsilon})", X[0]), expected, atol=1e-5)
+
+
+@pytest.mark.curriculum("G13")
+def test_a_standardised_resnet_does_not_see_the_scale_and_mean_of_its_kernels():
+    """Its logits stay when every kernel is multiplied by 3 and shifted; a plain one's change."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32))
+    for conv in ("standardised", "plain"):
+        model = models_index.create("resnet8_tiny", 3, "float32", conv=conv, norm="group(groups=2)")
+        made = model.init(jax.random.key(0), x, False)
+        moved = jax.tree_util.tree_map_with_path(
+            lambda path, k: 3 * k + 1 if k.ndim == 4 and "shortcut" not in str(path) else k, made
+        )
+        before, after = (np.asarray(model.apply(v, x, False)[0]) for v in (made, moved))
+        assert np.allclose(before, after, atol=1e-3) == (conv == "standardised")
 
 
 def test_names_carry_arguments():

@@ -12,7 +12,8 @@ import pytest
 from cvdl_jax import configs, models_index, train
 from cvdl_jax.build import build
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.task import State, descend
+from cvdl_jax.parallel import PMAP_AXIS
+from cvdl_jax.task import State, Transform, descend
 from cvdl_jax.writer import read
 from experiments.studies import normalisation
 
@@ -92,3 +93,20 @@ def test_a_case_must_divide_the_batch():
         build(config)
     with pytest.raises(ConfigError, match="with labelled images or features"):
         normalisation.make(config, SimpleNamespace(num_classes=None, spec={}))
+
+
+@pytest.mark.parametrize(
+    "run",
+    ["configs/studies/invariance.py:smoke", "configs/studies/regularisers.py:smoke", "configs/cartpole/dqn.py:smoke"],
+)
+def test_experiments_that_keep_parameters_alone_refuse_running_averages(run, tmp_path):
+    config = configs.load(run, ["config.model.norm=batch"])
+    with pytest.raises(ConfigError, match=r"config\.model\.norm: this experiment keeps the parameters .* use 'layer'"):
+        train.train(config, str(tmp_path), [])
+
+
+@pytest.mark.curriculum("G13")
+def test_parts_of_a_batch_need_the_whole_batch():
+    step = normalisation.in_parts(Transform(lambda state, batch, key: (state, batch, {})), 2)
+    with pytest.raises(ConfigError, match=r"no device holds whole under pmap; set config\.parallel\.mode='jit'"):
+        jax.vmap(lambda x: step.update(None, {"x": x}, jax.random.key(0))[1], axis_name=PMAP_AXIS)(jnp.ones((2, 4)))

@@ -196,6 +196,65 @@ def test_spectral_normalisation_finds_the_largest_singular_value():
         norm_layers.spectral_norm(nn.Dense(5), 0)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_power_iterations_of_spectral_normalisation_by_hand(steps):
+    """A 3x3 convolution: u moves `steps` times, in evaluation only for itself; the kernel is a matrix [27, 4]."""
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            layer = nn.Conv(4, (3, 3), use_bias=False, name="conv")
+            return norm_layers.spectral_norm(layer, steps)(x, update_stats=train)
+
+    x = np.random.default_rng(0).normal(size=(2, 5, 5, 3)).astype(np.float32)
+    variables = Model().init(jax.random.key(0), x, False)
+    stats = {path[-1].key.split("/")[-1]: v for path, v in
+             jax.tree_util.tree_leaves_with_path(variables["batch_stats"])}  # fmt: skip
+    matrix = np.asarray(variables["params"]["conv"]["kernel"], np.float64).reshape(27, 4)
+    u = np.asarray(stats["u"], np.float64).reshape(1, 4)
+
+    def iterated(u):
+        for _ in range(steps):
+            v = u @ matrix.T
+            v /= np.linalg.norm(v)
+            u = v @ matrix
+            u /= np.linalg.norm(u)
+        return u, (v @ matrix @ u.T).item()
+
+    u, sigma = iterated(u)
+    plain = nn.Conv(4, (3, 3), use_bias=False).apply({"params": variables["params"]["conv"]}, x)
+    y, new = Model().apply(variables, x, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, plain / sigma, atol=1e-4)
+    moved = {path[-1].key.split("/")[-1]: v for path, v in jax.tree_util.tree_leaves_with_path(new["batch_stats"])}
+    np.testing.assert_allclose(moved["u"], u, atol=1e-5)
+    np.testing.assert_allclose(moved["sigma"], sigma, rtol=1e-5)
+    y, still = Model().apply({**variables, **new}, x, False, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, plain / iterated(u)[1], atol=1e-4)
+    jax.tree.map(np.testing.assert_array_equal, still["batch_stats"], new["batch_stats"])
+
+
+@pytest.mark.curriculum("G16")
+def test_half_precision_neither_overflows_nor_loses_epsilon():
+    assert np.all(np.isfinite(ops.pixel_norm(jnp.zeros((1, 2), jnp.float16))))
+    x = np.random.default_rng(0).normal(0, 400, (2, 4, 4, 3))
+    narrow = jnp.asarray(x, jnp.float16)
+    expected = (x - x.mean((1, 2, 3), keepdims=True)) / x.std((1, 2, 3), keepdims=True)
+    y, _, var = ops.normalise(narrow, (1, 2, 3))
+    assert y.dtype == jnp.float16 and var.dtype == jnp.float32
+    np.testing.assert_allclose(y.astype(np.float32), expected, atol=1e-2)
+    for function in (ops.pixel_norm, ops.local_response_norm):
+        wide = function(narrow.astype(jnp.float32))
+        np.testing.assert_allclose(function(narrow).astype(np.float32), wide, rtol=1e-2, atol=1e-2)
+
+
+def test_axes_and_places_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"axes=\(5,\): an array of shape \(2, 3, 4\) has no axis 5"):
+        ops.normalise(jnp.ones((2, 3, 4)), (5,))
+    np.testing.assert_array_equal(ops.normalise(X[0], (-1,))[0], ops.normalise(X[0], (3,))[0])
+    with pytest.raises(ValueError, match=r"x of shape \(2, 4\) has one place to average over"):
+        ops.adaptive_instance_norm(jnp.ones((2, 4)), jnp.ones((2, 4)), jnp.ones((2, 4)))
+
+
 @pytest.mark.curriculum("G17")
 def test_inputs_are_normalised_by_statistics_of_the_training_split_alone():
     """One pass equals NumPy over everything, gives the numbers that configs of this set use, and serves every split."""

@@ -19,7 +19,7 @@ from cvdl_jax.info import Info
 from cvdl_jax.nn.apply import apply_eval, initialise
 from cvdl_jax.nn.norm import BatchNorm
 from cvdl_jax.program import Program
-from cvdl_jax.task import Eval, Pass, Task
+from cvdl_jax.task import Eval, Pass, State, Task
 
 RANDOM = np.random.default_rng(0)
 BATCH = 8
@@ -180,14 +180,37 @@ def test_a_pass_sees_every_example_once_and_not_its_own_result():
     ("task", "info", "statistics", "words"),
     [
         (make_task(), INFO, "extact", r"config\.batch_stats='extact' is not known: did you mean 'exact'\?"),
-        (make_task(norm=False), INFO, "exact", "this run has no batch normalisation"),
-        (make_task(norm=False), INFO, "batch", "this run has no batch normalisation"),
+        (make_task(norm=False), INFO, "exact", "keeps no running averages"),
+        (make_task(norm=False), INFO, "batch", "keeps no running averages"),
         (make_task(), INFO._replace(sizes={"validation": 11}), "exact", r"needs config\.data\.train"),
     ],
 )
 def test_a_wrong_choice_is_refused(task, info, statistics, words):
     with pytest.raises(ConfigError, match=words):
         population.evaluated_by(task, info, statistics)
+
+
+@pytest.mark.curriculum("G3")
+def test_exact_statistics_of_images_count_their_places():
+    """Two batches of 4 and 3 images [6, 5, 3]: 30 values a channel, in the mean and the unbiased variance."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return BatchNorm(name="norm")(x, train)
+
+    x, model = RANDOM.normal(2, 3, (7, 6, 5, 3)).astype(np.float32), Net()
+    params, stats = initialise(model, jax.random.key(0), x[:1], False)
+    state = State(jnp.zeros((), jnp.int32), params, {}, {"batch_stats": stats}, {})
+    step = population.exact(lambda state, batch, key: apply_eval(model, state, batch["image"])).step
+    sums = [jax.device_get(step(state, {"image": part}, None)) for part in (x[:4], x[4:])]
+    new = population.apply_statistics(state, jax.tree.map(np.add, *sums)).extra["batch_stats"]["norm"]
+    parts = [part.reshape(-1, 3).astype(np.float64) for part in (x[:4], x[4:])]
+    deviations = sum(((part - part.mean(0)) ** 2).sum(0) for part in parts)
+    np.testing.assert_allclose(new["mean"], x.reshape(-1, 3).mean(0), rtol=1e-4)
+    np.testing.assert_allclose(new["var"], deviations / (119 + 89), rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"needs two values a channel.*config\.eval_batch_size"):
+        step(state, {"image": x[:1, :1, :1]}, None)
 
 
 def test_running_averages_change_nothing():

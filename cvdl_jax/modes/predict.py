@@ -11,13 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax import exhausted, external, runs
-from cvdl_jax.build import Run
+from cvdl_jax.build import Run, make_program
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import Split
 from cvdl_jax.errors import DataError, UserError
+from cvdl_jax.evaluate import prepare
+from cvdl_jax.padding import padded
 from cvdl_jax.program import to_unit
 from cvdl_jax.refuse import refuse_config
+from cvdl_jax.task import State
 
 
 def run(args: Any) -> int:
@@ -26,7 +29,7 @@ def run(args: Any) -> int:
     if not args.input or not args.out:
         raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
     built, state, step = runs.load_built(args.workdir, args.checkpoint)
-    state = runs.with_weights(state, args.weights)
+    state = with_statistics(built, runs.with_weights(state, args.weights))
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} on {built.data.name!r} does not predict from images")
     split = as_trained(built, args.input)
@@ -35,6 +38,17 @@ def run(args: Any) -> int:
     write(Path(args.out), split.ids, scores, built.info.class_names)
     print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
     return 0
+
+
+def with_statistics(built: Run, state: State) -> State:
+    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one."""
+    name = next((name for name, each in built.task.evals.items() if each.before is not None), None)
+    if name is None:
+        return state
+    with exhausted.explained(built.config):
+        program = make_program(built)
+        runs.compile_functions(program, [f"eval {name}"])
+        return prepare(program, name, state, int(state.step))
 
 
 def as_trained(built: Run, folder: str) -> Split:
@@ -46,11 +60,16 @@ def as_trained(built: Run, folder: str) -> Split:
 def predict(built: Run, state: Any, split: Split) -> np.ndarray:
     """Softmax probabilities [n, num_classes] of images, in batches of one compiled shape."""
     size = min(built.config.eval_batch_size or built.config.batch_size, split.size)
-    function = jax.jit(lambda state, batch: jax.nn.softmax(built.task.predict(state, batch)["scores"]))
+
+    @jax.jit
+    def function(state: State, batch: dict, mask: jax.Array) -> jax.Array:
+        with padded(mask):
+            return jax.nn.softmax(built.task.predict(state, to_unit(batch))["scores"])
+
     parts = []
     for batch in stream.eval_batches(split, size):
         mask = batch.pop("mask")
-        parts.append(np.asarray(function(state, to_unit(jax.tree.map(jnp.asarray, batch))))[mask > 0])
+        parts.append(np.asarray(function(state, jax.tree.map(jnp.asarray, batch), jnp.asarray(mask)))[mask > 0])
     return np.concatenate(parts)
 
 

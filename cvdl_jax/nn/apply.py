@@ -4,7 +4,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from flax.errors import ModifyScopeVariableError, ScopeCollectionNotFound
 
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.gradients import select, substitute
 from cvdl_jax.nn import norm, observe
 from cvdl_jax.task import State
@@ -23,6 +25,27 @@ def initialise(module: nn.Module, key: jax.Array, *args: Any) -> tuple[Any, Any]
     """
     variables = module.init(key, *args)
     return variables["params"], variables.get("batch_stats", {})
+
+
+def apply_params(module: nn.Module, params: Any, *args: Any, **more: Any) -> Any:
+    """Applies a module that keeps nothing but parameters.
+
+    Args:
+        module: called as `module(*args)`.
+        params: its parameters.
+        *args: its inputs.
+        **more: of `module.apply`.
+
+    Raises:
+        ConfigError: for one with running averages, which nobody here would keep.
+    """
+    try:
+        return module.apply({"params": params}, *args, **more)
+    except (ScopeCollectionNotFound, ModifyScopeVariableError):
+        raise ConfigError(
+            "config.model.norm: this experiment keeps the parameters of its models alone, and 'batch' keeps running "
+            "averages; use 'layer', 'group', or 'batch(track_running_stats=False)'"
+        ) from None
 
 
 def apply_train(

@@ -106,8 +106,7 @@ class BatchNorm(nn.Module):
         x = x.astype(wide)
         if train or running is None or _BY_BATCH.get():
             blocks = row_blocks() if train and not self.synchronised and not self.is_initializing() else 1
-            shift = lax.stop_gradient(running[0].value) if train and running is not None else None
-            mean, var = self._moments(x, shift, blocks, None if train else real_rows())  # [c] or [blocks, 1 ..., c]
+            mean, var = self._moments(x, blocks, None if train else real_rows())  # [c] or [blocks, 1 ..., c]
             if train and running is not None and not self.is_initializing():
                 self._update(running, mean, var, x, blocks)
         else:
@@ -129,13 +128,25 @@ class BatchNorm(nn.Module):
         if x.ndim < 2:
             raise ConfigError(f"batch normalisation takes a batch [b, ..., c], got shape {x.shape}")
 
-    def _moments(
-        self, x: jax.Array, shift: jax.Array | None, blocks: int, mask: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array]:
-        """Mean and biased variance [c] about a `shift` near the mean, so that nothing cancels and one pass is enough.
+    def _values(self, x: jax.Array, blocks: int) -> int:
+        """How many values of a channel share their statistics."""
+        devices = lax.axis_size(axis_name()) if axis_name() is not None and self.synchronised else 1
+        return x.size // x.shape[-1] // blocks * devices
 
-        Without a shift there are two passes. The moments of several blocks are [blocks, 1, ..., 1, c].
+    def _check_values(self, x: jax.Array, blocks: int) -> None:
+        if not self.is_initializing() and self._values(x, blocks) < 2:
+            raise ConfigError(
+                f"{PATH}: batch normalisation {self.name or ''} needs two values a channel, and a batch of shape "
+                f"{list(x.shape)} has one, which would become 0; raise config.batch_size (in evaluations "
+                "config.eval_batch_size), or use norm='layer'"
+            )
+
+    def _moments(self, x: jax.Array, blocks: int, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Mean and biased variance [c] in two passes, so that nothing cancels; of several blocks [blocks, 1, ..., c].
+
+        One pass about the running mean, which begins at 0, would lose the variance of data far from 0.
         """
+        self._check_values(x, blocks)
         weights = None
         if mask is not None:
             if len(mask) != len(x):
@@ -157,23 +168,15 @@ class BatchNorm(nn.Module):
             total = values.mean(axes, keepdims=True) if weights is None else _weighted(values, weights, axes)
             return total if axis is None else lax.pmean(total, axis)
 
-        shift = lax.stop_gradient(average(x)) if shift is None else shift.reshape(*(1,) * (x.ndim - 1), -1)
-        centred = x - shift
-        first, second = average(centred), average(jnp.square(centred))
-        mean, var = first + shift, jnp.maximum(second - jnp.square(first), 0)  # rounding can leave -1e-9
+        mean = average(x)
+        var = average(jnp.square(x - mean))
         self._note(mean, var, x, weights)
         return (mean, var) if blocks > 1 else (mean.reshape(-1), var.reshape(-1))
 
     def _update(self, running: Any, mean: jax.Array, var: jax.Array, x: jax.Array, blocks: int) -> None:
         """Moves the running averages towards the batch's statistics."""
-        values = x.size // x.shape[-1] // blocks
-        if axis_name() is not None and self.synchronised:
-            values = values * lax.axis_size(axis_name())
         if self.running_var == "unbiased":
-            if values < 2:
-                raise ConfigError(
-                    f"{PATH}: batch(running_var='unbiased') needs two values a channel; raise config.batch_size"
-                )
+            values = self._values(x, blocks)
             var = var * (values / (values - 1))
         if not self.synchronised:
             mean, var = (mean_devices(v.reshape(-1, x.shape[-1]).mean(0)) for v in (mean, var))

@@ -95,8 +95,9 @@ class StandardisedConv(Conv):
 def spectral_norm(layer: nn.Module, steps: int = 1) -> nn.SpectralNorm:
     """A layer whose kernel is divided by an estimate of its largest singular value; call it with `update_stats=train`.
 
-    Each training step moves the estimate by `steps` power iterations, from the vector u in "batch_stats". A kernel of
-    more than two axes counts as the matrix [everything, n_out].
+    Each training step moves the estimate by `steps` power iterations, from the vector u in "batch_stats";
+    an evaluation makes as many from there and keeps nothing. A kernel of more than two axes counts as the matrix
+    [everything, n_out].
 
     Args:
         layer: dense or convolution, unbound and with a name.

@@ -72,6 +72,11 @@ def group(groups: int = 8, epsilon: float = 1e-5, *, dtype: Any) -> Layer:
             check_groups(x.shape[-1], groups)
         except ValueError as error:
             raise ConfigError(f"{PATH}: group({error})") from None
+        if x.size < 2 * x.shape[0] * groups:
+            raise ConfigError(
+                f"{PATH}: group(groups={groups}) of shape {x.shape} has one value in a group, which would become 0; "
+                f"use fewer groups, such as {max(groups // 2, 1)}, or 'layer'"
+            )
         return norm_layers.group_norm(dtype, groups, epsilon, name)(x)
 
     return apply

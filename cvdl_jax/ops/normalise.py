@@ -28,20 +28,30 @@ def normalise(
         groups: of neighbouring channels, which share their statistics where the last axis is averaged over.
 
     Returns:
-        (array like x; mean; variance), the moments without the axes that were averaged over, with groups [..., groups].
+        (array like x; mean; variance), the moments of at least float32, without the axes that were averaged over, with
+        groups [..., groups].
 
     Raises:
-        ValueError: if the groups do not divide the channels.
+        ValueError: if the groups do not divide the channels, or there is no such axis.
     """
+    wrong = [axis for axis in axes if not -x.ndim <= axis < x.ndim]
+    if wrong:
+        raise ValueError(f"axes={tuple(axes)}: an array of shape {x.shape} has no axis {wrong[0]}")
     axes = tuple(axis % x.ndim for axis in axes)
     if groups is None:
+        dtype, x = x.dtype, _wide(x)
         mean = x.mean(axes, keepdims=True)
         var = jnp.square(x - mean).mean(axes, keepdims=True)  # squared deviations, two passes: nothing cancels
-        return (x - mean) * lax.rsqrt(var + epsilon), mean.squeeze(axes), var.squeeze(axes)
+        return ((x - mean) * lax.rsqrt(var + epsilon)).astype(dtype), mean.squeeze(axes), var.squeeze(axes)
     check_groups(x.shape[-1], groups)
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # [..., groups, c / groups]
     y, mean, var = normalise(parts, [axis if axis < x.ndim - 1 else x.ndim for axis in axes], epsilon)
     return y.reshape(x.shape), mean, var
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """At least float32: squares overflow, and epsilon vanishes, in half precision."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def check_groups(channels: int, groups: int) -> None:
@@ -84,7 +94,8 @@ def pixel_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
 
     Reference: Karras et al. 2018, "Progressive Growing of GANs", section 4.2.
     """
-    return x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + epsilon)
+    wide = _wide(x)
+    return (wide * lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + epsilon)).astype(x.dtype)
 
 
 def adaptive_instance_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float = 1e-5) -> jax.Array:
@@ -100,11 +111,13 @@ def adaptive_instance_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsi
         Array like x.
 
     Raises:
-        ValueError: if scale or bias are not [b, c].
+        ValueError: if scale or bias are not [b, c], or a channel has a single value, which its mean would make 0.
 
     Reference: Huang and Belongie 2017, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization",
         equation 8.
     """
+    if x.size < 2 * x.shape[0] * x.shape[-1]:
+        raise ValueError(f"x of shape {x.shape} has one place to average over, and needs several: [b, h, w, c]")
     one = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
     for name, values in (("scale", scale), ("bias", bias)):
         if values.shape != (x.shape[0], x.shape[-1]):
@@ -137,8 +150,9 @@ def local_response_norm(
         raise ValueError(f"n={n} must be an odd number of channels, such as 5: as many on each side as on the other")
     window = (1,) * (x.ndim - 1) + (n,)
     padding = ((0, 0),) * (x.ndim - 1) + ((n // 2, n // 2),)
-    squares = lax.reduce_window(jnp.square(x), x.dtype.type(0), lax.add, window, (1,) * x.ndim, padding)
-    return x / (k + (alpha / n if mean else alpha) * squares) ** beta
+    wide = _wide(x)
+    squares = lax.reduce_window(jnp.square(wide), wide.dtype.type(0), lax.add, window, (1,) * x.ndim, padding)
+    return (wide / (k + (alpha / n if mean else alpha) * squares) ** beta).astype(x.dtype)
 
 
 def standardise_weights(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax import configs, models_index, optim
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.task import Eval, Task, chain, descend
 
 
@@ -32,13 +33,13 @@ def curve(x):
 
 def training_loss(model, name, x, y, state, batch, key):
     """Mean squared error of one network."""
-    errors = (model.apply({"params": state.params[name]}, x, False)[0][:, 0] - y) ** 2
+    errors = (apply_params(model, state.params[name], x, False)[0][:, 0] - y) ** 2
     return state, {"loss": (errors.sum(), jnp.full((), len(errors), errors.dtype))}
 
 
 def outputs(models, x, state):
     """{name: outputs [n]} of every network."""
-    return {name: model.apply({"params": state.params[name]}, x, False)[0][:, 0] for name, model in models.items()}
+    return {name: apply_params(model, state.params[name], x, False)[0][:, 0] for name, model in models.items()}
 
 
 def evaluation_step(models, x, y, seen, state, batch, key):

@@ -14,6 +14,7 @@ from cvdl_jax import configs, gradients, models_index, optim
 from cvdl_jax.data import to_float
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, descend
 
@@ -30,7 +31,7 @@ class Study(NamedTuple):
 def logits_of(models, params, image):
     """Scores of every network: {group: [initialisers * seeds, b, num_classes]}."""
     return {
-        group: jax.vmap(lambda p, model=model: model.apply({"params": p}, image, False)[0])(params[group])
+        group: jax.vmap(lambda p, model=model: apply_params(model, p, image, False)[0])(params[group])
         for group, model in models.items()
     }
 

@@ -15,6 +15,7 @@ from cvdl_jax import configs, models_index, optim, parallel
 from cvdl_jax.data import to_float
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification, intervals
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, descend
 from experiments.classify import inputs
@@ -32,7 +33,7 @@ class GradientNoise(NamedTuple):
 def scores(model, normalise, params, batch):
     """Logits [copies, b, classes] of every copy."""
     x = inputs(normalise, batch)
-    return jax.vmap(lambda p: model.apply({"params": p}, x, False)[0])(params)
+    return jax.vmap(lambda p: apply_params(model, p, x, False)[0])(params)
 
 
 def training_loss(study, model, normalise, state, batch, key):
@@ -64,7 +65,7 @@ def group_variances(model, normalise, state, batch, key):
     """
 
     def loss(params, x, label):
-        return softmax_cross_entropy(model.apply({"params": params}, x[None], False)[0], label[None])[0]
+        return softmax_cross_entropy(apply_params(model, params, x[None], False)[0], label[None])[0]
 
     params = jax.tree.map(lambda p: p[-1], state.params)
     each = jax.vmap(jax.grad(loss), (None, 0, 0))(params, inputs(normalise, batch), batch["label"])

@@ -16,6 +16,7 @@ from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import invariance
 from cvdl_jax.metrics.classification import correct
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.images import affine
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Task, chain, descend
@@ -26,7 +27,7 @@ UNUSED = ("adversary", "ema", "early_stopping", "loss", "plateau")
 
 def predict(model, normalise, params, image):
     """Scores [b, classes] of images."""
-    return model.apply({"params": params}, normalise(image), False)[0]
+    return apply_params(model, params, normalise(image), False)[0]
 
 
 def training_loss(scores, name, state, batch, key):

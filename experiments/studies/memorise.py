@@ -18,6 +18,7 @@ from cvdl_jax.data import load as data_load
 from cvdl_jax.data.to_float import to_unit
 from cvdl_jax.metrics import intervals
 from cvdl_jax.metrics.classification import correct
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, chain, descend
 from cvdl_jax.theory.risk import risk
@@ -47,7 +48,7 @@ def load(study, seed):
 
 def predict(model, params, image):
     """Scores [b, c] of images."""
-    return model.apply({"params": params}, to_unit(image), False)[0]
+    return apply_params(model, params, to_unit(image), False)[0]
 
 
 def draw(size, state, batch, key):

@@ -18,6 +18,7 @@ from cvdl_jax.data import to_float
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.apply import initialise
 from cvdl_jax.ops import losses
+from cvdl_jax.parallel import is_mapped
 from cvdl_jax.task import Eval, Task, Transform, chain, descend
 from experiments.classify import inputs
 from experiments.studies.perceptrons import evaluation_step, training_loss
@@ -27,6 +28,12 @@ def in_parts(transform: Transform, n: int) -> Transform:
     """Applies a transform to the n parts of a batch, one after the other; the sums are added."""
 
     def update(state, batch, key):
+        if is_mapped():
+            raise ConfigError(
+                "config.study.cases of smaller batches cut the global batch in parts, which no device holds whole "
+                "under pmap; set config.parallel.mode='jit'"
+            )
+
         def one(state, part):
             i, rows = part
             state, _, sums = transform.update(state, rows, jax.random.fold_in(key, i))

@@ -14,6 +14,7 @@ import numpy as np
 from cvdl_jax import configs, gradients, models_index, optim
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification, intervals
+from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.activation_statistics import distinct
 from cvdl_jax.ops.losses import softmax_cross_entropy
 from cvdl_jax.task import Eval, Task, descend
@@ -34,9 +35,7 @@ def units(params):
 def training_loss(models, state, batch, key):
     """The networks share no parameter, so the gradient of the sum is that of each."""
     losses = {
-        name: softmax_cross_entropy(
-            model.apply({"params": state.params[name]}, batch["features"], True)[0], batch["label"]
-        )
+        name: softmax_cross_entropy(apply_params(model, state.params[name], batch["features"], True)[0], batch["label"])
         for name, model in models.items()
     }
     n = jnp.ones(len(batch["label"])).sum()
@@ -47,7 +46,7 @@ def evaluation_step(models, state, batch, key):
     """Accuracy of each network, and how many of its units are different."""
     sums, mask = {}, batch["mask"]
     for name, model in models.items():
-        logits = model.apply({"params": state.params[name]}, batch["features"], False)[0]
+        logits = apply_params(model, state.params[name], batch["features"], False)[0]
         sums[f"{name}/accuracy"] = ((classification.correct(logits, batch["label"]) * mask).sum(), mask.sum())
         sums[f"{name}/distinct_units"] = (distinct(units(state.params[name])) * mask.sum(), mask.sum())
     return sums
