@@ -91,9 +91,18 @@ def largest_buffers(config: Any, n: int = 3) -> str:
     for equation in jaxpr.eqns:
         module = re.sub(r"\w+\(|\)", "", str(equation.source_info.name_stack))
         for var in equation.outvars:
-            name = f"{equation.primitive.name} in {module or 'the loss'}"
+            name = f"{_operation(equation)} in {module or 'the loss'}"
             sizes[name] = max(sizes[name], bytes_of(var.aval))
     return "; ".join(f"{name} {gib(size)}" for name, size in sizes.most_common(n))
+
+
+def _operation(equation: Any) -> str:
+    """The primitive of an equation; of a function that was called, the one that makes its result."""
+    from jax.extend.core import jaxprs_in_params
+
+    name, inner = equation.primitive.name, list(jaxprs_in_params(equation.params))
+    called = name in ("custom_jvp_call", "custom_vjp_call", "pjit", "jit", "cond") and inner and inner[-1].eqns
+    return _operation(inner[-1].eqns[-1]) if called else name
 
 
 def _zeros(spec: Any) -> Any:

@@ -11,6 +11,7 @@ import pytest
 import launch
 from cvdl_jax import configs, exhausted
 from cvdl_jax.errors import UserError
+from cvdl_jax.task import Eval
 
 
 def test_a_model_that_does_not_fit_is_explained_in_five_lines(tmp_path, capsys):
@@ -86,7 +87,7 @@ def test_other_modes_explain_it_too(mode, tmp_path, monkeypatch):
     monkeypatch.setattr(module, where, full)
     built = types.SimpleNamespace(
         config=config,
-        task=types.SimpleNamespace(predict=full, evals={"validation": None}),
+        task=types.SimpleNamespace(predict=full, evals={"validation": Eval(full)}),
         data=None,
         info=types.SimpleNamespace(spec={"image": None}),
     )
