@@ -1,6 +1,7 @@
 """What a command line asks to be run: one run, or the runs of a table or sweep that are not done."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +117,6 @@ def _plan(args: Any) -> tuple[str, list[Any]]:
         table = spec.load(args.table)
         runs = spec.planned(table, args.overrides, spec.root(table, args.workdir))
         return table.name, spec.chosen(table, runs)
-    from cvdl_jax.launchers.submit import say
     from cvdl_jax.sweeps import build_all, spec
 
     sweep = spec.load(args.sweep)
@@ -139,3 +139,8 @@ def without(argv: Sequence[str], keep: Sequence[str] = ()) -> list[str]:
     for flag in _SWITCHES:
         flags.add_argument(flag, action="store_true")
     return flags.parse_known_args(list(argv))[1]
+
+
+def say(line: str) -> None:
+    """Says something that is not part of what is submitted."""
+    print(line, file=sys.stderr, flush=True)

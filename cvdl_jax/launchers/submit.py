@@ -5,12 +5,12 @@
 """
 
 import importlib
-import sys
 from typing import Any
 
 from cvdl_jax.config_calls import check_name
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.launchers import jobs, site
+from cvdl_jax.launchers.jobs import say
 from cvdl_jax.signals import INTERRUPTED
 
 
@@ -58,8 +58,3 @@ def run(args: Any, argv: list[str]) -> int:
     if work.command:
         print(f"when they are done: {work.command}", flush=True)
     return 0
-
-
-def say(line: str) -> None:
-    """Says something that is not part of what is submitted."""
-    print(line, file=sys.stderr, flush=True)
