@@ -26,7 +26,7 @@ from cvdl_jax.errors import ConfigError, UserError, nearest
 
 MODES = Path(__file__).parent / "cvdl_jax" / "modes"
 # These need no --workdir, and never wait for other processes.
-ALONE = ("check", "compare", "describe", "doctor", "ensemble", "sweep", "table")
+ALONE = ("augment", "check", "compare", "describe", "doctor", "ensemble", "sweep", "table")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--checkpoint", default="best", help="eval, predict: best, latest or a step (default: best)")
     flags.add_argument("--weights", default="auto", help="eval, predict: ema, raw, or auto (ema where there is one)")
     flags.add_argument("--input", metavar="DIR", help="predict: a folder of images, or one image")
-    flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval, compare: a .json file")
+    flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval, compare: .json; augment: .png")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"

@@ -123,28 +123,31 @@ def box_grid(
         A matplotlib Figure.
     """
     from matplotlib import colormaps
-    from matplotlib.patches import Rectangle
 
     images = np.asarray(images)
     n, h, w, _ = images.shape
     predicted, truth = ({k: np.asarray(v) for k, v in each.items()} for each in (predicted, truth))
     figure, axes = new_figure(-(-n // columns), columns, inches=2.0)
 
-    def outline(axis: Any, box: Any, **style: Any) -> None:
-        ymin, xmin, ymax, xmax = np.asarray(box) * [h, w, h, w] - 0.5  # the centre of a pixel is a whole number
-        axis.add_patch(Rectangle((xmin, ymin), xmax - xmin, ymax - ymin, fill=False, **style))
-
     for i, axis in enumerate(axes.flat[:n]):
         axis.imshow(images[i].squeeze(-1) if images.shape[-1] == 1 else images[i], cmap="gray", vmin=0, vmax=1)
         for k in np.flatnonzero(truth["mask"][i] > 0):
-            outline(axis, truth["boxes"][i, k], edgecolor="white", linestyle="--", linewidth=1)
+            outline(axis, truth["boxes"][i, k], (h, w), edgecolor="white", linestyle="--", linewidth=1)
         for k in np.flatnonzero((predicted["mask"][i] > 0) & (predicted["scores"][i] >= threshold)):
             box, c = predicted["boxes"][i, k], int(predicted["classes"][i, k])
             colour = colormaps["tab10"](c % 10)
-            outline(axis, box, edgecolor=colour, linewidth=1.2)
+            outline(axis, box, (h, w), edgecolor=colour, linewidth=1.2)
             text = f"{class_names[c] if class_names else c} {predicted['scores'][i, k]:.2f}"
             axis.text(box[1] * w - 0.5, box[0] * h - 1, text, fontsize=5, color=colour)
     return figure
+
+
+def outline(axis: Any, box: Any, size: tuple[int, int], **style: Any) -> None:
+    """Draws a box [ymin, xmin, ymax, xmax] in 0..1 over an image of (h, w) pixels; style as of a matplotlib patch."""
+    from matplotlib.patches import Rectangle
+
+    ymin, xmin, ymax, xmax = np.asarray(box) * [*size, *size] - 0.5  # the centre of a pixel is a whole number
+    axis.add_patch(Rectangle((xmin, ymin), xmax - xmin, ymax - ymin, fill=False, **style))
 
 
 def scatter(points: Any, labels: Any, class_names: Sequence[str] = ()) -> Any:
