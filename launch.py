@@ -18,6 +18,7 @@ import argparse
 import errno
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -144,6 +145,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # for users, without a line of source
     try:
         args = parse(argv)
         if args.launcher:

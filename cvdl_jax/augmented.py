@@ -43,7 +43,7 @@ def grid(batches: Sequence[Mapping[str, np.ndarray]], class_names: Sequence[str]
         A matplotlib Figure.
     """
     rows = len(batches[0]["image"])
-    figure, axes = figures.new_figure(rows, len(batches), inches=1.6)
+    figure, axes = figures.new_figure(rows, len(batches), inches=1.4)
     for column, batch in enumerate(batches):
         for row, axis in enumerate(axes[:, column]):
             _draw(axis, {name: x[row] for name, x in batch.items()}, class_names, row == 0 and column == 0)
@@ -65,8 +65,14 @@ def _draw(axis: Any, example: Mapping[str, np.ndarray], class_names: Sequence[st
             )
             axis.imshow(np.ma.masked_not_equal(labels, IGNORE), cmap="gray", vmin=0, vmax=IGNORE, alpha=0.5)
         elif is_boxes(name):
-            for box in x.reshape(-1, 4)[np.any(x.reshape(-1, 4) != 0, 1)]:
-                figures.outline(axis, box, image.shape[:2], edgecolor="tab:orange", linewidth=1)
+            labels = example.get(f"{name.rpartition('/')[0]}/label", np.zeros(0))
+            for i, box in enumerate(x.reshape(-1, 4)):
+                if np.any(box != 0):  # else it is padding
+                    figures.outline(axis, box, image.shape[:2], edgecolor="tab:orange", linewidth=1)
+                    text = _label(labels[i], class_names) if i < len(labels) else ""
+                    axis.text(
+                        box[1] * image.shape[1], box[0] * image.shape[0] - 1, text, fontsize=4, color="tab:orange"
+                    )
     title = _label(example["label"], class_names) if "label" in example else ""
     axis.set_title(f"original: {title}".rstrip(": ") if first else title, fontsize=7)
 

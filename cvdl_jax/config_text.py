@@ -85,7 +85,7 @@ def parse_calls(text: str, path: str = "calls") -> list[tuple[str, tuple, dict]]
         return []
 
     def refuse(position: int, why: str) -> ConfigError:
-        form = "write calls as 'flip | padded_crop(padding=4)'"
+        form = "write calls as 'flip | padded_crop(padding=4)', and strings in quotes"
         return ConfigError(f"{path}={text!r}, at position {position}: {why}; {form}")
 
     try:

@@ -47,7 +47,8 @@ def evaluated_by(task: Task, info: Info, statistics: str) -> Task:
     if not _normalises(task, info):
         raise ConfigError(
             f"config.batch_stats={statistics!r}: this run keeps no running averages of batch normalisation that could "
-            "be replaced (those of --replicas cannot be); set config.batch_stats='running'"
+            "be replaced: it has no batch normalisation, or one with track_running_stats=False (which uses "
+            "the batch already), or it is one of --replicas; set config.batch_stats='running'"
         )
     if statistics == "batch":
         return task._replace(

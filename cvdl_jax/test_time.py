@@ -103,7 +103,7 @@ def sampled(policy: str, samples: int = 8, seed: int = 0) -> View:
             f"config.test_time.views: sampled(policy={policy!r}) must change each image by itself, and {mixing[0]} "
             "takes from other images; remove it"
         )
-    transform = policies.build(policy)
+    transform = policies.build(policy, path="config.test_time.views: sampled")
     if transform is None or samples < 1:
         raise ConfigError(
             f"config.test_time.views: sampled(policy={policy!r}, samples={samples}) must have an operation and at "

@@ -34,6 +34,7 @@ def test_labels_boxes_and_masks_are_drawn():
     mask[0, 1], mask[0, 3] = 2, 255
     batch = {
         "image": np.zeros((1, 4, 4, 3), np.float32), "label": np.float32([[0.7, 0.0, 0.3]]), "segmentation_mask": mask,
+        "objects/label": np.array([[1, 0]]),
         "objects/bbox": np.float32([[[0, 0, 0.5, 1], [0, 0, 0, 0]]]), "boxes_mask": np.float32([[1, 0]]),
     }  # fmt: skip
     hard = batch | {"label": np.array([2]), "image": np.zeros((1, 4, 4, 1), np.float32)}
@@ -41,6 +42,7 @@ def test_labels_boxes_and_masks_are_drawn():
     first, second = figure.axes
     assert first.get_title() == "original: cat" and second.get_title() == "ant 0.70, cat 0.30"
     (box,) = second.patches  # the second one is padding
+    assert [text.get_text() for text in second.texts] == ["bee"]
     assert box.get_bbox().bounds == (-0.5, -0.5, 4, 2)
     _, coloured, ignored = (np.ma.getmaskarray(shown.get_array()) for shown in second.images)
     assert (~coloured).sum(1).tolist() == [0, 4, 0, 0] and (~ignored).sum(1).tolist() == [0, 0, 0, 4]
@@ -49,7 +51,7 @@ def test_labels_boxes_and_masks_are_drawn():
 def test_the_mode_writes_a_picture(tmp_path, capsys):
     out = tmp_path / "augmented.png"
     assert launch.main([*DIGITS, "--config.augment=flip | mixup(0.4)", f"--out={out}"]) == 0
-    assert f"8 images, 6 draws of 'flip | mixup(0.4)'; written to {out}" in capsys.readouterr().out
+    assert f"12 images, 6 draws of 'flip | mixup(0.4)'; written to {out}" in capsys.readouterr().out
     with Image.open(out) as image:
         assert min(image.size) > 500
 
@@ -59,6 +61,7 @@ def test_the_mode_writes_a_picture(tmp_path, capsys):
     [
         ([*DIGITS, "--config.augment=flip"], r"--mode augment needs --out FILE\.png"),
         ([*DIGITS, "--config.augment=flip", "--out=x.txt"], r"--mode augment needs --out FILE\.png"),
+        ([DIGITS[0], "--config.augment=flip", "--out=x.png"], "--config is missing; for example"),
         ([*DIGITS, "--config.augment=", "--out=x.png"], r"config\.augment is empty.*for example"),
         ([*DIGITS, "--config.augment=flop", "--out=x.png"], "no operation 'flop'; did you mean 'flip'"),
         ([*DIGITS, "--config.augment=flip", "--out=/nowhere/x.png"], "--out /nowhere/x.png cannot be written"),

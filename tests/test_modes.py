@@ -13,6 +13,7 @@ from cvdl_jax import runs
 from cvdl_jax.checkpoint import read_step
 from cvdl_jax.data import load as data_load
 from cvdl_jax.errors import UserError
+from cvdl_jax.modes import predict as predict_mode
 
 FLAGS = [
     "--config=configs/digits/mlp.py", "--config.total_steps=12", "--config.batch_size=32",
@@ -206,6 +207,43 @@ def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics)
     found = np.array([[float(row[f"p({c})"]) for c in range(10)] for row in rows])
     assert len(rows) % 50 != 0
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_predict_says_which_image_is_alone_in_a_batch(tmp_path, digits, capsys):
+    """Statistics of the batch of one image are none: 51 images in batches of 50."""
+    run, folder = tmp_path / "run", tmp_path / "photos"
+    config = ["--config=configs/digits/mlp.py", "--config.model.hidden=(8,)", "--config.total_epochs=0.5"]
+    norm = ["--config.model.norm=batch(track_running_stats=False)", "--config.eval_batch_size=50"]
+    assert launch.main([*config, *norm, f"--workdir={run}"]) == 0
+    folder.mkdir()
+    for i, image in enumerate(digits.splits["test"].arrays["image"][:51, ..., 0]):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    out = tmp_path / "preds.csv"
+    message = refused(capsys, "--mode=predict", f"--workdir={run}", f"--input={folder}", f"--out={out}")
+    assert "1 of 51 images have no probabilities, 050.png first" in message and not out.exists()
+    (folder / "050.png").unlink()
+    assert len(predicted(run, folder, out)) == 50
+    message = refused(capsys, "--mode=predict", f"--workdir={run}", f"--input={folder / '000.png'}", f"--out={out}")
+    assert "needs two values a channel" in message and "predict more than one image" in message
+
+
+def test_predict_writes_the_boxes_of_a_detector(tmp_path):
+    """A row for each detection: its class's name, its score, its corners in 0..1; two steps of training find none."""
+    found = {
+        "mask": np.array([[1, 1], [0, 0], [1, 0]]), "classes": np.array([[2, 0], [1, 1], [0, 0]]),
+        "scores": np.array([[0.9, 0.4], [0.1, 0.1], [0.5, 0.0]]), "boxes": np.arange(24).reshape(3, 2, 4) / 24,
+    }  # fmt: skip
+    heading, *rows = predict_mode.detections(["a", "b", "c"], found, ("ant", "bee", "cat"))
+    assert heading == ["file", "label", "name", "score", "ymin", "xmin", "ymax", "xmax"]
+    assert [row[:4] for row in rows] == [["a", 2, "cat", "0.900000"], ["a", 0, "ant", "0.400000"],
+                                         ["c", 0, "ant", "0.500000"]]  # fmt: skip
+    assert rows[1][4:] == [f"{k / 24:.6f}" for k in (4, 5, 6, 7)]
+    run, folder, out = tmp_path / "run", tmp_path / "photos", tmp_path / "preds.csv"
+    assert launch.main(["--config=configs/shapes/detect.py:smoke", f"--workdir={run}"]) == 0
+    folder.mkdir()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "black.png")
+    predicted(run, folder, out)
+    assert out.read_text().splitlines()[0] == ",".join(heading)
 
 
 def test_predict_takes_one_image(run, photos, tmp_path):

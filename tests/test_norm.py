@@ -199,7 +199,7 @@ def test_lenet_drops_units_before_its_dense_layers():
     ("model", "fields", "words"),
     [
         ("mlp_tiny", {"norm": "bach"}, r"config\.model\.norm='bach' is not known; did you mean 'batch'\?"),
-        ("mlp_tiny", {"norm": "group(groups=3)"}, r"config\.model\.norm: group\(groups=3 must divide the 16 channels"),
+        ("mlp_tiny", {"norm": "group(groups=3)"}, r"config\.model\.norm: group: groups=3 must divide the 16 channels"),
         ("mlp_tiny", {"norm": "group(size=3)"}, r"config\.model\.norm: group\.size is not an argument of group"),
         (
             "mlp_tiny",

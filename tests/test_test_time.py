@@ -106,6 +106,11 @@ def test_sampled_views_are_the_same_in_any_batch():
     assert not np.allclose(*np.asarray(view(two)), atol=1e-2)
 
 
+def test_a_misspelt_operation_of_a_view_names_the_view():
+    with pytest.raises(ConfigError, match=r"config\.test_time\.views: sampled: there is no operation 'translat'"):
+        test_time.sampled("translat")
+
+
 @pytest.mark.curriculum("F36")
 @pytest.mark.parametrize("policy", ["repeated_augmentation(2)", "flip | mixup(0.2)", "cutmix"])
 def test_views_of_other_images_are_refused(policy):

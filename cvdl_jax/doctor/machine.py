@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cvdl_jax.columns import binary
 from cvdl_jax.doctor.items import NOTE, OK, PROBLEM, Item
+from cvdl_jax.xla_flags import CONVOLUTIONS
 
 ENOUGH_DISK, ENOUGH_MEMORY = 2 * 2**30, 2**30
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -99,8 +100,9 @@ def threads(environment: Mapping[str, str] = os.environ) -> Iterator[Item]:
         if environment.get(name, "").lower() not in ("", "0", "false"):
             yield Item(PROBLEM, f"{name}={environment[name]}: {why}", f"unset {name}")
     for name in ("JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "XLA_FLAGS", "OMP_NUM_THREADS"):
-        if environment.get(name):
-            yield Item(NOTE, f"{name}={environment[name]} is set", f"unset {name}")
+        value = environment.get(name, "").replace(CONVOLUTIONS, "").strip()  # launch.py adds that itself
+        if value:
+            yield Item(NOTE, f"{name}={value} is set", f"unset {name}")
 
 
 def git(root: Path) -> Iterator[Item]:

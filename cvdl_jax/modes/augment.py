@@ -5,11 +5,11 @@ from typing import Any
 
 from cvdl_jax.errors import ConfigError, DataError, UserError
 
-IMAGES, DRAWS = 8, 6
+IMAGES, DRAWS = 12, 6  # so that pairs, and groups of 3, 4 or 6 rows, are whole
 
 
 def run(args: Any) -> int:
-    """Writes `--out`, a row for each of eight images: as it is, then changed six times."""
+    """Writes `--out`, a row for each of twelve images: as it is, then changed six times."""
     import jax.numpy as jnp
 
     from cvdl_jax import augmented

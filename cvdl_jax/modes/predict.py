@@ -1,4 +1,4 @@
-"""`--mode predict`: class probabilities of a folder of images, by a trained run, as CSV."""
+"""`--mode predict`: class probabilities, or detected boxes, of a folder of images, by a trained run, as CSV."""
 
 import csv
 import os
@@ -24,18 +24,22 @@ from cvdl_jax.task import State
 
 
 def run(args: Any) -> int:
-    """Predicts every image of `--input` and writes `--out`, one row an image, in the order of their names."""
+    """Predicts the images of `--input`; `--out` has a row for each image or detection, in the order of the names."""
     refuse_config(args)
     if not args.input or not args.out:
         raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
     built, state, step = runs.load_built(args.workdir, args.checkpoint)
-    state = with_statistics(built, runs.with_weights(state, args.weights))
+    state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:
-        raise UserError(f"experiment {built.config.experiment!r} on {built.data.name!r} does not predict from images")
-    split = as_trained(built, args.input)
+        raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
+    split, state = as_trained(built, args.input), with_statistics(built, state)
     with exhausted.explained(built.config):
-        scores = predict(built, state, split)
-    write(Path(args.out), split.ids, scores, built.info.class_names)
+        found = predict(built, state, split)
+    if "scores" not in found:
+        raise UserError(f"experiment {built.config.experiment!r} predicts {sorted(found)}, no classes; use another run")
+    names = built.info.class_names or tuple(str(c) for c in range(found["scores"].shape[-1]))
+    rows = detections(split.ids, found, names) if "boxes" in found else probabilities(split.ids, found["scores"], names)
+    write(Path(args.out), rows)
     print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
     return 0
 
@@ -57,33 +61,58 @@ def as_trained(built: Run, folder: str) -> Split:
     return Split("predict", source, external.stage_as_trained(built), source.features)
 
 
-def predict(built: Run, state: Any, split: Split) -> np.ndarray:
-    """Softmax probabilities [n, num_classes] of images, in batches of one compiled shape."""
+def predict(built: Run, state: Any, split: Split) -> dict[str, np.ndarray]:
+    """What the task predicts of all images, {name: [n, ...]}, in batches of one compiled shape."""
     size = min(built.config.eval_batch_size or built.config.batch_size, split.size)
 
     @jax.jit
-    def function(state: State, batch: dict, mask: jax.Array) -> jax.Array:
+    def function(state: State, batch: dict, mask: jax.Array) -> dict[str, jax.Array]:
         with padded(mask):
-            return jax.nn.softmax(built.task.predict(state, to_unit(batch))["scores"])
+            return dict(built.task.predict(state, to_unit(batch)))
 
     parts = []
     for batch in stream.eval_batches(split, size):
         mask = batch.pop("mask")
-        parts.append(np.asarray(function(state, jax.tree.map(jnp.asarray, batch), jnp.asarray(mask)))[mask > 0])
-    return np.concatenate(parts)
+        found = function(state, jax.tree.map(jnp.asarray, batch), jnp.asarray(mask))
+        parts.append({name: np.asarray(x)[mask > 0] for name, x in found.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def write(path: Path, files: Sequence[str], probabilities: np.ndarray, class_names: tuple[str, ...]) -> None:
-    """Writes file, predicted label, its name, and every class's probability; the file appears whole or not at all."""
-    names = class_names or tuple(str(c) for c in range(probabilities.shape[1]))
+def probabilities(files: Sequence[str], scores: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
+    """A heading, then of each image its class, the class's name and probability, and every class's probability.
+
+    Raises:
+        DataError: for scores that are not numbers.
+    """
+    undefined = np.flatnonzero(~np.isfinite(scores).all(1))
+    if len(undefined):
+        raise DataError(
+            f"{len(undefined)} of {len(files)} images have no probabilities, {files[undefined[0]]} first: the run "
+            "diverged, or it normalises by the batch, and a batch holds one image; give it one image more or less"
+        )
+    rows: list[list[Any]] = [["file", "label", "name", "probability", *(f"p({name})" for name in names)]]
+    for file, p in zip(files, np.asarray(jax.nn.softmax(scores)), strict=True):
+        label = int(p.argmax())
+        rows.append([file, label, names[label], f"{p[label]:.6f}", *(f"{x:.6f}" for x in p)])
+    return rows
+
+
+def detections(files: Sequence[str], found: dict[str, np.ndarray], names: Sequence[str]) -> list[list[Any]]:
+    """A heading, then of each detected object its image, class, score and box in 0..1; an image may have none."""
+    rows: list[list[Any]] = [["file", "label", "name", "score", "ymin", "xmin", "ymax", "xmax"]]
+    for i, file in enumerate(files):
+        for k in np.flatnonzero(found["mask"][i] > 0):
+            label, numbers = int(found["classes"][i, k]), (found["scores"][i, k], *found["boxes"][i, k])
+            rows.append([file, label, names[label], *(f"{x:.6f}" for x in numbers)])
+    return rows
+
+
+def write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Writes rows as CSV; the file appears whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["file", "label", "name", "probability", *(f"p({name})" for name in names)])
-            for source, p in zip(files, probabilities, strict=True):
-                label = int(p.argmax())
-                rows.writerow([source, label, names[label], f"{p[label]:.6f}", *(f"{x:.6f}" for x in p)])
+            csv.writer(file).writerows(rows)
     except OSError as error:
         raise DataError(f"--out {path} cannot be written: {error.strerror}") from error
     os.replace(temporary, path)

@@ -37,7 +37,7 @@ def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1,
     if min(h, w) < smallest:
         raise ConfigError(
             f"{model} takes images of at least {smallest}x{smallest} pixels, got {h}x{w}; "
-            f"set config.data.image_size=({max(h, smallest)}, {max(w, smallest)})"
+            f"set config.data.image_size=({max(h, smallest)}, {max(w, smallest)}), or crop less in config.augment"
         )
     if first and module.has_variable("params", first):
         made_for = module.get_variable("params", first)["kernel"].shape[2]

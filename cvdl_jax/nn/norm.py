@@ -58,7 +58,8 @@ class BatchNorm(nn.Module):
     on the number of devices, and the running averages are those of the devices' statistics.
 
     Where statistics of the batch are used in evaluation, what an example gets depends on the others of its batch;
-    padded rows do not count (`padding.py`), and the batch is taken as a whole.
+    padded rows do not count (`padding.py`), and the batch is taken as a whole. A padded batch whose one real row has a
+    single value a channel gives NaN.
 
     Attributes:
         momentum: weight of the new batch in the running averages, in [0, 1]. PyTorch's; Flax's is one minus this.
@@ -138,7 +139,7 @@ class BatchNorm(nn.Module):
             raise ConfigError(
                 f"{PATH}: batch normalisation {self.name or ''} needs two values a channel, and a batch of shape "
                 f"{list(x.shape)} has one, which would become 0; raise config.batch_size (in evaluations "
-                "config.eval_batch_size), or use norm='layer'"
+                "config.eval_batch_size; predict more than one image), or use norm='layer'"
             )
 
     def _moments(self, x: jax.Array, blocks: int, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -170,6 +171,8 @@ class BatchNorm(nn.Module):
 
         mean = average(x)
         var = average(jnp.square(x - mean))
+        if weights is not None and _FOUND.get() is None:  # one real value has no variance; known when it runs
+            var = jnp.where(weights.sum() * (x.size // x.shape[-1] // len(x)) < 2, jnp.nan, var)
         self._note(mean, var, x, weights)
         return (mean, var) if blocks > 1 else (mean.reshape(-1), var.reshape(-1))
 

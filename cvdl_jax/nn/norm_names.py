@@ -71,7 +71,7 @@ def group(groups: int = 8, epsilon: float = 1e-5, *, dtype: Any) -> Layer:
         try:
             check_groups(x.shape[-1], groups)
         except ValueError as error:
-            raise ConfigError(f"{PATH}: group({error})") from None
+            raise ConfigError(f"{PATH}: group: {error}") from None
         if x.size < 2 * x.shape[0] * groups:
             raise ConfigError(
                 f"{PATH}: group(groups={groups}) of shape {x.shape} has one value in a group, which would become 0; "

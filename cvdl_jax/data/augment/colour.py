@@ -113,7 +113,7 @@ def color_jitter(
         ConfigError: for an amount out of range, or saturation or hue of images that are not red, green and blue.
 
     Reference: Howard 2013, "Some Improvements on Deep Convolutional Neural Network Based Image Classification",
-    section 2 (random order); the amounts mean what they do in torchvision.
+    section 2 (random order). The amounts mean what they do in torchvision, where those that are not given are 0.
     """
     amounts = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     for name, amount in amounts.items():

@@ -11,7 +11,7 @@ the same. Helpers are private, or live in files whose names start with an unders
 import ast
 import importlib
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +44,25 @@ def operations(folder: Path = FOLDER) -> dict[str, str]:
     return found
 
 
-def find(name: str) -> Callable:
-    """The factory of an operation.
+def find(name: str, path: str = "config.augment") -> Callable:
+    """The factory of an operation; `path` is the key that names it, for messages.
 
     Raises:
         ConfigError: with the nearest name, if there is none.
     """
     known = operations()
     if name not in known:
-        raise ConfigError(f"config.augment: there is no operation {name!r}; {nearest(name, known)}")
+        raise ConfigError(f"{path}: there is no operation {name!r}; {nearest(name, known)}")
     return getattr(importlib.import_module(f"cvdl_jax.data.augment.{known[name]}"), name)
 
 
-def build(policy: str, num_classes: int | None = None) -> Transform | None:
+def build(policy: str, num_classes: int | None = None, path: str = "config.augment") -> Transform | None:
     """The transform of a policy.
 
     Args:
         policy: calls in order, separated by "|"; empty for none.
         num_classes: for operations that mix labels.
+        path: the key, for messages.
 
     Returns:
         A Transform, or None for an empty policy.
@@ -69,7 +70,7 @@ def build(policy: str, num_classes: int | None = None) -> Transform | None:
     Raises:
         ConfigError: for an unknown operation or argument, or an impossible value.
     """
-    parts = build_calls(policy, find, "config.augment", num_classes=num_classes)
+    parts = build_calls(policy, partial(find, path=path), path, num_classes=num_classes)
     return chain(*parts, _store) if parts else None
 
 
