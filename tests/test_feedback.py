@@ -205,3 +205,16 @@ def test_a_metric_that_is_not_reported_is_refused_while_tracing(plateau, early_s
     with pytest.raises(ConfigError) as error:
         jax.eval_shape(on_eval, first_state(memory), metrics)
     assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.curriculum("F9")
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"metric": "loss", "target": float("nan")}, r"early_stopping\.target=nan must be finite"),
+        ({"metric": "loss", "patience": 2, "min_delta": float("nan")}, "min_delta=nan must be at least 0 and finite"),
+    ],
+)
+def test_criteria_that_no_number_meets_are_refused(section, words):
+    with pytest.raises(ConfigError, match=words):
+        feedback.build({}, section)
