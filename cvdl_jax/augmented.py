@@ -36,7 +36,8 @@ def grid(batches: Sequence[Mapping[str, np.ndarray]], class_names: Sequence[str]
     label to be ignored.
 
     Args:
-        batches: of `draws`.
+        batches: of `draws`: image [b, h, w, c], label int [b] or float [b, classes], boxes [b, n, 4], masks [b, h, w,
+            ...].
         class_names: one per class, or () for numbers.
 
     Returns:

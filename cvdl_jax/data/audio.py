@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.ops.precision import wide
+
 WAVEFORMS = ("sine", "sawtooth", "square")
 
 
@@ -45,7 +47,7 @@ def resample(x: jax.Array, length: int) -> jax.Array:
     if length == n:
         return x
     kept = min(n, length)
-    spectrum = jnp.fft.rfft(_wide(x))[..., : kept // 2 + 1]
+    spectrum = jnp.fft.rfft(wide(x))[..., : kept // 2 + 1]
     if kept % 2 == 0:  # the Nyquist bin stands for both signs of its frequency, or becomes two bins
         spectrum = spectrum.at[..., -1].multiply(2.0 if length < n else 0.5)
     return (jnp.fft.irfft(spectrum, length) * (length / n)).astype(x.dtype)
@@ -115,7 +117,7 @@ def stretch(x: jax.Array, factor: float, window: int = 64) -> jax.Array:
         ValueError: see `pitch_shift`.
     """
     _check_signal(x)
-    dtype, x = x.dtype, _wide(x)
+    dtype, x = x.dtype, wide(x)
     n, hop = x.shape[-1], window // 4
     if window < 4 or window % 4 or window + hop > n:
         raise ValueError(f"window={window} must be a multiple of 4, and 5/4 of it at most the signal's {n} samples")
@@ -150,11 +152,6 @@ def _check_signal(x: jax.Array) -> None:
             f"a signal is float [..., n], time last, and this is {x.dtype} {list(x.shape)}; convert samples of 16 bits "
             "by x / 32768.0"
         )
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    """At least float32, which Fourier transforms need."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _overlap_add(pieces: jax.Array, weight: jax.Array, hop: int) -> jax.Array:

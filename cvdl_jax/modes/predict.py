@@ -81,24 +81,36 @@ def predict(built: Run, state: Any, split: Split) -> dict[str, np.ndarray]:
 def probabilities(files: Sequence[str], scores: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
     """A heading, then of each image its class, the class's name and probability, and every class's probability.
 
+    Args:
+        files: n names.
+        scores: float [n, num_classes]; their softmax is the probabilities.
+        names: of the classes.
+
     Raises:
         DataError: for scores that are not numbers.
     """
-    undefined = np.flatnonzero(~np.isfinite(scores).all(1))
+    found = np.asarray(jax.nn.softmax(scores))  # [n, num_classes]
+    undefined = np.flatnonzero(np.isnan(found).any(1))
     if len(undefined):
         raise DataError(
             f"{len(undefined)} of {len(files)} images have no probabilities, {files[undefined[0]]} first: the run "
             "diverged, or it normalises by the batch, and a batch holds one image; give it one image more or less"
         )
     rows: list[list[Any]] = [["file", "label", "name", "probability", *(f"p({name})" for name in names)]]
-    for file, p in zip(files, np.asarray(jax.nn.softmax(scores)), strict=True):
+    for file, p in zip(files, found, strict=True):
         label = int(p.argmax())
         rows.append([file, label, names[label], f"{p[label]:.6f}", *(f"{x:.6f}" for x in p)])
     return rows
 
 
 def detections(files: Sequence[str], found: dict[str, np.ndarray], names: Sequence[str]) -> list[list[Any]]:
-    """A heading, then of each detected object its image, class, score and box in 0..1; an image may have none."""
+    """A heading, then of each detected object its image, class, score and box in 0..1; an image may have none.
+
+    Args:
+        files: n names.
+        found: boxes [n, d, 4], classes int [n, d], scores [n, d], mask [n, d], 1 where there is a detection.
+        names: of the classes.
+    """
     rows: list[list[Any]] = [["file", "label", "name", "score", "ymin", "xmin", "ymax", "xmax"]]
     for i, file in enumerate(files):
         for k in np.flatnonzero(found["mask"][i] > 0):

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cvdl_jax.ops import precision
+
 KINDS = ("batch", "layer", "instance", "group")
 
 
@@ -39,7 +41,7 @@ def normalise(
         raise ValueError(f"axes={tuple(axes)}: an array of shape {x.shape} has no axis {wrong[0]}")
     axes = tuple(axis % x.ndim for axis in axes)
     if groups is None:
-        dtype, x = x.dtype, _wide(x)
+        dtype, x = x.dtype, precision.wide(x)
         mean = x.mean(axes, keepdims=True)
         var = jnp.square(x - mean).mean(axes, keepdims=True)  # squared deviations, two passes: nothing cancels
         return ((x - mean) * lax.rsqrt(var + epsilon)).astype(dtype), mean.squeeze(axes), var.squeeze(axes)
@@ -47,11 +49,6 @@ def normalise(
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # [..., groups, c / groups]
     y, mean, var = normalise(parts, [axis if axis < x.ndim - 1 else x.ndim for axis in axes], epsilon)
     return y.reshape(x.shape), mean, var
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    """At least float32: squares overflow, and epsilon vanishes, in half precision."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def check_groups(channels: int, groups: int) -> None:
@@ -94,7 +91,7 @@ def pixel_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
 
     Reference: Karras et al. 2018, "Progressive Growing of GANs", section 4.2.
     """
-    wide = _wide(x)
+    wide = precision.wide(x)
     return (wide * lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + epsilon)).astype(x.dtype)
 
 
@@ -150,7 +147,7 @@ def local_response_norm(
         raise ValueError(f"n={n} must be an odd number of channels, such as 5: as many on each side as on the other")
     window = (1,) * (x.ndim - 1) + (n,)
     padding = ((0, 0),) * (x.ndim - 1) + ((n // 2, n // 2),)
-    wide = _wide(x)
+    wide = precision.wide(x)
     squares = lax.reduce_window(jnp.square(wide), wide.dtype.type(0), lax.add, window, (1,) * x.ndim, padding)
     return (wide / (k + (alpha / n if mean else alpha) * squares) ** beta).astype(x.dtype)
 
