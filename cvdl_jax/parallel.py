@@ -5,6 +5,7 @@ synchronised statistics, per-example keys) ask here, so that the same function r
 batch is one global array, and under `pmap`, where each device sees its own rows.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,8 +20,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from cvdl_jax.errors import ConfigError
 
 PMAP_AXIS = "batch"
+MEETING_SECONDS = 3600  # for a process that still compiles; of one that died, the coordinator tells at once
 ROWS = PartitionSpec(("data", "fsdp"))  # a batch is split over every device
 REPLICATED = PartitionSpec()
+_MEETINGS = itertools.count()
 
 
 def is_mapped() -> bool:
@@ -271,8 +274,16 @@ def is_first_process() -> bool:
 
 
 def wait_for_all(what: str) -> None:
-    """Returns when every process has come here; nothing to wait for with one."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+    """Returns when every process has come here; nothing to wait for with one.
 
-        multihost_utils.sync_global_devices(what)
+    The processes meet at JAX's coordinator and not in a collective: Gloo gives a collective 30 s, and compilations
+    whose results only one process finds in its cache take longer.
+
+    Args:
+        what: has happened, the same in every process.
+    """
+    if jax.process_count() > 1:
+        from orbax.checkpoint import multihost
+
+        meeting = next(_MEETINGS)  # a name serves once
+        multihost.get_barrier_sync_fn()(key=f"{meeting} {what}", timeout_ms=MEETING_SECONDS * 1000)

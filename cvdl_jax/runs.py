@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cvdl_jax import checkpoint, configs
+from cvdl_jax import checkpoint, configs, parallel
 from cvdl_jax.averaging import restart_averages
 from cvdl_jax.build import Run, build, make_program
 from cvdl_jax.errors import CheckpointError, ConfigError, UserError
@@ -127,3 +127,4 @@ def compile_functions(program: Program, names: list[str]) -> None:
     jobs: dict[str, Any] = program.jobs()
     for name in names:
         jobs[name]()
+    parallel.wait_for_all("compiled")

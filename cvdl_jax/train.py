@@ -6,7 +6,7 @@ step, a row not yet written) travels with every checkpoint, so a run continues w
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -114,7 +114,8 @@ class Loop:
         if config.optim:
             self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):
-            _, seconds = compiling.run_in_workers(self.program.jobs(), self.flagged, self._leave_uncompiled)
+            _, seconds = self._in_workers(self.program.jobs())
+            self._in_workers({"meet": partial(parallel.wait_for_all, "compiled")})
         self.progress.message(
             f"compiled in {seconds:.1f} s (cache: {self.cache.hits} hits, {self.cache.misses} misses); "
             f"{self.program.steps_per_call} steps per call"
@@ -154,6 +155,9 @@ class Loop:
     def flagged(self) -> bool:
         """Whether a signal asks the run to stop."""
         return bool(self.signals)
+
+    def _in_workers(self, jobs: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], float]:
+        return compiling.run_in_workers(jobs, self.flagged, self._leave_uncompiled)
 
     def _leave_uncompiled(self) -> None:
         """Ends the process while a worker compiles; the last saved step is all there is to keep."""

@@ -87,6 +87,7 @@ def train(case: str, layout: str):
     jobs = program.jobs()
     jobs["create"]()
     jobs["step"]()
+    parallel.wait_for_all("compiled")  # process 0 may find in the compilation cache what another compiles
     state, sums = program.create(), program.zero_sums()
     feed = TrainFeed(program, built.data, built.config.seed, 0, STEPS)
     step = 0

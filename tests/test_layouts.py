@@ -68,8 +68,6 @@ def test_layouts_agree(case, tmp_path):
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_agree_with_one(case, tmp_path):
     outputs = two(tmp_path, case)
-    if any("DEADLINE_EXCEEDED" in out for _, out in outputs):  # Gloo gives up after 30 s, on a machine that is busy
-        outputs = two(tmp_path, case)
     for process, out in outputs:
         check(process, out)
     finish(child(tmp_path, case, "one", devices=1))
