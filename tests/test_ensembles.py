@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from reports_for_tests import checked
 from statsmodels.stats.contingency_tables import mcnemar
 
 import launch
@@ -99,6 +100,15 @@ def test_runs_are_combined_and_compared(tmp_path, capsys):
         assert file["vote"].tolist() == [0, 2, 1, 0] and file["label"].tolist() == list(label)
     assert "mean probability of 3 | 75.00 %" in capsys.readouterr().out
     assert "| majority vote of 3 | 50.00 %" in (tmp_path / "out" / "results.md").read_text()
+    tree = checked(tmp_path / "out" / "report.html")
+    shown = tree.text("table", id="members-table")
+    for row in (
+        f"mean probability of 375.00 % [{100 * found['average']['low']:.2f}, {100 * found['average']['high']:.2f}]3",
+        "majority vote of 350.00 % ",
+        str(folds / "b"),
+    ):
+        assert row in shown
+    assert "3 of 4 examples are right, 1 wrong" in tree.text("section", id="classes-test")
 
 
 def test_the_mean_of_probabilities_is_never_worse_in_likelihood_than_its_members():

@@ -8,7 +8,7 @@ from sklearn import metrics as oracle
 from cvdl_jax import metric_figures
 from cvdl_jax.metrics import calibration
 from cvdl_jax.panels import panels
-from cvdl_jax.report import classes, numbers, predictions, scores
+from cvdl_jax.report import classes, numbers, predictions, scores, temperature
 
 
 def classified(c, n=120, seed=0):
@@ -73,6 +73,41 @@ def test_what_is_undefined_says_so():
     for name in ("Matthews correlation", "ROC AUC, one vs rest", "ROC AUC, one vs one"):
         assert f"{name}undefined" in whole
     assert "–" not in body + whole
+
+
+@pytest.mark.curriculum("N5", "N21")
+def test_the_temperature_of_validation_is_applied_to_test():
+    """Scores four times as large as their labels deserve."""
+    test, validation = (each._replace(scores=4 * each.scores) for each in (classified(4), classified(4, seed=1)))
+    validation = validation._replace(name="validation")
+    found = temperature.fitted([test, validation], 10**6)
+    t = calibration.fit_temperature(validation.scores, validation.label)
+    assert found.value == t and t > 4
+    p = calibration.softmax(test.scores / t)
+    expected = {
+        "temperature": t,
+        "log loss at it": oracle.log_loss(test.label, p),
+        "Brier score at it": calibration.brier(p, test.label),
+        "ECE at it": calibration.expected_calibration_error(p, test.label),
+    }
+    assert {name: value for name, value, _ in temperature.measures(test, t)} == pytest.approx(expected)
+    before = {name: value for name, value, _ in scores.measures(test, predictions.confusions(test))}
+    for name in ("log loss", "ECE", "Brier score"):
+        assert expected[f"{name} at it"] < before[name]
+    row = f"log loss at it{numbers.value(expected['log loss at it'])}"
+    for each in (test, validation):
+        (whole, *_) = Tree(scores.show(each, predictions.confusions(each), found)).find("table")
+        assert (row in whole[2]) == (each is test)
+
+
+def test_no_temperature_is_said_with_its_reason():
+    z = np.eye(3, dtype=np.float32)
+    right = predictions.classified("validation", {"scores": z, "label": np.arange(3)})
+    found = temperature.fitted([right], 10**6)
+    assert found.value is None and "every example is right" in found.why
+    page = Tree(scores.show(classified(3), np.eye(3, dtype=int), found))
+    assert any(text.startswith("No temperature was fitted: every example is right") for _, _, text in page.find("p"))
+    assert temperature.fitted([classified(3)], 10**6) is None and temperature.fitted([right], 8) is None
 
 
 def test_what_would_take_too_long_is_left_out(monkeypatch):

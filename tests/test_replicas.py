@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from reports_for_tests import checked
 
 import launch
 from cvdl_jax import configs, evaluations, replicas
@@ -121,6 +122,17 @@ def test_the_parent_reports_means_and_never_tests(parent):
     assert metrics["validation/accuracy"] == pytest.approx(np.mean(each))
     row = read(parent / "metrics.jsonl")[-1]
     assert row["train/loss"] == pytest.approx((row["train/loss_seed5"] + row["train/loss_seed6"]) / 2)
+    tree = checked(parent / "report.html")
+    (head,) = [text for _, _, text in tree.find("p", class_="what") if "seed" in text]
+    assert head.startswith("classify") and head.endswith("replicas of seeds 5, 6")
+    cards = [text for _, _, text in tree.find("div", class_="card")]
+    assert any(text.startswith("validation accuracy, mean of 2") for text in cards)
+    assert not any("_seed" in text for text in cards)
+    plots = {plot["title"]: plot["series"] for plot in json.loads(tree.text("script", id="curves-data"))["plots"]}
+    assert [each["name"] for each in plots["train/loss of each seed"]] == ["train/loss_seed5", "train/loss_seed6"]
+    assert [each["colour"] for each in plots["train/loss of each seed"]] == [0, 1]
+    assert [each["name"] for each in plots["loss"]] == ["train/loss", "validation/loss"]
+    assert "means over 2 replicas" in tree.text("section", id="results")
 
 
 @pytest.mark.curriculum("W6", "W7")

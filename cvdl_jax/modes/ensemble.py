@@ -1,10 +1,12 @@
 """`--ensemble RUN RUN ...`: classifies a split by several runs together, and compares them with each alone.
 
 Their saved predictions are read; a run that has none of the split is evaluated, and so is every run where overrides
-such as `--config.data.test=test` name another one. What is written: results.json, results.md, predictions/SPLIT.npz.
+such as `--config.data.test=test` name another one. What is written: results.json, results.md, report.html and
+predictions/SPLIT.npz.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import numpy as np
 from cvdl_jax import configs, ensembles, evaluations
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.significance import format_p
-from cvdl_jax.workdir import now, write_json
+from cvdl_jax.report import ensemble_page, facts
+from cvdl_jax.workdir import now, read_json, write_json
 
 FOLDER = Path("runs") / "ensembles"
 
@@ -33,12 +36,21 @@ def run(args: Any) -> int:
     results, arrays = ensembles.combine(ensembles.aligned(members))
     folder = Path(args.workdir) if args.workdir else FOLDER / name(found, split, args.overrides)
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
-    results = {"split": split, "overrides": list(args.overrides), "generated": now(), **results}
+    about = {"split": split, "overrides": list(args.overrides), "command": ["python", *sys.argv], "generated": now()}
+    results = {**about, **results}
     write_json(folder / "results.json", results)
     (folder / "results.md").write_text("\n".join(lines(results)) + "\n", encoding="utf-8")
     np.savez(folder / "predictions" / f"{split}.npz", **arrays)
-    print(*lines(results), f"\nresults: {folder / 'results.json'}, results.md, predictions/{split}.npz", sep="\n")
+    ensemble_page.write(results, arrays, class_names(found), folder / "report.html")
+    files = f"{folder / 'results.json'}, results.md, report.html, predictions/{split}.npz"
+    print(*lines(results), f"\nresults: {files}", sep="\n")
     return 0
+
+
+def class_names(folders: Sequence[Path]) -> Sequence[str]:
+    """The names of the classes as the first run that has ended saved them; () without one."""
+    saved = [path for folder in folders if (path := folder / "figures" / facts.NAME).is_file()]
+    return read_json(saved[0]).get("class_names", ()) if saved else ()
 
 
 def name(folders: list[Path], split: str, overrides: list[str]) -> str:

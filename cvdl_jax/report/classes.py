@@ -10,6 +10,7 @@ import numpy as np
 
 from cvdl_jax.report import numbers, predictions, scores
 from cvdl_jax.report.markup import Cell, Column, Markup, el, image, section, table
+from cvdl_jax.report.temperature import Temperature
 
 MOST_CLASSES = 25  # of a matrix that is written out; of a larger one the picture and the pairs
 PAIRS = 30  # of classes confused most often
@@ -17,7 +18,11 @@ ID = 48  # characters shown of an example's id
 
 
 def show(
-    name: str, each: predictions.Classified, class_names: Sequence[str], mistakes: Sequence[Mapping[str, Any]] | None
+    name: str,
+    each: predictions.Classified,
+    class_names: Sequence[str],
+    mistakes: Sequence[Mapping[str, Any]] | None,
+    temperature: Temperature | None = None,
 ) -> Markup:
     """The section of one evaluation.
 
@@ -26,6 +31,7 @@ def show(
         each: what was classified.
         class_names: one per class, or () for numbers.
         mistakes: as `facts.worst` saved them; None if they were not saved.
+        temperature: of the run's probabilities.
     """
     counts = predictions.confusions(each)
     names = [str(class_names[i]) if len(class_names) == len(counts) else str(i) for i in range(len(counts))]
@@ -44,7 +50,7 @@ def show(
            None if written else el("div", el("h3", "Confused most often"), pairs(counts, names, name)),
            el("div", el("h3", "Each class"), measures(counts, names, name)),
            class_="side"),
-        scores.show(each, counts),
+        scores.show(each, counts, temperature),
         el("h3", "Most confident mistakes"),
         gallery(mistakes, names, n - right),
     )  # fmt: skip

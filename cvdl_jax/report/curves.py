@@ -1,10 +1,12 @@
 """The curves of a run: which metrics share a plot, and what the page's script draws of them.
 
 Metrics with one last name form a family: train/loss and validation/loss are one plot. "name_low" and "name_high" are
-the band of "name". Metrics that never change are said in words. Their colour is that of their first names.
+the band of "name". Replicas of a metric, "train/loss_seed0" and so on, are one plot. Metrics that never change are said
+in words. Their colour is that of their first names, of replicas that of their place.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -65,7 +67,7 @@ def families(series: Sequence[Series], selected_by: str = "") -> tuple[list[list
     """
     found: dict[str, list[Series]] = {}
     for each in series:
-        kind = each.name if each.name.startswith("time/") else each.name.rpartition("/")[2]
+        kind = _kind(each.name)
         found.setdefault(kind, []).append(each)
     first = [*FIRST, selected_by.rpartition("/")[2]]
 
@@ -75,6 +77,18 @@ def families(series: Sequence[Series], selected_by: str = "") -> tuple[list[list
     ordered = [found[kind] for kind in sorted(found, key=place)]
     still = [family for family in ordered if all(len({repr(v) for _, v in s.points}) == 1 for s in family)]
     return [family for family in ordered if family not in still], [each for family in still for each in family]
+
+
+def of_seed(metric: str) -> re.Match | None:
+    """Whether a metric is that of one replica of several, "train/loss_seed3"; group 1 is its name without the seed."""
+    return re.fullmatch(r"(.+)_seed\d+", metric)
+
+
+def _kind(metric: str) -> str:
+    """What a curve's family has in common: the last name; of replicas the whole name without the seed."""
+    if replica := of_seed(metric):
+        return f"{replica[1]} of each seed"
+    return metric if metric.startswith("time/") else metric.rpartition("/")[2]
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> list[int]:
@@ -97,7 +111,13 @@ def plot_data(plots: Sequence[Sequence[Series]]) -> list[dict[str, Any]]:
     """What the script draws: [{"title", "series": [{"name", "colour", "x", "y", "low"?, "high"?}]}]."""
     colours = _colours([s.name for family in plots for s in family])
     return [
-        {"title": _title(family), "series": [_series(s, colours[_first_names(s.name)]) for s in family]}
+        {
+            "title": _title(family),
+            "series": [
+                _series(s, i % COLOURS if of_seed(s.name) else colours[_first_names(s.name)])
+                for i, s in enumerate(family)
+            ],
+        }
         for family in plots
     ]
 
@@ -127,7 +147,7 @@ def _colours(names: Sequence[str]) -> dict[str, int]:
 
 
 def _title(family: Sequence[Series]) -> str:
-    return family[0].name if len(family) == 1 else family[0].name.rpartition("/")[2]
+    return family[0].name if len(family) == 1 else _kind(family[0].name)
 
 
 def show(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cvdl_jax.report import numbers, provenance
+from cvdl_jax.report.curves import of_seed
 from cvdl_jax.report.markup import Markup, code_block, el
 from cvdl_jax.report.run_files import RunFiles
 
@@ -25,17 +26,29 @@ def selected_by(run: RunFiles) -> str:
 def header(run: RunFiles) -> Markup:
     """Name, state, what the run is, its metrics in large figures, the command."""
     state = run.state.state
-    what = [run.config.get("experiment"), _model(run.config), (run.config.get("data") or {}).get("name")]
+    experiment = (run.config.get("replicas") or run.config).get("experiment")
+    what = [experiment, _model(run.config), (run.config.get("data") or {}).get("name")]
     starts = run.meta.get("starts") or []
     again = f"python launch.py --workdir {shlex.quote(str(run.path))}"
     return Markup(
         el("h1", name(run), " ", el("span", state, class_=f"badge {state.replace(' ', '-')}"))
-        + el("p", " · ".join(str(each) for each in [*what, f"seed {run.config.get('seed')}"] if each), class_="what")
+        + el("p", " · ".join(str(each) for each in [*what, seeds(run.config)] if each), class_="what")
         + el("p", progress(run), class_="what")
         + cards(run)
         + (_command("Command", provenance.command(starts[0])) if starts else "")
         + (_command("Continue it with", again) if state == "partial" else "")
     )
+
+
+def replicas(run: RunFiles) -> int:
+    """How many replicas the run trained at once; 0 for an ordinary run."""
+    return len((run.config.get("replicas") or {}).get("seeds") or ())
+
+
+def seeds(config: Mapping[str, Any]) -> str:
+    """The seed, or those of the replicas."""
+    several = (config.get("replicas") or {}).get("seeds")
+    return f"replicas of seeds {', '.join(map(str, several))}" if several else f"seed {config.get('seed')}"
 
 
 def _model(config: Mapping[str, Any]) -> str | None:
@@ -75,7 +88,7 @@ def main_metrics(run: RunFiles) -> list[str]:
     """Names of the metrics worth large figures: of the test set before others, the one that selects before others."""
     metrics = run.results.get("metrics") or _last_evaluation(run)[1]
     wanted = selected_by(run).rpartition("/")[2] or "accuracy"
-    names = [key for key in metrics if not key.endswith(LEFT_OUT)]
+    names = [key for key in metrics if not key.endswith(LEFT_OUT) and not (replicas(run) and of_seed(key))]
     return sorted(names, key=lambda key: (not key.startswith("test/"), key.rpartition("/")[2] != wanted))[:CARDS]
 
 
@@ -93,7 +106,8 @@ def cards(run: RunFiles) -> Markup:
     """The main metrics in large figures."""
     step, latest = _last_evaluation(run)
     metrics = run.results.get("metrics") or latest
-    shown = [el("div", el("span", key.replace("/", " "), class_="label"), _card(key, metrics), class_="card")
+    of = f", mean of {replicas(run)}" if replicas(run) else ""
+    shown = [el("div", el("span", key.replace("/", " ") + of, class_="label"), _card(key, metrics), class_="card")
              for key in main_metrics(run)]  # fmt: skip
     if not shown:
         return Markup("")

@@ -8,10 +8,22 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from cvdl_jax.report import classes, curves, evaluations, figures, numbers, page, parameters, predictions, provenance
+from cvdl_jax.report import (
+    classes,
+    curves,
+    evaluations,
+    figures,
+    numbers,
+    page,
+    parameters,
+    predictions,
+    provenance,
+    scores,
+)
 from cvdl_jax.report.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
 from cvdl_jax.report.run_files import RunFiles, read_run
-from cvdl_jax.report.run_header import header, interval, name, selected_by
+from cvdl_jax.report.run_header import header, interval, name, replicas, selected_by
+from cvdl_jax.report.temperature import fitted
 
 NAME = "report.html"
 
@@ -79,9 +91,13 @@ def results(run: RunFiles) -> Markup | None:
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics if not key.endswith(("_low", "_high"))))
     rows = [[each, *(_metric(f"{split}/{each}", metrics) for split in splits)] for each in names]
     columns = [Column("metric"), *(Column(split, True) for split in splits)]
-    note = "Brackets: 95 % interval over examples." if any(interval(k, metrics) for k in metrics) else None
+    notes = ["Brackets: 95 % interval over examples."] if any(interval(k, metrics) for k in metrics) else []
+    if n := replicas(run):
+        notes.append(
+            f"Names without a seed are means over {n} replicas; the page of each is in its own folder, seed…/."
+        )
     return section("results", "Results", table(columns, rows, "Final metrics of the selected step", class_="narrow"),
-                   el("p", note, class_="note") if note else None)  # fmt: skip
+                   [el("p", note, class_="note") for note in notes])  # fmt: skip
 
 
 def _metric(key: str, metrics: Mapping[str, float]) -> Cell:
@@ -96,12 +112,13 @@ def _metric(key: str, metrics: Mapping[str, float]) -> Cell:
 def classifications(run: RunFiles) -> list[Markup]:
     """A section for each evaluation that classified whole examples, and a note for each file that cannot be read."""
     saved, names = run.facts.get("mistakes") or {}, run.facts.get("class_names") or ()
-    shown = []
-    for each in predictions.evaluations(run.path / "predictions"):
+    found, shown = list(predictions.evaluations(run.path / "predictions")), []
+    temperature = fitted([each for each in found if not isinstance(each, str)], scores.MOST_SCORES)
+    for each in found:
         if isinstance(each, str):
             shown.append(section(f"damaged-{len(shown)}", "Predictions", el("p", each, class_="note")))
         else:
-            shown.append(classes.show(each.name, each, names, saved.get(each.name)))
+            shown.append(classes.show(each.name, each, names, saved.get(each.name), temperature))
     return shown
 
 

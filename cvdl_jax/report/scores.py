@@ -6,6 +6,7 @@ import numpy as np
 
 from cvdl_jax.metrics import average_precision, calibration, multiclass, ranking, rates
 from cvdl_jax.report import numbers, predictions
+from cvdl_jax.report import temperature as temperatures
 from cvdl_jax.report.markup import Cell, Column, Markup, el, table
 
 MOST_SCORES = 20_000_000  # beyond, softmax in float64 would need gigabytes
@@ -14,20 +15,29 @@ SIZE, LEFT, BOTTOM, TOP = 300, 44, 40, 8  # of the diagram
 _TEXT = "font-size:11px;fill:var(--quiet)"
 
 
-def show(each: predictions.Classified, counts: np.ndarray) -> Markup:
+def show(
+    each: predictions.Classified, counts: np.ndarray, temperature: temperatures.Temperature | None = None
+) -> Markup:
     """The table of numbers and the diagram.
 
     Args:
         each: what was classified.
         counts: its confusions int [c, c].
+        temperature: of the run; not used for the evaluation on which it was fitted.
     """
     if not len(each.label):
         return el("p", "No example has finite scores and a label, so nothing can be measured.", class_="note")
-    found = measures(each, counts)
+    found, large = measures(each, counts), each.scores.size > MOST_SCORES
+    if each.name == temperatures.FITTED_ON or large:
+        temperature = None
+    if temperature is not None and temperature.value is not None:
+        found += temperatures.measures(each, temperature.value)
     columns = [Column("measure"), Column("value", True), Column("what it is")]
     rows = [(name, undefined(value), note) for name, value, note in found]
-    whole = [el("div", el("h3", "The whole"), table(columns, rows, f"Measures of {each.name}", class_="narrow"))]
-    if each.scores.size > MOST_SCORES:
+    why = f"No temperature was fitted: {temperature.why}." if temperature is not None and temperature.why else None
+    shown = table(columns, rows, f"Measures of {each.name}", class_="narrow")
+    whole = [el("div", el("h3", "The whole"), shown, el("p", why, class_="note") if why else None)]
+    if large:
         note = f"Calibration is left out: more than {numbers.count(MOST_SCORES)} scores."
         return el("div", whole, el("p", note, class_="note"))
     p = calibration.softmax(each.scores)
