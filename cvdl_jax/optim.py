@@ -179,7 +179,7 @@ def optimizer(
     lr_batch_size: int | None = None,
     path: str = "config.optim",
     **hyper: Any,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """The optimizer of a config section: `configs.call(optimizer, config.optim, "config.optim", total_steps=..., ...)`.
 
     Args:
@@ -211,7 +211,8 @@ def optimizer(
         **hyper: keyword arguments of the rule.
 
     Returns:
-        A transformation. Its init refuses expressions that match no parameter.
+        A transformation. Its init refuses expressions that match no parameter; its update takes the step's `key`, which
+        noise needs.
 
     Raises:
         ConfigError: naming the key.
@@ -249,4 +250,4 @@ def optimizer(
         param_groups.check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
         return chained.init(params)
 
-    return optax.GradientTransformation(init, chained.update)
+    return optax.GradientTransformationExtraArgs(init, chained.update)

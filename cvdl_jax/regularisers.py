@@ -21,6 +21,7 @@ from cvdl_jax.config_calls import bind, check_name
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.ops.penalties import as_weight_decay, soft_threshold
 
+NOISE_STREAM = 2**31 - 2  # of a step's key, away from what the loss draws
 _RANGES = {
     **dict.fromkeys(("strength", "eta", "gamma", "seed"), ranges.NOT_NEGATIVE),
     "examples": ranges.AT_LEAST_ONE,
@@ -140,7 +141,7 @@ def slopes(penalty: Penalty | None) -> list[optax.GradientTransformation]:
 
 def proximal(
     optimizer: optax.GradientTransformation, penalty: Penalty | None, freeze: str, grouping: Mapping[str, Any]
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """An optimizer whose steps end by soft-thresholding: `w <- soft_threshold(w + u, lr factor threshold)`.
 
     Args:
@@ -152,6 +153,7 @@ def proximal(
     Raises:
         ConfigError: in init, for a schedule-free rule, whose average would not see the zeros.
     """
+    optimizer = optax.with_extra_args_support(optimizer)
     if penalty is None or not penalty.threshold:
         return optimizer
 
@@ -162,8 +164,8 @@ def proximal(
             raise ConfigError("config.optim.penalty.name='proximal_l1' does not go with a schedule-free rule; use 'l1'")
         return state
 
-    def update(updates: Any, state: Any, params: Any = None):
-        updates, state = optimizer.update(updates, state, params)
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any):
+        updates, state = optimizer.update(updates, state, params, **extra)
         rate = optax.tree_utils.tree_get_all_with_path(state, "learning_rate")[0][1]
         factors = param_groups.rate_factors(params, **grouping)
 
@@ -175,7 +177,7 @@ def proximal(
 
         return param_groups.map_named(one, updates, params), state
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 class NoiseState(NamedTuple):
@@ -184,13 +186,19 @@ class NoiseState(NamedTuple):
     steps: jax.Array  # int32 [], updates done
 
 
-def gradient_noise(*, eta: float, gamma: float = 0.55, seed: int = 0) -> optax.GradientTransformation:
+def gradient_noise(
+    *, eta: float, gamma: float = 0.55, seed: int | None = None
+) -> optax.GradientTransformationExtraArgs:
     """Adds Gaussian noise to each element: `g + N(0, eta / (1 + t)^gamma)` in update t, counted from 0.
 
     Args:
         eta: the variance at first; 0.01, 0.3 and 1 in the paper.
         gamma: how fast it falls.
-        seed: of the noise, a function of this and t alone; runs of other noise need another one.
+        seed: None draws from the key of each update, `update(..., key=key)`, which the loop derives from the run's seed
+            and the step as for dropout; a number makes the noise a function of it and t alone, in every run the same.
+
+    Raises:
+        ConfigError: by an update that gets no key and needs one.
 
     Reference: Neelakantan et al. 2015, "Adding Gradient Noise Improves Learning for Very Deep Networks", equation 1.
     """
@@ -199,9 +207,15 @@ def gradient_noise(*, eta: float, gamma: float = 0.55, seed: int = 0) -> optax.G
         del params
         return NoiseState(jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, state: NoiseState, params: Any = None):
+    def update(updates: Any, state: NoiseState, params: Any = None, *, key: jax.Array | None = None, **_: Any):
         del params
-        key = jax.random.fold_in(jax.random.key(seed), state.steps)
+        if seed is None and key is None:
+            raise ConfigError(
+                "config.optim.gradient_noise draws from the key of a step, and this update has none: call "
+                "update(..., key=key), or give the noise a seed, gradient_noise.seed=0"
+            )
+        key = jax.random.fold_in(jax.random.key(seed), state.steps) if seed is not None else key
+        key = jax.random.fold_in(key, NOISE_STREAM)
         deviation = jnp.sqrt(eta / (1.0 + state.steps.astype(jnp.float32)) ** gamma)
         leaves, structure = jax.tree.flatten(updates)
         keys = jax.random.split(key, len(leaves))
@@ -211,7 +225,7 @@ def gradient_noise(*, eta: float, gamma: float = 0.55, seed: int = 0) -> optax.G
         ]
         return structure.unflatten(leaves), NoiseState(optax.safe_increment(state.steps))
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def noise(section: Mapping[str, Any], path: str) -> list[optax.GradientTransformation]:

@@ -203,6 +203,7 @@ def descend(
     prefix = prefix or on
     key_in_opt = name or on or "model"
     estimate = grad(loss, on)
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def init(state: State) -> State:
         if key_in_opt in state.opt:
@@ -212,7 +213,7 @@ def descend(
     def update(state: State, batch: Any, key: jax.Array):
         grads, state, sums = estimate(state, batch, key)
         old = select(state.params, on)
-        updates, opt = optimizer.update(grads, state.opt[key_in_opt], old)
+        updates, opt = optimizer.update(grads, state.opt[key_in_opt], old, key=key)
         params = substitute(state.params, on, optax.apply_updates(old, updates))
         sums = merge(sums, _statistics(grads, opt))
         if prefix is not None:

@@ -22,7 +22,13 @@ AUGMENT = ["--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mi
 CASES = {
     "perceptron": ["configs/digits/mlp.py", *MLP, *AUGMENT],
     "residual": ["configs/digits/resnet20.py", "--config.model.name=resnet8_tiny", *AUGMENT],
-    "accumulate": ["configs/digits/mlp.py", *MLP, *AUGMENT, "--config.grad=accumulate(2)"],
+    "accumulate": [
+        "configs/digits/mlp.py",
+        *MLP,
+        *AUGMENT,
+        "--config.grad=accumulate(2)",
+        "--config.optim.gradient_noise.eta=0.01",
+    ],
     "gan": [
         "configs/digits/wgan_gp.py",
         "--config.critic_steps=2",

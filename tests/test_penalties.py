@@ -15,7 +15,7 @@ from cvdl_jax.ops import penalties
 from cvdl_jax.ops.penalties import as_weight_decay, soft_threshold
 from cvdl_jax.ops.regularised import regularised
 from cvdl_jax.parallel import PMAP_AXIS
-from cvdl_jax.task import descend
+from cvdl_jax.task import Task, create_state, descend, step_function
 
 SPREAD, SPARSE = np.float32([0.2, 0.8, 0.2, 0.1]), np.float32([1, 0, 0, 0])
 
@@ -288,24 +288,51 @@ def test_impossible_penalties_and_noises_are_refused_by_name(section, words):
 def test_gradient_noise_has_the_variance_of_its_schedule_and_repeats_itself():
     params = {"kernel": jnp.zeros((100, 100)), "bias": jnp.zeros(10_000)}
     optimizer = make(lr=1.0, gradient_noise={"eta": 0.3, "gamma": 0.55})
+    keys = jax.random.split(jax.random.key(7), 3)
+
+    def first(key=None, **section):
+        updates, _ = make(lr=1.0, gradient_noise={"eta": 0.3, **section}).update(
+            zero(params), optimizer.init(params), params, key=key
+        )
+        return np.asarray(updates["bias"])
+
     state, seen = optimizer.init(params), []
-    for _ in range(3):
-        updates, state = optimizer.update(zero(params), state, params)
+    for key in keys:
+        updates, state = optimizer.update(zero(params), state, params, key=key)
         seen.append(np.concatenate([np.asarray(u).ravel() for u in jax.tree.leaves(updates)]))
     for t, noise in enumerate(seen):
         assert noise.var() == pytest.approx(0.3 / (1 + t) ** 0.55, rel=0.05)
         assert abs(noise.mean()) < 0.02
     assert abs(np.corrcoef([*seen, seen[0][::-1]])[np.triu_indices(4, 1)]).max() < 0.05  # steps and tensors differ
-    again, _ = make(lr=1.0, gradient_noise={"eta": 0.3}).update(zero(params), optimizer.init(params), params)
-    np.testing.assert_array_equal(np.asarray(again["bias"]), seen[0][:10_000])
-    other, _ = make(lr=1.0, gradient_noise={"eta": 0.3, "seed": 1}).update(zero(params), optimizer.init(params), params)
-    assert abs(np.corrcoef(np.asarray(other["bias"]), seen[0][:10_000])[0, 1]) < 0.05
+    np.testing.assert_array_equal(first(keys[0]), seen[0][:10_000])
+    own = [first(key, seed=seed) for key, seed in ((None, 0), (keys[0], 0), (None, 1))]  # of its own seed alone
+    np.testing.assert_array_equal(own[0], own[1])
+    assert abs(np.corrcoef([*own[1:], seen[0][:10_000]])[np.triu_indices(3, 1)]).max() < 0.05
+    with pytest.raises(ConfigError, match="gradient_noise draws from the key of a step"):
+        first()
+
+
+@pytest.mark.curriculum("F10")
+def test_gradient_noise_follows_the_seed_of_the_run():
+    """What two runs of one seed add is equal, and of two seeds it is not; both descend a loss without a slope."""
+
+    def one_step(seed: int) -> np.ndarray:
+        optimizer = make(lr=1.0, gradient_noise={"eta": 1.0})
+        loss = lambda state, batch, key: (state, {"loss": (0.0 * state.params["w"].sum(), jnp.ones(()))})  # noqa: E731
+        task = Task(init=lambda key, batch: {"params": {"w": jnp.zeros(1000)}}, train=descend(loss, optimizer))
+        state = create_state(task, jax.random.key(0), {})
+        state, _ = step_function(task, seed)(state, {})
+        return np.asarray(state.params["w"])
+
+    first, again, other = one_step(0), one_step(0), one_step(1)
+    np.testing.assert_array_equal(first, again)
+    assert first.std() == pytest.approx(1, rel=0.1) and abs(np.corrcoef(first, other)[0, 1]) < 0.15
 
 
 @pytest.mark.curriculum("F10")
 def test_gradient_noise_follows_the_clips_and_leaves_frozen_parameters_alone():
     params = {"a": jnp.zeros(5), "b": jnp.ones(5)}
     optimizer = make(lr=1.0, clip_norm=1e-6, freeze="b", gradient_noise={"eta": 1.0})
-    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    updates, _ = optimizer.update(params, optimizer.init(params), params, key=jax.random.key(0))
     assert float(jnp.linalg.norm(updates["a"])) > 0.1
     np.testing.assert_array_equal(updates["b"], np.zeros(5))
