@@ -114,7 +114,7 @@ class Loop:
         if config.optim:
             self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):
-            _, seconds = self._in_workers(self.program.jobs())
+            seconds = self._in_workers(self.program.jobs())
             self._in_workers({"meet": partial(parallel.wait_for_all, "compiled")})
         self.progress.message(
             f"compiled in {seconds:.1f} s (cache: {self.cache.hits} hits, {self.cache.misses} misses); "
@@ -156,14 +156,13 @@ class Loop:
         """Whether a signal asks the run to stop."""
         return bool(self.signals)
 
-    def _in_workers(self, jobs: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], float]:
-        return compiling.run_in_workers(jobs, self.flagged, self._leave_uncompiled)
+    def _in_workers(self, jobs: Mapping[str, Callable[[], Any]]) -> float:
+        return compiling.run_in_workers(jobs, self.flagged, self._leave_uncompiled)[1]
 
     def _leave_uncompiled(self) -> None:
         """Ends the process while a worker compiles; the last saved step is all there is to keep."""
-        print(
-            f"{self.signals.describe()} while compiling: nothing to save; run the same command to continue", flush=True
-        )
+        what = self.signals.describe()
+        print(f"{what} while compiling: nothing to save; run the same command to continue", flush=True)
         exit_now(self.signals.exit_code)
 
     # The loop -------------------------------------------------------------------------------------------------------

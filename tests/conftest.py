@@ -10,6 +10,7 @@ Environment variables that change it:
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def _prepare_environment() -> str | None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["MPLBACKEND"] = "agg"
     xla_flags.prepare()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's background; tests of Ctrl-C need it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "CVDL_TEST_SESSION" in os.environ:  # an xdist worker: the controller has made the folder
         return None
     given = os.environ.get("CVDL_TEST_SCRATCH")
