@@ -3,7 +3,8 @@
 A kernel whose side is m strides long sees m x m blocks of stride x stride pixels, each of which is one row of a matrix.
 Derivatives of matrix products are matrix products, of every order. XLA's CPU convolution instead multiplies the zeros
 of dilated images, and is slow where a derivative of a padded convolution has few outputs: the gradient of a gradient
-penalty took 3.5 times as long, the weight gradient of a transposed convolution ten times.
+penalty took 3.5 times as long, the weight gradient of a transposed convolution ten times. To write images to memory
+first, as `conv.py` does (`stored.py`), was tried here at four places and made no step of a GAN faster.
 """
 
 from collections.abc import Callable, Sequence
