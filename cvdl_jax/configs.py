@@ -14,7 +14,6 @@ no jax.
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -24,6 +23,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cvdl_jax import config_files
 from cvdl_jax.config_calls import (
     UNITS,
     bind,
@@ -183,12 +183,7 @@ def load(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """
     file, given, arg = spec.partition(":")
     path = _find(file)
-    module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    module = config_files.load(path)
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path} defines no get_config(arg=None); see another file in configs/ for the form")
     try:

@@ -1,6 +1,7 @@
 """Configs: arguments, overrides, durations, calls, and the message of every mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,20 @@ def test_a_run_needs_exactly_one_length(file):
     assert "set config.total_epochs or config.total_steps" in refusal(configs.check, config)
     config.total_steps = 0  # an analysis run
     configs.check(config)
+
+
+def test_a_file_is_read_as_it_is_now(file, monkeypatch):
+    """Another text of the same length and time, for which Python would take the bytecode that it kept of the first."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path, seen = Path(file), []
+    text = path.read_text()
+    for seed in (1, 2):
+        changed = text.replace("return config", f"config.seed = {seed}; return config", 1)
+        assert changed != text
+        path.write_text(changed)
+        os.utime(path, (10**9, 10**9))
+        seen.append(configs.load(file).seed)
+    assert seen == [1, 2]
 
 
 def test_load_explains_a_missing_or_broken_file(tmp_path, file, monkeypatch):

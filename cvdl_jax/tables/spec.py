@@ -15,13 +15,12 @@ own. `--table FILE:only=NAME` runs some of the rows (NAME+NAME, in the spelling 
 table.
 """
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from cvdl_jax import configs
+from cvdl_jax import config_files, configs
 from cvdl_jax.config_calls import UNITS, check_name, check_value
 from cvdl_jax.config_text import plain
 from cvdl_jax.errors import ConfigError, nearest
@@ -144,12 +143,7 @@ def function(file: str, name: str, folder: str) -> Callable[[str | None], Any]:
         kept = (configs.ROOT / folder).glob("*.py")
         known = [path.relative_to(configs.ROOT).as_posix() for path in kept if path.stem != "__init__"]
         raise ConfigError(f"there is no file {file!r}; {nearest(file, known)}")
-    module_spec = importlib.util.spec_from_file_location(f"{name}_{paths[0].stem}", paths[0])
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    module = config_files.load(paths[0])
     if not hasattr(module, name):
         raise ConfigError(f"{paths[0]} defines no {name}(arg=None); see another file in {folder}/ for the form")
     return getattr(module, name)
