@@ -75,12 +75,15 @@ def evaluate(
         on_batch(int(mask.sum()))
     while pending:
         collect(pending.pop(0))
-    seen = int(sum(mask.sum() for mask in masks))
-    if split is not None and seen != split.size:
-        raise RuntimeError(f"evaluation {name!r} saw {seen} examples of {split.size}")
+    _check_seen(name, int(sum(mask.sum() for mask in masks)), split)
     means = {key: float(total / weight) if weight else float("nan") for key, (total, weight) in sums.items()}
     arrays = {key: np.concatenate(parts) for key, parts in rows.items()}
     return evaluation.finalize(means, arrays), arrays
+
+
+def _check_seen(name: str, seen: int, split: Split | None) -> None:
+    if split is not None and seen != split.size:
+        raise RuntimeError(f"evaluation {name!r} saw {seen} examples of {split.size}")
 
 
 def prepare(

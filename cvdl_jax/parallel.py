@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from cvdl_jax.errors import ConfigError
 
 PMAP_AXIS = "batch"
-MEETING_SECONDS = 3600  # for a process that still compiles; of one that died, the coordinator tells at once
+MEETING_SECONDS = 3600  # for a process that still compiles; one that died ends the wait after --heartbeat seconds
 ROWS = PartitionSpec(("data", "fsdp"))  # a batch is split over every device
 REPLICATED = PartitionSpec()
 _MEETINGS = itertools.count()

@@ -81,17 +81,21 @@ def interval(
     estimate = float(_values(metric, arrays, np.arange(len(arrays[0]))[None], vectorised)[0])
     found = [_values(metric, arrays, rows, vectorised) for rows in draws(len(arrays[0]), resamples, seed, strata)]
     values = np.concatenate(found)
-    if not math.isfinite(estimate) or not np.isfinite(values).all():
-        bad = "all examples" if not math.isfinite(estimate) else f"{(~np.isfinite(values)).sum()} of the resamples"
-        raise DataError(
-            f"the metric of {bad} is not finite; with rare classes, draw from each by itself: strata=labels"
-        )
+    _check_finite(estimate, values)
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     if method == "bca" and values.min() < values.max():
         tails = _bca_tails(tails, values, estimate, _jackknife(metric, arrays, vectorised))
     low, high = np.quantile(values, tails)
     sides = min((values <= 0).sum(), (values >= 0).sum())
     return Interval(estimate, float(low), float(high), min(1.0, 2 * (1 + int(sides)) / (1 + resamples)))
+
+
+def _check_finite(estimate: float, values: np.ndarray) -> None:
+    if not math.isfinite(estimate) or not np.isfinite(values).all():
+        bad = "all examples" if not math.isfinite(estimate) else f"{(~np.isfinite(values)).sum()} of the resamples"
+        raise DataError(
+            f"the metric of {bad} is not finite; with rare classes, draw from each by itself: strata=labels"
+        )
 
 
 def draws(n: int, resamples: int, seed: int, strata: np.ndarray | None = None) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cvdl_jax.metrics.significance import format_p
 from cvdl_jax.report import classes, facts, numbers, page, predictions
-from cvdl_jax.report.markup import Cell, Column, Markup, code_block, el, section, table
+from cvdl_jax.report.markup import Cell, Column, Markup, command_row, el, section, table
 
 NOTE = (
     "Brackets: Wilson's 95 % intervals. p: McNemar's exact test of each member against the mean probability, not "
@@ -52,13 +52,11 @@ def header(results: Mapping[str, Any]) -> Markup:
     ]  # fmt: skip
     what = f"{results['split']}, {numbers.count(results['examples'])} examples"
     command = shlex.join(results.get("command") or [])
-    shown = code_block(command, "command", class_="wrap")
-    command_row = el("div", el("span", "Command", class_="label"), shown, class_="command-row") if command else ""
     return Markup(
         el("h1", f"Ensemble of {len(results['members'])} runs")
         + el("p", what, class_="what")
         + el("div", large, class_="cards")
-        + command_row
+        + (command_row("Command", command) if command else "")
     )
 
 

@@ -155,6 +155,12 @@ def code_block(content: str, name: str, *, class_: str = "") -> Markup:
     return el("div", el("pre", content, tabindex=0), copy_button(content, name), class_=f"code {class_}".strip())
 
 
+def command_row(title: str, content: str) -> Markup:
+    """A command line to copy, under its title."""
+    shown = code_block(content, "command", class_="wrap")
+    return el("div", el("span", title, class_="label"), shown, class_="command-row")
+
+
 def copy_button(content: str, name: str) -> Markup:
     """A button that copies a text to the clipboard."""
     return el("button", "copy", type="button", class_="copy", data_copy=content, aria_label=f"copy {name}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from cvdl_jax.report import numbers, provenance
 from cvdl_jax.report.curves import of_seed
-from cvdl_jax.report.markup import Markup, code_block, el
+from cvdl_jax.report.markup import Markup, command_row, el
 from cvdl_jax.report.run_files import RunFiles
 
 CARDS = 4  # metrics in large figures
@@ -35,8 +35,8 @@ def header(run: RunFiles) -> Markup:
         + el("p", " · ".join(str(each) for each in [*what, seeds(run.config)] if each), class_="what")
         + el("p", progress(run), class_="what")
         + cards(run)
-        + (_command("Command", provenance.command(starts[0])) if starts else "")
-        + (_command("Continue it with", again) if state == "partial" else "")
+        + (command_row("Command", provenance.command(starts[0])) if starts else "")
+        + (command_row("Continue it with", again) if state == "partial" else "")
     )
 
 
@@ -56,12 +56,6 @@ def _model(config: Mapping[str, Any]) -> str | None:
     model = config.get("model") or {}
     names = [str(part["name"]) for part in [model, *model.values()] if isinstance(part, Mapping) and part.get("name")]
     return " + ".join(names) or None
-
-
-def _command(title: str, content: str) -> Markup:
-    return el(
-        "div", el("span", title, class_="label"), code_block(content, "command", class_="wrap"), class_="command-row"
-    )
 
 
 def progress(run: RunFiles) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.report import dots, page, scatter, sensitivity, table_rows
-from cvdl_jax.report.markup import Column, Markup, code_block, el, section, table
+from cvdl_jax.report.markup import Column, Markup, command_row, el, section, table
 from cvdl_jax.report.table_rows import Row
 from cvdl_jax.tables import cells
 
@@ -50,12 +50,11 @@ def header(results: Mapping[str, Any]) -> Markup:
     runs = [run for row in results["rows"] for run in row["runs"]]
     done = sum(run["state"] == "done" for run in runs)
     command = results.get("command")
-    shown = code_block(str(command), "command", class_="wrap")
     return Markup(
         el("h1", results["title"])
         + (el("p", results["caption"]) if results["caption"] else "")
         + el("p", f"{len(results['rows'])} rows; {done} of {len(runs)} runs are done", class_="what")
-        + (el("div", el("span", "Command", class_="label"), shown, class_="command-row") if command else "")
+        + (command_row("Command", str(command)) if command else "")
     )
 
 
