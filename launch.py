@@ -22,10 +22,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvdl_jax import distributed, xla_flags
+from cvdl_jax.engine import distributed, xla_flags
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
-MODES = Path(__file__).parent / "cvdl_jax" / "modes"
+MODES = Path(__file__).parent / "cvdl_jax" / "cli" / "modes"
 # These need no --workdir, and never wait for other processes.
 ALONE = ("augment", "check", "compare", "describe", "doctor", "ensemble", "sweep", "table")
 
@@ -90,8 +90,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def modes() -> list[str]:
-    """Names of the modes: the files of cvdl_jax/modes."""
-    names = sorted(path.stem for path in MODES.glob("*.py") if path.stem != "__init__")
+    """Names of the modes: the files of cvdl_jax/cli/modes that have a function `run`."""
+    names = sorted(path.stem for path in MODES.glob("*.py") if "\ndef run(" in path.read_text(encoding="utf-8"))
     return ["eval" if name == "evaluate" else name for name in names]
 
 
@@ -149,13 +149,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         args = parse(argv)
         if args.launcher:
-            return importlib.import_module("cvdl_jax.launchers.submit").run(args, list(argv))
+            return importlib.import_module("cvdl_jax.cli.clusters.submit").run(args, list(argv))
         xla_flags.prepare(args.host_devices)
         alone = args.mode in ALONE
         found = None if alone else distributed.peers(args.coordinator, args.num_processes, args.process_id)
         if found is not None:
             distributed.initialise(found, args.timeout, args.heartbeat)
-        mode = importlib.import_module(f"cvdl_jax.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
+        mode = importlib.import_module(f"cvdl_jax.cli.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
         return mode.run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

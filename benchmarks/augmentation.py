@@ -39,8 +39,8 @@ def alone(name: str) -> float:
     import jax
     import jax.numpy as jnp
 
-    from cvdl_jax import xla_flags
     from cvdl_jax.data.augment import policy
+    from cvdl_jax.engine import xla_flags
 
     xla_flags.prepare()
     transform = policy.build(POLICIES[name], 10)

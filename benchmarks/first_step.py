@@ -20,7 +20,7 @@ import os, sys
 sys.path.insert(0, {root!r})
 import jax
 import launch
-from cvdl_jax import train
+from cvdl_jax.engine import train
 advance = train.Loop._advance
 def first(loop):
     advance(loop)

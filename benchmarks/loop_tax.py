@@ -1,9 +1,9 @@
-"""Steps per second of `train.py` over those of the bare jitted step in a plain Python loop.
+"""Steps per second of `engine/train.py` over those of the bare jitted step in a plain Python loop.
 
     python -m benchmarks.loop_tax [--rounds 3]
 
 The bare loop gathers a batch of the resident set and makes one step a call, with nothing else: no rows, no clock, no
-signals. `train.py` logs as the config says; its evaluations, saves and compilation are not part of either.
+signals. `engine/train.py` logs as the config says; its evaluations, saves and compilation are not part of either.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def bare(name: str) -> float:
     import jax
 
     from benchmarks import steps
-    from cvdl_jax.feed import TrainFeed
+    from cvdl_jax.engine.feed import TrainFeed
 
     made, built = steps.program(name, "--config.steps_per_call=1")
     feed = TrainFeed(made, built.data, built.config.seed, 0, built.info.total_steps)
@@ -45,11 +45,12 @@ def bare(name: str) -> float:
 
 
 def loop(name: str) -> float:
-    """Median seconds of a step over the logging intervals of a run of `train.py`, without the first."""
+    """Median seconds of a step over the logging intervals of a run of `engine/train.py`, without the first."""
     from benchmarks import steps
-    from cvdl_jax import configs, xla_flags
-    from cvdl_jax.train import train
-    from cvdl_jax.writer import read
+    from cvdl_jax.config import configs
+    from cvdl_jax.engine import xla_flags
+    from cvdl_jax.engine.train import train
+    from cvdl_jax.workdir.metric_log import read
 
     xla_flags.prepare()
     path, *overrides = steps.STEPS[name]

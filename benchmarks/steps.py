@@ -29,8 +29,9 @@ def program(name: str, *more: str, steps: int = 1_000_000, host_devices: int = 0
         steps: length of the run.
         host_devices: virtual CPU devices, if JAX has not started; 0 leaves that alone.
     """
-    from cvdl_jax import compiling, configs, xla_flags
-    from cvdl_jax.build import build, make_program
+    from cvdl_jax.config import configs
+    from cvdl_jax.engine import compiling, xla_flags
+    from cvdl_jax.engine.build import build, make_program
 
     xla_flags.prepare(host_devices)
     compiling.use_cache(configs.cache_folder() / "compilation")
@@ -47,7 +48,7 @@ def advance(made: Any, built: Any) -> tuple[Callable[[], None], int]:
     """A call of the compiled step that waits for the result, and how many steps it makes."""
     import jax
 
-    from cvdl_jax.feed import TrainFeed
+    from cvdl_jax.engine.feed import TrainFeed
 
     count = made.steps_per_call
     box = [made.create(), made.zero_sums()]

@@ -5,7 +5,7 @@
 
 The results come from `pytest --curriculum-json=RESULTS.json`; the names and places from docs/curriculum.csv (id, name,
 where, config). `where` and `config` hold one or more paths separated by "; ", and `where` may name what is in a file:
-`cvdl_jax/ops/losses.py:hinge`. A row is listed if at least one of its tests passed and none failed.
+`cvdl_jax/ops/losses/classification.py:hinge`. A row is listed if at least one of its tests passed and none failed.
 """
 
 import argparse

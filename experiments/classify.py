@@ -9,14 +9,20 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax import class_weights, configs, feedback, gradients, labelled, models_index, optim, test_time
-from cvdl_jax.attacks.pgd import pgd
-from cvdl_jax.data import to_float
+from cvdl_jax.analysis.attacks.pgd import pgd
+from cvdl_jax.config import configs
+from cvdl_jax.core import gradients
+from cvdl_jax.core import info as labelled
+from cvdl_jax.core.task import Eval, Task, chain, descend, ema
+from cvdl_jax.data import class_weights, pixels, test_time
 from cvdl_jax.data.augment import policy
-from cvdl_jax.metrics import classification, intervals
+from cvdl_jax.metrics import classification
+from cvdl_jax.metrics.stats import intervals
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
-from cvdl_jax.ops import losses
-from cvdl_jax.task import Eval, Task, chain, descend, ema
+from cvdl_jax.ops.losses import classification as losses
+from cvdl_jax.optim import optimizer as optim
+from cvdl_jax.optim import plateau
 
 
 def inputs(normalise, batch):
@@ -72,7 +78,7 @@ def finalise(means, rows):
 
 def predictions(logits_fn, class_names, state, batch, key):
     """What a reader wants to see: images with their classes, templates of a linear model, regions of the plane."""
-    from cvdl_jax import decision_regions, figures
+    from cvdl_jax.analysis.figures import decision_regions, images
 
     if "image" not in batch:
         points = batch["features"]
@@ -81,7 +87,7 @@ def predictions(logits_fn, class_names, state, batch, key):
         scores = jax.jit(lambda x: logits_fn(state, {"features": x}))
         return {"decision_regions": decision_regions.regions(scores, points, batch["label"], class_names)}
     guess = jnp.argmax(logits_fn(state, batch), -1)
-    found = {"predictions": figures.image_grid(batch["image"], batch["label"], guess, class_names)}
+    found = {"predictions": images.image_grid(batch["image"], batch["label"], guess, class_names)}
     w = decision_regions.weights_of(state.extra.get("ema", state.params))
     if w is not None:
         found["templates"] = decision_regions.template_grid(w, batch["image"].shape[1:], class_names)
@@ -92,17 +98,17 @@ def make(config, info) -> Task:
     """The classification task of a configuration."""
     labelled.check(config, info)
     model = configs.call(
-        models_index.create, config.model, "config.model",
+        registry.create, config.model, "config.model",
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
-    normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
+    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
     loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
     weigh = partial(class_weights.of_examples, config.class_weights or (), num_classes=info.num_classes)
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim",
         total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
     )  # fmt: skip
-    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
     logits_fn = partial(logits_of, model, normalise)
     if config.test_time:
         logits_fn = configs.call(test_time.averaged, config.test_time, "config.test_time", logits_fn=logits_fn)

@@ -12,15 +12,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax import configs, feedback, gradients, optim
-from cvdl_jax.data import to_float
+from cvdl_jax.config import configs
+from cvdl_jax.core import gradients
+from cvdl_jax.core.task import Eval, Task, chain, descend, ema
+from cvdl_jax.data import pixels
 from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import detection as metrics
-from cvdl_jax.nn import detection
+from cvdl_jax.models.detection import anchor_detector
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
-from cvdl_jax.ops import boxes, detection_losses
-from cvdl_jax.task import Eval, Task, chain, descend, ema
+from cvdl_jax.ops import boxes
+from cvdl_jax.ops.losses import detection as detection_losses
+from cvdl_jax.ops.losses import regression
+from cvdl_jax.optim import optimizer as optim
+from cvdl_jax.optim import plateau
 
 NEEDED = ("image", "objects/bbox", "objects/label", "boxes_mask")
 
@@ -39,7 +44,7 @@ class Method(NamedTuple):
 
 def box_loss(x, weight: float = 1.0, beta: float = 0.11):
     """Weighted smooth L1 of the differences of encoded boxes."""
-    return weight * detection_losses.smooth_l1(x, beta)
+    return weight * regression.smooth_l1_of_differences(x, beta)
 
 
 def losses(method: Method, logits, out, batch):
@@ -94,10 +99,10 @@ def finalise(num_classes: int, image_size: tuple[int, int], means, rows):
 
 def report(method: Method, class_names, state, batch, key):
     """Images with their true and predicted boxes."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
     predicted = jax.jit(lambda s, b: detect(method, *forward(method, s, b)))(state, batch)
-    return {"detections": figures.box_grid(batch["image"], predicted, truth_of(batch), class_names)}
+    return {"detections": images.box_grid(batch["image"], predicted, truth_of(batch), class_names)}
 
 
 def make_method(config, num_classes: int) -> Method:
@@ -105,8 +110,8 @@ def make_method(config, num_classes: int) -> Method:
     background = config.loss.get("name") == "hard_negatives"
     more = {"outputs": num_classes + background, "dtype": config.compute_dtype, "remat": config.remat}
     return Method(
-        model=configs.named(detection, config.model, "config.model", *more)(**more),
-        normalise=configs.partially(to_float.normalise, config.normalise, "config.normalise", "image"),
+        model=configs.named(anchor_detector, config.model, "config.model", *more)(**more),
+        normalise=configs.partially(pixels.normalise, config.normalise, "config.normalise", "image"),
         match=configs.partially(boxes.match, config.match, "config.match", "boxes", "mask", "anchors"),
         class_loss=configs.named(detection_losses, config.loss, "config.loss", "logits", "labels"),
         box_loss=configs.partially(box_loss, config.boxes, "config.boxes", "x"),
@@ -128,7 +133,7 @@ def make(config, info) -> Task:
         optim.optimizer, config.optim, "config.optim",
         total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
     )  # fmt: skip
-    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
 
     def init(key: jax.Array, batch: dict) -> dict:
         params, stats = initialise(method.model, key, method.normalise(batch["image"])[:1], False)

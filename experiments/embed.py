@@ -16,10 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cvdl_jax import configs, features, gradients, optim
+from cvdl_jax.analysis.embedding import pca, tsne
+from cvdl_jax.config import configs
+from cvdl_jax.core import gradients
+from cvdl_jax.core.task import Eval, Task, descend
+from cvdl_jax.engine import from_run
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.ops import pca, tsne
-from cvdl_jax.task import Eval, Task, descend
+from cvdl_jax.optim import optimizer as optim
 
 
 class Embed(NamedTuple):
@@ -68,9 +71,9 @@ def evaluation_step(state, batch, key):
 
 def report(class_names, state, batch, key):
     """The points, coloured by class."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
-    return {"embedding": figures.scatter(points_of(state), state.extra["label"], class_names)}
+    return {"embedding": images.scatter(points_of(state), state.extra["label"], class_names)}
 
 
 def make(config, info) -> Task:
@@ -79,7 +82,7 @@ def make(config, info) -> Task:
     configs.refuse_sections(config, ("augment", "data", "ema", "model", "normalise", "plateau", "early_stopping"))
     if embed.method == "pca" and info.total_steps:
         raise ConfigError(f"config.total_steps={info.total_steps}: PCA takes no step; set config.total_steps=0")
-    x, label, class_names = features.load(embed)
+    x, label, class_names = from_run.load_features(embed)
     if min(x.shape) < 2:
         raise ConfigError(f"there are {len(x)} points with {x.shape[1]} features; two dimensions need two of each")
     if embed.method == "tsne" and not 1 < embed.perplexity < len(x) - 1:

@@ -12,19 +12,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax import configs, feedback, gradients, judge, models_index, optim
-from cvdl_jax.averaging import ema_with_statistics
-from cvdl_jax.config_calls import check_value
+from cvdl_jax.config import configs
+from cvdl_jax.config.binding import check_value
+from cvdl_jax.core import gradients
+from cvdl_jax.core.parallel import row_random
+from cvdl_jax.core.task import Task, chain, descend, repeat
 from cvdl_jax.data.augment import policy
+from cvdl_jax.engine import from_run
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import generated
-from cvdl_jax.models.generators import dcgan
+from cvdl_jax.metrics import generation
+from cvdl_jax.models import registry
+from cvdl_jax.models.generative import dcgan_generator
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_train, initialise
-from cvdl_jax.ops import adversarial
-from cvdl_jax.ops.gradient_penalty import gradient_penalty, interpolate
-from cvdl_jax.parallel import row_random
-from cvdl_jax.task import Task, chain, descend, repeat
+from cvdl_jax.ops.losses import adversarial
+from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
+from cvdl_jax.optim import optimizer, plateau
+from cvdl_jax.optim.ema import ema_with_statistics
 
 PLAYERS = ("discriminator", "generator")
 
@@ -86,7 +90,7 @@ def sample(generator, state, key, n):
 
 def grid(generator, seed, state, batch, key):
     """64 samples from noise that depends on the seed alone."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images as figures
 
     return {"samples": figures.mosaic(sample(generator, state, jax.random.key(seed), 64))}
 
@@ -98,17 +102,19 @@ def players(config, info):
             raise ConfigError(f"config.{section} has {sorted(config[section])}; expected the sections {PLAYERS}")
     shape, dtype = info.spec["image"].shape[1:], config.compute_dtype
     path, more = "config.model.discriminator", {"num_classes": 1, "dtype": dtype, "remat": config.remat}
-    discriminator = configs.call(models_index.create, config.model.discriminator, path, **more)
+    discriminator = configs.call(registry.create, config.model.discriminator, path, **more)
     path = "config.model.generator"
-    return configs.call(dcgan.build, config.model.generator, path, shape=shape, dtype=dtype), discriminator
+    return configs.call(dcgan_generator.build, config.model.generator, path, shape=shape, dtype=dtype), discriminator
 
 
 def player_optimizer(config, info, name, updates):
     """The optimizer of a player that makes this many updates in a step."""
     path = f"config.optim.{name}"
     lengths = {"total_steps": info.total_steps * updates, "steps_per_epoch": info.steps_per_epoch * updates}
-    bound = configs.bind(optim.optimizer, config.optim[name], path, **lengths, batch_size=info.batch_size // updates)
-    return optim.optimizer(**bound, path=path)
+    bound = configs.bind(
+        optimizer.optimizer, config.optim[name], path, **lengths, batch_size=info.batch_size // updates
+    )
+    return optimizer.optimizer(**bound, path=path)
 
 
 def make(config, info) -> Task:
@@ -119,7 +125,7 @@ def make(config, info) -> Task:
     if n < 1 or info.batch_size % n:
         raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
     loss, (generator, discriminator) = configs.named(adversarial, config.loss, "config.loss")(), players(config, info)
-    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
 
     def init(key: jax.Array, batch: dict) -> dict:
         keys = jax.random.split(key)
@@ -141,9 +147,9 @@ def make(config, info) -> Task:
         configs.call(ema_with_statistics, config.ema, "config.ema", on="generator") if config.ema else None,
     ]
     sampler = partial(sample, generator)
-    evals = {name: generated.compared(sampler, name) for name in ("validation", "test") if name in info.sizes}
+    evals = {name: generation.compared(sampler, name) for name in ("validation", "test") if name in info.sizes}
     if config.get("judge"):
-        jury = configs.call(judge.load, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
-        evals["judge"] = generated.judged(sampler, jury, config.eval_batch_size or config.batch_size)
+        jury = configs.call(from_run.load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
+        evals["judge"] = generation.judged(sampler, jury, config.eval_batch_size or config.batch_size)
     report = partial(grid, generator, info.seed)
     return Task(init, chain(*[t for t in train if t is not None]), evals, report, on_eval)

@@ -15,13 +15,17 @@ import numpy as np
 import optax
 from jax import lax
 
-from cvdl_jax import configs, feedback, figures, gradients, optim
+from cvdl_jax.analysis.figures import images
+from cvdl_jax.config import configs
+from cvdl_jax.core import gradients
+from cvdl_jax.core.parallel import row_random
+from cvdl_jax.core.task import Eval, Task, chain, descend, ema
 from cvdl_jax.data import text as texts
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.sequence import recurrent
 from cvdl_jax.nn import observe
-from cvdl_jax.parallel import row_random
-from cvdl_jax.task import Eval, Task, chain, descend, ema
+from cvdl_jax.optim import optimizer as optim
+from cvdl_jax.optim import plateau
 
 EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
 
@@ -96,7 +100,7 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
             drawn = draw(weights(state), ids, jax.random.fold_in(key, i), length=length, temperature=jnp.float32(t))
             pages[f"temperature {t:g}"] = prompt + texts.decode(drawn, vocabulary)
         texts_of = {f"samples_{title.replace(' ', '_')}": page for title, page in pages.items()}
-        return {**texts_of, "samples": figures.text_pages(pages)}
+        return {**texts_of, "samples": images.text_pages(pages)}
 
     return report
 
@@ -115,7 +119,7 @@ def make(config, info) -> Task:
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
     )
-    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
     ids = text.splits["train"]
 
     def init(key: jax.Array, batch: dict) -> dict:

@@ -15,16 +15,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, feedback, gradients, models_index, optim
+from cvdl_jax.analysis.figures import episodes as figures
+from cvdl_jax.config import configs
+from cvdl_jax.core import gradients
+from cvdl_jax.core.parallel import row_keys
+from cvdl_jax.core.task import Eval, Task, chain, copy_to, descend, every
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models import registry
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_params
-from cvdl_jax.ops import td_losses
-from cvdl_jax.ops.returns import q_learning_errors
-from cvdl_jax.parallel import row_keys
+from cvdl_jax.ops.losses import td
+from cvdl_jax.optim import optimizer as optim
+from cvdl_jax.optim import plateau
 from cvdl_jax.rl import environment as environments
-from cvdl_jax.rl import episodes, figures, policies, replay
-from cvdl_jax.task import Eval, Task, chain, copy_to, descend, every
+from cvdl_jax.rl import episodes, policies, replay
+from cvdl_jax.rl.returns import q_learning_errors
 
 
 class Agent(NamedTuple):
@@ -116,15 +121,15 @@ def make(config, info) -> Task:
     if min(agent.capacity, agent.draws, agent.target_every, agent.episodes) < 1 or not 0 <= agent.discount <= 1:
         raise ConfigError(f"config.agent: counts must be at least 1 and the discount in 0..1, got {agent}")
     model = configs.call(
-        models_index.create, config.model, "config.model",
+        registry.create, config.model, "config.model",
         num_classes=env.actions, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     explore = configs.named(policies, config.exploration, "config.exploration", "keys", "values", "step")
-    loss = configs.named(td_losses, config.loss, "config.loss", "errors")
+    loss = configs.named(td, config.loss, "config.loss", "errors")
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
     )
-    memory, on_eval = feedback.build(config.plateau, config.early_stopping) or ({}, None)
+    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
     configs.refuse_sections(config, ("augment", "data", "ema", "normalise"))
 
     def init(key: jax.Array, batch: dict) -> dict:

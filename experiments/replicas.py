@@ -1,12 +1,12 @@
-"""Several seeds of another experiment, trained at once (see `cvdl_jax/replicas.py`; `launch.py --replicas N`).
+"""Several seeds of another experiment, trained at once (see `cvdl_jax/engine/replicas.py`; `launch.py --replicas N`).
 
 The batch is that of the other experiment. `params`, `opt`: those of every replica, [replicas, ...].
 `extra`: {"replicas": theirs, "selected"?: what validation selected for each}.
 """
 
-from cvdl_jax import replicas
-from cvdl_jax.build import find_experiment
-from cvdl_jax.task import Task
+from cvdl_jax.core.task import Task
+from cvdl_jax.engine import replicas
+from cvdl_jax.engine.build import find_experiment
 
 
 def make(config, info) -> Task:

@@ -40,9 +40,8 @@ def counted(function, n: int, action, before: bool):
 
 def install(signal_name: str, place: str, n: int) -> None:
     """Patches the program at a place."""
-    import cvdl_jax.checkpoint as checkpoint
-    import cvdl_jax.program as program
-    import cvdl_jax.train as train
+    from cvdl_jax.engine import program, train
+    from cvdl_jax.workdir import checkpoint
 
     opened = []
     original_init = checkpoint.Checkpoints.__init__

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cvdl_jax import xla_flags
+from cvdl_jax.engine import xla_flags
 
 pytest_plugins = ("curriculum_plugin", "pytester")
 

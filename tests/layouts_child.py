@@ -75,10 +75,11 @@ CASES = {
 
 def train(case: str, layout: str):
     """The program and the State after STEPS steps."""
-    from cvdl_jax import configs, parallel
-    from cvdl_jax.build import build
-    from cvdl_jax.feed import TrainFeed
-    from cvdl_jax.program import Program
+    from cvdl_jax.config import configs
+    from cvdl_jax.core import parallel
+    from cvdl_jax.engine.build import build
+    from cvdl_jax.engine.feed import TrainFeed
+    from cvdl_jax.engine.program import Program
 
     path, *overrides = CASES[case]
     common = [f"--config.total_steps={STEPS}", "--config.batch_size=32", "--config.compute_dtype=float64"]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.task import State
+from cvdl_jax.core.task import State
 
 KEY = jax.random.key(3)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cvdl_jax import configs
-from cvdl_jax.report import facts, page
+from cvdl_jax.config import configs
+from cvdl_jax.report.pages import page
+from cvdl_jax.workdir import report_facts
 
 NASTY = ('<b>"zero"</b>', "one & only", "</script><script>alert(1)</script>")  # class names that must stay text
 STEPS = 30
@@ -151,7 +152,7 @@ def classifier(folder: Path, class_names=NASTY, n: int = 60, bad: bool = False) 
         opt, extra, rows = {"model": np.zeros(9, np.float32)}, {}, {}
 
     images = rng.integers(0, 256, (n, 8, 8, 1), np.uint8)
-    found = facts.collect(folder / "predictions", State, class_names, lambda name, i: {"image": images[i]})
+    found = report_facts.collect(folder / "predictions", State, class_names, lambda name, i: {"image": images[i]})
     (folder / "figures" / "report.json").write_text(json.dumps(found))
     metrics = {"test/accuracy": 0.5, "test/accuracy_low": 0.37, "test/accuracy_high": 0.63, "test/examples": n}
     metrics |= {"test/loss": math.nan if bad else 0.25, "validation/loss": 0.5}

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cvdl_jax.checkpoint import committed_steps, read_step
-from cvdl_jax.writer import read
+from cvdl_jax.workdir.checkpoint import committed_steps, read_step
+from cvdl_jax.workdir.metric_log import read
 
 ROOT = Path(__file__).resolve().parent.parent
 CHILD = ROOT / "tests" / "child.py"

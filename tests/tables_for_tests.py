@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cvdl_jax import configs
-from cvdl_jax.metrics.intervals import wilson
-from cvdl_jax.tables import plan
+from cvdl_jax.cli.tables import plan
+from cvdl_jax.config import configs
+from cvdl_jax.metrics.stats.intervals import wilson
 
 SOFTMAX = "configs/digits/softmax.py:smoke"
 START = {

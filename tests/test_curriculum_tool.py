@@ -42,7 +42,9 @@ def test_rows_with_a_config_say_where(tool):
 
 def test_rows_that_tests_prove_say_where(tool):
     """The same question that the tool asks after the tests, here before them, from the marks in the text."""
-    calls = [node for path in Path(__file__).parent.glob("test_*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    calls = [
+        node for path in Path(__file__).parent.rglob("test_*.py") for node in ast.walk(ast.parse(path.read_text()))
+    ]
     marks = [c for c in calls if isinstance(c, ast.Call) and getattr(c.func, "attr", "") == "curriculum"]
     ids = {argument.value for mark in marks for argument in mark.args if isinstance(argument, ast.Constant)}
     assert sorted(ids & {row["id"] for row in tool.read_index() if not tool.places(row["where"])}) == []

@@ -7,7 +7,7 @@ of 475 over 100 episodes. Measured, seeds 0, 1 and 2: test/return 500.0 each, 21
 compilation included.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 65.90 % test accuracy [64.96, 66.82], seed 0, 165 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

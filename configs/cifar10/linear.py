@@ -8,7 +8,7 @@ Measured: 38.64 % test accuracy [37.69, 39.60], seed 0, 11 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

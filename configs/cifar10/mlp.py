@@ -8,7 +8,7 @@ Measured: 54.95 % test accuracy [53.97, 55.92], seed 0, 35 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -9,7 +9,7 @@ Published: 91.25 % test accuracy (He et al. 2016, table 6). Not measured here ye
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

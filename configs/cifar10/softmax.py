@@ -8,7 +8,7 @@ Measured: 39.25 % test accuracy [38.30, 40.21], seed 0, 13 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 38.34 % test accuracy [37.39, 39.30], seed 0, 14 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

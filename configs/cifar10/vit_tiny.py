@@ -8,7 +8,7 @@ Not measured by a run of this repository yet.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 99.44 % test accuracy [97.99, 99.85], seed 0, 18 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 94.15 % test accuracy [91.22, 96.14], seed 0, 5 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured on the pixels of 648 digits: 28.64 % of the variance, nearest neighbour
 Wall time: not measured yet.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 98.61 % test accuracy [96.78, 99.40], seed 0, 22 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 95.54 % test accuracy [92.88, 97.24], seed 0, 2 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

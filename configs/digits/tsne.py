@@ -11,7 +11,7 @@ Measured: embedding/kl 0.4837 (scikit-learn's exact method, 1000 iterations: 0.4
 (scikit-learn on the same features: 0.2678), 98.46 %.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 96.66 % test accuracy [94.25, 98.08], seed 0, 934 s on two CPU cores t
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

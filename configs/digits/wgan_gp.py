@@ -9,7 +9,7 @@ Expected metrics and wall time: not measured yet.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

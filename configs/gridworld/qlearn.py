@@ -7,7 +7,7 @@ random throughout, so every action is tried, and the table becomes that of value
 below 1e-4, 14 s on two (shared) CPU cores, compilation included.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

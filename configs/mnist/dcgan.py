@@ -9,7 +9,7 @@ confidence of 0.903; 681 s on two shared CPU cores, compilation included.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 99.29 % test accuracy [99.11, 99.44], seed 0, 275 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 86.68 % test accuracy [86.00, 87.33], seed 0, 3 s on two CPU cores; th
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

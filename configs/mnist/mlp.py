@@ -8,7 +8,7 @@ Measured: 98.44 % test accuracy [98.18, 98.66], seed 0, 31 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

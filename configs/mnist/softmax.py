@@ -8,7 +8,7 @@ Measured: 92.59 % test accuracy [92.06, 93.09], seed 0, 3 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

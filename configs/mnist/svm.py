@@ -8,7 +8,7 @@ Measured: 92.31 % test accuracy [91.77, 92.82], seed 0, 10 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

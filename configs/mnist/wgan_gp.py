@@ -10,7 +10,7 @@ Measured, seed 0, on two CPU cores: 1,000 samples cover 10 of 10 classes of the 
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

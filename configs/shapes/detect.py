@@ -10,7 +10,7 @@ cores. Hard negatives: not measured yet.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -11,7 +11,8 @@ He with ReLU: 0.8268 to 0.8039, by 0.98. Largest difference from a printed stand
 17.8 %; the last two are 2.0 and 2.1 standard deviations between seeds. 45 s on two shared CPU cores.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 
 def get_config(arg=None):

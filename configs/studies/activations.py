@@ -9,7 +9,8 @@ for the sigmoid, 0.40 for ReLU; a unit at z ~ N(-6, 1) is lost to ReLU (100 %), 
 not to Leaky ReLU (0 %); 1 s on two CPU cores.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 NAMES = (
     "identity", "sigmoid", "tanh", "lecun_tanh", "relu", "leaky_relu", "leaky_relu(slope=0.1)", "elu",

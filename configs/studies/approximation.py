@@ -8,7 +8,7 @@ Measured, seed 0: root mean squared error 0.498, 0.104, 0.018, 0.014 with 1, 4, 
 noisy points miss them by 3.6e-7, and the curve by 0.26. 11 s of CPU time.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,8 @@ Measured: tape and equations within 6.3e-15 of `jax.grad` in float64; central di
 float64 and 9.9e-5 (h = 1e-2) in float32, forward differences 7.4e-8 (1e-7) and 2.0e-3 (1e-3); 1 s on two CPU cores.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 
 def get_config(arg=None):

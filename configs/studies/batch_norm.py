@@ -14,7 +14,7 @@ is 0.94, 1.56 and 2.69 without, 0.05, 0.03 and 0.20 with the norm. 53 s on two C
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def cases(lr):

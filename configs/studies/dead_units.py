@@ -10,7 +10,7 @@ and 100 %; test accuracy 50.42, 84.68, 88.58 and 10.03 %, seed 0, 23 s on two CP
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -8,7 +8,7 @@ Measured: 98.05 % test accuracy [96.03, 99.05], seed 0, 10 s on two CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

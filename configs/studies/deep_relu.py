@@ -13,7 +13,7 @@ long, not final as in the paper. 60 s for 500 steps on two shared CPU cores.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

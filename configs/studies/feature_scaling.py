@@ -10,7 +10,8 @@ Measured, seed 0: condition numbers of the Hessian 309,588 raw, 3,633 with the m
 shared CPU cores.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 
 def get_config(arg=None):

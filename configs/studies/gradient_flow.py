@@ -9,7 +9,8 @@ weights, -2.8 with LeCun's, -23.7 with 0.01, +6.3 with a gain of 3; tanh -0.7 wi
 -12.0 with LeCun's; 1 s on two CPU cores.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 CASES = (
     "sigmoid lecun", "sigmoid large", "tanh small", "tanh lecun", "tanh large",

@@ -14,7 +14,7 @@ This set was chosen: on 256 digits all four accuracies were equal and batches of
 points and 3,000 steps they had the worst accuracy (61 %). That the noise falls as 1 / b holds on every set.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -12,7 +12,7 @@ get the same answer (accuracy 10.0 %). 42 s of CPU time.
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -9,7 +9,8 @@ Measured, with L = 20 and mu = 1: divergence from 0.1003 without momentum (2 / L
 at 90 %, 170 at 99 %. 2 s on two CPU cores.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 
 def get_config(arg=None):

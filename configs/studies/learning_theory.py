@@ -10,7 +10,8 @@ samples, and the worst of the 100 differs by 0.14, where Hoeffding allows 0.29. 
 all rays is 0.048; the VC bound allows 0.225 (delta 0.05) and is never exceeded. 7 s of CPU time.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 
 def get_config(arg=None):

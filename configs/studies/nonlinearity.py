@@ -8,7 +8,7 @@ Measured on circles: test accuracy 46.80 % linear, 46.60 % with five linear laye
 ReLU and with four, seed 0; 10 s on two CPU cores.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

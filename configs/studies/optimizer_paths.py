@@ -15,7 +15,8 @@ Measured: steps after which the loss stays within 1 % of its first distance to t
 Each at the rate that ends lowest, not soonest, and stays in the figure. 6 s on two CPU cores.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 OPTIMIZERS = {
     "sgd": {"name": "sgd"},

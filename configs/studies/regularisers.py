@@ -17,7 +17,7 @@ smoothing 0.6 [0.0, 1.2], early stopping 0.0 [-0.6, 0.6]; L2 and noise of these 
 [1.9, 3.6] points. 36 s of CPU time.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 METHODS = {
     "none": {},

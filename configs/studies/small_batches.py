@@ -14,7 +14,7 @@ own ("batch", config.eval_batch_size=1). 5 min on two busy CPU cores, half of it
 """
 
 from configs import datasets
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 BATCHES = (1, 2, 8, 64)
 KINDS = {

@@ -9,7 +9,7 @@ constant 51.4 %, 1; U(0, 0.01) 99.8 %, 16; N(0, 0.01^2) 100 %, 16; sparse 100 %,
 20 s on two shared CPU cores.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

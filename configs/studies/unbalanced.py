@@ -12,7 +12,8 @@ positives the ROC AUC goes from 0.975 to 0.958, the average precision from 0.893
 1/2 is their balanced accuracy, 0.644. 14 s of CPU time.
 """
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
 
 
 def get_config(arg=None):

@@ -9,7 +9,7 @@ Measured: validation accuracy 94.71 % [92.82, 96.61] with softmax cross-entropy,
 loss (Student-t over five folds, one seed); 147 s for the ten runs, one at a time, on two shared CPU cores.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_sweep(arg=None):

@@ -6,7 +6,7 @@ The 27 trials are trained for 3 epochs, the best 9 for 9 and the best 3 of these
 27 epochs would be 729.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_sweep(arg=None):

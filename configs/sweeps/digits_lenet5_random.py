@@ -6,7 +6,7 @@ Bergstra and Bengio 2012: where only some of the keys matter, random trials expl
 More trials (`:n=24`) keep the earlier ones.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_sweep(arg=None):

@@ -3,7 +3,7 @@
 python launch.py --sweep configs/sweeps/digits_mlp_grid.py --workers 2
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_sweep(arg=None):

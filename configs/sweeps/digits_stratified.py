@@ -10,7 +10,7 @@ Measured: validation accuracy 96.17 % [93.80, 98.55] (Student-t over five folds)
 have 96.32 % in the mean, their mean probability 96.10 % [93.56, 97.66], their majority vote 96.38 % [93.90, 97.87].
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_sweep(arg=None):

@@ -6,7 +6,7 @@ Digits has no standard split, so no published number would be comparable, and no
 By the times of single runs about a quarter of an hour of training on two CPU cores, most of it the vision transformer.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 ROWS = {
     "linear regression": "linear", "softmax": "softmax", "linear SVM": "svm", "MLP 300-100": "mlp",

@@ -11,7 +11,7 @@ difference. Needs MNIST, prepared by TFDS.
 Measured: 27 minutes for the 60 runs, two at a time, on two CPU cores that ran tests as well.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 PROTOCOL = "54,000 images to train on for 3 epochs, 6,000 to select on"
 ACTIVATIONS = ("relu", "tanh", "sigmoid")

@@ -9,7 +9,7 @@ all 60,000 images, ours on 54,000 and selected on the other 6,000. The linear SV
 Needs MNIST, prepared by TFDS. By the times of single runs about half an hour on two CPU cores, most of it LeNet-5.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 OURS = "54,000 images to train on, 6,000 to select on"
 THEIRS = "60,000 images to train on"

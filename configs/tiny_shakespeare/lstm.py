@@ -8,7 +8,7 @@ Model as in Karpathy et al. 2016, "Visualizing and Understanding Recurrent Netwo
 test halve. Measured, seed 0: validation/loss 1.378, test/loss 1.536; 24 min on two CPU cores, other programs running.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -9,7 +9,7 @@ Measured: scores within 2.4e-7 of those of the closed form (7.2e-7 without bias)
 seed 0, 6 s of CPU time.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

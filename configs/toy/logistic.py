@@ -8,7 +8,7 @@ Measured: loss 0.0947 on the training set, where its gradient has norm 2.1e-5; 9
 seed 0, 5 s of CPU time.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

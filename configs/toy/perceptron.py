@@ -8,7 +8,7 @@ Measured: 45 mistakes among 40,000 examples, then none, on 1,000 points that a l
 [98.55, 99.89], seed 0, 16 s of CPU time.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

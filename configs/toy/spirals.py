@@ -5,7 +5,7 @@ python launch.py --config configs/toy/spirals.py --workdir runs/toy_spirals
 Measured: 100.00 % test accuracy [99.24, 100.00], seed 0, 1 s on two CPU cores.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -7,7 +7,7 @@ Waibel et al. 1989, "Phoneme Recognition Using Time-Delay Neural Networks".
 Measured: 99.40 % test accuracy [98.25, 99.80], seed 0, 13 s on two CPU cores.
 """
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 
 
 def get_config(arg=None):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.data.features import Feature
+from cvdl_jax.data.schema import Feature
 from cvdl_jax.errors import ConfigError, DataError
 
 MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.configs import cache_folder
+from cvdl_jax.config.configs import cache_folder
 
 _FORMAT = 1
 _DONE = "done.json"

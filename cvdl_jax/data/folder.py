@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.data.features import Feature, to_array
+from cvdl_jax.data.schema import Feature, to_array
 from cvdl_jax.data.sources import Interval, Source, parse_split, places
 from cvdl_jax.data.tfds_source import file_digest
 from cvdl_jax.errors import DataError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvdl_jax.data import boxes, order
-from cvdl_jax.data.features import Feature
+from cvdl_jax.data.schema import Feature
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
 CROPS = ("none", "pad", "center", "random", "random_resized")

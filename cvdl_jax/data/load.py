@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cvdl_jax import configs
+from cvdl_jax.config import configs
 from cvdl_jax.data import boxes, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
-from cvdl_jax.data.features import NUMERIC, Feature
+from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.host import HostStage
-from cvdl_jax.data.opening import open_source
+from cvdl_jax.data.schema import NUMERIC, Feature
 from cvdl_jax.data.sources import Source, check_disjoint
 from cvdl_jax.data.split import Split
 from cvdl_jax.data.subset import Cut, Subset

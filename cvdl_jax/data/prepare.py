@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.configs import bind_calls, cache_folder
+from cvdl_jax.config.configs import bind_calls, cache_folder
 from cvdl_jax.data.tfds_source import INFO
 from cvdl_jax.errors import DataError
 

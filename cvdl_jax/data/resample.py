@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cvdl_jax.config_calls import check_name
+from cvdl_jax.config.binding import check_name
 from cvdl_jax.data import order
 from cvdl_jax.data.sources import Source
 from cvdl_jax.data.subset import Subset

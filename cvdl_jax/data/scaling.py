@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from cvdl_jax.config_calls import check_name
+from cvdl_jax.config.binding import check_name
 from cvdl_jax.data.load import Data
 from cvdl_jax.errors import ConfigError, DataError
 

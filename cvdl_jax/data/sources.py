@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cvdl_jax.data.features import Feature
+from cvdl_jax.data.schema import Feature
 from cvdl_jax.errors import DataError, nearest
 
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from cvdl_jax.data import boxes, order
-from cvdl_jax.data.features import Feature
 from cvdl_jax.data.host import HostStage
+from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Ids, Source
 from cvdl_jax.errors import DataError
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.data.opening import open_source
+from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
 _NEAR = 20  # characters shown before one that is not known

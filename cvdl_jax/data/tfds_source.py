@@ -2,16 +2,67 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.data import adapters
-from cvdl_jax.data.features import as_array, decode_image, from_tfds
+from cvdl_jax.data.schema import Feature, as_array, decode_image, from_tfds
 from cvdl_jax.data.sources import Source, parse_split, places
 from cvdl_jax.data.tfrecord import TFRecordFile
 from cvdl_jax.errors import DataError, nearest
+
+# {set: {its name, or a prefix that ends in a slash: ours}}
+NAMES = {
+    "ade20k": {"segmentation": "segmentation_mask"},
+    "cityscapes": {"image_left": "image", "segmentation_label": "segmentation_mask"},
+    "open_images_v4": {"objects/": "image_labels/", "bobjects/": "objects/"},  # the first are without boxes
+    "oxford_iiit_pet": {"head_bbox": "bbox"},
+    "scene_parse150": {"annotation": "segmentation_mask"},
+    "wider_face": {"faces/": "objects/"},
+}
+
+
+def renamed(data_set: str, names: Iterable[str]) -> dict[str, str]:
+    """{the set's name: ours} of every entry.
+
+    Args:
+        data_set: name in TFDS, without version or configuration.
+        names: of the set's entries, flat.
+    """
+    table = NAMES.get(data_set, {})
+    return {name: _one(table, name) for name in names}
+
+
+def _one(table: dict[str, str], name: str) -> str:
+    if name in table:
+        return table[name]
+    for prefix, ours in table.items():
+        if prefix.endswith("/") and name.startswith(prefix):
+            return ours + name.removeprefix(prefix)
+    return name
+
+
+def adapted(features: dict[str, Feature], names: dict[str, str]) -> dict[str, Feature]:
+    """The features by our names; what is called a mask is one, of one channel: some sets say three and store one.
+
+    Args:
+        features: {the set's name: Feature}.
+        names: from `renamed`.
+    """
+    found = {}
+    for name, feature in features.items():
+        is_mask = feature.kind == "image" and names[name].endswith("mask")
+        mask = replace(feature, kind="mask", shape=(*feature.shape[:-1], 1))
+        found[names[name]] = mask if is_mask else feature
+    return dict(sorted(found.items()))
+
+
+# One name for one thing: entries of TFDS's sets that other sets, and the experiments here, call otherwise.
+#
+# The families: "image" and "label" for classification; "image", "objects/bbox" and "objects/label" for detection;
+# "image" and "segmentation_mask" for segmentation. Most sets of TFDS have these names already and pass unchanged.
 
 _MIB = 1 << 20
 INFO = "dataset_info.json"
@@ -128,8 +179,8 @@ class TfdsSource(Source):
         self.name, self.version, self.split, self.location = info.name, str(info.version), split, str(folder)
         self.intervals = parse_split(split, {k: s.num_examples for k, s in info.splits.items()}, f"{name} in {folder}")
         stored = from_tfds(info.features)
-        self._names = adapters.renamed(info.name, stored)
-        self._stored, self.features = stored, adapters.adapted(stored, self._names)
+        self._names = renamed(info.name, stored)
+        self._stored, self.features = stored, adapted(stored, self._names)
         self._folder, self._parser = folder, info.features
         # Top-level images come as bytes and are decoded by Pillow: TFDS would use OpenCV where that is installed,
         # and the same set would then have other pixels on another machine.

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cvdl_jax import config_calls
-from cvdl_jax.data.features import Feature
+from cvdl_jax.config import binding
+from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Source, parse_split, places
 from cvdl_jax.errors import ConfigError
 
@@ -97,7 +97,7 @@ class ToySource(Source):
     """
 
     def __init__(self, name: str, split: str):
-        ((make, arguments),) = config_calls.bind_calls(
+        ((make, arguments),) = binding.bind_calls(
             name, generators(), "config.data.name", normal=None, unit=None, label=None
         )
         defaults = {k: p.default for k, p in inspect.signature(make).parameters.items()}

@@ -6,7 +6,7 @@ import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics.checks import class_scores, finite
-from cvdl_jax.metrics.rates import ratio
+from cvdl_jax.metrics.confusion import ratio
 
 Scheme = Literal["width", "mass"]
 BINS = 15  # as in Guo et al. 2017, table 1

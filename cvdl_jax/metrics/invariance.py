@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from cvdl_jax import parallel
+from cvdl_jax.core import parallel
+from cvdl_jax.core.task import Eval, Transform
 from cvdl_jax.metrics.classification import correct
-from cvdl_jax.ops.divergences import kl_divergence_of_logits
-from cvdl_jax.task import Eval, Transform
+from cvdl_jax.ops.losses.divergences import kl_divergence_of_logits
 
 
 def agreement(before: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array]:

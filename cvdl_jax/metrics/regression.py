@@ -8,7 +8,7 @@ import numpy as np
 
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.checks import finite
-from cvdl_jax.metrics.rates import ratio
+from cvdl_jax.metrics.confusion import ratio
 
 
 def errors(targets: Any, predictions: Any) -> np.ndarray:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.metrics import multiclass, rates
-from cvdl_jax.metrics.rates import ratio
+from cvdl_jax.metrics import classification, confusion
+from cvdl_jax.metrics.confusion import ratio
 
 IGNORE = 255  # label of pixels that no one has labelled
 
@@ -69,7 +69,7 @@ def checked(confusions: Any) -> np.ndarray:
                         "of classes with the labels of the data set")  # fmt: skip
     if not confusions.any():
         raise DataError("no pixel was counted: every label is the ignored one")
-    return multiclass.checked(confusions.sum(0, dtype=np.int64) if confusions.ndim == 3 else confusions)
+    return classification.checked(confusions.sum(0, dtype=np.int64) if confusions.ndim == 3 else confusions)
 
 
 def per_class(confusions: Any) -> dict[str, np.ndarray]:
@@ -85,8 +85,8 @@ def per_class(confusions: Any) -> dict[str, np.ndarray]:
     Raises:
         DataError: as of `checked`.
     """
-    counts = multiclass.one_vs_rest(checked(confusions))
-    return {"accuracy": rates.recall(counts), "iou": rates.jaccard(counts), "dice": rates.f1(counts)}
+    counts = classification.one_vs_rest(checked(confusions))
+    return {"accuracy": confusion.recall(counts), "iou": confusion.jaccard(counts), "dice": confusion.f1(counts)}
 
 
 def segmentation_metrics(confusions: Any) -> dict[str, float]:
@@ -112,7 +112,7 @@ def segmentation_metrics(confusions: Any) -> dict[str, float]:
     pixels = m.sum(1)
     here = pixels > 0
     return {
-        "pixel_accuracy": multiclass.accuracy(m),
+        "pixel_accuracy": classification.accuracy(m),
         "mean_pixel_accuracy": float(np.nanmean(each["accuracy"])),
         "mean_iou": float(np.nanmean(each["iou"])),
         "frequency_weighted_iou": float(ratio((pixels * each["iou"])[here].sum(), pixels.sum())),

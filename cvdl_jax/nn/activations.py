@@ -7,16 +7,45 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config_calls import bind_calls
-from cvdl_jax.config_text import parse_calls
+from cvdl_jax.config.binding import bind_calls
+from cvdl_jax.config.parsing import parse_calls
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.nn import observe
-from cvdl_jax.nn.prelu import PReLU
 from cvdl_jax.ops.activation_derivatives import DERIVATIVES
 from cvdl_jax.ops.activation_derivatives import prelu as prelu_derivative
+from cvdl_jax.ops.precision import at_least_float32
+
+
+class PReLU(nn.Module):
+    """Parametric ReLU, `g(z) = z` for z >= 0, else `a z`; `dg/da = min(z, 0)`. The slope `a` has no weight decay.
+
+    Attributes:
+        initial: first value of every slope.
+        shared: one slope for the layer instead of one for each channel (the last axis).
+        dtype: of the result; None for that of the input.
+
+    Reference: He et al. 2015, "Delving Deep into Rectifiers", equations 1 to 3, and section 2.1 for 0.25.
+    """
+
+    initial: float = 0.25
+    shared: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Args: z float [..., c]. Returns: array like z."""
+        dtype = self.dtype or z.dtype
+        shape = (1,) if self.shared else (z.shape[-1],)
+        slope = self.param("slope", nn.initializers.constant(self.initial), shape, at_least_float32(dtype))
+        slope = slope.astype(dtype).reshape((1,) * (z.ndim - 1) + shape)
+        return jnp.where(z >= 0, z, slope * z).astype(dtype)
+
+
+# ReLU whose slope on the negative side is learned.
 
 PATH = "config.model.activation"
 
@@ -42,7 +71,7 @@ def leaky_relu(x: jax.Array, /, slope: float = 0.01) -> jax.Array:
 
 
 def prelu(x: jax.Array, /, initial: float = 0.25, shared: bool = False) -> jax.Array:
-    """`z` for z >= 0, else `a z` with learned `a`, one for each channel or one for the layer; see `nn/prelu.py`."""
+    """`z` for z >= 0, else `a z` with learned `a`, one for each channel or one for the layer."""
     layer = PReLU(initial, shared)
     if layer.scope is None:
         raise ConfigError(f"{PATH}: prelu has a parameter, so it works only inside a Flax module's compact method")

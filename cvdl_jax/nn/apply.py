@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 from flax.errors import ModifyScopeVariableError, ScopeCollectionNotFound
 
+from cvdl_jax.core.gradients import select, substitute
+from cvdl_jax.core.task import State
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.gradients import select, substitute
-from cvdl_jax.nn import norm, observe
-from cvdl_jax.task import State
+from cvdl_jax.nn import batch_norm, observe
 
 
 def initialise(module: nn.Module, key: jax.Array, *args: Any) -> tuple[Any, Any]:
@@ -82,10 +82,10 @@ def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = N
     """
     params = select(state.params, on) if params is None else params
     variables = {"params": params, "batch_stats": select(state.extra["batch_stats"], on)}
-    found = norm.found_statistics()
+    found = batch_norm.found_statistics()
     if found is None:
         return observe.apply(module, variables, x, False, on=on)
-    variables[norm.MOMENTS] = found.get(on or "", {})  # a second call adds to what the first one found
-    out, new = module.apply(variables, x, False, mutable=[norm.MOMENTS])
-    found[on or ""] = new.get(norm.MOMENTS, {})
+    variables[batch_norm.MOMENTS] = found.get(on or "", {})  # a second call adds to what the first one found
+    out, new = module.apply(variables, x, False, mutable=[batch_norm.MOMENTS])
+    found[on or ""] = new.get(batch_norm.MOMENTS, {})
     return out

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.dropout import Dropout
-from cvdl_jax.nn.precision import at_least_float32
+from cvdl_jax.ops.precision import at_least_float32
 
 
 class SelfAttention(nn.Module):

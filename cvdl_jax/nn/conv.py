@@ -2,12 +2,12 @@
 
 XLA's CPU convolution runs at a few GFLOP/s when there is one input channel: it packs patches for a matrix product that
 has next to nothing to multiply. A sum of shifted images times one weight each is a plain loop over pixels, ten times
-as fast. What has strides that divide the kernel is done by blocks (`strided.py`). Everything else, derivatives too, is
-XLA's, but for a weight gradient the image is written to memory first (`stored.py`): XLA transposes it in a loop, into
-which it would fuse the normalisation and the activation that made it, and ResNet-20 took 1.4 times as long.
+as fast. What has strides that divide the kernel is done by blocks (below). Everything else, derivatives too, is XLA's,
+but for a weight gradient the image is written to memory first (`core/materialise.py`): XLA transposes it in a loop,
+into which it would fuse the normalisation and the activation that made it, and ResNet-20 took 1.4 times as long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,150 @@ from flax.linen.linear import ConvGeneralDilatedT
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from cvdl_jax.nn import strided
-from cvdl_jax.stored import stored
+from cvdl_jax.core.materialise import stored
+from cvdl_jax.core.parallel import backend
+
+FEW_INPUTS = (
+    64  # inputs of an output up to which gathering them in one matrix was measured to be faster than a sum over blocks
+)
+
+
+def fits(kernel: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether a convolution is one of blocks here: on a CPU, with strides above 1 that divide the kernel's sides."""
+    whole = all(s > 1 and k % s == 0 for k, s in zip(kernel, strides, strict=True))
+    return backend() == "cpu" and len(strides) == 2 and whole
+
+
+def conv(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Sequence[tuple[int, int]], precision: Any = None
+) -> jax.Array:
+    """`y[i, j] = sum_{p, q} x[s i + p - low, s j + q - low] K[p, q]`, by blocks.
+
+    Args:
+        x: float [b, h, w, c].
+        kernel: float [kh, kw, c, features], sides divisible by the strides.
+        strides: of the rows and the columns.
+        padding: pixels (low, high) of rows and columns.
+        precision: of the products.
+
+    Returns:
+        [b, h', w', features], equal to `jax.lax.conv_general_dilated` up to rounding.
+    """
+    (*window, _, features), sides = kernel.shape, x.shape[1:3]
+    sizes = [(n + sum(p) - k) // s + 1 for n, p, k, s in zip(sides, padding, window, strides, strict=True)]
+    taps = [k // s for k, s in zip(window, strides, strict=True)]
+    rest = [  # the image ends where the last window does
+        (low, s * (size - 1 + m) - n - low)
+        for size, m, n, s, (low, _) in zip(sizes, taps, sides, strides, padding, strict=True)
+    ]
+    x = lax.pad(x, x.dtype.type(0), [(0, 0, 0), *((*p, 0) for p in rest), (0, 0, 0)])
+    blocks, rows = _to_blocks(x, strides), _kernel_blocks(kernel, strides)  # [b, h', w', n], [m, m, n, features]
+    parts = [
+        (blocks[:, i : i + sizes[0], j : j + sizes[1]], rows[i, j]) for i in range(taps[0]) for j in range(taps[1])
+    ]
+    if kernel[..., 0].size <= FEW:
+        parts = [(jnp.concatenate([part for part, _ in parts], -1), rows.reshape(-1, features))]
+    return sum(jnp.einsum("bhwn,nf->bhwf", part, row, precision=precision) for part, row in parts)
+
+
+def conv_transpose(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precision: Any = None) -> jax.Array:
+    """Each pixel times the kernel is added to the image at its place, `stride` times as large; SAME padding.
+
+    Args:
+        x: float [b, h, w, c].
+        kernel: float [kh, kw, c, features], sides divisible by the strides.
+        strides: of the rows and the columns.
+        precision: of the product.
+
+    Returns:
+        [b, stride h, stride w, features], equal to `jax.lax.conv_transpose` up to rounding.
+    """
+    (*window, _, features), (h, w) = kernel.shape, x.shape[1:3]
+    taps = [k // s for k, s in zip(window, strides, strict=True)]
+    rows = _kernel_blocks(kernel[::-1, ::-1], strides, last=False)  # [c, m, m, s s features]
+    parts = jnp.einsum("bhwc,cijn->bhwijn", x, rows, precision=precision)
+    y = sum(
+        jnp.pad(parts[:, :, :, i, j], ((0, 0), (i, taps[0] - 1 - i), (j, taps[1] - 1 - j), (0, 0)))
+        for i in range(taps[0])
+        for j in range(taps[1])
+    )  # [b, h + m - 1, w + m - 1, s s features]
+    y = _from_blocks(y, strides, features)
+    first = [k - 1 - _low(k, s) for k, s in zip(window, strides, strict=True)]
+    return y[:, first[0] : first[0] + strides[0] * h, first[1] : first[1] + strides[1] * w]
+
+
+def _low(kernel: int, stride: int) -> int:
+    """The padding of `jax.lax.conv_transpose` before a dilated image, for SAME."""
+    return kernel - 1 if stride > kernel - 1 else -(-(kernel + stride - 2) // 2)
+
+
+def _to_blocks(x: jax.Array, strides: Sequence[int]) -> jax.Array:
+    """[b, h s, w s, c] -> [b, h, w, s s c]."""
+    (b, h, w, c), (s, t) = x.shape, strides
+    x = x.reshape(b, h // s, s, w // t, t, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // s, w // t, s * t * c)
+
+
+def _from_blocks(x: jax.Array, strides: Sequence[int], c: int) -> jax.Array:
+    """[b, h, w, s s c] -> [b, h s, w s, c]."""
+    (b, h, w, _), (s, t) = x.shape, strides
+    return x.reshape(b, h, w, s, t, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h * s, w * t, c)
+
+
+def _kernel_blocks(kernel: jax.Array, strides: Sequence[int], last: bool = True) -> jax.Array:
+    """[m s, m s, c, f] -> [m, m, s s c, f]; with last=False -> [c, m, m, s s f]."""
+    (kh, kw, c, f), (s, t) = kernel.shape, strides
+    parts = kernel.reshape(kh // s, s, kw // t, t, c, f)
+    if last:
+        return parts.transpose(0, 2, 1, 3, 4, 5).reshape(kh // s, kw // t, s * t * c, f)
+    return parts.transpose(4, 0, 2, 1, 3, 5).reshape(c, kh // s, kw // t, s * t * f)
+
+
+class ConvTranspose(nn.Module):
+    """`flax.linen.ConvTranspose` with SAME padding, by blocks where that is faster; the same parameters.
+
+    Attributes:
+        features: channels of the result.
+        kernel_size: sides of the kernel.
+        strides: how many times as large the result is.
+        use_bias: whether there is one.
+        kernel_init: initialiser of the kernel.
+        dtype: of the product.
+        param_dtype: of the parameters.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int]
+    use_bias: bool = True
+    kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Args: x float [b, h, w, c]. Returns: [b, stride h, stride w, features]."""
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if fits(self.kernel_size, self.strides):
+            y = conv_transpose(x, kernel, self.strides)
+        else:
+            y = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+        return y + bias.astype(self.dtype)[None, None, None]
+
+
+# Convolutions with a stride, and their transposes, as matrix products of blocks: what CPUs want in a GAN.
+#
+# A kernel whose side is m strides long sees m x m blocks of stride x stride pixels, each of which is one row of a
+# matrix. Derivatives of matrix products are matrix products, of every order. XLA's CPU convolution instead multiplies
+# the zeros of dilated images, and is slow where a derivative of a padded convolution has few outputs: the gradient of
+# a gradient penalty took 3.5 times as long, the weight gradient of a transposed convolution ten times. To write
+# images to memory first, as `conv.py` does (`core/materialise.py`), was tried here at four places and made no step of
+# a GAN faster.
 
 IMAGES = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
 FEW = 64  # input times output channels up to which shifted images were measured to be faster
@@ -43,13 +185,13 @@ def conv_general_dilated(
     spec = lax.conv_dimension_numbers(x.shape, kernel.shape, how["dimension_numbers"])
     dilated = any(d != 1 for name in ("lhs_dilation", "rhs_dilation") for d in how.get(name) or (1,))
     grouped = how.get("feature_group_count", 1) * how.get("batch_group_count", 1) > 1
-    blocks = x.ndim == 4 and strided.fits(kernel.shape[:2], window_strides)
+    blocks = x.ndim == 4 and fits(kernel.shape[:2], window_strides)
     if spec != IMAGES or dilated or grouped or 0 in x.shape:
         return lax.conv_general_dilated(x, kernel, window_strides, padding, **how)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], window_strides, padding)
     if blocks:
-        return strided.conv(x, kernel, window_strides, padding, how.get("precision"))
+        return conv(x, kernel, window_strides, padding, how.get("precision"))
     return _conv(x, kernel, tuple(window_strides), tuple(map(tuple, padding)), how.get("precision"))
 
 

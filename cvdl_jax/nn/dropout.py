@@ -14,8 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.core.parallel import row_random
 from cvdl_jax.errors import ConfigError, nearest
-from cvdl_jax.parallel import row_random
 
 CONVENTIONS = ("inverted", "classic")
 KINDS = (*CONVENTIONS, "channels", "connections")  # of `config.model.dropout_kind`

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config_calls import bind_calls
+from cvdl_jax.config.binding import bind_calls
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn import activations
 

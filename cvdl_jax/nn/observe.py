@@ -19,8 +19,8 @@ import jax
 from flax.traverse_util import flatten_dict
 from jax.extend.core import get_opaque_trace_state
 
-from cvdl_jax.nn.norm import BatchNorm
-from cvdl_jax.nn.strided import ConvTranspose
+from cvdl_jax.nn.batch_norm import BatchNorm
+from cvdl_jax.nn.conv import ConvTranspose
 
 Seen = dict[str, dict[str, list[jax.Array]]]  # {layer: {"output", or "input" and "slope": one array for each call}}
 COLLECTION = "diagnostics"  # of Flax variables; it exists only while somebody looks

@@ -1,5 +1,7 @@
 """A precision in which squares, sums and Fourier transforms of half-precision arrays are safe."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -14,3 +16,11 @@ def wide(x: jax.Array) -> jax.Array:
         float32 or float64, of the same shape.
     """
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+# Which precision parts of a model keep when the rest computes in a narrower one.
+
+
+def at_least_float32(dtype: Any) -> jnp.dtype:
+    """The dtype of parameters, statistics, softmax and logits: float32, or float64 where the model computes in it."""
+    return jnp.promote_types(dtype, jnp.float32)

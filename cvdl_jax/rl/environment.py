@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config_calls import call, check_name
+from cvdl_jax.config.binding import call, check_name
 from cvdl_jax.errors import ConfigError
 
 EnvironmentState = dict[str, jax.Array]

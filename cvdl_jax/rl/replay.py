@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.parallel import row_keys
+from cvdl_jax.core.parallel import row_keys
 
 
 def empty(transition: Any, capacity: int) -> Any:

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.init import initializer
-from cvdl_jax.ops import activation_statistics as statistics
-from cvdl_jax.task import Task
+from cvdl_jax.ops.textbook import activation_statistics as statistics
 
 
 class Study(NamedTuple):
@@ -102,11 +103,11 @@ def draw(all_values: dict[str, Any]) -> dict[str, Any]:
     """Standard deviations by layer, the printed ones as dots, and histograms of activations."""
     from matplotlib.figure import Figure
 
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
     curves = Figure(figsize=(9, 3.5), layout="constrained")
     forward, backward = curves.subplots(1, 2)
-    histograms, cells = figures.new_figure(len(CASES), LAYERS, inches=1.0)
+    histograms, cells = images.new_figure(len(CASES), LAYERS, inches=1.0)
     for row, (name, values) in zip(cells, all_values.items(), strict=True):
         (line,) = forward.semilogy(values["std"].mean(0), label=name)
         printed = np.array(CASES[name].std)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
-from cvdl_jax.task import Task
 
 SATURATION = 0.01
 
@@ -52,10 +53,10 @@ def title(name):
 
 def draw(measured):
     """Curves of every activation and its derivative, and the table."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
     metrics, curves = measured
-    figure, axes = figures.new_figure(-(-len(curves) // 5), 5, inches=2.2)
+    figure, axes = images.new_figure(-(-len(curves) // 5), 5, inches=2.2)
     for axis, (name, (z, value, slope)) in zip(axes.flat, curves.items(), strict=False):
         axis.set_frame_on(True)
         axis.axhline(0, color="0.8", linewidth=0.8)

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, models_index, optim
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import Eval, Task, chain, descend
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
-from cvdl_jax.task import Eval, Task, chain, descend
+from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -52,7 +54,7 @@ def evaluation_step(models, x, y, seen, state, batch, key):
 
 def report(models, x, y, seen, state, batch, key):
     """Each network over the curve."""
-    from cvdl_jax.panels import panels
+    from cvdl_jax.analysis.figures.curves import panels
 
     shown = outputs(models, x, state)
     figure, axes = panels([(name, "x", "") for name in shown], inches=2.6)
@@ -75,7 +77,7 @@ def make(config, info) -> Task:
     rng = np.random.default_rng(info.seed)
     places = np.linspace(-1, 1, study.few, dtype=np.float32)[:, None]
     seen = places, (curve(places) + study.noise * rng.normal(size=study.few)).astype(np.float32)
-    make_model = partial(models_index.create, "mlp", 1, "float32", activation=study.activation)
+    make_model = partial(registry.create, "mlp", 1, "float32", activation=study.activation)
     models = {f"units{k}": make_model(hidden=(k,)) for k in study.units}
     models["few"] = make_model(hidden=(study.units[-1],))
     optimizer = configs.call(

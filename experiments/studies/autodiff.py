@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
-from cvdl_jax.ops import backprop, gradient_check, tape
-from cvdl_jax.task import Task
+from cvdl_jax.ops.textbook import backprop, gradient_check, tape
 
 
 def cost(params, x, y):
@@ -76,10 +77,10 @@ def compare(seed, sizes, examples, steps):
 
 def draw(measured):
     """The error of differences against their step."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
     steps, curves = measured
-    figure, axes = figures.new_figure(1, 1, inches=4.5)
+    figure, axes = images.new_figure(1, 1, inches=4.5)
     axis = axes[0, 0]
     axis.set_frame_on(True)
     for name, errors in curves.items():

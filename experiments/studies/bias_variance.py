@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvdl_jax import configs, studies
-from cvdl_jax.task import Task
-from cvdl_jax.theory import bias_variance
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
+from cvdl_jax.ops.textbook import bias_variance
 
 
 class Study(NamedTuple):
@@ -71,7 +72,7 @@ def words(study, found, training):
 
 def draw(shown):
     """Twenty fits of a low, the best and a high degree; the two curves; the advice."""
-    from cvdl_jax.panels import panels
+    from cvdl_jax.analysis.figures.curves import panels
 
     study, x, found, fits, training = shown
     best = min(found, key=lambda degree: found[degree].error)

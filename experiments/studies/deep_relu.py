@@ -10,13 +10,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax import configs, gradients, models_index, optim
-from cvdl_jax.data import to_float
+from cvdl_jax.config import configs
+from cvdl_jax.core import gradients
+from cvdl_jax.core.task import Eval, Task, descend
+from cvdl_jax.data import pixels
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
-from cvdl_jax.ops.losses import softmax_cross_entropy
-from cvdl_jax.task import Eval, Task, descend
+from cvdl_jax.ops.losses.classification import softmax_cross_entropy
+from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -87,11 +90,11 @@ def make(config, info) -> Task:
     configs.refuse_sections(config, ("augment", "ema", "loss", "plateau", "early_stopping"))
     for key in set(config.model) - {"name", "activation", "bias_init"}:
         raise ConfigError(f"study 'deep_relu' has no use for config.model.{key}; see config.study")
-    normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
+    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
 
     def model(layers: int, init: str):
         return configs.call(
-            models_index.create, config.model, "config.model",
+            registry.create, config.model, "config.model",
             num_classes=info.num_classes, dtype=config.compute_dtype,
             hidden=(study.units,) * (layers - 1), kernel_init=init,
         )  # fmt: skip

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cvdl_jax import configs, studies
+from cvdl_jax.analysis.figures.curves import panels
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.data import scaling
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.ops.trajectory import trajectory
-from cvdl_jax.panels import panels
-from cvdl_jax.task import Task
+from cvdl_jax.ops.textbook.trajectory import trajectory
 
 KINDS = {"raw": "", "centred": "channel_mean", "min_max": "min_max", "standardised": "standardise"}
 

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
-from cvdl_jax.ops import backprop
-from cvdl_jax.task import Task
+from cvdl_jax.ops.textbook import backprop
 
 GAINS = {"lecun": 1.0, "he": 2**0.5, "large": 3.0}
 
@@ -61,9 +62,9 @@ def draw(found):
     """The profiles, over the layers."""
     from matplotlib.ticker import LogLocator
 
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
-    figure, axes = figures.new_figure(1, 3, inches=4.2)
+    figure, axes = images.new_figure(1, 3, inches=4.2)
     titles = "Norm of the gradient dz", "Norm of the gradient dW", "Standard deviation of the activations"
     for axis, title, column in zip(axes[0], titles, range(3), strict=True):
         axis.set_frame_on(True)

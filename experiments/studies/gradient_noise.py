@@ -11,13 +11,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax import configs, models_index, optim, parallel
-from cvdl_jax.data import to_float
+from cvdl_jax.config import configs
+from cvdl_jax.core import parallel
+from cvdl_jax.core.task import Eval, Task, descend
+from cvdl_jax.data import pixels
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import classification, intervals
+from cvdl_jax.metrics import classification
+from cvdl_jax.metrics.stats import intervals
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
-from cvdl_jax.ops.losses import softmax_cross_entropy
-from cvdl_jax.task import Eval, Task, descend
+from cvdl_jax.ops.losses.classification import softmax_cross_entropy
+from cvdl_jax.optim import optimizer as optim
 from experiments.classify import inputs
 
 GROUPS = (1, 2, 4, 8)  # batch sizes at which noise is measured,
@@ -117,9 +121,9 @@ def make(config, info) -> Task:
     if study.sizes[-1] != info.batch_size:
         raise ConfigError(f"config.batch_size={info.batch_size} must be the last of config.study.sizes={study.sizes}")
     model = configs.call(
-        models_index.create, config.model, "config.model", num_classes=info.num_classes, dtype=config.compute_dtype
+        registry.create, config.model, "config.model", num_classes=info.num_classes, dtype=config.compute_dtype
     )
-    normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
+    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim",
         total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,

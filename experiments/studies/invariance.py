@@ -10,16 +10,18 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax import configs, models_index, optim
-from cvdl_jax.data import to_float
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import Task, chain, descend
+from cvdl_jax.data import pixels
 from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import invariance
 from cvdl_jax.metrics.classification import correct
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.images import affine
-from cvdl_jax.ops.losses import softmax_cross_entropy
-from cvdl_jax.task import Task, chain, descend
+from cvdl_jax.ops.losses.classification import softmax_cross_entropy
+from cvdl_jax.optim import optimizer as optim
 
 TRAINED = ("plain", "augmented")
 UNUSED = ("adversary", "ema", "early_stopping", "loss", "plateau")
@@ -40,7 +42,7 @@ def training_loss(scores, name, state, batch, key):
 
 def turned(classifiers, state, batch, key):
     """The figure of a report: the share of answers that stay when its images are turned, against the angle."""
-    from cvdl_jax.panels import panels
+    from cvdl_jax.analysis.figures.curves import panels
 
     images, angles = batch["image"], jnp.arange(-90.0, 91.0, 5.0)
 
@@ -68,16 +70,14 @@ def make(config, info) -> Task:
             "experiment 'studies.invariance' needs a policy and a set with classes; set config.augment='rotate(30)'"
         )
     model = configs.call(
-        models_index.create, config.model, "config.model",
+        registry.create, config.model, "config.model",
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim",
         total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
     )  # fmt: skip
-    scores = partial(
-        predict, model, configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
-    )
+    scores = partial(predict, model, configs.partially(pixels.normalise, config.normalise, "config.normalise", "image"))
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, batch["image"][:1], False)["params"]

@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, optim, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.ops import surfaces
-from cvdl_jax.ops.trajectory import trajectory
-from cvdl_jax.task import Task
+from cvdl_jax.ops.textbook import surfaces
+from cvdl_jax.ops.textbook.trajectory import trajectory
+from cvdl_jax.optim import optimizer
 
 SHOWN = (0.02, 0.2, 0.9, 0.99, 1.01)  # of the threshold; the rates whose losses are drawn
 TARGET = 1e-3  # of the first loss
@@ -33,10 +35,10 @@ class LearningRate(NamedTuple):
 def losses(study, momentum, rates):
     """The loss before and after each step [rates, steps + 1], at each of the rates; not finite once it overflows."""
     f = partial(surfaces.quadratic, curvatures=study.curvatures)
-    unit = optim.optimizer("sgd", 1.0, total_steps=study.steps, momentum=momentum)
+    unit = optimizer.optimizer("sgd", 1.0, total_steps=study.steps, momentum=momentum)
 
     def one(rate):
-        return trajectory(f, jnp.ones(len(study.curvatures)), optim.with_scale(unit, rate), study.steps).values
+        return trajectory(f, jnp.ones(len(study.curvatures)), optimizer.with_scale(unit, rate), study.steps).values
 
     return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(rates, jnp.float32)))
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvdl_jax import configs, studies
-from cvdl_jax.task import Task
-from cvdl_jax.theory import bounds, risk, vc
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
+from cvdl_jax.ops.textbook import bounds, risk, vc
 
 
 class Theory(NamedTuple):
@@ -111,7 +112,7 @@ def measure(study, seed):
 
 def draw(shown):
     """E_in against E_out, growth functions, and the inequality."""
-    from cvdl_jax.panels import panels
+    from cvdl_jax.analysis.figures.curves import panels
 
     learned, points, grown, grid, share, bound = shown
     figure, axes = panels(

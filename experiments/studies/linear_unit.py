@@ -12,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, optim
+from cvdl_jax.config import configs
+from cvdl_jax.core.parallel import sum_devices
+from cvdl_jax.core.task import Eval, Task, descend
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import intervals
-from cvdl_jax.ops import linear
-from cvdl_jax.ops.binary_losses import binary_cross_entropy_with_logits, perceptron
-from cvdl_jax.ops.labels import signs
-from cvdl_jax.parallel import sum_devices
-from cvdl_jax.task import Eval, Task, descend
+from cvdl_jax.metrics.stats import intervals
+from cvdl_jax.ops.losses.binary import binary_cross_entropy_with_logits, perceptron
+from cvdl_jax.ops.textbook import linear
+from cvdl_jax.ops.textbook.labels import signs
+from cvdl_jax.optim import optimizer as optim
 
 
 class Unit(NamedTuple):
@@ -110,7 +111,7 @@ def finalise(means, rows):
 
 def report(class_names, state, batch, key):
     """The two half-planes, where the inputs lie in the plane."""
-    from cvdl_jax import decision_regions
+    from cvdl_jax.analysis.figures import decision_regions
 
     if inputs(batch).shape[1] != 2:
         return {}

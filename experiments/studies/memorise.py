@@ -13,15 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, models_index, optim
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import Eval, Task, chain, descend
 from cvdl_jax.data import load as data_load
-from cvdl_jax.data.to_float import to_unit
-from cvdl_jax.metrics import intervals
+from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.metrics.classification import correct
+from cvdl_jax.metrics.stats import intervals
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
-from cvdl_jax.ops.losses import softmax_cross_entropy
-from cvdl_jax.task import Eval, Task, chain, descend
-from cvdl_jax.theory.risk import risk
+from cvdl_jax.ops.losses.classification import softmax_cross_entropy
+from cvdl_jax.ops.textbook.risk import risk
+from cvdl_jax.optim import optimizer as optim
 
 LABELS = ("true", "random")
 
@@ -87,7 +89,7 @@ def make(config, info) -> Task:
     configs.refuse_sections(config, ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"))
     data, num_classes = load(study, info.seed)
     model = configs.call(
-        models_index.create, config.model, "config.model",
+        registry.create, config.model, "config.model",
         num_classes=num_classes, dtype=config.compute_dtype, remat=False,
     )  # fmt: skip
     optimizer = configs.call(

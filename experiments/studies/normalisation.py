@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cvdl_jax import configs, models_index, optim
-from cvdl_jax.data import to_float
+from cvdl_jax.config import configs
+from cvdl_jax.core.parallel import is_mapped
+from cvdl_jax.core.task import Eval, Task, Transform, chain, descend
+from cvdl_jax.data import pixels
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import initialise
-from cvdl_jax.ops import losses
-from cvdl_jax.parallel import is_mapped
-from cvdl_jax.task import Eval, Task, Transform, chain, descend
+from cvdl_jax.ops.losses import classification
+from cvdl_jax.optim import optimizer as optim
 from experiments.classify import inputs
 from experiments.studies.perceptrons import evaluation_step, training_loss
 
@@ -48,9 +50,9 @@ def in_parts(transform: Transform, n: int) -> Transform:
 
 def accuracies(found, cases):
     """Accuracy of every case on the evaluated split: bars, or lines over the batch size where that is what differs."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
-    figure, axes = figures.new_figure(1, 1, inches=4.5)
+    figure, axes = images.new_figure(1, 1, inches=4.5)
     axis = axes[0, 0]
     axis.set_frame_on(True)
     kinds = {name.rsplit("_", 1)[0] for name in cases}
@@ -81,8 +83,8 @@ def make(config, info) -> Task:
     cases = {
         name: {"lr": config.optim.lr, "batch": config.batch_size, **case} for name, case in config.study.cases.items()
     }
-    normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
-    loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
+    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
+    loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")
     models, steps, found = {}, [], {}
     for name, case in cases.items():
         path, size = f"config.study.cases.{name}", case["batch"]
@@ -90,7 +92,7 @@ def make(config, info) -> Task:
             raise ConfigError(f"{path}.batch={size} must divide config.batch_size={config.batch_size}")
         fields = {key: value for key, value in case.items() if key not in ("lr", "batch")}
         models[name] = configs.call(
-            models_index.create, {**config.model, **fields}, path,
+            registry.create, {**config.model, **fields}, path,
             num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
         )  # fmt: skip
         optimizer = configs.call(

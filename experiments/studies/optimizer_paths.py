@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, optim, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.ops.surfaces import SURFACES
-from cvdl_jax.ops.trajectory import trajectory
-from cvdl_jax.task import Task
+from cvdl_jax.ops.textbook.surfaces import SURFACES
+from cvdl_jax.ops.textbook.trajectory import trajectory
+from cvdl_jax.optim import optimizer
 
 
 class OptimizerPaths(NamedTuple):
@@ -30,11 +32,11 @@ class OptimizerPaths(NamedTuple):
 def paths_at(section, surface, steps, rates):
     """The points [rates, steps + 1, 2] and values [rates, steps + 1] of one optimizer at each of the rates."""
     unit = configs.call(
-        optim.optimizer, {**section, "lr": 1.0, "decay": ".*"}, "config.study.optimizers", total_steps=steps
+        optimizer.optimizer, {**section, "lr": 1.0, "decay": ".*"}, "config.study.optimizers", total_steps=steps
     )
 
     def one(rate):
-        path = trajectory(surface.function, jnp.asarray(surface.start), optim.with_scale(unit, rate), steps)
+        path = trajectory(surface.function, jnp.asarray(surface.start), optimizer.with_scale(unit, rate), steps)
         return path.points, path.values
 
     return jax.jit(jax.vmap(one))(jnp.asarray(rates, jnp.float32))
@@ -74,9 +76,9 @@ def measure(study):
 
 def draw(found):
     """One panel of level sets for each surface, all paths in it."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
-    figure, axes = figures.new_figure(2, 2, inches=4.5)
+    figure, axes = images.new_figure(2, 2, inches=4.5)
     for axis, (name, each) in zip(axes.flat, found.items(), strict=True):
         surface = SURFACES[name]
         left, right, bottom, top = surface.extent

@@ -11,13 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, models_index, optim
-from cvdl_jax.data import to_float
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import Eval, Task, chain, descend
+from cvdl_jax.data import pixels
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import classification, intervals
+from cvdl_jax.metrics import classification
+from cvdl_jax.metrics.stats import intervals
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
-from cvdl_jax.ops import losses
-from cvdl_jax.task import Eval, Task, chain, descend
+from cvdl_jax.ops.losses import classification as losses
+from cvdl_jax.optim import optimizer as optim
 from experiments.classify import inputs
 
 
@@ -46,7 +49,7 @@ def decisions(models, state, batch, key):
     """The plane in the colours of the classes that each network sees, and the batch's points in their own."""
     from matplotlib import colormaps
 
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
     if batch.get("features", jnp.zeros((1, 1))).shape[1:] != (2,):
         return {}
@@ -54,7 +57,7 @@ def decisions(models, state, batch, key):
     side = 1.2 * np.abs(points).max()
     line = np.linspace(-side, side, 160, dtype=np.float32)
     plane = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
-    figure, axes = figures.new_figure(1, len(models), inches=3)
+    figure, axes = images.new_figure(1, len(models), inches=3)
     colours = colormaps["tab10"]
     for axis, (name, model) in zip(axes.flat, models.items(), strict=True):
         classes = np.asarray(jnp.argmax(apply_eval(model, state, plane, on=name)[0], -1)).reshape(len(line), -1)
@@ -71,12 +74,12 @@ def make(config, info) -> Task:
     configs.refuse_sections(config, ("augment", "ema", "plateau", "early_stopping", "adversary"))
     models = {
         name: configs.call(
-            models_index.create, {**config.model, **fields}, f"config.study.models.{name}",
+            registry.create, {**config.model, **fields}, f"config.study.models.{name}",
             num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
         )
         for name, fields in config.study.models.items()
     }  # fmt: skip
-    normalise = configs.partially(to_float.normalise, config.normalise, "config.normalise", "image")
+    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
     loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
 
     def init(key: jax.Array, batch: dict) -> dict:

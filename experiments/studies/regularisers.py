@@ -15,14 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, copies, gains, models_index, optim
+from cvdl_jax.analysis import seed_comparison, seed_copies
+from cvdl_jax.analysis.monte_carlo_dropout import monte_carlo_dropout
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import Eval, Task, chain, descend, every
 from cvdl_jax.data import load as data_load
 from cvdl_jax.data.augment import policy
-from cvdl_jax.data.to_float import to_unit
+from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.metrics.classification import correct
-from cvdl_jax.ops.losses import softmax_cross_entropy
-from cvdl_jax.ops.monte_carlo import monte_carlo_dropout
-from cvdl_jax.task import Eval, Task, chain, descend, every
+from cvdl_jax.models import registry
+from cvdl_jax.ops.losses.classification import softmax_cross_entropy
+from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -55,7 +58,7 @@ def network(study, config, info, num_classes, name):
     path = f"config.study.methods.{name}"
     method = configs.call(Method, study.methods[name], path)
     model = configs.call(
-        models_index.create, {**config.model, **method.model}, f"{path}.model",
+        registry.create, {**config.model, **method.model}, f"{path}.model",
         num_classes=num_classes, dtype=config.compute_dtype,
     )  # fmt: skip
     optimizer = configs.call(
@@ -80,7 +83,7 @@ def training_loss(net, name, state, batch, key):
     if net.augment is not None:
         flat = {"image": image.reshape(-1, *image.shape[2:]), "label": label.reshape(-1)}
         image = net.augment.update(state, flat, jax.random.fold_in(key, 0))[1]["image"].reshape(image.shape)
-    logits = copies.train_scores(net.model, state.params[name], image, jax.random.fold_in(key, 1))
+    logits = seed_copies.train_scores(net.model, state.params[name], image, jax.random.fold_in(key, 1))
     hits = jax.vmap(correct)(logits, label)
     return state, {
         "loss": (jax.vmap(net.loss)(logits, label).sum(), jnp.full((), label.shape[1], jnp.float32)),
@@ -91,19 +94,19 @@ def training_loss(net, name, state, batch, key):
 def look(model, patience, state, batch, key):
     """Early stopping of the network "none", at one look."""
     data, params = state.extra["data"]["validation"], state.params["none"]
-    loss = copies.mean_losses(model, params, to_unit(data["image"]), data["label"])
-    kept = copies.stop_early(state.extra["early_stopping"], params, loss, patience)
+    loss = seed_copies.mean_losses(model, params, to_unit(data["image"]), data["label"])
+    kept = seed_copies.stop_early(state.extra["early_stopping"], params, loss, patience)
     return state._replace(extra={**state.extra, "early_stopping": kept}), batch, {}
 
 
 def accuracies(nets, masks, split, state, batch, key):
     """{"method/seed": (accuracy, 1)}, of early stopping and of the average over masks of dropout as well."""
     image, label = to_unit(state.extra["data"][split]["image"]), state.extra["data"][split]["label"]
-    scores = {name: copies.scores(net.model, state.params[name], image) for name, net in nets.items()}
-    scores["early_stopping"] = copies.scores(nets["none"].model, state.extra["early_stopping"]["params"], image)
+    scores = {name: seed_copies.scores(net.model, state.params[name], image) for name, net in nets.items()}
+    scores["early_stopping"] = seed_copies.scores(nets["none"].model, state.extra["early_stopping"]["params"], image)
     images, dropout = jnp.broadcast_to(image[None], (*scores["none"].shape[:1], *image.shape)), nets["dropout"].model
     scores["average_over_masks"], _ = monte_carlo_dropout(
-        lambda k: jax.nn.softmax(copies.train_scores(dropout, state.params["dropout"], images, k)), key, masks
+        lambda k: jax.nn.softmax(seed_copies.train_scores(dropout, state.params["dropout"], images, k)), key, masks
     )
     each = {name: jax.vmap(lambda s: correct(s, label).mean())(s) for name, s in scores.items()}
     return {f"{name}/{i}": (a[i], jnp.ones(())) for name, a in each.items() for i in range(len(a))}
@@ -111,8 +114,8 @@ def accuracies(nets, masks, split, state, batch, key):
 
 def report(step, state, batch, key):
     """Accuracies on the test set, and differences from the network without a regulariser."""
-    found = gains.by_method({name: total for name, (total, _) in jax.jit(step)(state, batch, key).items()})
-    return {"regularisers": gains.draw(found, "none", "test accuracy")}
+    found = seed_comparison.by_method({name: total for name, (total, _) in jax.jit(step)(state, batch, key).items()})
+    return {"regularisers": seed_comparison.draw(found, "none", "test accuracy")}
 
 
 def make(config, info) -> Task:
@@ -128,22 +131,22 @@ def make(config, info) -> Task:
 
     def init(key: jax.Array, batch: dict) -> dict:
         first, *rest = jax.random.split(key, 4)
-        params = copies.initialise(nets["none"].model, first, to_unit(data["train"]["image"][:1]), study.seeds)
+        params = seed_copies.initialise(nets["none"].model, first, to_unit(data["train"]["image"][:1]), study.seeds)
         order = jax.vmap(lambda k: jax.random.permutation(k, len(data["train"]["label"])))
         rows = order(jax.random.split(rest[0], study.seeds))[:, : study.examples]
         is_wrong = jax.random.uniform(rest[1], rows.shape) < study.wrong
         random = jax.random.randint(rest[2], rows.shape, 0, loaded.num_classes)
         extra = {"data": data, "rows": rows, "labels": jnp.where(is_wrong, random, data["train"]["label"][rows])}
-        extra |= {"early_stopping": copies.start_stopping(params, study.patience)}
+        extra |= {"early_stopping": seed_copies.start_stopping(params, study.patience)}
         return {"params": {name: jax.tree.map(jnp.copy, params) for name in nets}, "extra": extra}
 
     steps = [descend(partial(training_loss, net, name), net.optimizer, on=name) for name, net in nets.items()]
     looks = every(study.look_every, partial(look, nets["none"].model, study.patience))
     step = {split: partial(accuracies, nets, study.masks, split) for split in ("validation", "test")}
-    evals = {name: Eval(step[name], gains.finalise("none"), data=1, final=name == "test") for name in step}
+    evals = {name: Eval(step[name], seed_comparison.finalise("none"), data=1, final=name == "test") for name in step}
     return Task(
         init=init,
         train=chain(partial(draw, info.batch_size), *steps, looks),
-        evals=evals | {"zeros": Eval(lambda state, batch, key: copies.zeros(state.params), data=1)},
+        evals=evals | {"zeros": Eval(lambda state, batch, key: seed_copies.zeros(state.params), data=1)},
         report=partial(report, step["test"]),
     )

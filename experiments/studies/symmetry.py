@@ -11,13 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax import configs, gradients, models_index, optim
+from cvdl_jax.config import configs
+from cvdl_jax.core import gradients
+from cvdl_jax.core.task import Eval, Task, descend
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import classification, intervals
+from cvdl_jax.metrics import classification
+from cvdl_jax.metrics.stats import intervals
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
-from cvdl_jax.ops.activation_statistics import distinct
-from cvdl_jax.ops.losses import softmax_cross_entropy
-from cvdl_jax.task import Eval, Task, descend
+from cvdl_jax.ops.losses.classification import softmax_cross_entropy
+from cvdl_jax.ops.textbook.activation_statistics import distinct
+from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -54,9 +58,9 @@ def evaluation_step(models, state, batch, key):
 
 def report(state, batch, key):
     """The weights of every unit, a column for each."""
-    from cvdl_jax import figures
+    from cvdl_jax.analysis.figures import images
 
-    figure, axes = figures.new_figure(1, len(state.params), inches=2.2)
+    figure, axes = images.new_figure(1, len(state.params), inches=2.2)
     for axis, (name, params) in zip(axes.flat, state.params.items(), strict=True):
         weights = np.asarray(units(params)).T
         most = max(np.abs(weights).max(), 1e-12)
@@ -81,7 +85,7 @@ def make(config, info) -> Task:
 
     def model(init: str):
         return configs.call(
-            models_index.create, config.model, "config.model",
+            registry.create, config.model, "config.model",
             num_classes=info.num_classes, dtype=config.compute_dtype, kernel_init=init,
         )  # fmt: skip
 

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvdl_jax import configs, studies
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+from cvdl_jax.core.task import Task
 from cvdl_jax.data import load as data_load
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import average_precision, binary_report, choice, ranking, rates
-from cvdl_jax.task import Task
+from cvdl_jax.metrics import confusion, ranking, which_metric
+from cvdl_jax.metrics import ranking as average_precision
 
 RATES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc")
 
@@ -61,7 +63,7 @@ def judged(label, scores, prevalence):
     """Measures of one test set: at thresholds 1/2, the prevalence and infinity (all negative), and over all."""
     found = {}
     for name, threshold in (("half", 0.5), ("prevalence", prevalence), ("never", np.inf)):
-        report = binary_report.report(*rates.counts_at(label, scores, threshold))
+        report = confusion.report(*confusion.counts_at(label, scores, threshold))
         found |= {f"{rate}_{name}": report.values[rate] for rate in RATES}
         found[f"undefined_{name}"] = len(report.undefined)
     found["auc"] = ranking.roc_auc(label, scores)
@@ -109,8 +111,8 @@ def measure(study, seed):
 
 def draw(shown):
     """Measures over the prevalence, and the two curves; the report of calling all negative, and what to use."""
-    from cvdl_jax import metric_figures
-    from cvdl_jax.panels import panels
+    from cvdl_jax.analysis.figures import curves as metric_figures
+    from cvdl_jax.analysis.figures.curves import panels
 
     table, curves = shown
     figure, axes = panels([("means over draws of test sets", "share of positives", "measure"),
@@ -127,10 +129,10 @@ def draw(shown):
         metric_figures.roc(axes[1], label, scores, f"{100 * prevalence:g} % positive")
         metric_figures.precision_recall(axes[2], label, scores, f"{100 * prevalence:g} % positive")
     label, _ = curves[prevalence]
-    advice = choice.which_metric(shares=(1 - prevalence, prevalence), output="scores")
+    advice = which_metric.which_metric(shares=(1 - prevalence, prevalence), output="scores")
     return {
         "unbalanced": figure,
-        "calling_all_negative": binary_report.report(0, 0, int(label.sum()), int((~label).sum())).text(),
+        "calling_all_negative": confusion.report(0, 0, int(label.sum()), int((~label).sum())).text(),
         "which_metric": "\n".join(f"{a.metric} ({a.where}): {a.why}" for a in advice),
     }
 

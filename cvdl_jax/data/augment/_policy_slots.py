@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from cvdl_jax.core.parallel import backend
 from cvdl_jax.data.augment._policy_tables import GEOMETRIC, OPERATIONS, Range
 from cvdl_jax.ops.images import affine, colour, filters, histogram
-from cvdl_jax.parallel import backend
 
 # {name: (function of images and a parameter, the parameter from the value of the table, what changes nothing)}
 _PHOTOMETRIC = {

@@ -11,12 +11,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.core.parallel import row_random
 from cvdl_jax.data.augment._carry import MIN_VISIBLE, carry
 from cvdl_jax.data.augment._rows import check_number, check_probability, check_size, chosen_rows
 from cvdl_jax.data.augment._windows import Mode, check_pads, check_window, places_or, room, window
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.images import crops
-from cvdl_jax.parallel import row_random
 
 _TRIES = 10
 

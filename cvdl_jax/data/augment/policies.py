@@ -10,14 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.core.parallel import row_random
 from cvdl_jax.data.augment import _policy_slots as slots
 from cvdl_jax.data.augment import _policy_tables as tables
 from cvdl_jax.data.augment._carry import MIN_VISIBLE, carry, check_carried
-from cvdl_jax.data.augment._photometric import GREY_OR_COLOUR, check_channels
-from cvdl_jax.data.augment._rows import check_number, check_probability, check_size, chosen
+from cvdl_jax.data.augment._rows import (
+    GREY_OR_COLOUR,
+    check_channels,
+    check_number,
+    check_probability,
+    check_size,
+    chosen,
+)
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.images import affine
-from cvdl_jax.parallel import row_random
 
 _IDENTITY = tables.OPERATIONS.index("identity")
 _RANDOM = np.asarray([tables.OPERATIONS.index(name) for name in tables.RANDOM])

@@ -17,10 +17,10 @@ from typing import Any
 
 import jax
 
-from cvdl_jax.config_calls import build_calls
+from cvdl_jax.config.binding import build_calls
+from cvdl_jax.core.materialise import stored
+from cvdl_jax.core.task import Transform, chain
 from cvdl_jax.errors import ConfigError, nearest
-from cvdl_jax.stored import stored
-from cvdl_jax.task import Transform, chain
 
 FOLDER = Path(__file__).parent
 

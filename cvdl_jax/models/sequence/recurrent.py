@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models_index import from_table
+from cvdl_jax.models.registry import from_table
 from cvdl_jax.nn.dropout import Dropout
-from cvdl_jax.nn.precision import at_least_float32
 from cvdl_jax.nn.recurrent import Recurrent, zero_carry
+from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # two layers, as Karpathy et al. 2016, "Visualizing and Understanding Recurrent Networks", section 3

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax.ops.concrete import check_concrete
+from cvdl_jax.ops.value_checks import check_concrete
 
 
 def crop(images: jax.Array, places: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.ops.concrete import between, or_nan
+from cvdl_jax.ops.value_checks import between, or_nan
 
 
 def check_image(x: Any, operation: str, channels: tuple[int, ...] = ()) -> jax.Array:

@@ -1,0 +1,73 @@
+"""Methods compared seed by seed: means with intervals, what each gains over a baseline, and the figure of both."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cvdl_jax.metrics.stats.intervals import student_t
+
+
+def by_method(values: Mapping[str, Any]) -> dict[str, list[float]]:
+    """{"method/seed": number} as {method: one number a seed}, in the order in which they come."""
+    found: dict[str, list[float]] = {}
+    for name, value in values.items():
+        found.setdefault(name.partition("/")[0], []).append(float(value))
+    return found
+
+
+def gains(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, float]:
+    """Means over seeds, and the mean differences from a baseline of the same seed, each with its 95 % interval.
+
+    Args:
+        values: {method: one number a seed}, all in the order of the same n >= 2 seeds.
+        baseline: one of the methods.
+
+    Returns:
+        {"method": mean, "method_low", "method_high"} of each, and "method_gain..." of all but the baseline.
+    """
+    found = {}
+    for name, each in values.items():
+        rows = {name: each}
+        if name != baseline:
+            rows[f"{name}_gain"] = np.subtract(each, values[baseline]).tolist()
+        for key, numbers in rows.items():
+            low, high = student_t(numbers)
+            found |= {key: float(np.mean(numbers)), f"{key}_low": low, f"{key}_high": high}
+    return found
+
+
+def finalise(baseline: str) -> Callable[[dict, dict], dict[str, float]]:
+    """The `finalize` of an evaluation whose step returns {"method/seed": (number, 1)}: its `gains`."""
+    return lambda means, rows: gains(by_method(means), baseline)
+
+
+def draw(values: Mapping[str, Sequence[float]], baseline: str, what: str) -> Any:
+    """Two panels with a row for each method, the best first: its values and their mean; its gains over the baseline.
+
+    Args:
+        values: as in `gains`.
+        baseline: one of the methods.
+        what: the name of the values, for the axis.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.4 * len(values) + 1.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    found, names = gains(values, baseline), []
+    for y, (name, each) in enumerate(sorted(values.items(), key=lambda item: -found[item[0]])):
+        left.plot(each, [y] * len(each), ".", color="grey", alpha=0.5, markersize=4)
+        for axis, key in ((left, name), (right, f"{name}_gain")):
+            if key in found:
+                axis.plot([found[f"{key}_low"], found[f"{key}_high"]], [y, y], color="C0")
+                axis.plot([found[key]], [y], "o", color="C0", markersize=5)
+        names.append(name.replace("_", " "))
+    left.set_yticks(range(len(values)), names)
+    left.invert_yaxis()
+    left.set(xlabel=what)
+    right.axvline(0, color="black", linewidth=0.8)
+    right.set(xlabel=f"difference from {baseline!r} of the same seed")
+    return figure

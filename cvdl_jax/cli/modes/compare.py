@@ -1,0 +1,29 @@
+"""`--compare runs/a runs/b ...`: which run is better, by how much, and whether that is more than chance."""
+
+from pathlib import Path
+from typing import Any
+
+from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.report.compare import methods, results, text
+from cvdl_jax.workdir.folder import write_json
+
+
+def run(args: Any) -> int:
+    """Compares and prints; with `--out`, also writes all numbers as JSON.
+
+    Raises:
+        ConfigError: for flags that it has no use for, or runs or a split that do not exist.
+        DataError: for runs that cannot be compared, naming them and what differs.
+    """
+    given = [f"--{name}={getattr(args, name)}" for name in ("config", "workdir") if getattr(args, name) is not None]
+    if given or args.overrides:
+        raise ConfigError(f"--compare takes runs as they are; leave out {[*given, *args.overrides][0]}")
+    found = results.compare(methods.methods(args.compare), args.split or "test")
+    print(text.lines(found), flush=True)
+    if args.out:
+        try:
+            write_json(Path(args.out), found)
+        except OSError as error:
+            raise DataError(f"--out {args.out} cannot be written: {error.strerror}") from error
+        print(f"written to {args.out}")
+    return 0

@@ -1,0 +1,119 @@
+"""`--ensemble RUN RUN ...`: classifies a split by several runs together, and compares them with each alone.
+
+Their saved predictions are read; a run that has none of the split is evaluated, and so is every run where overrides
+such as `--config.data.test=test` name another one. What is written: results.json, results.md, report.html and
+predictions/SPLIT.npz.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvdl_jax.config import configs
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics.stats.paired_tests import format_p
+from cvdl_jax.report import ensembles
+from cvdl_jax.report.pages import ensemble_page
+from cvdl_jax.workdir import report_facts, test_set_ledger
+from cvdl_jax.workdir.folder import now, read_json, write_json
+
+FOLDER = Path("runs") / "ensembles"
+
+
+def run(args: Any) -> int:
+    """Combines the runs, prints and writes what comes of it.
+
+    Raises:
+        ConfigError: for flags that it has no use for, a run named twice, or another look at a locked test split.
+        DataError: for folders without runs, or predictions that do not belong together.
+    """
+    if args.config is not None:
+        raise ConfigError(f"--ensemble takes the configurations of its runs; leave out --config={args.config}")
+    split, found = args.split or "test", ensembles.folders(args.ensemble)
+    saved = [None if args.overrides else ensembles.read(folder, split) for folder in found]
+    members = [each or evaluated(folder, split, args) for folder, each in zip(found, saved, strict=True)]
+    results, arrays = ensembles.combine(ensembles.aligned(members))
+    folder = Path(args.workdir) if args.workdir else FOLDER / name(found, split, args.overrides)
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    about = {"split": split, "overrides": list(args.overrides), "command": ["python", *sys.argv], "generated": now()}
+    results = {**about, **results}
+    write_json(folder / "results.json", results)
+    (folder / "results.md").write_text("\n".join(lines(results)) + "\n", encoding="utf-8")
+    np.savez(folder / "predictions" / f"{split}.npz", **arrays)
+    ensemble_page.write(results, arrays, class_names(found), folder / "report.html")
+    files = f"{folder / 'results.json'}, results.md, report.html, predictions/{split}.npz"
+    print(*lines(results), f"\nresults: {files}", sep="\n")
+    return 0
+
+
+def class_names(folders: Sequence[Path]) -> Sequence[str]:
+    """The names of the classes as the first run that has ended saved them; () without one."""
+    saved = [path for folder in folders if (path := folder / "figures" / report_facts.NAME).is_file()]
+    return read_json(saved[0]).get("class_names", ()) if saved else ()
+
+
+def name(folders: list[Path], split: str, overrides: list[str]) -> str:
+    """A folder's name that other members do not have."""
+    words = {"members": sorted(str(path.resolve()) for path in folders), "split": split, "overrides": overrides}
+    return f"{folders[0].name}_and_{len(folders) - 1}_more_{configs.digest(words)[:8]}"
+
+
+def evaluated(folder: Path, split: str, args: Any) -> ensembles.Member:
+    """The predictions of a run that saved none: its selected checkpoint, evaluated; counted where it is a test split.
+
+    Raises:
+        ConfigError: if the run has no such split, or has been tested on it otherwise and `--again` is not given.
+    """
+    from cvdl_jax.cli.modes import evaluate
+    from cvdl_jax.engine import out_of_memory, runs
+    from cvdl_jax.engine.build import build
+
+    config = configs.apply_overrides(runs.read_config(folder), args.overrides)
+    built = evaluate.with_split(build(configs.from_plain(configs.to_plain(config))), split)
+    if split not in built.task.evals:
+        raise ConfigError(
+            f"--ensemble: {folder} has no {split} split ({', '.join(built.task.evals) or 'nothing'} evaluated); name "
+            f"one for all runs, --config.data.{split}=SPLIT, or choose another with --split"
+        )
+    path = runs.checkpoint_path(folder, args.checkpoint)
+    one = test_set_ledger.look(config, split, int(path.name), args.weights, args.overrides)
+    final = built.task.evals[split].final
+    if final:
+        test_set_ledger.check(folder, one, args.again)
+    print(f"evaluating {path} on {split}", flush=True)
+    with out_of_memory.explained(config):
+        program = evaluate.compiled(built, [split])
+        state = runs.with_weights(runs.restore_state(path, built), args.weights)
+        metrics, rows = evaluate.measure(program, built, [split], state)[split]
+    if final:
+        test_set_ledger.record(folder, one, {f"{split}/{key}": value for key, value in metrics.items()})
+    ids = np.asarray(built.data.splits[built.task.evals[split].data].ids)
+    return ensembles.member(folder, {"ids": ids, **rows}, f"{folder}, {split}")
+
+
+def lines(results: Mapping[str, Any]) -> list[str]:
+    """The results as a Markdown table, and what it says."""
+    split, members = results["split"], results["members"]
+    rows = [
+        (f"mean probability of {len(members)}", results["average"], ""),
+        (f"majority vote of {len(members)}", results["vote"], ""),
+        *((each["workdir"], each, format_p(each["p"])) for each in members),
+    ]
+    shown = [
+        f"| {who} | {100 * each['accuracy']:.2f} % | [{100 * each['low']:.2f}, {100 * each['high']:.2f}] | "
+        f"{each['loss']:.4f} | {p} |" if "loss" in each else
+        f"| {who} | {100 * each['accuracy']:.2f} % | [{100 * each['low']:.2f}, {100 * each['high']:.2f}] |  | {p} |"
+        for who, each, p in rows
+    ]  # fmt: skip
+    return [
+        f"| {split}, {results['examples']} examples | accuracy | 95 % interval | NLL | against the mean probability |",
+        "|---|---|---|---|---|",
+        *shown,
+        "",
+        f"A member alone: {100 * results['mean']:.2f} % in the mean; two members disagree on "
+        f"{100 * results['disagreement']:.2f} % of the examples. Intervals: Wilson; p: McNemar's exact test. Ties of "
+        "votes go to the larger mean probability.",
+    ]

@@ -1,0 +1,130 @@
+"""`--mode predict`: class probabilities, or detected boxes, of a folder of images, by a trained run, as CSV."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax.cli.modes.flags import refuse_config
+from cvdl_jax.core.parallel import padded
+from cvdl_jax.core.task import State
+from cvdl_jax.data import stream
+from cvdl_jax.data.folder import FlatSource
+from cvdl_jax.data.load import Split
+from cvdl_jax.engine import external, out_of_memory, runs
+from cvdl_jax.engine.build import Run, make_program
+from cvdl_jax.engine.evaluate import prepare
+from cvdl_jax.engine.program import to_unit
+from cvdl_jax.errors import DataError, UserError
+
+
+def run(args: Any) -> int:
+    """Predicts the images of `--input`; `--out` has a row for each image or detection, in the order of the names."""
+    refuse_config(args)
+    if not args.input or not args.out:
+        raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
+    built, state, step = runs.load_built(args.workdir, args.checkpoint)
+    state = runs.with_weights(state, args.weights)
+    if built.task.predict is None or "image" not in built.info.spec:
+        raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
+    split, state = as_trained(built, args.input), with_statistics(built, state)
+    with out_of_memory.explained(built.config):
+        found = predict(built, state, split)
+    if "scores" not in found:
+        raise UserError(f"experiment {built.config.experiment!r} predicts {sorted(found)}, no classes; use another run")
+    names = built.info.class_names or tuple(str(c) for c in range(found["scores"].shape[-1]))
+    rows = detections(split.ids, found, names) if "boxes" in found else probabilities(split.ids, found["scores"], names)
+    write(Path(args.out), rows)
+    print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
+    return 0
+
+
+def with_statistics(built: Run, state: State) -> State:
+    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one."""
+    name = next((name for name, each in built.task.evals.items() if each.before is not None), None)
+    if name is None:
+        return state
+    with out_of_memory.explained(built.config):
+        program = make_program(built)
+        runs.compile_functions(program, [f"eval {name}"])
+        return prepare(program, name, state, int(state.step))
+
+
+def as_trained(built: Run, folder: str) -> Split:
+    """The images of a folder, resized and converted to what the run was trained on."""
+    source = FlatSource(folder)
+    return Split("predict", source, external.stage_as_trained(built), source.features)
+
+
+def predict(built: Run, state: Any, split: Split) -> dict[str, np.ndarray]:
+    """What the task predicts of all images, {name: [n, ...]}, in batches of one compiled shape."""
+    size = min(built.config.eval_batch_size or built.config.batch_size, split.size)
+
+    @jax.jit
+    def function(state: State, batch: dict, mask: jax.Array) -> dict[str, jax.Array]:
+        with padded(mask):
+            return dict(built.task.predict(state, to_unit(batch)))
+
+    parts = []
+    for batch in stream.eval_batches(split, size):
+        mask = batch.pop("mask")
+        found = function(state, jax.tree.map(jnp.asarray, batch), jnp.asarray(mask))
+        parts.append({name: np.asarray(x)[mask > 0] for name, x in found.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def probabilities(files: Sequence[str], scores: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
+    """A heading, then of each image its class, the class's name and probability, and every class's probability.
+
+    Args:
+        files: n names.
+        scores: float [n, num_classes]; their softmax is the probabilities.
+        names: of the classes.
+
+    Raises:
+        DataError: for scores that are not numbers.
+    """
+    found = np.asarray(jax.nn.softmax(scores))  # [n, num_classes]
+    undefined = np.flatnonzero(np.isnan(found).any(1))
+    if len(undefined):
+        raise DataError(
+            f"{len(undefined)} of {len(files)} images have no probabilities, {files[undefined[0]]} first: the run "
+            "diverged, or it normalises by the batch, and a batch holds one image; give it one image more or less"
+        )
+    rows: list[list[Any]] = [["file", "label", "name", "probability", *(f"p({name})" for name in names)]]
+    for file, p in zip(files, found, strict=True):
+        label = int(p.argmax())
+        rows.append([file, label, names[label], f"{p[label]:.6f}", *(f"{x:.6f}" for x in p)])
+    return rows
+
+
+def detections(files: Sequence[str], found: dict[str, np.ndarray], names: Sequence[str]) -> list[list[Any]]:
+    """A heading, then of each detected object its image, class, score and box in 0..1; an image may have none.
+
+    Args:
+        files: n names.
+        found: boxes [n, d, 4], classes int [n, d], scores [n, d], mask [n, d], 1 where there is a detection.
+        names: of the classes.
+    """
+    rows: list[list[Any]] = [["file", "label", "name", "score", "ymin", "xmin", "ymax", "xmax"]]
+    for i, file in enumerate(files):
+        for k in np.flatnonzero(found["mask"][i] > 0):
+            label, numbers = int(found["classes"][i, k]), (found["scores"][i, k], *found["boxes"][i, k])
+            rows.append([file, label, names[label], *(f"{x:.6f}" for x in numbers)])
+    return rows
+
+
+def write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Writes rows as CSV; the file appears whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    except OSError as error:
+        raise DataError(f"--out {path} cannot be written: {error.strerror}") from error
+    os.replace(temporary, path)

@@ -1,0 +1,40 @@
+"""`--mode train`: trains a run, or continues it."""
+
+import sys
+from typing import Any
+
+from cvdl_jax.config import configs
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.workdir.folder import Workdir, read_json
+
+
+def run(args: Any) -> int:
+    """Loads the configuration (the run's own if none is given) and trains."""
+    config = load_config(args)
+    from cvdl_jax.engine import out_of_memory, replicas
+    from cvdl_jax.engine.train import train
+
+    if args.replicas:
+        config = replicas.parent(config, args.replicas)
+    argv = ["python", *sys.argv]
+    with out_of_memory.explained(config):
+        code = train(config, args.workdir, argv)
+    if code == 0 and config.experiment == replicas.EXPERIMENT:
+        from cvdl_jax.engine import replicas as replica_runs
+
+        replica_runs.export(args.workdir, argv)
+    return code
+
+
+def load_config(args: Any) -> Any:
+    """The configuration of the command line, or that of the workdir.
+
+    Raises:
+        ConfigError: if there is neither.
+    """
+    if args.config is not None:
+        return configs.load(args.config, args.overrides)
+    saved = Workdir(args.workdir).config if args.workdir is not None else None
+    if saved is None or not saved.exists():
+        raise ConfigError("--config is missing; for example --config configs/digits/lenet5.py")
+    return configs.apply_overrides(configs.from_plain(configs.completed(read_json(saved))), args.overrides)

@@ -1,0 +1,218 @@
+"""The results of a sweep as the one dict that the writers of tables read: sorted, and one configuration selected.
+
+The selection looks at validation only. The test metrics are shown for the selected configuration alone: whoever chose
+among all of them would make the test split a second validation split.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from cvdl_jax.cli.sweeps.spec import Sweep
+from cvdl_jax.cli.tables.collect import header, public, row_facts, run_facts, spread, warnings
+from cvdl_jax.cli.tables.plan import SEED, Planned, shell, slug
+from cvdl_jax.cli.tables.spec import RECIPE
+from cvdl_jax.workdir.folder import Workdir, read_json
+from cvdl_jax.workdir.run_state import DONE
+
+WHY = (
+    "The selection looked at validation only; test metrics are shown for the selected configuration alone, since "
+    "choosing by them would make the test split a second validation split"
+)
+
+
+def collect(
+    sweep: Sweep, planned: Sequence[Planned], overrides: Iterable[str], workdir: str | None, generated: str
+) -> dict[str, Any]:
+    """The results of a sweep.
+
+    Args:
+        sweep: from `spec.load`.
+        planned: all its runs.
+        overrides: of the command line.
+        workdir: of the command line; None for the default.
+        generated: the time, UTC.
+
+    Returns:
+        What a table's results hold (`cvdl_jax/cli/tables/collect.py`), the rows sorted by the objective, the best
+        first; and `selected`: the selected row's name, and its test metrics.
+
+    Raises:
+        ConfigError: if a finished run has no such metric, naming the nearest one that it has.
+    """
+
+    def again(only: str = "") -> str:
+        where = ["--workdir", workdir] if workdir else []
+        return shell(["python", "launch.py", "--sweep", sweep.text(only), *overrides, *where])
+
+    rows = [_row(sweep, trial.name, [one for one in planned if one.row == trial.name]) for trial in sweep.trials]
+    rows = sorted(rows, key=lambda row: _rank(row, sweep.metric["better"]))
+    for row in rows:
+        row["command"] = again("" if sweep.halving else slug(row["name"]))  # of a halved one none runs by itself
+    selected = select(rows, sweep.metric)
+    return {
+        "name": sweep.name,
+        "title": sweep.title,
+        "caption": " ".join(f"{part.rstrip('.')}." for part in (sweep.caption, *story(sweep, rows, selected)) if part),
+        "command": again(),
+        "overrides": list(overrides),
+        "generated": generated,
+        "metric": sweep.metric,
+        "interval": header(rows),
+        "over": "folds" if sweep.kfold else "seeds",
+        "rows": [{**row, "runs": [public(run) for run in row["runs"]]} for row in rows],
+        "selected": selected,
+        "varied": {key: {row["name"]: values[row["name"]] for row in rows} for key, values in sweep.varied.items()},
+        "warnings": [each for each in warnings(rows) if not (sweep.kfold and "different data:" in each)],
+    }
+
+
+def _row(sweep: Sweep, name: str, planned: Sequence[Planned]) -> dict[str, Any]:
+    """One configuration; the replicates of a cross-validated one are its folds."""
+    data = planned[0].config.data
+    folded = f"{sweep.kfold.folds} folds of {sweep.kfold.split}" if sweep.kfold else str(data.get("validation", ""))
+    row = {
+        "name": name, "config": sweep.config, "overrides": _common(planned), "seeds": sweep.seeds,
+        "recipe": {key: default for key, (_, default) in RECIPE.items()}, "published": None,
+        "protocol": folded, "data": data.get("name", ""),
+    }  # fmt: skip
+    runs = [run_facts(one, sweep.metric) for one in planned]
+    facts = row_facts(row, runs, planned[0].config)
+    if sweep.kfold:
+        folds = [str([each.config.data.get(key) for key in ("validation", "split")]) for each in planned]
+        facts |= over_folds(folds, runs) | {"seeds": [each.seed for each in planned]}  # one per run, as elsewhere
+    return facts
+
+
+def _common(planned: Sequence[Planned]) -> tuple[str, ...]:
+    """The overrides that all runs of a configuration have, without the seed."""
+    shared = [each for each in planned[0].overrides if all(each in other.overrides for other in planned)]
+    return tuple(each for each in shared if each.partition("=")[0] != SEED)
+
+
+def over_folds(folds: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean, deviation and interval over folds; the seeds of a fold are averaged first, since they share its examples.
+
+    Args:
+        folds: the fold of each run.
+        runs: from `run_facts`.
+    """
+    done: dict[str, list[float]] = {}
+    for fold, run in zip(folds, runs, strict=True):
+        if run["state"] == DONE:
+            done.setdefault(fold, []).append(run["value"])
+    means = [{"value": fmean(values)} for values in done.values()]
+    if len(means) < 2:
+        value = means[0]["value"] if means else None
+        return {"mean": value, "std": None, "low": None, "high": None, "interval": ""}
+    found = spread(means)
+    return {**found, "interval": found["interval"].replace("seeds", "folds")}
+
+
+def _rank(row: Mapping[str, Any], better: str) -> tuple[int, float]:
+    """Where a row stands: measured ones by their mean, those that are not finite or not run last."""
+    if row["mean"] is None:
+        return 2, 0.0
+    if not math.isfinite(row["mean"]):
+        return 1, 0.0
+    return 0, -row["mean"] if better == "max" else row["mean"]
+
+
+def select(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The best configuration of those whose runs are all done; None where there is none.
+
+    Args:
+        rows: sorted, the best first.
+        metric: of the objective.
+
+    Returns:
+        name, overrides, value, and its low, high and interval; `ties`: how many others have the same value (the first
+        of them is taken); `open`: how many configurations still have runs that are not done; `test`: {metric: mean,
+        std, low, high, n, interval}.
+    """
+    complete = [row for row in rows if row["n"] == len(row["runs"]) and math.isfinite(row["mean"])]
+    if not complete:
+        return None
+    best = complete[0]
+    return {
+        "name": best["name"],
+        "config": best["config"],
+        "overrides": list(best["overrides"]),
+        "value": best["mean"],
+        "low": best["low"],
+        "high": best["high"],
+        "interval": best["interval"],
+        "ties": sum(row["mean"] == best["mean"] for row in complete) - 1,
+        "open": sum(row["n"] < len(row["runs"]) for row in rows),
+        "command": best["command"],
+        "test": tested(best["runs"]),
+    }
+
+
+def tested(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every test metric of finished runs: of one with the interval over its examples, of several over the runs."""
+    metrics = [read_json(Workdir(run["workdir"]).results)["metrics"] for run in runs]
+    ends = ("_low", "_high", "/examples")
+    names = [key for key in metrics[0] if key.startswith("test/") and not key.endswith(ends)]
+    found = {}
+    for name in names:
+        done = [
+            {
+                "value": each[name],
+                "low": each.get(f"{name}_low"),
+                "high": each.get(f"{name}_high"),
+                "examples": int(each["test/examples"]) if "test/examples" in each else None,
+            }
+            for each in metrics
+            if name in each
+        ]
+        found[name] = {**spread(done), "n": len(done)}
+    return found
+
+
+def story(sweep: Sweep, rows: Sequence[Mapping[str, Any]], selected: Mapping[str, Any] | None) -> list[str]:
+    """What was done and what came of it, a sentence each."""
+    metric, seeds = sweep.metric, len(sweep.seeds)
+    each = [f"{sweep.kfold.folds} folds"] if sweep.kfold else []
+    each += [f"{seeds} seeds"] if seeds > 1 else []
+    lines = [f"{sweep.kind[:1].upper()}{sweep.kind[1:]}{', each with ' + ' and '.join(each) if each else ''}"]
+    if sweep.kfold:
+        pieces = f"{sweep.kfold.blocks} pieces" if sweep.kfold.blocks > 1 else "one contiguous piece"
+        drawn = f"{pieces} of the examples in their stored order, not stratified by class"
+        if sweep.kfold.stratified:
+            drawn = f"drawn at random (seed {sweep.kfold.seed}), stratified by class"
+        lines.append(
+            f"Cross-validation of {sweep.kfold.split}: every fold is {drawn}; the last step is evaluated. Folds share "
+            "training examples, so the interval over them is a guide, not a test"
+        )
+    if selected is None:
+        return [*lines, "Nothing is selected yet: no configuration has all its runs done"]
+    value = f"{selected['value']:.{metric['digits']}f}{' %' if metric['unit'] == '%' else ''}"
+    if selected["low"] is not None:
+        ends = (f"{selected[end]:.{metric['digits']}f}" for end in ("low", "high"))
+        value += f" [{', '.join(ends)}] ({selected['interval']})"
+    so_far = f" so far ({selected['open']} configurations are not complete)" if selected["open"] else ""
+    tie = f", the first of {selected['ties'] + 1} that share it" if selected["ties"] else ""
+    lines.append(f"Selected{so_far}: {selected['name']}, by {metric['label']} {value}{tie}")
+    if len(rows) - selected["open"] > 1:
+        lines.append(f"As the best of {len(rows) - selected['open']} this value is optimistic")
+    for name, test in selected["test"].items():
+        if sweep.kfold and seeds == 1:
+            test = {**test, "interval": test["interval"].replace("seeds", "folds")}
+        lines.append(f"Its {name.replace('/', ' ')}: {shown(name, test)}")
+    return [*lines, WHY] if selected["test"] else lines
+
+
+def shown(name: str, test: Mapping[str, Any]) -> str:
+    """A test metric in words: "98.05 % [96.03, 99.05] (Wilson over 359 examples)"."""
+    percent = name.endswith("/accuracy")
+    scale, digits, unit = (100, 2, " %") if percent else (1, 4, "")
+
+    def number(value: float) -> str:
+        return f"{scale * value:.{digits}f}"
+
+    text = f"{number(test['mean'])}{unit}"
+    if test["low"] is None:
+        return text
+    return f"{text} [{number(test['low'])}, {number(test['high'])}] ({test['interval']})"

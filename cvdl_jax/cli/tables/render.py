@@ -1,0 +1,220 @@
+"""The results of a table as Markdown, LaTeX, CSV and plain text; each from results.json's dict alone."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from cvdl_jax.report import table_cells
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "±": r"$\pm$", "≈": r"$\approx$", "†": r"\dag{}", "–": r"\textendash{}", "×": r"$\times$",
+    "[": "{[}", "]": "{]}",  # after the end of a line a bracket would be an option
+}  # fmt: skip
+AGAINST, PUBLISHED, DIFFERENCE = "against the best", "published", "difference"
+RUNS = ["method", "seed", "state", "value", "interval", "selected step", "seconds", "folder"]
+REPEAT = "The command of a row goes on with it; with another --workdir it measures the row anew."
+PROVENANCE = ["method", "hardware", "commit", "configuration", "data", "command"]
+
+
+def columns(results: Mapping[str, Any], value: Callable[[int, Mapping[str, Any]], str]) -> dict[str, list[str]]:
+    """The columns of the main table, a cell per row; those with nothing in them are left out.
+
+    Args:
+        results: of results.json.
+        value: `(index, row)` -> the cell of the value, marked up.
+    """
+    metric, rows = results["metric"], results["rows"]
+    with_recipe = {key: any(row["recipe"].get(key) for row in rows) for key in ("epochs", "steps")}
+    recipes = {key: f"{key} (recipe)" if given else key for key, given in with_recipe.items()}
+
+    def parameters(row: Mapping[str, Any]) -> str:
+        return table_cells.known(row, None if row["parameters"] is None else f"{row['parameters']:,}")
+
+    found = {
+        "method": [row["name"] for row in rows],
+        table_cells.metric_label(metric): [value(i, row) for i, row in enumerate(rows)],
+        "95 % interval": [table_cells.interval(row, metric) for row in rows],
+        "runs": [table_cells.runs(row) for row in rows],
+        AGAINST: [row["significance"] for row in rows],
+        PUBLISHED: [table_cells.published(row, metric) for row in rows],
+        DIFFERENCE: [row["comparison"] for row in rows],
+        "parameters": [parameters(row) for row in rows],
+        "MACs": [table_cells.known(row, table_cells.amount(row["macs"])) for row in rows],
+        **{name: [table_cells.beside(row, key) for row in rows] for key, name in recipes.items()},
+        "seconds": [table_cells.seconds(row) for row in rows],
+    }
+    return {name: column for name, column in found.items() if any(column)}
+
+
+def lines(found: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Columns as rows."""
+    return [list(row) for row in zip(*found.values(), strict=True)]
+
+
+def provenance_row(row: Mapping[str, Any]) -> list[str]:
+    """Where a row comes from, below PROVENANCE."""
+    return [
+        row["name"], table_cells.known(row, row["hardware"]), table_cells.commit(row),
+        f"{row['config']} {row['config_digest'][:8]}", table_cells.data(row), row["command"],
+    ]  # fmt: skip
+
+
+# Markdown -----------------------------------------------------------------------------------------------------------
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Three tables: what was measured, where it comes from, every run; with the notes that they need."""
+    metric, best = results["metric"], table_cells.best(results)
+
+    def value(i: int, row: Mapping[str, Any]) -> str:
+        text = table_cells.value(row, metric)
+        return (f"**{text}**" if i in best else text) + (f" {table_cells.mark(row)}" if table_cells.mark(row) else "")
+
+    found = columns(results, value)
+    origins = [[*provenance_row(row)[:-1], f"`{row['command']}`"] for row in results["rows"]]
+    runs = [run_row(row, run, metric) for row in results["rows"] for run in row["runs"]]
+    parts = [
+        f"# {results['title']}",
+        results["caption"],
+        pipes(list(found), lines(found)),
+        "\n".join(f"- {note}" for note in [*table_cells.notes(results), REPEAT]),
+        f"All of it: `{results['command']}`, written {results['generated']}.",
+        "## Where the rows come from",
+        pipes(PROVENANCE, origins),
+        "## Runs",
+        pipes(RUNS, runs),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def run_row(row: Mapping[str, Any], run: Mapping[str, Any], metric: Mapping[str, Any]) -> list[str]:
+    """A run's cells, with a link to its folder, which lies beside the file."""
+    folder = PurePath(run["workdir"]).name
+    ends = "" if run["low"] is None else table_cells.interval(run | {"n": 1}, metric)
+    return [
+        row["name"], str(run["seed"]), state_text(run), table_cells.number(run["value"], metric) or "", ends,
+        "" if run["selected_step"] is None else f"{run['selected_step']:,}",
+        "" if run["seconds"] is None else f"{run['seconds']:,.1f}", f"[{folder}]({folder})",
+    ]  # fmt: skip
+
+
+def state_text(run: Mapping[str, Any]) -> str:
+    """The state of a run, with its reason or how far it is."""
+    if run["state"] == "failed":
+        return f"failed: {run['message']}"
+    of = f" of {run['total_steps']:,}" if run["total_steps"] is not None else ""
+    return f"{run['state']}, step {run['step']:,}{of}" if run["state"] in ("running", "partial") else run["state"]
+
+
+def pipes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(" ".join(c.replace("|", "\\|").split()) for c in line) + " |" for line in lines)
+
+
+# LaTeX --------------------------------------------------------------------------------------------------------------
+
+
+def latex(results: Mapping[str, Any]) -> str:
+    """A table for a paper: `booktabs` is all it needs. Where rows come from is in comments."""
+    metric, best = results["metric"], table_cells.best(results)
+
+    def value(i: int, row: Mapping[str, Any]) -> str:
+        text = escape(table_cells.value(row, metric))
+        mark = table_cells.mark(row)
+        return (rf"\textbf{{{text}}}" if i in best else text) + (rf"\,{escape(mark)}" if mark else "")
+
+    found = columns(results, value)
+    found.pop(AGAINST, None)  # sentences go to the notes
+    if PUBLISHED in found:
+        found[PUBLISHED] = [table_cells.published_value(row, metric) for row in results["rows"]]
+    if DIFFERENCE in found:
+        found[DIFFERENCE] = [re.sub(r"^not comparable:.*", "not comparable", each) for each in found[DIFFERENCE]]
+    marked = table_cells.metric_label(metric)
+    found = {name: column if name == marked else [*map(escape, column)] for name, column in found.items()}
+    body = ["    " + " & ".join(line) + r" \\" for line in lines(found)]
+    notes = [*table_cells.notes(results), *row_notes(results)]
+    comments = [f"% {row['name']}: {row['command']}" for row in results["rows"]]
+    comments += [f"% {' | '.join(provenance_row(row)[:-1])}" for row in results["rows"]]
+    return "\n".join(
+        [
+            f"% Written {results['generated']} by: {results['command']}; needs \\usepackage{{booktabs}}.",
+            *(comment.replace("\n", " ") for comment in comments),
+            r"\begin{table*}",
+            r"  \centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"  \caption{{{escape(results['title'])}. {escape(results['caption'])}}}",
+            rf"  \label{{tab:{results['name'].replace('_', '-')}}}",
+            rf"  \begin{{tabular}}{{ll{'r' * (len(found) - 2)}}}",
+            r"    \toprule",
+            "    " + " & ".join(map(escape, found)) + r" \\",
+            r"    \midrule",
+            *body,
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"  \par\smallskip\raggedright",
+            *(f"  {escape(note)}\\par" for note in notes),
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def row_notes(results: Mapping[str, Any]) -> list[str]:
+    """The sentences of rows that are too long for a cell."""
+    rows = results["rows"]
+    tested = [f"{row['name']}: {row['significance']}" for row in rows if row["significance"] not in ("", "best")]
+    found = [(row["name"], row["published"]["source"], row["comparison"]) for row in rows if row["published"]]
+    why = [". ".join(part for part in (f"{name}: {source}", text) if part) for name, source, text in found]
+    both = {"Against the best": tested, "Published": why}
+    return [f"{title}: {'. '.join(each)}." for title, each in both.items() if each]
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it; hyphens stay hyphens, the sign of a number becomes a minus."""
+    text = "".join(LATEX.get(character, character) for character in text)
+    text = re.sub(r"(?<![\w\-.])-(?=\d)", "$-$", text)
+    return re.sub(r"(?<=-)-", "{}-", text)
+
+
+# CSV and console ----------------------------------------------------------------------------------------------------
+
+
+def comma_separated(results: Mapping[str, Any]) -> str:
+    """A line per row with every field: nested ones have dots in their names, lists are JSON, the unknown is empty."""
+    same = {"table": results["name"], **{f"metric.{key}": value for key, value in results["metric"].items()}}
+    flat = [{**same, **flatten(row)} for row in results["rows"]]
+    names = list(dict.fromkeys(key for row in flat for key in row))
+    names = [key for key in names if not any(other.startswith(f"{key}.") for other in names)]  # None for a section
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under names with dots."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | tuple) else value
+    return flat
+
+
+def console(results: Mapping[str, Any]) -> str:
+    """What is printed at the end: the columns that fit, the best rows with a star."""
+    metric, best = results["metric"], table_cells.best(results)
+    found = columns(results, lambda i, row: table_cells.value(row, metric))
+    signs = ["*" if i in best else table_cells.mark(row) for i, row in enumerate(results["rows"])]
+    shown = {"": signs} | {name: found[name] for name in (*list(found)[:4], "parameters", "seconds")}
+    return "\n".join(
+        [results["title"], "", table_cells.grid(list(shown), lines(shown)), "", *table_cells.notes(results)]
+    )

@@ -1,0 +1,117 @@
+"""Which statistics batch normalisation uses in evaluations. Any run can choose that keeps running averages.
+
+    config.batch_stats = "running"      # the averages that training kept
+    config.batch_stats = "exact"        # of the whole training split, for the weights that are evaluated
+    config.batch_stats = "batch"        # of the evaluated batch itself
+
+"exact" is algorithm 2 of Ioffe and Szegedy: before an evaluation, one pass over the training split in batches of the
+evaluation's size, each layer normalising by its batch, then `E[x] = E_B[mean_B]` and `Var[x] = E_B[m / (m - 1) var_B]`
+over batches B of m values. A last, smaller batch counts by its size. In the first layer the mean is that of the whole
+split, whatever the batches. The weights are those the evaluation uses, averaged ones included. The figures of the
+report and `--mode predict` use them too; the running averages stay in the state.
+
+With "batch", what an example gets depends on the others of its batch; padded rows do not count.
+
+Reference: Ioffe and Szegedy 2015, "Batch Normalization", section 3.1 and algorithm 2.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+
+from cvdl_jax.config.binding import check_name
+from cvdl_jax.core.info import Info
+from cvdl_jax.core.task import Pass, State, Task
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.nn.batch_norm import batch_statistics
+
+STATISTICS = ("running", "exact", "batch")
+
+
+def evaluated_by(task: Task, info: Info, statistics: str) -> Task:
+    """A task whose evaluations normalise by the statistics that `config.batch_stats` names.
+
+    Args:
+        task: of an experiment whose models run through `nn/apply.py`.
+        info: of the run.
+        statistics: "running", "exact" or "batch".
+
+    Raises:
+        ConfigError: for another word, a run without batch normalisation, or "exact" without training data.
+    """
+    check_name(statistics, STATISTICS, f"config.batch_stats={statistics!r} is not known")
+    if statistics == "running":
+        return task
+    if not _normalises(task, info):
+        raise ConfigError(
+            f"config.batch_stats={statistics!r}: this run keeps no running averages of batch normalisation that could "
+            "be replaced: it has no batch normalisation, or one with track_running_stats=False (which uses "
+            "the batch already), or it is one of --replicas; set config.batch_stats='running'"
+        )
+    if statistics == "batch":
+        return task._replace(
+            evals={name: each._replace(step=partial(_by_batch, each.step)) for name, each in task.evals.items()},
+            report=task.report and partial(_by_batch, task.report),
+            predict=task.predict and partial(_by_batch, task.predict),
+        )
+    if "train" not in info.sizes:
+        raise ConfigError("config.batch_stats='exact' needs config.data.train, the split whose statistics it takes")
+    evals, passes = dict(task.evals), {}
+    for name, each in task.evals.items():
+        if isinstance(each.data, str) and each.before is None:
+            passes.setdefault(each.step, exact(each.step))  # evaluations of one step share one pass
+            evals[name] = each._replace(before=passes[each.step])
+    return task._replace(evals=evals)
+
+
+def _normalises(task: Task, info: Info) -> bool:
+    made = jax.eval_shape(task.init, jax.random.key(0), dict(info.spec))
+    return bool(jax.tree.leaves(made.get("extra", {}).get("batch_stats", {})))
+
+
+def _by_batch(function: Callable, *args: Any) -> Mapping[str, Any]:
+    with batch_statistics():
+        return function(*args)
+
+
+def exact(step: Callable[..., Any], data: str = "train") -> Pass:
+    """The pass that replaces running averages by statistics of a whole split.
+
+    Args:
+        step: of an evaluation, run on the batches of the split for what its models compute on the way.
+        data: the name of the split.
+    """
+
+    def sums(state: State, batch: Any, key: jax.Array) -> Any:
+        with batch_statistics(collect=True) as found:
+            step(state, batch, key)
+        if not found:
+            raise ConfigError(
+                "config.batch_stats='exact': this run has an evaluation that runs no model on the examples of its "
+                "split; set config.batch_stats='running' or 'batch'"
+            )
+        return found
+
+    return Pass(sums, apply_statistics, data)
+
+
+def apply_statistics(state: State, sums: Mapping[str, Any]) -> State:
+    """The state with statistics from the sums of all batches.
+
+    Args:
+        state: with `extra["batch_stats"]`.
+        sums: {name of a model or "": {layer: ... {"count", "total", "deviations", "freedom"}}}.
+    """
+    stats = state.extra["batch_stats"]
+    for name, found in sums.items():
+        stats = {**stats, name: _replaced(stats[name], found)} if name else _replaced(stats, found)
+    return state._replace(extra={**state.extra, "batch_stats": stats})
+
+
+def _replaced(stats: Any, found: Mapping[str, Any]) -> Any:
+    if "freedom" in found:
+        mean, var = found["total"] / found["count"], found["deviations"] / found["freedom"]
+        return {**stats, "mean": mean.astype(stats["mean"].dtype), "var": var.astype(stats["var"].dtype)}
+    return {**stats, **{name: _replaced(stats[name], each) for name, each in found.items()}}

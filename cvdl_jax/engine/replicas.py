@@ -1,0 +1,382 @@
+"""Several seeds of one run at once: a task over a leading axis of replicas, which the loop trains as any other task.
+
+    python launch.py --config configs/digits/mlp.py --workdir runs/four --replicas 4
+
+Every leaf of `params`, `opt` and `extra` becomes [replicas, ...], and a step is `vmap` of the task's own step. Replica
+i has the seed `seed + i`: its own initialisation, dropout and augmentation. The batches are the same for all of them,
+in the order of the first seed, so that each is gathered once; the run that replica i equals has that order too, by
+`config.data.order_seed`. When the run ends each replica becomes an ordinary run folder, `engine/replicas.py`.
+
+A metric of one replica is "accuracy_seed3", the mean over replicas "accuracy". What validation selects for each replica
+is kept in `extra["selected"]`: parameters, optimizer state and `extra` of its best step.
+
+Reference: Lakshminarayanan et al. 2017, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles".
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import Eval, State, Task, Transform, as_transform
+from cvdl_jax.engine import runs
+from cvdl_jax.engine.build import Run, build, make_program
+from cvdl_jax.engine.finish import finish
+from cvdl_jax.engine.program import INIT_STREAM
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.workdir.checkpoint import Checkpoints
+from cvdl_jax.workdir.folder import Workdir, read_json, write_json
+from cvdl_jax.workdir.metric_log import Writers, read
+
+EXPERIMENT = "replicas"  # experiments/replicas.py
+MOST = 256
+
+
+def parent(config: ConfigDict, n: int) -> ConfigDict:
+    """The configuration that trains n replicas of a run at once.
+
+    Args:
+        config: of the run; its seed is that of the first replica.
+        n: how many.
+
+    Raises:
+        ConfigError: for a number that is too small or large, or a run that cannot be replicated.
+    """
+    if jax.process_count() > 1:
+        raise ConfigError(f"--replicas={n} runs in one process, got {jax.process_count()}; leave out --num_processes")
+    if config.experiment == EXPERIMENT:  # the run's own configuration, to continue it
+        if n not in (0, len(config.replicas.seeds)):
+            raise ConfigError(f"--replicas={n}: this folder trains {len(config.replicas.seeds)} replicas; leave it out")
+        return config
+    if not 2 <= n <= MOST:
+        raise ConfigError(f"--replicas={n} must lie in 2 ... {MOST}")
+    if config.seed + n > 2**32:
+        raise ConfigError(f"--replicas={n}: the seeds {config.seed} ... must be less than 2**32; use a smaller one")
+    for name in ("early_stopping", "diagnostics", "init_from"):
+        if config[name]:
+            raise ConfigError(
+                f"--replicas={n} cannot be combined with config.{name}; clear it, or run seeds one by one"
+            )
+    if config.parallel.mode != "jit":
+        raise ConfigError(f"--replicas={n} needs config.parallel.mode='jit', got {config.parallel.mode!r}")
+    seeds = tuple(range(config.seed, config.seed + n))
+    values = configs.to_plain(config)
+    own = {"experiment": EXPERIMENT, "replicas": {"experiment": config.experiment, "seeds": seeds}}
+    return configs.from_plain({**values, **own})
+
+
+def member(config: Mapping[str, Any], seed: int) -> ConfigDict:
+    """The configuration of the ordinary run that the replica of a seed equals.
+
+    Args:
+        config: from `parent`.
+        seed: one of its seeds.
+    """
+    values = {key: value for key, value in configs.to_plain(config).items() if key != "replicas"}
+    order = values["data"].get("order_seed")
+    if values["data"]:
+        values["data"] = {**values["data"], "order_seed": config["seed"] if order is None else order}
+    return configs.from_plain({**values, "experiment": config["replicas"]["experiment"], "seed": seed})
+
+
+def replicated(task: Task, seeds: Sequence[int], select: Mapping[str, Any]) -> Task:
+    """A task over a leading axis of replicas.
+
+    Args:
+        task: an ordinary one, with a training step and without `rows`.
+        seeds: one per replica.
+        select: `config.select`: the metric and mode by which each replica's best step is kept; "" keeps none.
+
+    Returns:
+        A Task whose evaluations are those that run during training.
+
+    Raises:
+        ConfigError: for a task that takes no steps, or whose evaluations prepare the state.
+    """
+    periodic = {name: each for name, each in task.evals.items() if not each.final}
+    if task.train is None:
+        raise ConfigError("--replicas: this experiment takes no training steps; there is nothing to train at once")
+    if any(getattr(each, "before", None) is not None for each in periodic.values()):
+        raise ConfigError("--replicas: an evaluation of this experiment prepares the state; run the seeds one by one")
+    keep = bool(select["metric"]) and bool(periodic)
+    on_eval = partial(_on_eval, task, seeds, select) if keep or task.on_eval else None
+    train = as_transform(task.train)
+    return Task(
+        init=partial(_init, task, seeds),
+        train=Transform(partial(_update, train, seeds), partial(_init_transform, train, keep)),
+        evals={
+            name: Eval(partial(_evaluate, each, seeds), partial(_finalise, each, seeds), each.data)
+            for name, each in periodic.items()
+        },
+        on_eval=on_eval,
+    )
+
+
+def _keys(seeds: Sequence[int]) -> jax.Array:
+    return jnp.stack([jax.random.key(seed) for seed in seeds])
+
+
+def _inner(state: State) -> tuple[Any, Any, Any]:
+    return state.params, state.opt, state.extra["replicas"]
+
+
+def _init(task: Task, seeds: Sequence[int], key: jax.Array, batch: Any) -> dict[str, Any]:
+    """Each replica's own parts, from the key that its ordinary run would have."""
+
+    def one(root: jax.Array) -> dict[str, Any]:
+        parts = task.init(jax.random.fold_in(root, INIT_STREAM), batch)
+        if jax.tree.leaves(parts.get("rows", {})):
+            raise ConfigError(
+                "--replicas: this experiment keeps a state per row (streams of text, environments); run the seeds one "
+                "by one"
+            )
+        return {"params": parts["params"], "extra": parts.get("extra", {})}
+
+    parts = jax.vmap(one)(_keys(seeds))
+    return {"params": parts["params"], "extra": {"replicas": parts["extra"]}}
+
+
+def _init_transform(train: Transform, keep: bool, state: State) -> State:
+    """The optimizers' and other entries of every replica, and the place of the selected ones."""
+
+    def one(params: Any, opt: Any, extra: Any) -> tuple[Any, Any, Any]:
+        new = train.init(State(state.step, params, opt, extra))
+        return new.params, new.opt, new.extra
+
+    parts = jax.vmap(one)(*_inner(state))
+    params, opt, extra = parts
+    n = len(jax.tree.leaves(params)[0])
+    selected = {
+        "parts": jax.tree.map(jnp.copy, parts), "step": jnp.full(n, -1, jnp.int32), "value": jnp.zeros(n, jnp.float32),
+    }  # fmt: skip
+    return state._replace(params=params, opt=opt, extra={"replicas": extra, **({"selected": selected} if keep else {})})
+
+
+def _update(train: Transform, seeds: Sequence[int], state: State, batch: Any, key: jax.Array) -> tuple:
+    """One step of every replica on the same batch, each with the key of its own seed."""
+
+    def one(root: jax.Array, params: Any, opt: Any, extra: Any) -> tuple:
+        inner = State(state.step, params, opt, extra)
+        new, _, sums = train.update(inner, batch, jax.random.fold_in(root, state.step))
+        return (new.params, new.opt, new.extra), sums
+
+    (params, opt, extra), sums = jax.vmap(one)(_keys(seeds), *_inner(state))
+    new = state._replace(params=params, opt=opt, extra={**state.extra, "replicas": extra})
+    return new, batch, _named(sums, seeds)
+
+
+def _named(sums: Mapping[str, tuple[jax.Array, jax.Array]], seeds: Sequence[int]) -> dict[str, Any]:
+    """Sums [replicas] as those of every replica, and of all of them together."""
+    found = {name: (total.sum(), weight.sum()) for name, (total, weight) in sums.items()}
+    for i, seed in enumerate(seeds):
+        found |= {f"{name}_seed{seed}": (total[i], weight[i]) for name, (total, weight) in sums.items()}
+    return found
+
+
+def _evaluate(each: Eval, seeds: Sequence[int], state: State, batch: Any, key: jax.Array) -> dict[str, Any]:
+    """An evaluation batch of every replica: sums as `_named`, arrays [b, replicas, ...]."""
+
+    def one(params: Any, opt: Any, extra: Any) -> dict[str, Any]:
+        return dict(each.step(State(state.step, params, opt, extra), batch, key))
+
+    found = jax.vmap(one)(*_inner(state))
+    arrays = {name: jnp.moveaxis(x, 0, 1) for name, x in found.items() if not isinstance(x, tuple)}
+    return {**_named({name: x for name, x in found.items() if isinstance(x, tuple)}, seeds), **arrays}
+
+
+def _finalise(each: Eval, seeds: Sequence[int], means: dict, rows: dict) -> dict[str, float]:
+    """The metrics of every replica, and their means; an interval belongs to one replica, so that it has no mean."""
+    metrics = []
+    for i, seed in enumerate(seeds):
+        mine = {k.removesuffix(f"_seed{seed}"): x for k, x in means.items() if k.endswith(f"_seed{seed}")}
+        found = each.finalize(mine, {name: x[:, i] for name, x in rows.items()})
+        metrics.append({name: float(x) for name, x in found.items() if not name.endswith(("_low", "_high"))})
+    found = {name: fmean(one[name] for one in metrics) for name in metrics[0]}
+    for seed, one in zip(seeds, metrics, strict=True):
+        found |= {f"{name}_seed{seed}": x for name, x in one.items() if name != "examples"}
+    return found
+
+
+def of_seed(metrics: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The metrics of one replica under the names of its ordinary run: "train/loss_seed3" is "train/loss".
+
+    What is not a replica's, such as "epoch" and "time/seconds", stays as it is; means over replicas are left out.
+    """
+    end = f"_seed{seed}"
+    mine = {key.removesuffix(end): x for key, x in metrics.items() if key.endswith(end)}
+    shared = {key: x for key, x in metrics.items() if "/" not in key or key.startswith("time/")}
+    return {**shared, **mine}
+
+
+def _on_eval(
+    task: Task, seeds: Sequence[int], select: Mapping[str, Any], state: State, metrics: Mapping[str, jax.Array]
+) -> tuple[State, jax.Array]:
+    """Feeds each replica's metrics back to it, then keeps those replicas that are better than ever before."""
+    each = [of_seed(metrics, seed) for seed in seeds]
+    mine = {name: jnp.stack([one[name] for one in each]) for name in each[0]}
+    parts = _inner(state)
+    if task.on_eval is not None:
+
+        def one(params: Any, opt: Any, extra: Any, metrics: Any) -> tuple[Any, Any, Any]:
+            new, _ = task.on_eval(State(state.step, params, opt, extra), metrics)
+            return new.params, new.opt, new.extra
+
+        parts = jax.vmap(one)(*parts, mine)
+    params, opt, extra = parts
+    state = state._replace(params=params, opt=opt, extra={**state.extra, "replicas": extra})
+    if "selected" in state.extra:
+        state = state._replace(extra={**state.extra, "selected": _select(state, parts, mine, select)})
+    return state, jnp.zeros((), bool)
+
+
+def _select(state: State, parts: Any, metrics: Mapping[str, jax.Array], select: Mapping[str, Any]) -> dict[str, Any]:
+    """The selected parts after an evaluation; the first of equals stays, NaN is never best: see `selection.update`."""
+    old = state.extra["selected"]
+    if select["metric"] not in metrics:
+        raise ConfigError(f"config.select.metric={select['metric']!r} is not evaluated; it is {sorted(metrics)}")
+    value = metrics[select["metric"]].astype(old["value"].dtype)
+    ahead = value > old["value"] if select["mode"] == "max" else value < old["value"]
+    better = jnp.isfinite(value) & ((old["step"] < 0) | ahead)  # [replicas]
+
+    def choose(new: jax.Array, kept: jax.Array) -> jax.Array:
+        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, kept)
+
+    return {
+        "parts": jax.tree.map(choose, parts, old["parts"]),
+        "step": jnp.where(better, state.step, old["step"]),
+        "value": jnp.where(better, value, old["value"]),
+    }
+
+
+def slices(state: State, i: int) -> tuple[State, State | None, float | None]:
+    """One replica as an ordinary State: the last step, the selected one if it is another, and its value.
+
+    Args:
+        state: of the replicated task, on the host.
+        i: which replica.
+    """
+
+    def cut(step: Any, parts: Any) -> State:
+        return State(np.asarray(step, np.int32), *jax.tree.map(lambda x: x[i], parts))
+
+    last, selected = cut(state.step, _inner(state)), state.extra.get("selected")
+    if selected is None or selected["step"][i] < 0:
+        return last, None, None
+    return last, cut(selected["step"][i], selected["parts"]), float(selected["value"][i])
+
+
+# From a run of replicas to ordinary run folders, `WORKDIR/seed0`, `WORKDIR/seed1` ...
+#
+# Each has what a run of its seed would have left: configuration, metrics, checkpoints of its selected and last step,
+# predictions, results, figures, report. They can be evaluated, compared, combined and continued as any other.
+
+
+def export(parent: str | Path, argv: Sequence[str]) -> list[Path]:
+    """Writes the run folder of every replica of a finished run; those that are done are kept.
+
+    Args:
+        parent: workdir of the run of replicas.
+        argv: the command line, for `meta.json`.
+
+    Returns:
+        The folders.
+    """
+    config, workdir = runs.read_config(parent), Workdir(parent)
+    seeds = config.replicas.seeds
+    folders = [workdir.path / f"seed{seed}" for seed in seeds]
+    if all(Workdir(folder).done.exists() for folder in folders):
+        return folders
+    _, state, _ = runs.load_built(parent, "latest")
+    state = jax.device_get(state)
+    for i, (seed, folder) in enumerate(zip(seeds, folders, strict=True)):
+        if Workdir(folder).done.exists():
+            continue
+        print(f"replica {i + 1} of {len(seeds)}: {folder}", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted export left
+        _write(workdir, folder, build(member(config, seed)), slices(state, i), list(argv))
+    return folders
+
+
+def _write(parent: Workdir, folder: Path, built: Run, parts: tuple[State, State | None, float | None], argv: list[str]):
+    """One run folder."""
+    workdir, seed = Workdir(folder), built.config.seed
+    workdir.lock()
+    try:
+        workdir.write_config(built.config)
+        workdir.record_start(built, parent.read_meta()["steps_per_call"], argv)
+        of = {"parent": parent.path.name, "seeds": read_json(parent.config)["replicas"]["seeds"]}
+        write_json(workdir.meta, {**workdir.read_meta(), "replica": of})
+        writers = Writers(folder, tensorboard=built.config.log.tensorboard)
+        for row in read(parent.metrics):
+            step = row.pop("step")
+            writers.row(step, of_seed(row, seed))
+        writers.close()
+        finish(Finished(workdir, built, *parts))
+    finally:
+        workdir.unlock()
+
+
+class Finished:
+    """What `finish` asks of a loop that has made its last step, for a replica that another run has trained.
+
+    Args:
+        workdir: locked.
+        built: of the replica's own configuration.
+        last: its state after the last step.
+        best: the state that validation selected; None where nothing was selected.
+        value: of the metric that selected it.
+    """
+
+    def __init__(self, workdir: Workdir, built: Run, last: State, best: State | None, value: float | None):
+        self.workdir, self.built, self.config = workdir, built, built.config
+        self.task, self.info, self.progress = built.task, built.info, Quiet()
+        self.program = make_program(built, workdir.read_meta()["steps_per_call"])
+        runs.compile_functions(self.program, [name for name in self.program.jobs() if name.startswith("eval ")])
+        self.step = int(last.step)
+        best_step = int(best.step) if best is not None else None
+        self.memory = dict(evaluated=self.step, best_step=best_step, best_value=value, stop=False, row=None)
+        self.checkpoints = Checkpoints(workdir.checkpoints, built.config.checkpoint.keep)
+        self.state = jax.device_put(last, self.program.shardings)
+        earlier = [] if best is None or best_step == self.step else [jax.device_put(best, self.program.shardings)]
+        sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype, device=s.sharding), self.program.abstract_sums)
+        for state in [*earlier, self.state]:
+            step = int(state.step)
+            memory = {**self.memory, "evaluated": step}
+            self.checkpoints.save(step, {"state": state, "sums": sums}, memory, best_step)
+
+    def split(self, name: str) -> Any:
+        """The data of an evaluation; None where it has none."""
+        data = self.task.evals[name].data
+        return None if isinstance(data, int) else self.built.data.splits[data]
+
+    def flagged(self) -> bool:
+        """No signal stops it: the next start writes the folder anew."""
+        return False
+
+
+class Quiet:
+    """A progress that shows nothing."""
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Nothing is measured."""
+        yield
+
+    def evaluated(self, examples: int) -> None:
+        """Nothing is shown."""
+
+    def time_split(self) -> dict[str, float]:
+        """The run of all replicas has it."""
+        return {}
+
+    def finish(self) -> None:
+        """There is no bar to close."""

@@ -1,0 +1,135 @@
+"""Evaluations of anything that makes images: against the images of a split, and by a classifier.
+
+A sampler is a function `sample(state, key, n) -> images [n, h, w, c] in 0..1`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax.core.task import Eval
+from cvdl_jax.errors import DataError
+
+
+def sliced_wasserstein(real: np.ndarray, fake: np.ndarray) -> float:
+    """The mean over directions of the one-dimensional Wasserstein-1 distance, in the units of the projections.
+
+    In one dimension the best plan moves sorted values onto sorted values: `W1 = mean |sort(x) - sort(y)|`.
+
+    Args:
+        real: [n, k], n examples projected onto k directions.
+        fake: [n, k], as many samples on the same directions.
+
+    Raises:
+        DataError: for two sets of different shape, or empty ones.
+
+    Reference: Bonneel et al. 2015, "Sliced and Radon Wasserstein Barycenters of Measures", section 3.
+    """
+    if real.shape != fake.shape or not real.size:
+        raise DataError(f"the sliced distance compares as many samples as examples, got {real.shape} and {fake.shape}")
+    return float(np.abs(np.sort(real.astype(np.float64), 0) - np.sort(fake.astype(np.float64), 0)).mean())
+
+
+def spread(real: np.ndarray, fake: np.ndarray) -> float:
+    """`sqrt(sum var(fake) / sum var(real))` over directions: 1 where samples vary as the data do, 0 if all are equal.
+
+    Args:
+        real: [n, k] projections of examples.
+        fake: [m, k] projections of samples.
+    """
+    return float(np.sqrt(fake.astype(np.float64).var(0).sum() / real.astype(np.float64).var(0).sum()))
+
+
+def judgement(probabilities: np.ndarray) -> dict[str, float]:
+    """What a classifier says of samples.
+
+    Args:
+        probabilities: [n, classes], p(y | x) of each sample; rows sum to 1.
+
+    Returns:
+        `classes`: number of classes that at least a tenth of a fair share of the samples, n / (10 classes), are
+        assigned to, so that a stray sample covers nothing; `confidence`: mean largest probability; `inception_score`:
+        `exp(mean KL(p(y | x) || p(y)))`, between 1 and the number of classes.
+
+    Raises:
+        DataError: without samples.
+
+    Reference: Salimans et al. 2016, "Improved Techniques for Training GANs", section 4.
+    """
+    p = np.asarray(probabilities, np.float64)
+    if p.ndim != 2 or not p.size:
+        raise DataError(f"expected the probabilities [n, classes] of at least one sample, got shape {p.shape}")
+    n, classes = p.shape
+    counts = np.bincount(p.argmax(-1), minlength=classes)
+    marginal = p.mean(0)
+    logs = np.log(np.maximum(p, 1e-300)) - np.log(np.maximum(marginal, 1e-300))[None]
+    return {
+        "classes": float((counts >= max(1, n / (10 * classes))).sum()),
+        "confidence": float(p.max(-1).mean()),
+        "inception_score": float(np.exp((p * logs).sum(-1).mean())),
+        "samples": float(n),
+    }
+
+
+DIRECTIONS = 128  # of the sliced distance; fixed, so that runs of different seeds compare
+Sampler = Callable[..., jax.Array]
+
+
+def directions(size: int, dtype: jnp.dtype) -> jax.Array:
+    """Unit vectors [size, DIRECTIONS], uniform on the sphere, always the same."""
+    axes = jax.random.normal(jax.random.key(0), (size, DIRECTIONS), dtype)
+    return axes / jnp.linalg.norm(axes, axis=0, keepdims=True)
+
+
+def compared(sample: Sampler, split: str) -> Eval:
+    """As many samples as a split has images: `sliced_wasserstein`, in pixels along a direction, and `spread`.
+
+    Args:
+        sample: the sampler.
+        split: of the data section; "test" is evaluated once, at the end.
+    """
+
+    def step(state, batch, key):
+        real = batch["image"]
+        fake = sample(state, key, real.shape[0])
+        axes = directions(real[0].size, real.dtype)
+        return {name: x.reshape(x.shape[0], -1) @ axes for name, x in (("real", real), ("fake", fake))}  # [b, k]
+
+    def finalise(means, rows):
+        pair = rows["real"], rows["fake"]
+        return {"sliced_wasserstein": sliced_wasserstein(*pair), "spread": spread(*pair)}
+
+    return Eval(step, finalise, split, final=split == "test")
+
+
+class Judge(NamedTuple):
+    """A frozen classifier.
+
+    Attributes:
+        probabilities: `images [b, h, w, c] in 0..1 -> [b, classes]`; images of another size are resized first.
+        samples: how many samples it is shown.
+    """
+
+    probabilities: Callable[[jax.Array], jax.Array]
+    samples: int
+
+
+def judged(sample: Sampler, judge: Judge, batch_size: int) -> Eval:
+    """What a classifier says of `judge.samples` samples: classes covered, mean confidence, inception score.
+
+    Args:
+        sample: the sampler.
+        judge: from `engine/from_run.py`.
+        batch_size: of an evaluation; the samples of the last batch that are too many are left out.
+    """
+
+    def step(state, batch, key):
+        return {"probabilities": judge.probabilities(sample(state, key, batch_size))}
+
+    def finalise(means, rows):
+        return judgement(rows["probabilities"][: judge.samples])
+
+    return Eval(step, finalise, -(-judge.samples // batch_size))

@@ -1,0 +1,87 @@
+"""One-dimensional convolutional network for signals: convolutions in time, their mean over time, then scores.
+
+Every unit looks at a short piece of the signal with weights that are the same at all times, so that a pattern is found
+wherever it comes: the time-delay neural network.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.models.registry import from_table
+from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.common import check_float
+from cvdl_jax.nn.init import constant, initializer, lecun_normal
+from cvdl_jax.ops.precision import at_least_float32
+
+VARIANTS = {
+    # the idea is Waibel et al. 1989, "Phoneme Recognition Using Time-Delay Neural Networks", figure 2; sizes are ours
+    "conv1d": {"input": (128,), "channels": (16, 32, 32)},
+    "conv1d_tiny": {"input": (32,), "channels": (4, 8), "kernel": 5},
+}
+
+
+class Conv1d(nn.Module):
+    """Strided convolutions in time and a dense layer on the mean of the last one.
+
+    Attributes:
+        num_classes: number of logits.
+        channels: of each convolution.
+        kernel: samples that a unit of the first layer sees.
+        stride: of each convolution, in samples of its input.
+        activation: its name, after each convolution.
+        kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's in convolutions and LeCun's in the last.
+        bias_init: what the biases of convolutions begin as.
+        dtype: of the convolutions; the logits are at least float32.
+    """
+
+    num_classes: int
+    channels: tuple[int, ...] = (16, 32, 32)
+    kernel: int = 9
+    stride: int = 2
+    activation: str = "relu"
+    kernel_init: str = ""
+    bias_init: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Classifies.
+
+        Args:
+            x: float [b, t], or [b, t, c] of c recordings at once.
+            train: no effect.
+
+        Returns:
+            logits [b, num_classes]; {"stages": of every convolution [b, t', channels], "pre_logits": [b, channels]}.
+
+        Raises:
+            ConfigError: for another shape, or impossible sizes.
+        """
+        check_float(x, "conv1d")
+        if x.ndim not in (2, 3):
+            raise ConfigError(f"conv1d takes signals [b, t] or [b, t, c], got shape {x.shape}; for images use lenet5")
+        if not self.channels or min(self.kernel, self.stride, *self.channels) < 1:
+            raise ConfigError(
+                f"config.model: channels={self.channels}, kernel={self.kernel} and stride={self.stride} must be at "
+                "least 1, and there must be a layer"
+            )
+        g, wide, stages = activation(self.activation), at_least_float32(self.dtype), []
+        x = (x if x.ndim == 3 else x[..., None]).astype(self.dtype)  # [b, t, c]
+        types = {"dtype": self.dtype, "param_dtype": wide, "bias_init": constant(self.bias_init)}
+        types["kernel_init"] = initializer(self.kernel_init, self.activation)
+        for i, channels in enumerate(self.channels):
+            x = g(nn.Conv(channels, (self.kernel,), self.stride, **types, name=f"conv{i}")(x))  # [b, t / stride, c]
+            stages.append(x)
+        x = x.mean(1)  # [b, c]
+        last = initializer(self.kernel_init, default=lecun_normal())
+        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
+        return logits, {"stages": tuple(stages), "pre_logits": x}
+
+
+def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> Conv1d:
+    """A variant of the table with overrides, checked."""
+    return from_table(Conv1d, VARIANTS, variant, num_classes, dtype, overrides)

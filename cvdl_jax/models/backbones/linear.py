@@ -1,0 +1,47 @@
+"""Linear classifier: one score per class, `s = x W + b`.
+
+With softmax cross-entropy it is multinomial logistic regression, with the hinge loss a support vector machine.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.models.registry import from_table
+from cvdl_jax.nn.common import check_float
+from cvdl_jax.ops.precision import at_least_float32
+
+VARIANTS = {
+    "linear": {"input": (28, 28, 1)},  # LeCun et al. 1998, figure 9, "Linear"
+    "linear_tiny": {"input": (8, 8, 1)},
+}
+
+
+class Linear(nn.Module):
+    """A linear map of the flattened input.
+
+    Attributes:
+        num_classes: number of scores.
+        bias: whether b is there.
+        dtype: ignored beyond float32: one product is not worth rounding.
+    """
+
+    num_classes: int
+    bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Args: x float [b, ...]; train: no effect. Returns: scores [b, num_classes], {"pre_logits": [b, d]}."""
+        check_float(x, "linear")
+        wide = at_least_float32(self.dtype)
+        x = x.reshape(x.shape[0], -1).astype(wide)  # [b, d]
+        logits = nn.Dense(self.num_classes, use_bias=self.bias, dtype=wide, param_dtype=wide, name="head")(x)
+        return logits, {"pre_logits": x}
+
+
+def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> Linear:
+    """A variant of the table with overrides, checked."""
+    return from_table(Linear, VARIANTS, variant, num_classes, dtype, overrides)

@@ -1,0 +1,198 @@
+"""Residual networks, `y = relu(F(x) + shortcut(x))`. The CIFAR form: depth 6n + 2, three stages of n basic blocks."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.models.registry import from_table
+from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.common import check_images, remat_block
+from cvdl_jax.nn.conv import Conv
+from cvdl_jax.nn.init import initializer
+from cvdl_jax.nn.norms import StandardisedConv, normaliser, with_activation
+from cvdl_jax.ops.precision import at_least_float32
+
+VARIANTS = {
+    # He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 and table 6
+    "resnet20": {"input": (32, 32, 3), "depths": (3, 3, 3), "widths": (16, 32, 64)},  # 0.27 M
+    "resnet32": {"input": (32, 32, 3), "depths": (5, 5, 5), "widths": (16, 32, 64)},  # 0.46 M
+    "resnet44": {"input": (32, 32, 3), "depths": (7, 7, 7), "widths": (16, 32, 64)},  # 0.66 M
+    "resnet56": {"input": (32, 32, 3), "depths": (9, 9, 9), "widths": (16, 32, 64)},  # 0.85 M
+    "resnet110": {"input": (32, 32, 3), "depths": (18, 18, 18), "widths": (16, 32, 64)},  # 1.7 M
+    "resnet8_tiny": {"input": (16, 16, 3), "depths": (1, 1, 1), "widths": (4, 8, 16)},
+}
+
+
+CONVOLUTIONS = {"plain": Conv, "standardised": StandardisedConv}
+
+
+class Style(NamedTuple):
+    """What all blocks of a network share; see `ResNet` for what each field is."""
+
+    norm: str = "batch"
+    placement: str = "before"
+    conv: str = "plain"
+    activation: str = "relu"
+    kernel_init: str = ""
+    dtype: Any = jnp.float32
+
+    def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        """The normalisation; x [b, h, w, c], the name is the layer's."""
+        return normaliser(self.norm, self.dtype)[1](x, train, name)
+
+    def activate(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        """The activation function with the normalisation before or after it."""
+        return with_activation(activation(self.activation), self.normalise, self.placement)(x, train, name)
+
+    def convolution(self, features: int, size: int, stride: int, name: str, follows: str = "") -> nn.Conv:
+        """A convolution padded by size // 2 on every side (as in PyTorch), without bias before a normalisation.
+
+        Args:
+            features: output channels.
+            size: side of the kernel.
+            stride: of both axes.
+            name: of the layer.
+            follows: the activation behind it, for the initialiser.
+        """
+        if self.conv not in CONVOLUTIONS:
+            raise ConfigError(f"config.model.conv={self.conv!r} is not known; {nearest(self.conv, CONVOLUTIONS)}")
+        pad, unbiased = size // 2, normaliser(self.norm, self.dtype)[0] not in ("none", "rms")
+        return CONVOLUTIONS[self.conv](
+            features,
+            (size, size),
+            (stride, stride),
+            padding=((pad, pad), (pad, pad)),
+            use_bias=not unbiased or self.placement == "after",
+            kernel_init=initializer(self.kernel_init, follows or "identity"),
+            dtype=self.dtype,
+            param_dtype=at_least_float32(self.dtype),
+            name=name,
+        )
+
+
+class Shortcut(nn.Module):
+    """The identity where shapes agree; else option A, every stride-th pixel and zeros for the new channels (no
+    parameters), or option B, a 1x1 convolution.
+
+    Reference: He et al. 2016, section 3.3 and table 3.
+    """
+
+    features: int
+    stride: int
+    option: str
+    style: Style = Style()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), features]."""
+        if self.option not in ("A", "B"):
+            raise ConfigError(f"config.model.shortcut={self.option!r} must be 'A' (zeros) or 'B' (1x1 convolution)")
+        c = x.shape[-1]
+        if self.stride == 1 and c == self.features:
+            return x
+        if self.option == "B":
+            x = self.style.convolution(self.features, 1, self.stride, "conv")(x)
+            return self.style.normalise(x, train, "norm")
+        if c > self.features:
+            raise ConfigError(f"shortcut 'A' cannot go from {c} to {self.features} channels; use 'B'")
+        x = x[:, :: self.stride, :: self.stride]
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - c)))
+
+
+class BasicBlock(nn.Module):
+    """conv3x3 - norm - g - conv3x3 - norm, plus the shortcut, g (He et al. 2016, figure 5, left).
+
+    With the norms after the activations: conv3x3 - g - norm - conv3x3, plus the shortcut, g - norm.
+    """
+
+    features: int
+    stride: int
+    shortcut: str
+    style: Style = Style()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), features]."""
+        style, follows = self.style, self.style.activation
+        y = style.convolution(self.features, 3, self.stride, "conv0", follows)(x)
+        y = style.activate(y, train, "norm0")
+        y = style.convolution(self.features, 3, 1, "conv1", follows)(y)
+        if style.placement == "before":
+            y = style.normalise(y, train, "norm1")
+        y = y + Shortcut(self.features, self.stride, self.shortcut, style, name="shortcut")(x, train)
+        y = activation(style.activation)(y)
+        return y if style.placement == "before" else style.normalise(y, train, "norm1")
+
+
+class ResNet(nn.Module):
+    """A 3x3 stem, stages of residual blocks that halve the image from the second on, mean over pixels, linear scores.
+
+    Attributes:
+        num_classes: number of logits.
+        depths: blocks of each stage.
+        widths: channels of each stage; the stem has those of the first.
+        shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution).
+        activation: its name, after the stem, inside the blocks and after their sums.
+        norm: normalisation behind every convolution (`nn/norms.py`): "batch", "group(groups=8)", "layer",
+            "instance", "none" ...
+        placement: of the norm, "before" or "after" the activation.
+        conv: "plain", or "standardised" for weight standardisation.
+        remat: recompute blocks in the backward pass.
+        kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's.
+        dtype: of all layers but the last, which is at least float32.
+    """
+
+    num_classes: int
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    shortcut: str = "A"
+    activation: str = "relu"
+    norm: str = "batch"
+    placement: str = "before"
+    conv: str = "plain"
+    remat: bool = False
+    kernel_init: str = ""
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Classifies.
+
+        Args:
+            x: float [b, h, w, c], h and w at least 2^(stages - 1).
+            train: batch statistics used and updated.
+
+        Returns:
+            logits [b, num_classes]; {"stages": one array [b, h / 2^i, w / 2^i, widths[i]] per stage,
+            "pre_logits": [b, widths[-1]]}.
+
+        Raises:
+            ConfigError: for images that are too small, or depths and widths of different length.
+        """
+        if len(self.depths) != len(self.widths) or not self.depths:
+            raise ConfigError(f"config.model.depths={self.depths} and widths={self.widths} need one entry per stage")
+        check_images(x, self, "resnet", 2 ** (len(self.depths) - 1), "stem")
+        block = remat_block(BasicBlock, self.remat)
+        style = Style(self.norm, self.placement, self.conv, self.activation, self.kernel_init, self.dtype)
+        x = style.convolution(self.widths[0], 3, 1, "stem", self.activation)(x.astype(self.dtype))
+        x = style.activate(x, train, "stem_norm")  # [b, h, w, widths[0]]
+        stages = []
+        for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+            for j in range(depth):
+                stride = 2 if i > 0 and j == 0 else 1
+                name = f"stage{i}_block{j}"
+                x = block(width, stride, self.shortcut, style, name=name)(x, train)
+            stages.append(x)  # [b, h / 2^i, w / 2^i, width]
+        wide = at_least_float32(self.dtype)
+        x = x.astype(wide).mean((1, 2))  # [b, widths[-1]]
+        last = initializer(self.kernel_init)
+        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
+        return logits, {"stages": tuple(stages), "pre_logits": x}
+
+
+def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> ResNet:
+    """A variant of the table with overrides, checked."""
+    return from_table(ResNet, VARIANTS, variant, num_classes, dtype, overrides)

@@ -1,0 +1,66 @@
+"""Rematerialisation: compute a block's activations again in the backward pass instead of keeping them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError
+
+
+def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
+    """The block class itself, or one that forgets its inner activations after the forward pass.
+
+    Memory falls to the blocks' inputs, for one more forward pass of time. Results do not change. Give every block an
+    explicit `name`, because Flax derives default names from the class and the parameter tree would change with it.
+
+    Args:
+        block: a module with `__call__(self, x, train)`; `train` must be passed by position.
+        enabled: `config.remat`.
+
+    Reference: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
+    """
+    return nn.remat(block, static_argnums=(2,)) if enabled else block  # argument 0 is self, 2 is train
+
+
+# Checks of what a model is given, at trace time, in the words of the config.
+
+
+def check_float(x: jax.Array, model: str) -> None:
+    """Refuses integer inputs: bytes 0..255 that nobody scaled train badly without a word.
+
+    Raises:
+        ConfigError: naming the dtype.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ConfigError(f"{model} takes float pixels or features, got {x.dtype}; divide bytes by 255 first")
+
+
+def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1, first: str = "") -> None:
+    """Checks that x are images that the model can take.
+
+    Args:
+        x: float [b, h, w, c].
+        module: the bound model, asked for its parameters.
+        model: the family's name, for messages.
+        smallest: least height and width.
+        first: name of the first convolution, whose kernel [kh, kw, c, out] knows the channels it was made for.
+
+    Raises:
+        ConfigError: with the numbers and what to set.
+    """
+    check_float(x, model)
+    if x.ndim != 4:
+        raise ConfigError(f"{model} takes images [b, h, w, c], got shape {x.shape}; for features use mlp or linear")
+    _, h, w, c = x.shape
+    if min(h, w) < smallest:
+        raise ConfigError(
+            f"{model} takes images of at least {smallest}x{smallest} pixels, got {h}x{w}; "
+            f"set config.data.image_size=({max(h, smallest)}, {max(w, smallest)}), or crop less in config.augment"
+        )
+    if first and module.has_variable("params", first):
+        made_for = module.get_variable("params", first)["kernel"].shape[2]
+        if made_for != c:
+            raise ConfigError(
+                f"this {model} has parameters for {made_for} channels, got images with {c}; "
+                f"set config.data.channels={made_for}, or train it anew"
+            )

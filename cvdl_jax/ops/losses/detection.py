@@ -1,0 +1,59 @@
+"""Losses of dense detectors, one value per anchor. `config.loss.name` is the name of a function with (logits, labels).
+
+Labels are 0 for background, 1..k for the classes, -1 for anchors that do not count (their loss is 0). Means belong to
+the training step, which divides by the number of positive anchors of the global batch.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cvdl_jax.errors import ConfigError
+
+
+def focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float | None = 0.25) -> jax.Array:
+    """Sigmoid focal loss, `sum_j - alpha_t (1 - p_t)^gamma log p_t` over the k classes; background is no class.
+
+    Args:
+        logits: float [..., k].
+        labels: int [...].
+        gamma: 0 gives cross-entropy.
+        alpha: weight of the right class, 1 - alpha of the others; None for 1 and 1.
+
+    Returns:
+        float32 [...].
+
+    Reference: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 5.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    targets = jax.nn.one_hot(labels - 1, logits.shape[-1], dtype=logits.dtype)  # all zero for background
+    each = optax.sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma)  # [..., k]
+    return jnp.where(labels >= 0, each.sum(-1), 0.0)
+
+
+def hard_negatives(logits: jax.Array, labels: jax.Array, ratio: float = 3.0) -> jax.Array:
+    """Softmax cross-entropy of the positives and of the hardest negatives, `ratio` times as many in each image.
+
+    An image without positives keeps `ratio` negatives; others are 0.
+
+    Args:
+        logits: float [b, a, k + 1], background first.
+        labels: int [b, a].
+        ratio: negatives for each positive.
+
+    Returns:
+        float32 [b, a].
+
+    Raises:
+        ConfigError: if the ratio is not positive.
+
+    Reference: Liu et al. 2016, "SSD: Single Shot MultiBox Detector", section 2.2, hard negative mining.
+    """
+    if ratio <= 0:
+        raise ConfigError(f"config.loss.ratio={ratio} must be positive; the usual one is 3.0")
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))  # [b, a]
+    hardness = jnp.where(labels == 0, jax.lax.stop_gradient(each), -jnp.inf)
+    rank = jnp.argsort(jnp.argsort(-hardness, axis=-1), axis=-1)  # [b, a], 0 is the hardest
+    allowed = ratio * jnp.maximum((labels > 0).sum(-1, keepdims=True), 1)  # [b, 1]
+    return jnp.where((labels > 0) | ((labels == 0) & (rank < allowed)), each, 0.0)

@@ -1,0 +1,218 @@
+"""Which parameters decay, which are frozen and which learn faster, by regular expressions on their paths.
+
+A parameter's path is its keys joined by "/", as in "stage1/block0/conv/kernel". An expression must match the whole path
+(`re.fullmatch`): "head/.*" is everything in the head. One that matches no parameter is an error.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from cvdl_jax.core.trees import names
+from cvdl_jax.errors import ConfigError, nearest
+
+DECAY = r"(.*/)?(kernel|embedding)"  # not biases, nor scales of norms, nor position embeddings
+
+
+class Row(NamedTuple):
+    """One parameter in the table at the start of a run."""
+
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    group: str  # "frozen", the expression in lr_factors that matched, or "default"
+    factor: float  # of the learning rate, layer-wise decay included
+    decay: float  # weight decay
+    frozen: bool
+
+
+def matches(regex: str, name: str) -> bool:
+    """Whether an expression matches a whole path; "" matches none."""
+    return bool(regex) and re.fullmatch(regex, name) is not None
+
+
+def pairs(lr_factors: Mapping | Sequence) -> list[tuple[str, float]]:
+    """`{regex: factor}` as pairs; a tuple of pairs is taken too, because config sections allow no dots in their keys.
+
+    Raises:
+        ConfigError: for another form or a negative factor.
+    """
+    listed = lr_factors.items() if isinstance(lr_factors, Mapping) else lr_factors
+    result = []
+    for pair in listed:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise ConfigError(f"config.optim.lr_factors={lr_factors!r}; write it as (('backbone/.*', 0.1), ...)")
+        regex, factor = pair
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            raise ConfigError(f"config.optim.lr_factors: {regex!r} has factor {factor!r}; expected a number >= 0")
+        result.append((regex, float(factor)))
+    return result
+
+
+def factor_of(name: str, factors: Sequence[tuple[str, float]]) -> float:
+    """The learning-rate factor of a parameter: that of the expression which matches it, else 1."""
+    return next((factor for regex, factor in factors if matches(regex, name)), 1.0)
+
+
+def layer_factors(params: Any, layer_decay: float, layers: Sequence[str]) -> dict[str, float]:
+    """Layer-wise decay of the rate: `layer_decay^(last - layer)` for each parameter.
+
+    Args:
+        params: a tree of arrays or shapes.
+        layer_decay: in (0, 1].
+        layers: expressions from the first layer to the last. Numbers that an expression captures are layers of their
+            own, in order: `("embedding/.*", "block([0-9]+)/.*", "head/.*")`. Missing numbers do not count.
+
+    Returns:
+        {path: factor} of the parameters that are in a layer.
+
+    Raises:
+        ConfigError: for a parameter in two layers, or an expression that captures something else than a number.
+
+    Reference: Howard and Ruder 2018, "Universal Language Model Fine-tuning", section 3.2, with `layer_decay = 1 / 2.6`.
+    """
+    depth: dict[str, tuple[int, ...]] = {}
+    for i, regex in enumerate(layers):
+        for name in names(params):
+            found = re.fullmatch(regex, name)
+            if found and name in depth:
+                raise ConfigError(f"config.optim.layers: {layers[depth[name][0]]!r} and {regex!r} both match {name}")
+            if found and not all(group and group.isdecimal() for group in found.groups()):
+                raise ConfigError(f"config.optim.layers: {regex!r} captures {found.groups()} of {name}, not a number")
+            if found:
+                depth[name] = (i, *map(int, found.groups()))
+    order = sorted(set(depth.values()))
+    return {name: layer_decay ** (len(order) - 1 - order.index(layer)) for name, layer in depth.items()}
+
+
+def rate_factors(
+    params: Any, lr_factors: Mapping | Sequence = (), layer_decay: float = 1.0, layers: Sequence[str] = ()
+) -> dict[str, float]:
+    """{path: factor of the learning rate} of every parameter: that of its group times that of its layer."""
+    factors, by_layer = pairs(lr_factors), {}
+    if layer_decay != 1:
+        by_layer = layer_factors(params, layer_decay, layers)
+    return {name: factor_of(name, factors) * by_layer.get(name, 1.0) for name in names(params)}
+
+
+def _check_layers(params: Any, freeze: str, layer_decay: float, layers: Sequence[str]) -> None:
+    if layer_decay != 1 and not layers:
+        raise ConfigError(
+            f"config.optim.layer_decay={layer_decay} needs config.optim.layers, first layer first, as in "
+            "('embedding/.*', 'block([0-9]+)/.*', 'head/.*')"
+        )
+    if layers:
+        inside = layer_factors(params, layer_decay, layers)
+        outside = [name for name in names(params) if name not in inside and not matches(freeze, name)]
+        if outside:
+            raise ConfigError(f"config.optim.layers={tuple(layers)!r}: {outside[0]} is in no layer; add an expression")
+
+
+def check_groups(
+    params: Any,
+    *,
+    weight_decay: float,
+    decay: str,
+    freeze: str,
+    lr_factors: Mapping | Sequence,
+    layer_decay: float = 1.0,
+    layers: Sequence[str] = (),
+) -> None:
+    """Refuses expressions that are no expressions, match nothing, or give one parameter two factors.
+
+    Raises:
+        ConfigError: naming the expression and the nearest parameter.
+    """
+    known = names(params)
+    used = [("freeze", freeze)] if freeze else []
+    used += [("decay", decay)] if weight_decay else []
+    used += [("lr_factors", regex) for regex, _ in pairs(lr_factors)]
+    used += [("layers", regex) for regex in layers]
+    for key, regex in used:
+        try:
+            found = any(matches(regex, name) for name in known)
+        except re.error as error:
+            raise ConfigError(f"config.optim.{key}={regex!r} is not a regular expression: {error}") from None
+        if not found:
+            raise ConfigError(
+                f"config.optim.{key}={regex!r} matches no parameter; {nearest(regex, known)} An expression must match "
+                "the whole path, as in 'head/.*'"
+            )
+    for name in known:
+        both = [regex for regex, _ in pairs(lr_factors) if matches(regex, name)]
+        if len(both) > 1:
+            raise ConfigError(f"config.optim.lr_factors: {both[0]!r} and {both[1]!r} both match {name}; narrow one")
+    _check_layers(params, freeze, layer_decay, layers)
+
+
+def table(
+    params: Any,
+    weight_decay: float = 0.0,
+    decay: str = DECAY,
+    freeze: str = "",
+    lr_factors: Mapping | Sequence = (),
+    layer_decay: float = 1.0,
+    layers: Sequence[str] = (),
+    **_: Any,
+) -> list[Row]:
+    """One row for every parameter: `table(params, **config.optim)`.
+
+    Args:
+        params: a tree of arrays or of `jax.ShapeDtypeStruct`.
+        weight_decay: as given to `optim.optimizer`, like the rest; keys that do not group parameters are ignored.
+        decay: which parameters decay.
+        freeze: which ones get no update.
+        lr_factors: {expression: factor}.
+        layer_decay: factor of the rate for each layer below the last.
+        layers: expressions, first layer first.
+
+    Raises:
+        ConfigError: see `check_groups`.
+    """
+    grouping = {"lr_factors": lr_factors, "layer_decay": layer_decay, "layers": layers}
+    check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
+    factors, by_name = pairs(lr_factors), rate_factors(params, **grouping)
+    rows = []
+    for name, leaf in zip(names(params), jax.tree.leaves(params), strict=True):
+        frozen = matches(freeze, name)
+        group = "frozen" if frozen else next((regex for regex, _ in factors if matches(regex, name)), "default")
+        factor = 0.0 if frozen else by_name[name]
+        decays = weight_decay if matches(decay, name) and not frozen else 0.0
+        rows.append(Row(name, tuple(leaf.shape), math.prod(leaf.shape), group, factor, decays, frozen))
+    return rows
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """The table as text, with the number of parameters that are trained and that are frozen in its last line."""
+    head = ("parameter", "shape", "size", "group", "lr factor", "decay", "frozen")
+    cells = [
+        (r.name, "x".join(map(str, r.shape)) or "-", f"{r.size:,}", r.group, f"{r.factor:g}", f"{r.decay:g}")
+        + ("yes" if r.frozen else "",)
+        for r in rows
+    ]
+    widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
+
+    def line(texts: Sequence[str]) -> str:
+        padded = zip(texts, widths, (False, False, True, False, True, True, False), strict=True)
+        return "  ".join(text.rjust(w) if right else text.ljust(w) for text, w, right in padded).rstrip()
+
+    frozen = sum(r.size for r in rows if r.frozen)
+    total = sum(r.size for r in rows)
+    return "\n".join([*map(line, [head, *cells]), f"{total - frozen:,} parameters trained, {frozen:,} frozen"])
+
+
+def describe(optim: Mapping[str, Any], params: Any) -> str:
+    """The table of every optimizer of a config: one for all parameters, or one per named sub-tree.
+
+    Args:
+        optim: `config.optim`: a section with a name, or {sub-tree of the parameters: such a section}.
+        params: a tree of arrays or of `jax.ShapeDtypeStruct`.
+    """
+    if "name" in optim:
+        return format_table(table(params, **optim))
+    return "\n\n".join(
+        f"{name}\n{format_table(table(params[name], **section))}" for name, section in optim.items() if name in params
+    )

@@ -1,0 +1,102 @@
+"""Two methods with several runs each: paired by seed on one test set, or by fold of one cross-validation."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from cvdl_jax.errors import DataError
+from cvdl_jax.metrics.stats import paired_tests
+from cvdl_jax.metrics.stats.intervals import student_t
+from cvdl_jax.report.compare.methods import Method
+from cvdl_jax.report.compare.predictions import Predictions
+
+
+def common(first: Method, second: Method) -> list[Any]:
+    """What both methods have a run of: seeds, or folds.
+
+    Raises:
+        DataError: if there is nothing, or only one of them has folds.
+    """
+    if first.folds != second.folds:
+        folded, other = (first, second) if first.folds else (second, first)
+        raise DataError(
+            f"--compare: {folded.name} is a cross-validation and {other.name} is not; compare it with one on the same "
+            "folds"
+        )
+    names = [[run.fold if each.folds else run.seed for run in each.runs] for each in (first, second)]
+    units = [unit for unit in dict.fromkeys(names[0]) if unit in names[1]]
+    if not units:
+        what = "fold" if first.folds else "seed"
+        shown = " and ".join(", ".join(map(str, dict.fromkeys(each))) for each in names)
+        raise DataError(
+            f"--compare: {first.name} and {second.name} have no {what} in common ({shown}), so that their runs cannot "
+            f"be paired; run both with the same {what}s"
+        )
+    return units
+
+
+def spread(values: Sequence[float], what: str) -> dict[str, Any]:
+    """Mean, deviation and Student's t interval of a metric over seeds or folds."""
+    kind = f"Student-t over {len(values)} {what}"
+    found = {"value": fmean(values), "std": None, "low": None, "high": None, "interval": kind}
+    if len(values) < 2:
+        return found | {"why": f"only one of the {what} was run"}
+    low, high = student_t(values)
+    return found | {"std": stdev(values), "low": low, "high": high}
+
+
+def over_seeds(values: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Seed by seed: the exact sign-flip test, on which the verdict rests, and the paired t test.
+
+    Args:
+        values: (first, second) of each common seed, two or more.
+    """
+    differences = [second - first for first, second in values]
+    n = len(differences)
+    found = paired_tests.paired_t(differences)
+    p = paired_tests.sign_flip(differences[: paired_tests.EXACT_SEEDS])
+    return {
+        **_ends(found, "paired t"), "p_t": _number(found.p), "p": p, "test": "sign-flip", "n": n,
+        "too_small": n < paired_tests.pairs_needed(),
+    }  # fmt: skip
+
+
+def over_folds(values: Sequence[tuple[float, float]], test_over_train: float) -> dict[str, Any]:
+    """Fold by fold: Nadeau and Bengio's corrected resampled t test.
+
+    Args:
+        values: (first, second) of each common fold, two or more.
+        test_over_train: size of a fold over what was trained on.
+    """
+    found = paired_tests.corrected_resampled_t([second - first for first, second in values], test_over_train)
+    ends = _ends(found, "corrected resampled t")
+    p = _number(found.p)
+    return {**ends, "p": p, "test": "corrected resampled t", "n": len(values), "too_small": p is None}
+
+
+def fold_ratio(folds: Mapping[Any, Predictions]) -> float:
+    """n_test / n_train of folds: each was validated on, the others trained on.
+
+    Raises:
+        DataError: if two folds share examples, or there is only one.
+    """
+    ids = [set(each.ids) for each in folds.values()]
+    total = sum(map(len, ids))
+    if len(ids) < 2 or len(set.union(*ids)) < total:
+        names = ", ".join(each.run for each in folds.values())
+        raise DataError(
+            f"--compare: the folds {names} must be two or more that share no examples; compare what each was validated "
+            "on: --split validation"
+        )
+    size = total / len(ids)
+    return size / (total - size)
+
+
+def _ends(found: paired_tests.TTest, interval: str) -> dict[str, Any]:
+    return {"difference": found.mean, "low": found.low, "high": found.high, "interval": interval}
+
+
+def _number(p: float) -> float | None:
+    """None for NaN, which JSON does not know."""
+    return None if math.isnan(p) else p

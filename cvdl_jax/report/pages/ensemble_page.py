@@ -1,0 +1,91 @@
+"""The page of an ensemble, from its results.json and its saved predictions; its classes are the mean probability's."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvdl_jax.metrics.stats.paired_tests import format_p
+from cvdl_jax.report.pages import classes, numbers, page
+from cvdl_jax.report.pages.markup import Cell, Column, Markup, command_row, el, section, table
+from cvdl_jax.workdir import predictions, report_facts
+
+NOTE = (
+    "Brackets: Wilson's 95 % intervals. p: McNemar's exact test of each member against the mean probability, not "
+    "corrected for their number. Ties of votes go to the class with the larger mean probability."
+)
+
+
+def write(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_names: Sequence[str], path: Path) -> None:
+    """Writes the page of an ensemble.
+
+    Args:
+        results: as `ensembles.combine` gives them, with split and generated, and command where there is one.
+        arrays: likewise: scores, label and ids.
+        class_names: one per class, or () for numbers.
+        path: of the HTML file.
+    """
+    page.write(path, render(results, arrays, class_names))
+
+
+def render(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -> str:
+    """The page as text."""
+    each = predictions.classified(results["split"], dict(arrays))
+    if each is None:
+        raise ValueError("an ensemble's arrays must hold scores [n, c] and labels [n]")
+    sections = [
+        section("members", "Members", members(results), el("p", said(results)), el("p", NOTE, class_="note")),
+        classes.show(results["split"], each, class_names, report_facts.worst(each, lambda index: {})),
+    ]
+    made = el("span", f"Generated {results['generated']}")
+    return page.render(f"Ensemble of {len(results['members'])}", header(results), sections, made)
+
+
+def header(results: Mapping[str, Any]) -> Markup:
+    """Title, what is classified, the accuracy in large figures, the command."""
+    cards = [("mean probability", results["average"]), ("majority vote", results["vote"])]
+    large = [
+        el("div", el("span", f"{results['split']} accuracy, {name}", class_="label"),
+           el("strong", numbers.percent(x["accuracy"])), el("small", f"{_ends(x)} 95 % interval"), class_="card")
+        for name, x in cards
+    ]  # fmt: skip
+    what = f"{results['split']}, {numbers.count(results['examples'])} examples"
+    command = shlex.join(results.get("command") or [])
+    return Markup(
+        el("h1", f"Ensemble of {len(results['members'])} runs")
+        + el("p", what, class_="what")
+        + el("div", large, class_="cards")
+        + (command_row("Command", command) if command else "")
+    )
+
+
+def members(results: Mapping[str, Any]) -> Markup:
+    """A row for both ensembles and for every member."""
+    columns = [Column("classifier"), Column("accuracy", True), Column("right", True),
+               Column("log loss", True, "mean negative log-likelihood; a vote has none"),
+               Column("p", True, "McNemar's exact test against the mean probability")]  # fmt: skip
+    of = len(results["members"])
+    rows = [_row(f"mean probability of {of}", results["average"]), _row(f"majority vote of {of}", results["vote"]),
+            *(_row(each["workdir"], each) for each in results["members"])]  # fmt: skip
+    return table(columns, rows, "Accuracy of the ensembles and of each member", id_="members-table")
+
+
+def said(results: Mapping[str, Any]) -> str:
+    """How the members do alone, and how often they differ."""
+    return (
+        f"A member alone is right on {100 * results['mean']:.2f} % in the mean; two members disagree on "
+        f"{100 * results['disagreement']:.2f} % of the examples."
+    )
+
+
+def _row(name: str, each: Mapping[str, Any]) -> Sequence[Any]:
+    accuracy = Cell([numbers.percent(each["accuracy"]), " ", el("small", _ends(each))], each["accuracy"])
+    loss = Cell(f"{each['loss']:.4f}", each["loss"]) if "loss" in each else Cell("–", None)
+    p = Cell(format_p(each["p"]).removeprefix("p = "), each["p"]) if "p" in each else Cell("–", None)
+    return name, accuracy, Cell(numbers.count(each["right"]), each["right"]), loss, p
+
+
+def _ends(each: Mapping[str, Any]) -> str:
+    return f"[{100 * each['low']:.2f}, {100 * each['high']:.2f}]"

@@ -1,0 +1,102 @@
+"""The parameters of a run's model: a tree of modules with their sizes, and every array."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cvdl_jax.report.pages import numbers
+from cvdl_jax.report.pages.markup import Column, Markup, details, el, section, table
+
+OPEN = 40  # a tree with at most so many modules is shown open
+OTHERS = {"opt": "optimizer", "extra": "other state", "rows": "state per row"}
+
+
+def show(facts: Mapping[str, Any], model: Mapping[str, Any] | None) -> Markup | None:
+    """The section of the parameters.
+
+    Args:
+        facts: as `facts.collect` saved them.
+        model: parameters and MACs that `meta.json` has; None without.
+    """
+    leaves = facts.get("parameters")
+    if leaves is None and not model:
+        return None
+    said = []
+    if leaves is not None:
+        total = sum(leaf["count"] for leaf in leaves)
+        said.append(f"{numbers.count(total)} values in {numbers.count(len(leaves))} arrays")
+    elif model.get("parameters") is not None:
+        said.append(f"{numbers.count(model['parameters'])} values")
+    if model and model.get("macs") is not None:
+        said.append(f"{numbers.count(model['macs'])} multiply-accumulates for one example")
+    parts: list[Any] = [el("p", "; ".join(said), ".")]
+    if leaves:
+        parts += [tree(leaves), details(f"All {len(leaves)} arrays", arrays(leaves))]
+    others = {name: each for name, each in (facts.get("others") or {}).items() if each["values"]}
+    if others:
+        sizes = [f"{OTHERS.get(name, name)}: {numbers.count(each['values'])} values" for name, each in others.items()]
+        parts.append(el("p", f"Besides, in checkpoints only: {'; '.join(sizes)}.", class_="note"))
+    elif leaves is None:
+        parts.append(el("p", "Names and shapes are saved when a run ends.", class_="note"))
+    return section("parameters", "Parameters", parts)
+
+
+def tree(leaves: Sequence[Mapping[str, Any]]) -> Markup:
+    """The modules, each with the number of values in it and below, and its arrays."""
+    root: dict[str, Any] = {}
+    for leaf in leaves:
+        *path, last = leaf["name"].split("/")
+        node = root
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = leaf
+    total = max(_count(root), 1)
+    return el("div", _children(root, total, _modules(root) <= OPEN), class_="tree")
+
+
+def _is_leaf(node: Mapping[str, Any]) -> bool:
+    return isinstance(node.get("count"), int)
+
+
+def _count(node: Mapping[str, Any]) -> int:
+    return node["count"] if _is_leaf(node) else sum(map(_count, node.values()))
+
+
+def _modules(node: Mapping[str, Any]) -> int:
+    return 0 if _is_leaf(node) else 1 + sum(map(_modules, node.values()))
+
+
+def _children(node: Mapping[str, Any], total: int, open_: bool) -> list[Markup]:
+    """A module's parts, in the order of their numbers: block2 comes before block10."""
+    shown = []
+    for name in sorted(node, key=_natural):
+        child, count = node[name], _count(node[name])
+        if _is_leaf(child):
+            shape = "×".join(map(str, child["shape"])) or "scalar"
+            what = el("span", name, " ", el("small", f"{shape} {child['dtype']}"), class_="name")
+            shown.append(el("div", what, _size(count, total), class_="leaf"))
+        else:
+            line = el("span", el("span", name, class_="name"), _size(count, total), class_="line")
+            shown.append(details(line, _children(child, total, open_), open_=open_))
+    return shown
+
+
+def _size(count: int, total: int) -> Markup:
+    share = count / total
+    bar = el("span", el("span", style=f"width:{100 * share:.1f}%"), class_="bar", aria_hidden="true")
+    return el("span", bar, el("span", numbers.count(count), class_="count"),
+              el("span", f"{100 * share:.1f} %", class_="share"), class_="size")  # fmt: skip
+
+
+def _natural(name: str) -> tuple:
+    """Sorts numbers in names by their size."""
+    digits = "".join(c if c.isdigit() else " " for c in name).split()
+    return "".join(c for c in name if not c.isdigit()), [int(d) for d in digits], name
+
+
+def arrays(leaves: Sequence[Mapping[str, Any]]) -> Markup:
+    """Every array with its shape, dtype and number of values, as a table."""
+    columns = [Column("name"), Column("shape"), Column("dtype"), Column("values", True)]
+    rows = [
+        (leaf["name"], "×".join(map(str, leaf["shape"])) or "scalar", leaf["dtype"], leaf["count"]) for leaf in leaves
+    ]
+    return table(columns, rows, "Arrays of parameters", class_="mono")

@@ -1,0 +1,59 @@
+"""How much a metric depends on each hyper-parameter of a sweep: one small plot for each that was varied."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cvdl_jax.report.pages import scatter
+from cvdl_jax.report.pages.markup import Markup, el, section
+
+WIDE = 20.0  # a range whose ends differ by this factor is shown on a logarithmic axis
+
+
+def plots(rows: Sequence[Mapping[str, Any]], varied: Mapping[str, Mapping[str, Any]], label: str) -> Markup | None:
+    """The section of a sweep's page; None for a table, where nothing was varied.
+
+    Args:
+        rows: the configurations that were measured.
+        varied: {dotted key: {row's name: value}}.
+        label: of the metric.
+    """
+    figures = []
+    for key, values in varied.items():
+        known = [row for row in rows if row["name"] in values]
+        if len({repr(values[row["name"]]) for row in known}) < 2:
+            continue
+        drawn = plot(known, key, values, label)
+        figures.append(el("figure", el("figcaption", f"{label} over {key}"), drawn))
+    if not figures:
+        return None
+    note = el("p", "Each point is a configuration; the other hyper-parameters vary along with it.", class_="note")
+    return section("sensitivity", "Sensitivity", el("div", figures, class_="scatters"), [note])
+
+
+def plot(rows: Sequence[Mapping[str, Any]], key: str, values: Mapping[str, Any], label: str) -> Markup:
+    """The metric over one hyper-parameter.
+
+    Args:
+        rows: at least two of them with different values.
+        key: of the hyper-parameter.
+        values: {row's name: value}.
+        label: of the metric.
+    """
+    mine = [values[row["name"]] for row in rows]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in mine):
+        low, high = min(mine), max(mine)
+        axis, places = scatter.Axis(log=low > 0 and high / low >= WIDE), mine
+    else:
+        words = sorted({shown(value) for value in mine})
+        axis, places = scatter.Axis(log=False, words=tuple(words)), [words.index(shown(value)) for value in mine]
+    points = [
+        scatter.Point(str(row["name"]), float(place), row["mean"], row["low"], row["high"])
+        for row, place in zip(rows, places, strict=True)
+    ]
+    title = f"{key} (logarithmic)" if axis.log else key
+    return scatter.plot(points, title, label, axis, named=False)
+
+
+def shown(value: Any) -> str:
+    """A value on an axis of words; an empty text is a choice, too."""
+    return "none" if value == "" else str(value)

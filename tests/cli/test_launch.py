@@ -1,0 +1,280 @@
+"""What the command line says to mistakes: exit code 2, the thing that is wrong, and what to type instead."""
+
+import json
+
+import pytest
+
+import launch
+from cvdl_jax.config import configs
+
+CONFIG = "--config=configs/digits/mlp.py:smoke"
+
+
+def refused(capsys, *flags: str) -> str:
+    """The message of a command line that must not start, and that it is one plain sentence on stderr."""
+    assert launch.main(flags) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and "Traceback" not in captured.err
+    assert "compiled" not in captured.out  # refused before anything slow
+    return captured.err
+
+
+def assert_words(message: str, words: tuple[str, ...]) -> None:
+    for word in words:
+        assert word in message, f"{word!r} is not in {message!r}"
+
+
+FLAGS = [
+    ((), ("--workdir is missing", "--workdir runs/try")),
+    ((CONFIG,), ("--workdir is missing", "--workdir runs/mlp")),
+    (("--workdir=W",), ("--config is missing", "--config configs/digits/lenet5.py")),
+    (("--workdir=W", "--confg=x.py"), ("'--confg'", "did you mean '--config'")),
+    (
+        ("--workdir=W", "--conf=x.py"),
+        ("'--conf'", "did you mean '--config'"),
+    ),  # no abbreviations: a later flag may clash
+    (("--workdir=W", "smoke"), ("there is no flag 'smoke'",)),
+    (("--workdir=W", "--mode=trian"), ("--mode='trian'", "did you mean 'train'")),
+    (("--workdir=W", "--mode=evaluate"), ("--mode='evaluate'", "did you mean 'eval'")),
+    (("--workdir=W", CONFIG, "--host_devices=-1"), ("--host_devices=-1", "1 or more")),
+    (("--workdir=W", CONFIG, "--config.optim.lr"), ("--config.optim.lr", "--config.optim.lr=0.1")),
+    (("--workdir=W", CONFIG, "--config.optim.lr", "0.1"), ("--config.optim.lr=0.1",)),
+    (("--workdir=W", "--config=configs/digits/lenet.py"), ("'configs/digits/lenet.py'", "'configs/digits/lenet5.py'")),
+    (("--workdir=W", "--config=configs/digits/mlp.py:smok"), ("'smok'", "did you mean 'smoke'")),
+    (("--workdir=W", "--config=configs/cifar10/resnet20.py:depth=x"), ("depth='x'", "expected int")),
+    (("--workdir=W", "--config=configs/datasets.py"), ("datasets.py", "defines no get_config")),
+    (("--workdir=W", "--mode=eval"), ("config.json", "is W the --workdir of a run?")),
+    (("--workdir=W", "--mode=predict"), ("--mode predict", "--input FOLDER", "--out FILE.csv")),
+    (("--workdir=W", "--mode=predict", "--input=x", "--out=y"), ("config.json", "the --workdir of a run")),
+    (("--workdir=W", "--mode=profile", CONFIG, "--steps=0"), ("--steps=0", "at least 1")),
+    (("--workdir=W", "--mode=profile"), ("--config is missing",)),
+    (("--workdir=W", "--mode=replay"), ("nonfinite", "no saved step")),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), FLAGS, ids=[" ".join(flags) or "none" for flags, _ in FLAGS])
+def test_flags_are_refused_by_name(capsys, tmp_path, flags, words):
+    workdir = str(tmp_path / "run")
+    message = refused(capsys, *(flag.replace("=W", f"={workdir}") for flag in flags))
+    assert_words(message, tuple(word.replace("is W ", f"is {workdir} ") for word in words))
+    assert not (tmp_path / "run").exists()  # a mistyped command leaves nothing behind
+
+
+@pytest.mark.parametrize("flags", [["--workdir"], ["--workdir=w", "--steps=x"]])
+def test_malformed_flags_exit_with_2(capsys, flags):
+    with pytest.raises(SystemExit) as error:
+        launch.main(flags)
+    assert error.value.code == 2
+    assert f"argument {flags[-1].partition('=')[0]}: " in capsys.readouterr().err
+
+
+OVERRIDES = [
+    # unknown keys, at any depth
+    ("optm.lr=1", ("config.optm", "did you mean 'optim'")),
+    ("optim.momentm=0.9", ("config.optim.momentm", "optimizer 'adamw'", "lr_factors")),
+    ("optim.weight_deca=0.9", ("config.optim.weight_deca", "did you mean 'weight_decay'")),
+    ("optim.schedule.fina=0.1", ("config.optim.schedule.fina", "did you mean 'final'")),
+    ("model.hiden=(3,)", ("config.model.hiden", "did you mean 'hidden'")),
+    ("data.spli=x", ("config.data.spli", "did you mean 'split'?")),
+    ("data.zzz=x", ("config.data.zzz", "known: ", "train, validation")),
+    ("data.trian=x", ("config.data.trian", "did you mean 'train'")),
+    ("loss.x=1", ("config.loss.x", "softmax_cross_entropy", "label_smoothing")),
+    ("ema.decai=0.9", ("config.ema.decai", "did you mean 'decay'")),
+    ("plateau={'metrik':'validation/loss'}", ("config.plateau.metrik", "did you mean 'metric'")),
+    ("early_stopping={'patence':3}", ("config.early_stopping.patence", "did you mean 'patience'")),
+    ("normalise.men=(0.5,)", ("config.normalise.men", "did you mean 'mean'")),
+    ("select.metrik=x", ("config.select.metrik", "did you mean 'metric'")),
+    ("augment=flp", ("config.augment", "'flp'", "did you mean 'flip'")),
+    ("augment=flip | padded_crop(pading=4)", ("config.augment", "pading", "did you mean 'padding'")),
+    ("grad=sm(0.1)", ("config.grad", "'sm'", "did you mean 'sam'")),
+    ("grad=accumulate(k=2)", ("config.grad", "accumulate.k", "known: n")),
+    # names that do not exist
+    ("experiment=clasify", ("config.experiment='clasify'", "did you mean 'classify'")),
+    ("experiment=nowhere.py", ("config.experiment='nowhere.py'", "no such file")),
+    ("model.name=lenet6", ("config.model.name='lenet6'", "did you mean 'lenet5'")),
+    (
+        "loss.name=softmax_crossentropy",
+        ("config.loss.name='softmax_crossentropy'", "did you mean 'softmax_cross_entropy'"),
+    ),
+    ("data.name=digit", ("'digit'", "did you mean 'digits'", "config.data.data_dir")),
+    ("data.train=trian", ("'trian'", "did you mean 'train'")),
+    ("optim.name=adm", ("config.optim.name", "'adm'", "did you mean 'adam'")),
+    ("optim.schedule.name=cosin", ("config.optim.schedule.name", "'cosin'", "did you mean 'cosine'")),
+    ("optim.freeze=hed/.*", ("config.optim.freeze='hed/.*'", "'head/")),
+    ("select.metric=test/accuracy", ("config.select.metric='test/accuracy'", "validation")),
+    ("select.metric=validatoin/accuracy", ("config.select.metric='validatoin/accuracy'", "validation")),
+    ("init_from=/nowhere", ("config.init_from", "/nowhere", "workdir")),
+    # missing names
+    ("model={}", ("config.model.name is missing",)),
+    ("loss={}", ("config.loss.name is missing", "softmax_cross_entropy")),
+    ("optim={}", ("config.optim.name is missing",)),
+    ("data={}", ("config.data", "classify")),
+    ("data.name=", ("config.data.name", "digits, mnist")),
+    ("data.train=", ("config.data.train",)),
+    ("eval={}", ("config.eval", "config.eval.every_epochs")),
+    ("log={'tensorboard':False,'wandb':''}", ("config.log", "config.log.every_steps")),
+    ("log={'every_steps':1}", ("config.log.tensorboard",)),
+    ("checkpoint={}", ("config.checkpoint.keep",)),
+    ("select={}", ("config.select.metric",)),
+    ("parallel={}", ("config.parallel",)),
+    ("early_stopping={'patience':1}", ("config.early_stopping.metric is missing",)),
+    ("plateau={'factor':0.5}", ("config.plateau.metric is missing",)),
+    # wrong types
+    ("batch_size=many", ("config.batch_size='many'", "expected int")),
+    ("optim.lr=fast", ("config.optim.lr='fast'", "expected float")),
+    ("model.dropout=high", ("config.model.dropout='high'", "float")),
+    ("data.image_size=32", ("config.data.image_size=32", "tuple[int, int]")),
+    ("augment=padded_crop('x')", ("config.augment", "'x'", "expected int")),
+    ("grad=accumulate(2.5)", ("config.grad", "2.5", "expected int")),
+    ("remat=1", ("config.remat='1'", "expected bool")),
+    ("data=3", ("config.data is a section",)),
+    # impossible values
+    ("batch_size=0", ("config.batch_size=0", "at least 1")),
+    ("batch_size=1150", ("config.batch_size=1150", "1149 examples", "at most 1149")),
+    ("eval_batch_size=-1", ("config.eval_batch_size=-1", "at least 0")),
+    ("total_epochs=-1", ("config.total_epochs=-1", "positive")),
+    ("seed=100000000000000000000000", ("config.seed=100000000000000000000000",)),
+    ("optim.schedule={'name':'cosine','warmup_percent':200}", ("config.optim.schedule.warmup_percent", "100")),
+    ("optim.schedule={'name':'cosine','warmup_steps':20}", ("warm-up of 20 steps", "run of 2")),
+    ("model.hidden=(16, 0)", ("config.model.hidden=(16, 0)", "at least 1")),
+    ("model.dropout=1.0", ("dropout=1.0", "[0, 1)")),
+    ("data.image_size=(0, 8)", ("config.data.image_size=(0, 8)", "positive")),
+    ("data.validation=train[:10]", ("'train'", "'train[:10]'", "share examples 0 to 9")),
+    ("data.features=('image',)", ("label",)),
+    ("data.features=('label',)", ("config.data.features",)),
+    ("normalise={'mean':(0.5,0.5),'std':(0.5,0.5)}", ("config.normalise.mean", "2 numbers", "1 channel")),
+    ("grad=accumulate(5)", ("config.grad", "16", "5")),
+    ("parallel.fsdp=3", ("config.parallel.fsdp=3", "number of devices")),
+    ("parallel.mode=pmapp", ("config.parallel.mode='pmapp'", "did you mean 'pmap'")),
+    ("compute_dtype=float64", ("config.compute_dtype='float64'", "JAX_ENABLE_X64")),
+    ("log.wandb=project", ("config.log.wandb='project'", "pip install wandb")),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), OVERRIDES, ids=[override for override, _ in OVERRIDES])
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_config_mistakes_are_refused_by_name(capsys, tmp_path, override, words):
+    assert_words(refused(capsys, CONFIG, f"--workdir={tmp_path / 'run'}", f"--config.{override}"), words)
+
+
+def test_many_steps_a_call_need_resident_data(capsys, tmp_path):
+    flags = [f"--workdir={tmp_path / 'run'}", "--config.data.resident=never", "--config.steps_per_call=5"]
+    assert_words(refused(capsys, CONFIG, *flags), ("config.steps_per_call=5", "config.data.resident"))
+
+
+def test_a_metric_to_select_by_needs_its_evaluation(capsys, tmp_path):
+    """Without a validation split the wish to select on it would be dropped without a word."""
+    flags = [f"--workdir={tmp_path / 'run'}", "--config.data.validation="]
+    assert_words(refused(capsys, CONFIG, *flags), ("config.select.metric='validation/accuracy'",))
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--config.select.metric=validation/acuracy", ("config.select.metric", "did you mean 'validation/accuracy'")),
+        ("--config.plateau.metric=validation/los", ("config.plateau.metric", "did you mean 'validation/loss'")),
+        (
+            "--config.early_stopping={'metric':'validation/los','patience':1}",
+            ("config.early_stopping.metric", "did you mean 'validation/loss'"),
+        ),
+    ],
+)
+def test_metrics_that_are_not_reported(capsys, tmp_path, flag, words):
+    assert launch.main([CONFIG, f"--workdir={tmp_path / 'run'}", "--config.log.tensorboard=False", flag]) == 2
+    assert_words(capsys.readouterr().err, words)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "--config.model.hiden=(3,)",
+        "--config.data.data_dir={tmp_path}/nowhere",
+        "--config.select.metric=validation/acuracy",
+    ],
+)
+def test_the_mended_command_runs_in_the_same_workdir(capsys, tmp_path, mistake):
+    """A mistake must not claim the folder: the message says what to type next, and that has to work."""
+    workdir, name = f"--workdir={tmp_path / 'run'}", "--config.data.name=mnist"
+    wrong = [mistake.format(tmp_path=tmp_path)] + ([name] if "data_dir" in mistake else [])
+    assert launch.main([CONFIG, workdir, "--config.log.tensorboard=False", *wrong]) == 2
+    assert launch.main([CONFIG, workdir, "--config.log.tensorboard=False"]) == 0, capsys.readouterr().err
+    assert (tmp_path / "run" / "DONE").exists() and not (tmp_path / "run" / "FAILED.json").exists()
+
+
+def started(folder):
+    """A workdir in which a run of the smoke config has begun."""
+    from cvdl_jax.workdir.folder import Workdir
+
+    workdir = Workdir(folder)
+    folder.mkdir()
+    workdir.write_config(configs.load("configs/digits/mlp.py:smoke"))
+    workdir.meta.write_text("{}")
+    (workdir.checkpoints / "1").mkdir(parents=True)
+    return workdir
+
+
+def test_workdir_of_another_configuration(capsys, tmp_path):
+    workdir = started(tmp_path / "run")
+    before = workdir.config.read_bytes()
+    flags = ["--config.optim.lr=0.5", "--config.seed=3", "--config.ema.decay=0.9"]
+    message = refused(capsys, CONFIG, f"--workdir={workdir.path}", *flags)
+    assert_words(
+        message,
+        (
+            str(workdir.path), "another configuration", "optim.lr: 0.002 -> 0.5", "seed: 0 -> 3",
+            "ema.decay: (absent) -> 0.9", "another --workdir",
+        ),
+    )  # fmt: skip
+    assert "batch_size" not in message  # only what differs
+    assert workdir.config.read_bytes() == before and not workdir.failed.exists()
+
+
+def test_many_differences_are_counted(capsys, tmp_path):
+    workdir = started(tmp_path / "run")
+    message = refused(capsys, "--config=configs/digits/softmax.py", f"--workdir={workdir.path}")
+    assert message.count("->") == 5 and "more" in message
+
+
+def test_damaged_config_of_a_workdir(capsys, tmp_path):
+    workdir = started(tmp_path / "run")
+    workdir.config.write_text('{"seed": 0,')
+    for flags in ([CONFIG], [], ["--mode=eval"]):
+        message = refused(capsys, *flags, f"--workdir={workdir.path}")
+        assert_words(message, (str(workdir.config), "damaged", "fresh --workdir"))
+
+
+def test_workdir_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        message = refused(capsys, CONFIG, f"--workdir={workdir}")
+        assert_words(message, (str(workdir), "cannot be written", "another folder"))
+
+
+def test_workdir_in_use(capsys, tmp_path):
+    import os
+
+    workdir = started(tmp_path / "run")
+    workdir.lock()
+    try:
+        message = refused(capsys, CONFIG, f"--workdir={workdir.path}")
+    finally:
+        workdir.unlock()
+    assert_words(message, (f"pid {os.getpid()}", str(workdir.path), "another --workdir"))
+
+
+def test_a_run_continues_by_its_own_config(capsys, tmp_path):
+    """Without --config the workdir's own is used; overrides are still compared with it."""
+    workdir = started(tmp_path / "run")
+    message = refused(capsys, f"--workdir={workdir.path}", "--config.seed=7")
+    assert_words(message, ("seed: 0 -> 7",))
+    assert json.loads(workdir.config.read_text())["seed"] == 0
+
+
+def test_help_shows_every_mode(capsys):
+    with pytest.raises(SystemExit) as error:
+        launch.main(["--help"])
+    out = capsys.readouterr().out
+    assert error.value.code == 0
+    assert_words(out, (*launch.modes(), "--config.KEY=VALUE", "Exit codes"))
+    modes = "augment check compare describe doctor ensemble eval predict profile replay report sweep table train"
+    assert launch.modes() == modes.split()

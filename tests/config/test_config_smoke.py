@@ -1,0 +1,64 @@
+"""Every config file: it loads, says how to run it, and its smoke run trains two steps and evaluates."""
+
+import ast
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+import launch
+from cvdl_jax.config import configs
+from cvdl_jax.workdir.metric_log import read
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_CONFIGS = {"__init__.py", "datasets.py"}
+NOT_RUNS = {"tables", "sweeps"}  # these name runs; their own tests load them
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "configs").rglob("*.py")
+    if path.name not in NOT_CONFIGS and path.parent.name not in NOT_RUNS
+)
+
+
+def test_configs_are_found():
+    assert {"configs/digits/lenet5.py", "configs/cifar10/resnet20.py", "configs/toy/xor.py"} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_config_loads_and_says_how_to_run_it(path):
+    config, smoke = configs.load(path), configs.load(f"{path}:smoke")
+    configs.check(config)
+    assert smoke.total_steps == (0 if config.total_steps == 0 else 2) and smoke.batch_size <= 16
+    assert config.experiment == smoke.experiment and config.model.get("name") == smoke.model.get("name")
+    assert importlib.util.find_spec(f"experiments.{config.experiment}") is not None
+    doc = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+    first = doc.partition("\n\n")[0]
+    assert first.endswith("."), "a config's docstring begins with a sentence"
+    command = f"python launch.py --config {path} --workdir runs/"
+    assert command in doc, f"{path}: its docstring must show the command {command}..."
+    assert configs.digest(configs.load(path)) == configs.digest(config)  # no clock, no random number in it
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", CONFIGS)
+def test_smoke_run_trains_two_steps_and_evaluates(path, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert launch.main([f"--config={path}:smoke", f"--workdir={workdir}"]) == 0, capsys.readouterr().err
+    assert (workdir / "DONE").exists() and not (workdir / "FAILED.json").exists()
+    config = configs.load(f"{path}:smoke")
+    rows = read(workdir / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, config.total_steps + 1))  # none in an analysis
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["step"] == config.total_steps and results["metrics"]
+    assert all(math.isfinite(value) for value in results["metrics"].values())
+    evaluated = {name.partition("/")[0] for name in results["metrics"]}
+    periodic = {name for name in evaluated if rows and any(key.startswith(f"{name}/") for key in rows[-1])}
+    assert (periodic or not rows) and "test" not in periodic  # evaluated during training too; test only at the end
+    if config.select.metric:
+        assert rows[-1][config.select.metric] == results["metrics"][config.select.metric]
+    if config.experiment == "classify":
+        assert evaluated == {split for split in ("validation", "test") if config.data.get(split)}
+        assert all((workdir / "predictions" / f"{name}.npz").exists() for name in evaluated)

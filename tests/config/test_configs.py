@@ -1,0 +1,238 @@
+"""Configs: arguments, overrides, durations, calls, and the message of every mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvdl_jax.config import configs
+from cvdl_jax.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+from cvdl_jax.config import configs
+def get_config(arg=None):
+    arg = configs.parse_arg(arg, smoke=False, depth=20)
+    config = configs.base()
+    config.total_epochs = 40
+    config.model = dict(name="resnet", depth=arg.depth)
+    config.data = dict(name="digits", crop=[1, 2])
+    config.optim = dict(name="adamw", lr=2e-3, schedule=dict(name="cosine", warmup_epochs=5))
+    return configs.smoke(config, limit=64) if arg.smoke else config
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "resnet.py"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+def refusal(call, *args, **kwargs) -> str:
+    with pytest.raises(ConfigError) as error:
+        call(*args, **kwargs)
+    return str(error.value)
+
+
+def test_parse_arg_takes_types_from_the_defaults():
+    arg = configs.parse_arg(
+        "depth=56, smoke,lr=1,shape=(3,4),name=a=b", depth=20, smoke=False, lr=0.5, shape=(1,), name="x"
+    )
+    assert arg.to_dict() == {"depth": 56, "smoke": True, "lr": 1.0, "shape": (3, 4), "name": "a=b"}
+    assert isinstance(arg.lr, float)
+    assert configs.parse_arg(None, depth=20).depth == 20
+    assert configs.parse_arg("smoke=false", smoke=True).smoke is False
+
+
+@pytest.mark.parametrize(
+    ("arg", "words"),
+    [
+        ("dept=3", ["'dept'", "did you mean 'depth'"]),
+        ("depth", ["'depth'", "needs a value of type int", "depth=20"]),
+        ("depth=x", ["depth='x'", "expected int"]),
+        ("depth=1.5", ["depth='1.5'", "expected int"]),
+        ("depth=1,depth=2", ["'depth'", "twice"]),
+        ("smoke=3", ["smoke='3'", "expected bool"]),
+    ],
+)
+def test_parse_arg_names_the_argument_the_value_and_the_type(arg, words):
+    message = refusal(configs.parse_arg, arg, depth=20, smoke=False)
+    assert all(word in message for word in words), message
+
+
+def test_overrides_take_the_type_of_the_present_value(file):
+    overrides = [
+        "--config.optim.lr=1", "config.batch_size=1e2", "config.model.name=vit", "config.data.crop=3,4",
+        "config.remat=true", "config.optim.schedule.final=0.1", "config.model.note=0.5 or so",
+        "config.steps_per_call=8", "config.init_from=123", "config.log.wandb='a b'",
+    ]  # fmt: skip
+    config = configs.load(file, overrides)
+    assert config.optim.lr == 1.0 and isinstance(config.optim.lr, float)
+    assert config.batch_size == 100 and isinstance(config.batch_size, int)
+    assert config.data.crop == (3, 4)
+    assert config.remat is True
+    assert (config.model.name, config.model.note, config.init_from) == ("vit", "0.5 or so", "123")
+    assert (config.optim.schedule.final, config.steps_per_call, config.log.wandb) == (0.1, 8, "a b")
+
+
+def test_an_override_replaces_the_unit_of_a_duration(file):
+    config = configs.load(
+        file, ["config.total_steps=7", "config.eval.every_steps=3", "config.optim.schedule.warmup_percent=5"]
+    )
+    assert (config.total_steps, config.total_epochs) == (7, None)
+    assert dict(config.eval) == {"every_steps": 3}
+    assert dict(config.optim.schedule) == {"name": "cosine", "warmup_percent": 5}
+    assert configs.load(file, ["config.total_epochs=0.5"]).total_epochs == 0.5  # 40 in the file, not only whole ones
+    message = refusal(configs.load, file, ["config.total_steps=7", "config.total_epochs=3"])
+    assert "config.total_steps=7" in message and "config.total_epochs=3" in message
+
+
+IMPOSSIBLE = [
+    ("config.optm.lr=1", ["config.optm", "did you mean 'optim'"]),
+    ("config.batch_sise=1", ["config.batch_sise", "did you mean 'batch_size'"]),
+    ("config.batch_size=0", ["config.batch_size=0", "at least 1"]),
+    ("config.batch_size=-4", ["config.batch_size=-4", "at least 1"]),
+    ("config.batch_size=1.5", ["config.batch_size='1.5'", "expected int"]),
+    ("config.batch_size=True", ["config.batch_size='True'", "expected int"]),
+    ("config.seed=-1", ["config.seed=-1", "at least 0"]),
+    ("config.total_epochs=-1", ["config.total_epochs=-1", "positive"]),
+    ("config.total_epochs=0", ["config.total_epochs=0", "positive"]),
+    ("config.total_steps=-1", ["config.total_steps=-1", "positive"]),
+    ("config.total_steps=1.5", ["config.total_steps=1.5", "int"]),
+    ("config.total_epochs=many", ["config.total_epochs='many'", "float"]),
+    ("config.eval.every_steps=0", ["config.eval.every_steps=0", "positive"]),
+    ("config.eval.every_percent=101", ["config.eval.every_percent=101", "between 0 and 100"]),
+    ("config.eval.evry_steps=3", ["config.eval.evry_steps", "did you mean 'every_steps'"]),
+    ("config.log.tensorboad=False", ["config.log.tensorboad", "did you mean 'tensorboard'"]),
+    ("config.checkpoint.keep=0", ["config.checkpoint.keep=0", "at least 1"]),
+    ("config.compute_dtype=bfloat17", ["config.compute_dtype='bfloat17'", "did you mean 'bfloat16'"]),
+    ("config.parallel.mode=jitt", ["config.parallel.mode='jitt'", "did you mean 'jit'"]),
+    ("config.parallel={'mode':'pmap','fsdp':2}", ["config.parallel.fsdp", "jit"]),
+    ("config.select.mode=maximum", ["config.select.mode='maximum'", "'max'"]),
+    ("config.steps_per_call=0", ["config.steps_per_call=0", "at least 1"]),
+    ("config.steps_per_call=autos", ["config.steps_per_call='autos'", "'auto'"]),
+    ("config.grad=sm(0.1)", ["config.grad", "did you mean 'sam'"]),
+    ("config.augment=flip | crop(", ["config.augment", "position 12"]),
+    ("config.ema.decay=1.0", ["config.ema.decay=1.0", "[0, 1)"]),
+    ("config.ema.warmup=True", ["config.ema.decay is missing"]),
+    ("config.ema=3", ["config.ema is a section"]),
+    ("config.normalise={'mean':(0.5,),'std':(0.0,)}", ["config.normalise", "positive"]),
+    ("config.normalise={'mean':(0.5,),'std':(1.0,1.0)}", ["config.normalise", "one length"]),
+    ("config.model.name.x=3", ["config.model.name='resnet'", "not a section"]),
+    ("config.optim.lr=-1.0", ["config.optim.lr=-1.0", "at least 0"]),
+    ("config.optim.lr=fast", ["config.optim.lr='fast'", "expected float"]),
+    ("config.optim.lr_factors={'head/.*': 2.0}", ["config.optim.lr_factors", "(('head/.*', 2.0), ...)"]),
+    ("batch_size=3", ["batch_size=3", "--config.optim.lr=0.1"]),
+    ("config.batch_size", ["config.batch_size", "--config.optim.lr=0.1"]),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), IMPOSSIBLE, ids=[override for override, _ in IMPOSSIBLE])
+def test_impossible_values_are_refused_by_name(file, override, words):
+    message = refusal(configs.load, file, [override])
+    assert all(word in message for word in words), message
+
+
+def test_a_run_needs_exactly_one_length(file):
+    config = configs.load(file)
+    config.total_steps = 5
+    assert "config.total_steps and config.total_epochs" in refusal(configs.check, config)
+    config.total_steps = config.total_epochs = None
+    assert "set config.total_epochs or config.total_steps" in refusal(configs.check, config)
+    config.total_steps = 0  # an analysis run
+    configs.check(config)
+
+
+def test_a_file_is_read_as_it_is_now(file, monkeypatch):
+    """Another text of the same length and time, for which Python would take the bytecode that it kept of the first."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path, seen = Path(file), []
+    text = path.read_text()
+    for seed in (1, 2):
+        changed = text.replace("return config", f"config.seed = {seed}; return config", 1)
+        assert changed != text
+        path.write_text(changed)
+        os.utime(path, (10**9, 10**9))
+        seen.append(configs.load(file).seed)
+    assert seen == [1, 2]
+
+
+def test_load_explains_a_missing_or_broken_file(tmp_path, file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configs.load("resnet.py").model.name == "resnet"  # relative to the working directory
+    assert "there is no config file 'configs/digits/lenet.py'" in refusal(configs.load, "configs/digits/lenet.py")
+    (tmp_path / "a.py").write_text("x = 1")
+    assert "get_config" in refusal(configs.load, "a.py")
+    (tmp_path / "b.py").write_text("def get_config(arg=None):\n  return 1 +")
+    assert "line 2" in refusal(configs.load, "b.py")
+    (tmp_path / "c.py").write_text("def get_config(arg=None):\n  return {'a': 1}")
+    assert "configs.base()" in refusal(configs.load, "c.py")
+    (tmp_path / "d.py").write_text(CONFIG.replace("config.total_epochs", "config.total_epoch"))
+    message = refusal(configs.load, "d.py")
+    assert "config.total_epoch" in message and "did you mean 'total_epochs'" in message and len(message) < 300
+    (tmp_path / "e.py").write_text(CONFIG.replace("lr=2e-3", "lr=2e-3, lr_factors={'head/.*': 2.0}"))
+    assert "(('head/.*', 2.0), ...)" in refusal(configs.load, "e.py")
+    assert "did you mean 'depth'" in refusal(configs.load, "resnet.py:deepth=3")
+
+
+def test_own_keys_of_an_experiment_are_declared():
+    config = configs.base(critic_steps=5)
+    config.critic_steps = 3
+    with pytest.raises(AttributeError, match="critic_step"):
+        config.critic_step = 3
+
+
+def test_smoke_is_two_steps_with_one_evaluation_at_the_end(file):
+    config = configs.load(file + ":smoke,depth=8", ["config.seed=1"])
+    assert (config.total_steps, config.total_epochs, config.batch_size, config.model.depth) == (2, None, 16, 8)
+    assert config.log.every_steps == 1 and dict(config.eval) == {"every_percent": 100}
+    assert config.data.limit == 64 and config.optim.schedule.warmup_steps == 1
+    assert "warmup_epochs" not in config.optim.schedule
+
+
+def test_a_config_survives_json(file):
+    config = configs.load(
+        file, ["config.optim.lr_factors=(('head/.*', 2.0),)", "config.plateau={'metric': 'a', 'mode': 'min'}"]
+    )
+    again = configs.from_plain(json.loads(json.dumps(configs.to_plain(config))))
+    assert again == config
+    assert again.data.crop == (1, 2)
+    assert configs.digest(again) == configs.digest(config)
+    assert configs.differences(config, again) == []
+    configs.apply_overrides(again, ["config.optim.lr=0.5", "config.model.width=2", "config.plateau={}"])
+    assert configs.digest(again) != configs.digest(config)
+    assert configs.differences(config, again) == [
+        "model.width: (absent) -> 2", "optim.lr: 0.002 -> 0.5", "plateau: (absent) -> {}",
+        "plateau.metric: 'a' -> (absent)", "plateau.mode: 'min' -> (absent)",
+    ]  # fmt: skip
+
+
+_leaf = st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text(), st.none())
+_values = st.recursive(
+    st.one_of(_leaf, st.lists(_leaf, max_size=3).map(tuple)),
+    lambda inner: st.dictionaries(st.text("abcde_", min_size=1, max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text("abcde_", min_size=1, max_size=4), _values, max_size=4))
+def test_any_content_survives_json(values):
+    config = configs.from_plain(values)
+    again = configs.from_plain(json.loads(json.dumps(configs.to_plain(config))))
+    assert configs.to_plain(again) == configs.to_plain(config)
+    assert configs.digest(again) == configs.digest(config)
+
+
+@pytest.mark.long
+def test_configs_import_nothing_heavy():
+    code = (
+        "import sys, cvdl_jax.config.configs; print([m for m in ('jax', 'flax', 'optax', 'orbax') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

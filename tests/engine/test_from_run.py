@@ -1,0 +1,216 @@
+"""Starting from another run's weights: what is loaded, what is said, and what begins anew."""
+
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import launch
+from cvdl_jax.data import load as data_load
+from cvdl_jax.engine import finish, train
+from cvdl_jax.workdir.checkpoint import read_step
+from cvdl_jax.workdir.metric_log import read
+
+MODEL = [
+    "--config=configs/digits/mlp.py", "--config.batch_size=16", "--config.eval.every_steps=2",
+    "--config.log.every_steps=1", "--config.log.tensorboard=False", "--config.model.hidden=(16,)",
+    "--config.model.norm=batch", "--config.model.dropout=0.0", "--config.optim.schedule={}",
+]  # fmt: skip
+STILL = ["--config.total_steps=2", "--config.optim.lr=0.0", "--config.seed=5"]  # parameters stay as they were loaded
+
+
+def start(workdir, *flags: str) -> int:
+    """Runs the model with these flags; a later one replaces an earlier one of the same key."""
+    merged = {flag.partition("=")[0]: flag for flag in [*MODEL, *flags]}
+    return launch.main([*merged.values(), f"--workdir={workdir}"])
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """They take half the time of a run of two steps; tests of whole runs draw them."""
+    monkeypatch.setattr(finish, "draw", lambda loop, state: None)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A run whose best step is its last but one evaluation or any other: two checkpoints at least are kept."""
+    workdir = tmp_path_factory.mktemp("source") / "run"
+    flags = ["--config.total_steps=4", "--config.checkpoint.keep=3", "--config.optim.lr=0.05"]
+    assert start(workdir, *flags) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory):
+    """Zeros and ones of digits as a folder of images."""
+    folder = tmp_path_factory.mktemp("folder")
+    arrays = data_load.load("digits").splits["train"].arrays
+    for label in (0, 1):
+        (folder / f"digit{label}").mkdir()
+        for i in np.flatnonzero(arrays["label"] == label)[:12]:
+            Image.fromarray(arrays["image"][i, :, :, 0]).save(folder / f"digit{label}" / f"{i}.png")
+    return [
+        f"--config.data={{'name':'folder:{folder}','train':'train[:16]','validation':'train[16:]','channels':1}}",
+        "--config.batch_size=8",
+    ]
+
+
+def state_of(folder, step=2):
+    return read_step(folder / "checkpoints" / str(step))["state"]
+
+
+def best_of(workdir) -> int:
+    import json
+
+    return json.loads((workdir / "results.json").read_text())["selected_step"]
+
+
+def arrays_of(workdir) -> int:
+    """How many parameters and statistics a run has."""
+    state = state_of(workdir, best_of(workdir))
+    return len(jax.tree.leaves((state["params"], state["extra"])))
+
+
+def assert_equal(one, other) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_run_starts_from_the_selected_step_of_another(source, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert start(workdir, *STILL, f"--config.init_from={source}") == 0
+    out = capsys.readouterr().out
+    best = best_of(source)
+    assert f"initialised from {source / 'checkpoints' / str(best)}: {arrays_of(source)} arrays loaded" in out
+    assert "not used" not in out and "left as initialised" not in out
+    there, here = state_of(source, best), state_of(workdir)
+    assert_equal(here["params"], there["params"])
+    # step, optimizer and rows begin anew
+    assert here["step"] == 2 and [row["step"] for row in read(workdir / "metrics.jsonl")] == [1, 2]
+    counts = [int(x) for p, x in jax.tree_util.tree_leaves_with_path(here["opt"]) if "count" in jax.tree_util.keystr(p)]
+    assert counts and set(counts) == {2}
+
+
+def test_a_run_starts_from_any_checkpoint_folder(source, tmp_path, capsys):
+    other = next(step for step in (2, 4) if step != best_of(source))
+    workdir, path = tmp_path / "run", source / "checkpoints" / str(other)
+    assert start(workdir, *STILL, f"--config.init_from={path}") == 0
+    assert f"initialised from {path}: {arrays_of(source)} arrays loaded" in capsys.readouterr().out
+    assert_equal(state_of(workdir)["params"], state_of(source, other)["params"])
+
+
+def test_statistics_are_loaded_and_moments_are_not(source):
+    """Before any step: the state that the loop begins with."""
+    from cvdl_jax.config import configs
+    from cvdl_jax.engine import from_run, runs
+    from cvdl_jax.engine.build import build, make_program
+
+    config = configs.load("configs/digits/mlp.py", [flag for flag in [*MODEL, *STILL] if flag.startswith("--config.")])
+    program = make_program(build(config))
+    runs.compile_functions(program, ["create"])
+    fresh = program.create()
+    state, _ = from_run.load_weights(str(source), program.create())
+    there = state_of(source, best_of(source))
+    assert_equal(state.extra["batch_stats"], there["extra"]["batch_stats"])
+    assert float(abs(np.asarray(there["extra"]["batch_stats"]["norm0"]["mean"])).max()) > 0
+    assert_equal(state.opt, fresh.opt)
+    assert int(state.step) == 0
+
+
+@pytest.mark.curriculum("I1")
+def test_another_number_of_classes_gets_a_new_head(source, two_classes, tmp_path, capsys):
+    still, trained, plain = (tmp_path / name for name in ("still", "trained", "plain"))
+    flags = [*STILL, *two_classes, "--config.optim.freeze=(?!head/).*"]
+    assert start(still, *flags, f"--config.init_from={source}") == 0
+    out = capsys.readouterr().out
+    assert f": {arrays_of(source) - 2} arrays loaded" in out  # all but the head
+    assert "2 of the checkpoint not used: params/head/bias, params/head/kernel" in out
+    assert (
+        "2 left as initialised: params/head/bias (2,), (10,) there, params/head/kernel (16, 2), (16, 10) there" in out
+    )
+    assert start(plain, *flags) == 0
+    fresh = state_of(plain)["params"]["head"]
+    assert_equal(state_of(still)["params"]["head"], fresh)  # from the seed, as without init_from
+    assert start(trained, *flags, "--config.optim.lr=0.05", f"--config.init_from={source}") == 0
+    there = state_of(source, best_of(source))["params"]
+    for here in (state_of(still)["params"], state_of(trained)["params"]):
+        assert_equal({**here, "head": 0}, {**there, "head": 0})
+    assert np.abs(state_of(trained)["params"]["head"]["kernel"] - fresh["kernel"]).min() > 0
+
+
+def test_an_average_begins_at_the_loaded_parameters(source, tmp_path):
+    """The source kept none. An average of random initial values would be evaluated in their stead."""
+    workdir = tmp_path / "run"
+    assert start(workdir, *STILL, "--config.ema.decay=0.999", f"--config.init_from={source}") == 0
+    here = state_of(workdir)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), here["extra"]["ema"], here["params"]
+    )
+
+
+def test_nothing_fits(source, two_classes, tmp_path, capsys):
+    flags = ["--config.model.hidden=(24,)", *two_classes, f"--config.init_from={source}"]
+    assert start(tmp_path / "run", *STILL, *flags) == 2
+    error = capsys.readouterr().err
+    assert f"config.init_from={str(source)!r}" in error and "none of its parameters fits" in error
+    assert "same architecture" in error
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_no_checkpoint_there(tmp_path, capsys, name):
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    folder = tmp_path / name
+    assert start(tmp_path / "run", *STILL, f"--config.init_from={folder}") == 2
+    error = capsys.readouterr().err
+    assert f"config.init_from={str(folder)!r}" in error and "no checkpoint" in error and "checkpoints/<step>" in error
+
+
+def test_a_damaged_source_is_refused(source, tmp_path, capsys):
+    shutil.copytree(source, tmp_path / "copy")
+    step = tmp_path / "copy" / "checkpoints" / str(best_of(source))
+    largest = max((p for p in step.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    assert start(tmp_path / "run", *STILL, f"--config.init_from={tmp_path / 'copy'}") == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_continued_run_does_not_load_again(source, tmp_path, capsys, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(source, copy)
+    flags = ["--config.total_steps=8", f"--config.init_from={copy}", "--config.optim.lr=0.05"]
+    assert start(tmp_path / "whole", *flags) == 0
+    original = train.Loop._advance
+
+    def advance(loop):
+        original(loop)
+        if loop.step >= 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Loop, "_advance", advance)
+        assert start(tmp_path / "run", *flags) == 75
+    shutil.rmtree(copy)  # the source is needed only once
+    capsys.readouterr()
+    assert start(tmp_path / "run", *flags) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "restored step" in out and "initialised from" not in out
+    assert_equal(state_of(tmp_path / "run", 8), state_of(tmp_path / "whole", 8))
+
+
+def test_averages_restart_from_what_they_average():
+    import jax.numpy as jnp
+
+    from cvdl_jax.core.task import State
+    from cvdl_jax.optim.ema import restart_averages
+
+    params = {"discriminator": {"w": jnp.ones(3)}, "generator": {"w": jnp.full(2, 5.0)}}
+    extra = {"ema": {"w": jnp.zeros(2)}, "batch_stats": {}, "other": jnp.ones(1)}
+    state = restart_averages(State(jnp.int32(0), params, {}, extra))
+    assert state.extra["ema"]["w"].tolist() == [5.0, 5.0] and state.extra["other"].tolist() == [1.0]
+    whole = restart_averages(State(jnp.int32(0), {"w": jnp.ones(2)}, {}, {"ema": {"w": jnp.zeros(2)}}))
+    assert whole.extra["ema"]["w"].tolist() == [1.0, 1.0]

@@ -1,0 +1,56 @@
+"""Optimizers of our own compute the same on every layout of devices, and continue bit for bit after a kill."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs_for_tests import assert_same_run, start
+from test_layouts import assert_same_state
+
+pytestmark = pytest.mark.long
+TESTS = Path(__file__).parents[1]
+SECTIONS = {
+    "rate": "name=sgd momentum=0.9 form=rate nesterov=True layer_decay=0.5 layers=('[a-z]+([0-9]+)/.*','head/.*')",
+    "norm": "name=rmsprop norm=global momentum=0.5 clip_tensor_norm=0.5",
+    "free": "name=schedule_free_adamw freeze=head/bias",
+}
+RUN = """
+import sys; sys.path.insert(0, {!r})
+import layouts_child
+layouts_child.STEPS = 5
+layouts_child.CASES[sys.argv[2]] = {!r}
+layouts_child.main()
+"""
+
+
+def flags(case):
+    optim = [f"--config.optim.{text}" for text in SECTIONS[case].split()]
+    schedule = ["--config.optim.schedule.name=inverse_time", "--config.optim.schedule.rate=0.1"]
+    return [*schedule, *optim]
+
+
+@pytest.mark.parametrize("case", SECTIONS)
+def test_layouts_agree(case, tmp_path):
+    code = RUN.format(str(TESTS), ["configs/digits/mlp.py", "--config.model.hidden=(16,)", *flags(case)])
+    layouts = ("one", "jit", "pmap", "fsdp4")
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "64"}
+    command = [sys.executable, "-c", code, str(tmp_path), case, *layouts]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=400, cwd=TESTS.parent, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for layout in layouts[1:]:
+        assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
+
+
+@pytest.mark.parametrize("case", SECTIONS)
+def test_a_killed_run_continues_bit_for_bit(case, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = start(whole, "perceptron", "none", *flags(case))
+    assert done.returncode == 0, done.stderr
+    assert start(broken, "perceptron", "kill@step:19", *flags(case)).returncode == -9
+    again = start(broken, "perceptron", "none", *flags(case))
+    assert again.returncode == 0 and "restored step 16" in again.stdout, again.stderr
+    assert_same_run(whole, broken)

@@ -1,0 +1,504 @@
+"""Adversarial training: losses and penalties against NumPy, who is updated by what, samples, judges, whole runs."""
+
+import json
+from functools import partial
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+
+import launch
+from cvdl_jax.analysis.figures import images as figures
+from cvdl_jax.config import configs
+from cvdl_jax.core.info import Info
+from cvdl_jax.core.parallel import row_random
+from cvdl_jax.core.task import State, create_state, descend, step_function
+from cvdl_jax.engine import from_run, runs
+from cvdl_jax.errors import ConfigError, DataError, UserError
+from cvdl_jax.metrics import generation
+from cvdl_jax.models import registry
+from cvdl_jax.ops.losses import adversarial
+from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
+from cvdl_jax.optim import param_groups
+from cvdl_jax.optim.ema import ema_with_statistics
+from cvdl_jax.workdir.metric_log import read
+from experiments import gan
+
+# Compilation is most of the time here, and these tests do not ask for fast code.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+RNG = np.random.default_rng(0)
+REAL, FAKE = RNG.normal(size=6).astype(np.float32), RNG.normal(size=6).astype(np.float32)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.float64(x)))
+
+
+# Losses ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.curriculum("R1", "R2", "R3")
+def test_losses_equal_the_formulas():
+    for loss in (adversarial.minimax(), adversarial.non_saturating()):
+        expected = -np.log(sigmoid(REAL)) - np.log(1 - sigmoid(FAKE))
+        np.testing.assert_allclose(loss.discriminator(REAL, FAKE), expected, rtol=1e-5)
+        assert loss.penalty == loss.clip == 0
+    np.testing.assert_allclose(adversarial.minimax().generator(FAKE), np.log(1 - sigmoid(FAKE)), rtol=1e-5)
+    np.testing.assert_allclose(adversarial.non_saturating().generator(FAKE), -np.log(sigmoid(FAKE)), rtol=1e-5)
+    assert adversarial.non_saturating().discriminator(jnp.float32(-200), jnp.float32(200)) == 400  # no overflow, no inf
+
+
+@pytest.mark.curriculum("R7")
+def test_the_minimax_gradient_vanishes_where_the_discriminator_wins():
+    """At D(G(z)) = sigmoid(-12) the generator's gradient is -6e-6 in the zero-sum game, and -1 in the other."""
+    slope = lambda loss: float(jax.grad(loss.generator)(jnp.float32(-12)))  # noqa: E731
+    assert slope(adversarial.minimax()) == pytest.approx(-sigmoid(-12), rel=1e-4)
+    assert slope(adversarial.non_saturating()) == pytest.approx(-1, abs=1e-4)
+
+
+@pytest.mark.curriculum("R39")
+def test_the_best_discriminator_gives_the_jensen_shannon_divergence():
+    """On two discrete distributions D* = p / (p + q), where the value of the game is 2 JS(p, q) - 2 ln 2."""
+    p, q = np.array([0.5, 0.3, 0.2, 1e-9]), np.array([0.1, 0.3, 0.2, 0.4])
+
+    def value(scores):
+        """-V(D): the discriminator's loss, of real and generated rows drawn with p and q."""
+        each = adversarial.minimax().discriminator
+        return (p * each(scores, jnp.full(4, -jnp.inf)) + q * each(jnp.full(4, jnp.inf), scores)).sum()
+
+    best = jnp.asarray(np.log(p / q), jnp.float32)  # sigmoid of it is p / (p + q)
+    np.testing.assert_allclose(jax.nn.sigmoid(best), p / (p + q), atol=1e-6)
+    np.testing.assert_allclose(jax.grad(value)(best), 0, atol=1e-6)
+    m = (p + q) / 2
+    js = ((p * np.log(p / m)).sum() + (q * np.log(q / m)).sum()) / 2
+    assert float(-value(best)) == pytest.approx(2 * js - 2 * np.log(2), abs=1e-5)
+
+
+@pytest.mark.curriculum("R10")
+def test_wasserstein_losses_are_differences_of_scores():
+    loss = adversarial.wasserstein()
+    np.testing.assert_array_equal(loss.discriminator(REAL, FAKE), FAKE - REAL)
+    np.testing.assert_array_equal(loss.generator(FAKE), -FAKE)
+    assert (loss.penalty, loss.clip) == (10, 0)
+    assert adversarial.wasserstein(penalty=0.0, clip=0.01).clip == 0.01
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"penalty": 0.0}, {"clip": 0.01}, {"penalty": -1.0}, {"penalty": 0.0, "clip": -0.1}]
+)
+def test_a_critic_is_held_in_exactly_one_way(kwargs):
+    with pytest.raises(ConfigError, match=r"penalty=10\.0, or penalty=0\.0 with clip=0\.01"):
+        adversarial.wasserstein(**kwargs)
+
+
+@pytest.mark.curriculum("R10")
+def test_penalty_of_a_linear_critic_is_known():
+    """f(x) = w x has |grad f| = |w| everywhere: the penalty is (|w| - 1)^2, its gradient 2 (|w| - 1) w / |w|."""
+    w = RNG.normal(size=(3, 2, 1)).astype(np.float32)
+    x = RNG.normal(size=(4, 3, 2, 1)).astype(np.float32)
+
+    def penalty(w):
+        return gradient_penalty(lambda x: (x * w[None]).sum((1, 2, 3)), x)
+
+    length = np.sqrt((w**2).sum())
+    np.testing.assert_allclose(penalty(w), np.full(4, (length - 1) ** 2), rtol=1e-4)
+    slope = jax.grad(lambda w: penalty(w).mean())(w)
+    np.testing.assert_allclose(slope, 2 * (length - 1) * w / length, rtol=1e-4)
+    assert np.isfinite(jax.grad(lambda w: penalty(w).sum())(jnp.zeros_like(w))).all()
+
+
+def test_penalty_of_a_convolutional_critic_equals_finite_differences():
+    with jax.enable_x64(True):
+        critic = registry.create("dcgan_discriminator_tiny", 1, "float64", norm="layer")
+        x = jnp.asarray(RNG.normal(size=(2, 8, 8, 1)))
+        params = critic.init(jax.random.key(0), x, True)
+        f = jax.jit(lambda x: critic.apply(params, x, True)[0][:, 0])
+        bumps = np.eye(64).reshape(64, 8, 8, 1) * 1e-6
+        slopes = np.array([(f(x + bump[None]) - f(x - bump[None])) / 2e-6 for bump in bumps])  # [64, 2]
+        expected = (np.sqrt((slopes**2).sum(0)) - 1) ** 2
+        np.testing.assert_allclose(gradient_penalty(f, x), expected, rtol=1e-5)
+
+
+def test_interpolates_are_rowwise():
+    real, fake = RNG.normal(size=(2, 3, 2, 2, 1)).astype(np.float32)
+    t = np.float32([0, 0.25, 1])
+    x = interpolate(real, fake, t)
+    np.testing.assert_array_equal(x[0], fake[0])
+    np.testing.assert_allclose(x[1], 0.25 * real[1] + 0.75 * fake[1], rtol=1e-6)
+    np.testing.assert_array_equal(x[2], real[2])
+
+
+@pytest.mark.curriculum("R5")
+@pytest.mark.parametrize("norm", ["layer", "none"])
+def test_discriminator_equals_numpy(norm):
+    """Two strided convolutions, normalised over the whole image, leaky ReLU, and one linear score: no sigmoid."""
+    model = registry.create("dcgan_discriminator_tiny", 1, "float32", norm=norm)
+    x = RNG.normal(size=(3, 8, 8, 1)).astype(np.float32)
+    variables = model.init(jax.random.key(0), x, False)
+    params = jax.tree.map(lambda p: np.float64(p) + 0.1, variables["params"])
+    scores = model.apply({"params": jax.tree.map(np.float32, params)}, x, True)[0]
+
+    def convolve(x, kernel):  # kernel 4, stride 2, one row of zeros on every side
+        x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        h = x.shape[1] - 3
+        return sum(
+            np.einsum("bhwc,cf->bhwf", x[:, p : p + h : 2, q : q + h : 2], kernel[p, q]) for p, q in np.ndindex(4, 4)
+        )
+
+    leaky = lambda y: np.where(y > 0, y, 0.2 * y)  # noqa: E731
+    y = leaky(convolve(x, params["conv0"]["kernel"]) + params["conv0"]["bias"])
+    y = convolve(y, params["conv1"]["kernel"]) + (params["conv1"]["bias"] if norm == "none" else 0)
+    if norm == "layer":
+        mean, var = y.mean((1, 2, 3), keepdims=True), y.var((1, 2, 3), keepdims=True)
+        y = (y - mean) / np.sqrt(var + 1e-5) * params["norm1"]["scale"] + params["norm1"]["bias"]
+    expected = leaky(y).reshape(3, -1) @ params["head"]["kernel"] + params["head"]["bias"]
+    assert scores.shape == (3, 1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+# Steps ----------------------------------------------------------------------------------------------------------------
+
+
+def config_of(*overrides, file="configs/digits/dcgan.py"):
+    small = ["--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)"]
+    return configs.load(f"{file}:smoke", [*small, *overrides])
+
+
+WGAN = partial(config_of, file="configs/digits/wgan_gp.py")
+
+
+def info_of(config, total_steps=10):
+    b = config.batch_size
+    spec = {"image": jax.ShapeDtypeStruct((b, 8, 8, 1), jnp.float32)}
+    return Info(None, (), spec, {"train": 100, "validation": 20}, b, total_steps, 100 / b, config.seed)
+
+
+def batch_of(config, seed=0):
+    return {"image": jnp.asarray(np.random.default_rng(seed).random((config.batch_size, 8, 8, 1)), jnp.float32)}
+
+
+def built(config):
+    """The task, its first state, its jitted step and a batch."""
+    task = gan.make(config, info_of(config))
+    batch = batch_of(config)
+    state = quick_jit(partial(create_state, task))(jax.random.key(1), batch)
+    return SimpleNamespace(task=task, state=state, batch=batch, step=quick_jit(step_function(task, config.seed)))
+
+
+@pytest.fixture(scope="module")
+def dc():
+    return built(config_of())
+
+
+def different(a, b):
+    """Whether every leaf of a differs from that of b, or none does."""
+    answers = {bool(np.any(x != y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)}
+    assert len(answers) == 1
+    return answers.pop()
+
+
+def players_of(config):
+    generator, discriminator = gan.players(config, info_of(config))
+    return generator, discriminator, configs.named(adversarial, config.loss, "config.loss")()
+
+
+@pytest.mark.curriculum("R6")
+def test_each_player_is_updated_by_its_own_loss_only(dc):
+    """The gradient of a player's loss reaches the other player's parameters nowhere, and its statistics stay."""
+    config = config_of()
+    players, key = players_of(config), jax.random.key(5)
+    losses = {
+        "discriminator": partial(gan.discriminator_loss, *players),
+        "generator": partial(gan.generator_loss, *players, 1),
+    }
+    for (mine, loss), other in zip(losses.items(), ("generator", "discriminator"), strict=True):
+        transform = descend(loss, optax.sgd(0.1), on=mine)
+        state, _, sums = quick_jit(transform.update)(transform.init(dc.state), dc.batch, key)
+        assert different(state.params[mine], dc.state.params[mine])
+        assert not different(state.params[other], dc.state.params[other])
+        assert different(state.extra["batch_stats"][mine], dc.state.extra["batch_stats"][mine])
+        assert not different(state.extra["batch_stats"][other], dc.state.extra["batch_stats"][other])
+        assert {name.partition("/")[0] for name in sums} == {mine}
+
+
+def test_a_step_updates_both_players_their_statistics_and_optimizers(dc):
+    state, sums = dc.step(dc.state, dc.batch)
+    for player in gan.PLAYERS:
+        assert different(state.params[player], dc.state.params[player])
+        assert different(state.extra["batch_stats"][player], dc.state.extra["batch_stats"][player])
+        assert f"{player}/loss" in sums and f"{player}/learning_rate" in sums
+    assert set(state.opt) == set(gan.PLAYERS)
+    assert float(sums["discriminator/loss"][1]) == float(sums["generator/loss"][1]) == 16
+    total = float(sums["discriminator/loss"][0]) / 16
+    assert total == pytest.approx(2 * np.log(2), abs=0.3)  # both sides undecided
+
+
+def test_the_same_seed_gives_the_same_state(dc):
+    first, second = dc.step(dc.state, dc.batch), dc.step(dc.state, dc.batch)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    other = quick_jit(step_function(dc.task, 9))(dc.state, dc.batch)
+    kernel = lambda state: state.params["generator"]["project"]["kernel"]  # noqa: E731
+    assert different(kernel(first[0]), kernel(other[0]))
+
+
+def test_critic_steps_see_fresh_sub_batches_and_update_the_critic_alone():
+    """With n = 4, four steps of four rows each, every row once; the generator changes once."""
+    config = WGAN("--config.critic_steps=4")
+    seen = []
+    original = gan.discriminator_loss
+
+    def spy(*args):
+        state, batch, _ = args[-3:]
+        jax.debug.callback(
+            lambda x, g: seen.append((np.asarray(x), np.asarray(g))),
+            batch["image"][:, 0, 0, 0],
+            state.params["generator"]["project"]["kernel"],
+        )
+        return original(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan, "discriminator_loss", spy)
+        run = built(config)
+        state, sums = run.step(run.state, run.batch)
+        jax.effects_barrier()
+    assert len(seen) == 4 and all(rows.shape == (4,) for rows, _ in seen)
+    rows = np.concatenate([rows for rows, _ in seen])
+    np.testing.assert_array_equal(np.sort(rows), np.sort(run.batch["image"][:, 0, 0, 0]))
+    assert len(set(rows.tolist())) == 16
+    for _, kernel in seen:  # no critic step changed the generator
+        np.testing.assert_array_equal(kernel, run.state.params["generator"]["project"]["kernel"])
+    assert different(state.params["generator"], run.state.params["generator"])
+    counts = {player: int(state.opt[player][1].count) for player in gan.PLAYERS}
+    assert counts == {"discriminator": 4, "generator": 1}
+    assert float(sums["discriminator/loss"][1]) == 16 and float(sums["generator/loss"][1]) == 4
+    assert float(sums["discriminator/penalty"][0]) > 0
+    assert not jax.tree.leaves(state.extra["batch_stats"]["discriminator"])
+
+
+def test_the_penalised_loss_is_the_sum_of_its_parts():
+    config = WGAN()
+    run = built(config)
+    _, sums = gan.discriminator_loss(*players_of(config), run.state, run.batch, jax.random.key(0))
+    means = {name: float(total / weight) for name, (total, weight) in sums.items()}
+    expected = means["score_fake"] - means["score_real"] + 10 * means["penalty"]
+    assert means["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.curriculum("R10")
+def test_clipping_bounds_the_critic_and_not_the_generator():
+    config = WGAN("--config.loss.penalty=0.0", "--config.loss.clip=0.01")
+    run = built(config)
+    state, sums = run.step(run.state, run.batch)
+    assert max(float(np.abs(p).max()) for p in jax.tree.leaves(state.params["discriminator"])) == np.float32(0.01)
+    assert max(float(np.abs(p).max()) for p in jax.tree.leaves(state.params["generator"])) > 0.05
+    assert "discriminator/penalty" not in sums
+
+
+def test_the_average_follows_weights_and_statistics(dc):
+    d = min(0.999, 1 / 10)  # warm-up at step 0
+    state, _ = dc.step(dc.state, dc.batch)
+    pairs = {"ema": lambda s: s.params["generator"], "ema_statistics": lambda s: s.extra["batch_stats"]["generator"]}
+    for name, of in pairs.items():
+        expected = jax.tree.map(lambda a, b: d * a + (1 - d) * b, of(dc.state), of(state))
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), state.extra[name], expected)
+        assert different(state.extra[name], of(state))
+    whole = ema_with_statistics(0.5)
+    state = whole.init(State(jnp.int32(0), {"w": jnp.ones(2)}, {}, {"batch_stats": {"mean": jnp.zeros(2)}}))
+    state = state._replace(params={"w": 3 * jnp.ones(2)}, extra={**state.extra, "batch_stats": {"mean": jnp.ones(2)}})
+    state, _, sums = whole.update(state, {}, jax.random.key(0))
+    assert (state.extra["ema"]["w"] == 2).all() and (state.extra["ema_statistics"]["mean"] == 0.5).all() and sums == {}
+    assert (state.params["w"] == 3).all() and (state.extra["batch_stats"]["mean"] == 1).all()
+
+
+def test_samples_are_those_of_the_average(dc):
+    state, _ = dc.step(dc.state, dc.batch)
+    generator = players_of(config_of())[0]
+    images = gan.sample(generator, state, jax.random.key(3), 5)
+    z = row_random(jax.random.normal, jax.random.key(3), (5, 32))
+    variables = {"params": state.extra["ema"], "batch_stats": state.extra["ema_statistics"]}
+    np.testing.assert_allclose(images, (generator.apply(variables, z, False)[0] + 1) / 2, atol=1e-6)
+    assert images.shape == (5, 8, 8, 1) and 0 <= images.min() and images.max() <= 1
+    plain = state._replace(extra={"batch_stats": state.extra["batch_stats"]})
+    raw = {"params": state.params["generator"], "batch_stats": state.extra["batch_stats"]["generator"]}
+    expected = (generator.apply(raw, z, False)[0] + 1) / 2
+    np.testing.assert_allclose(gan.sample(generator, plain, jax.random.key(3), 5), expected, atol=1e-6)
+
+
+def test_the_grid_has_the_same_noise_at_each_report(dc):
+    draw = lambda state, key: np.asarray(  # noqa: E731
+        dc.task.report(state, {}, jax.random.key(key))["samples"].axes[0].images[0].get_array()
+    )
+    first = draw(dc.state, 1)
+    assert first.shape == (64, 64)
+    np.testing.assert_array_equal(first, draw(dc.state, 2))
+    assert np.any(first != draw(dc.step(dc.state, dc.batch)[0], 1))
+    generator = players_of(config_of())[0]
+    z = row_random(jax.random.normal, jax.random.key(0), (64, 32))  # of config.seed = 0
+    variables = {"params": dc.state.extra["ema"], "batch_stats": dc.state.extra["ema_statistics"]}
+    images = np.asarray((generator.apply(variables, z, False)[0] + 1) / 2)
+    np.testing.assert_allclose(first[8:16, 16:24], images[10, :, :, 0], atol=1e-6)  # row 1, column 2
+
+
+def test_a_mosaic_fills_its_last_row_with_white():
+    images = np.zeros((3, 2, 2, 3), np.float32)
+    shown = np.asarray(figures.mosaic(images, columns=2).axes[0].images[0].get_array())
+    assert shown.shape == (4, 4, 3)
+    assert shown[2:, 2:].min() == 1 and shown[:2].max() == 0 and shown[2:, :2].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "override", "words"),
+    [
+        ("dcgan", "normalise={'mean':(0.5,),'std':(0.5,)}", "an empty config.normalise"),
+        ("dcgan", "critic_steps=3", r"critic_steps=3 must divide config\.batch_size=16"),
+        ("dcgan", "critic_steps=0", "critic_steps=0"),
+        ("dcgan", "critic_steps=1.5", r"config\.critic_steps=1\.5 is of type float"),
+        ("dcgan", "loss.name=non_saturatin", "did you mean 'non_saturating'"),
+        ("dcgan", "loss.clip=0.1", r"config\.loss\.clip"),
+        ("dcgan", "optim.critic.lr=0.1", r"config\.optim has .*'critic'"),
+        ("dcgan", "optim.generator.b3=0.1", r"config\.optim\.generator\.b3"),
+        ("dcgan", "model.generator.latnt=3", "did you mean 'latent'"),
+        ("dcgan", "model.discriminator.norm=bath", "did you mean 'batch'"),
+        ("wgan_gp", "model.discriminator.norm=batch", "a critic that does not mix rows"),
+        ("dcgan", "judge.workdir=nowhere", "nowhere"),
+        ("dcgan", "judge.samples=10", r"config\.judge\.workdir is missing"),
+    ],
+)
+def test_mistakes_are_named(file, override, words):
+    with pytest.raises(UserError, match=words):
+        config = config_of(f"--config.{override}", file=f"configs/digits/{file}.py")
+        task = gan.make(config, info_of(config))
+        jax.eval_shape(
+            lambda: step_function(task, 0)(create_state(task, jax.random.key(0), batch_of(config)), batch_of(config))
+        )
+
+
+def test_optimizer_tables_name_both_players(dc):
+    text = param_groups.describe(config_of().optim, dc.state.params)
+    assert text.startswith("discriminator\nparameter") and "\n\ngenerator\nparameter" in text
+    for player in gan.PLAYERS:
+        total = sum(p.size for p in jax.tree.leaves(dc.state.params[player]))
+        assert f"\n{total:,} parameters trained, 0 frozen" in text
+
+
+# Evaluations of samples -----------------------------------------------------------------------------------------------
+
+
+def test_sliced_wasserstein_equals_scipy_in_each_direction():
+    real, fake = RNG.normal(size=(2, 50, 3))
+    fake = 2 * fake + 1
+    by_scipy = np.mean([scipy.stats.wasserstein_distance(real[:, k], fake[:, k]) for k in range(3)])
+    assert generation.sliced_wasserstein(real, fake) == pytest.approx(by_scipy)
+    assert generation.sliced_wasserstein(real, real[::-1]) == 0
+    assert generation.sliced_wasserstein(real, real + 0.25) == pytest.approx(0.25)
+    with pytest.raises(DataError, match=r"\(50, 3\) and \(49, 3\)"):
+        generation.sliced_wasserstein(real, fake[1:])
+
+
+def test_spread_shows_collapse():
+    real = RNG.normal(size=(200, 8))
+    assert generation.spread(real, 0.5 * real) == pytest.approx(0.5)
+    assert generation.spread(real, np.tile(real[:1], (200, 1))) == pytest.approx(0)
+
+
+@pytest.mark.curriculum("R30")
+def test_what_a_judge_says_by_hand():
+    """Eight samples sure of class 0, two of class 1: two classes covered; the score is exp of the class entropy."""
+    p = np.zeros((10, 4))
+    p[:8, 0] = p[8:, 1] = 1
+    result = generation.judgement(p)
+    assert (result["classes"], result["confidence"], result["samples"]) == (2, 1, 10)
+    assert result["inception_score"] == pytest.approx(np.exp(-0.8 * np.log(0.8) - 0.2 * np.log(0.2)))
+    even = np.full((10, 4), 0.25)
+    assert (
+        generation.judgement(even)["inception_score"] == pytest.approx(1)
+        and generation.judgement(even)["confidence"] == 0.25
+    )
+    assert generation.judgement(np.repeat(np.eye(4), 5, 0))["inception_score"] == pytest.approx(4)
+    stray = np.zeros((1000, 10))
+    stray[:, 0] = 1
+    stray[:9], stray[9:20] = np.eye(10)[1], np.eye(10)[2]
+    assert generation.judgement(stray)["classes"] == 2  # nine of a thousand are no cover, eleven are
+
+
+def test_compared_projects_pixels_on_unit_directions():
+    fake = jnp.asarray(RNG.random((6, 4, 4, 1)), jnp.float32)
+    real = jnp.asarray(RNG.random((6, 4, 4, 1)), jnp.float32)
+    evaluation = generation.compared(lambda state, key, n: fake[:n], "validation")
+    rows = jax.tree.map(np.asarray, evaluation.step(None, {"image": real, "mask": jnp.ones(6)}, jax.random.key(0)))
+    axes = np.asarray(generation.directions(16, jnp.float32))
+    np.testing.assert_allclose((axes**2).sum(0), 1, rtol=1e-5)
+    np.testing.assert_allclose(rows["real"], np.asarray(real).reshape(6, 16) @ axes, atol=1e-5)
+    metrics = evaluation.finalize({}, rows)
+    assert metrics["sliced_wasserstein"] == pytest.approx(generation.sliced_wasserstein(rows["real"], rows["fake"]))
+    assert not evaluation.final and generation.compared(None, "test").final
+
+
+def test_judged_counts_exactly_the_samples_that_were_asked_for():
+    """A judge of 10 samples in batches of 4: three batches, of the last of which two are left out."""
+    sure = jax.nn.one_hot(jnp.array([0, 1, 0, 1]), 3)
+    jury = generation.Judge(lambda images: sure * images.mean((1, 2, 3))[:, None], 10)
+    evaluation = generation.judged(lambda state, key, n: jnp.ones((n, 2, 2, 1)), jury, 4)
+    assert evaluation.data == 3 and not evaluation.final
+    batches = [evaluation.step(None, {}, jax.random.key(i))["probabilities"] for i in range(3)]
+    metrics = evaluation.finalize({}, {"probabilities": np.concatenate(batches)})
+    assert (metrics["samples"], metrics["classes"], metrics["confidence"]) == (10, 2, 1)
+    assert metrics["inception_score"] == pytest.approx(2)
+
+
+# Whole runs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("judge") / "run"
+    flags = ["--config.total_steps=60", "--config.log.tensorboard=False", "--config.eval.every_steps=30"]
+    assert launch.main(["--config=configs/digits/lenet5.py", f"--workdir={workdir}", *flags]) == 0
+    return workdir
+
+
+@pytest.mark.long
+def test_a_judge_is_the_run_it_was_loaded_from(lenet):
+    jury = from_run.load_judge(str(lenet), channels=1)
+    task, state, _ = runs.load(lenet)
+    images = jnp.asarray(RNG.random((3, 32, 32, 1)), jnp.float32)
+    expected = jax.nn.softmax(task.predict(state, {"image": images})["scores"], -1)
+    np.testing.assert_allclose(jury.probabilities(images), expected, atol=1e-6)
+    built_run = runs.load_built(lenet)[0]
+    test = built_run.data.splits["validation"]
+    from cvdl_jax.data import load as data_load
+
+    small = (
+        data_load.load("digits", validation="validation").splits["validation"].arrays["image"]
+    )  # 8x8, not yet resized
+    sure = np.asarray(jury.probabilities(jnp.asarray(small / 255, jnp.float32)))
+    accuracy = (sure.argmax(-1) == test.arrays["label"]).mean()
+    assert accuracy == pytest.approx(
+        json.loads((lenet / "results.json").read_text())["metrics"]["validation/accuracy"], abs=0.011
+    )
+    with pytest.raises(ConfigError, match="1 channels, the samples have 3"):
+        from_run.load_judge(str(lenet), channels=3)
+    with pytest.raises(ConfigError, match=r"config\.judge\.samples=0"):
+        from_run.load_judge(str(lenet), channels=1, samples=0)
+
+
+@pytest.mark.long
+def test_a_run_writes_samples_and_what_the_judge_says(lenet, tmp_path):
+    workdir = tmp_path / "run"
+    flags = [f"--config.judge.workdir={lenet}", "--config.judge.samples=40", "--config.log.tensorboard=False"]
+    assert launch.main(["--config=configs/digits/wgan_gp.py:smoke", f"--workdir={workdir}", *flags]) == 0
+    metrics = json.loads((workdir / "results.json").read_text())["metrics"]
+    assert set(metrics) == {
+        *(f"{split}/{name}" for split in ("validation", "test") for name in ("sliced_wasserstein", "spread")),
+        *(f"judge/{name}" for name in ("classes", "confidence", "inception_score", "samples")),
+    }
+    assert metrics["judge/samples"] == 40 and 1 <= metrics["judge/classes"] <= 10
+    assert (workdir / "figures" / "samples.png").stat().st_size > 1000
+    with np.load(workdir / "predictions" / "judge.npz") as file:
+        assert file["probabilities"].shape == (48, 10)
+    last = read(workdir / "metrics.jsonl")[-1]
+    assert {"train/discriminator/penalty", "train/generator/loss", "judge/confidence"} <= set(last)
