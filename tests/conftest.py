@@ -8,6 +8,7 @@ Environment variables that change it:
 """
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -63,7 +64,25 @@ from hypothesis import settings  # noqa: E402
 # On a shared machine a deadline fails at random; the same examples each time make a failure repeat itself.
 settings.register_profile("cvdl", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("cvdl")
+MOST_BYTES = 2 * 2**30  # a worker that holds more than this begins the next module without compiled functions
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _resident_bytes() -> int:
+    """Memory that this process holds now; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _release_compiled_functions():
+    """Forgets compiled functions between modules once a worker is large: JAX itself would keep all of them."""
+    yield
+    if _resident_bytes() > MOST_BYTES:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
