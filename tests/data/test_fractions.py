@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from cvdl_jax.data import load, subset
-from cvdl_jax.data import subset as fractions
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -30,7 +29,7 @@ SPLIT = {"fractions": (0.7, 0.15, 0.15), "stratified": True, "seed": 0}
     ],
 )
 def test_sizes_by_largest_remainder(n, cut, expected):
-    assert fractions.sizes(n, cut) == expected
+    assert subset.sizes(n, cut) == expected
 
 
 @pytest.mark.curriculum("W1")
@@ -38,12 +37,12 @@ def test_sizes_by_largest_remainder(n, cut, expected):
 def test_parts_are_disjoint_and_complete(n, weights, seed):
     cut = [w / sum(weights) for w in weights]
     try:
-        parts = fractions.sizes(n, cut)
+        parts = subset.sizes(n, cut)
     except ConfigError as error:
         assert "empty" in str(error) and min(n * f for f in cut) < 1
         return
     assert sum(parts) == n and all(abs(size - n * f) < 1 for size, f in zip(parts, cut, strict=True))
-    found = fractions.assign(n, cut, seed)
+    found = subset.assign(n, cut, seed)
     assert [len(rows) for rows in found] == parts
     assert sorted(np.concatenate(found).tolist()) == list(range(n))
     assert all((np.diff(rows) > 0).all() for rows in found)
@@ -60,26 +59,26 @@ def test_classes_keep_their_proportions(classes, weights, seed):
     exact = np.asarray([float(n * share) for share in shares])
     parts = np.floor(exact).astype(int)
     parts[np.argsort(parts - exact, kind="stable")[: n - parts.sum()]] += 1
-    cells = fractions.allocate(classes, parts, shares)
+    cells = subset.allocate(classes, parts, shares)
     assert cells.min() >= 0 and (cells.sum(0) == parts).all() and (cells.sum(1) == classes).all()
     assert np.abs(cells - np.outer(classes, [float(share) for share in shares])).max() <= 1
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(classes)), classes))
     k = min(len(weights), n)
-    found = fractions.assign(n, k, seed, labels)
+    found = subset.assign(n, k, seed, labels)
     counts = np.stack([np.bincount(labels[rows], minlength=len(classes)) for rows in found], 1)
     assert sorted(np.concatenate(found).tolist()) == list(range(n))
-    assert (counts == fractions.allocate(classes, fractions.equal_sizes(n, k), [Fraction(1, k)] * k)).all()
+    assert (counts == subset.allocate(classes, subset.equal_sizes(n, k), [Fraction(1, k)] * k)).all()
 
 
 def test_totals_that_differ_are_refused():
     with pytest.raises(ValueError, match="classes hold 5 examples, parts 6"):
-        fractions.allocate([2, 3], [3, 3], [Fraction(1, 2)] * 2)
+        subset.allocate([2, 3], [3, 3], [Fraction(1, 2)] * 2)
 
 
 def test_the_draw_is_known():
     """A function of (n, seed, labels) alone: these numbers are the same on every machine and in every NumPy."""
-    assert [rows.tolist() for rows in fractions.assign(10, (0.6, 0.2, 0.2), 0)] == DRAWN[0]
-    assert [rows.tolist() for rows in fractions.assign(10, (0.6, 0.2, 0.2), 1)] == DRAWN[1]
+    assert [rows.tolist() for rows in subset.assign(10, (0.6, 0.2, 0.2), 0)] == DRAWN[0]
+    assert [rows.tolist() for rows in subset.assign(10, (0.6, 0.2, 0.2), 1)] == DRAWN[1]
 
 
 DRAWN = [[[0, 4, 5, 6, 7, 9], [1, 2], [3, 8]], [[1, 2, 3, 4, 5, 6], [0, 9], [7, 8]]]
