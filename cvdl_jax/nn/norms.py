@@ -138,7 +138,7 @@ def batch(
     *,
     dtype: Any,
 ) -> Layer:
-    """Each channel over the batch and all places; see `nn/batch_norm.py`."""
+    """Each channel over the batch and all places; see `nn.batch_norm.BatchNorm`."""
     make = partial(BatchNorm, momentum, epsilon, running_var, synchronised, track_running_stats, dtype)
     return lambda x, train, name: make(name=name)(x, train)
 
