@@ -2,18 +2,14 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "docs" / "curriculum.csv",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-DOCUMENTS = [page for page in DOCUMENTS if page.name != "CURRICULUM.md"]  # which is generated, and has its own check
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/curriculum.csv")]
+DOCUMENTS += [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "CURRICULUM.md"]  # generated
 FOLDERS = ("cvdl_jax", "experiments", "configs", "tests", "benchmarks", "docs")
 FILES = {path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
 FILES |= {path.name for path in ROOT.glob("*.py")}
@@ -28,6 +24,7 @@ def resolved(path):
     return [file for file in FILES if file == path or ("/" in path and file.endswith("/" + path))]
 
 
+@cache
 def definitions(file):
     """The names that a file defines at its top level."""
     names = set()

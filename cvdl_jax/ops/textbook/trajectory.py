@@ -39,7 +39,7 @@ def trajectory(
     Args:
         f: a function of w.
         w0: an array [d], or a tree of arrays.
-        optimizer: its updates are added to w; `optax.sgd(0.1)`, or what `optim.optimizer` makes.
+        optimizer: its updates are added to w; `optax.sgd(0.1)`, or one made by `optim/optimizer.py`.
         n: largest number of steps.
         stop: smallest change of f after which it continues; 0 for n steps.
 
