@@ -1,7 +1,7 @@
-"""One-dimensional signals: periodic waveforms, and the two changes of a recording that keep what is heard the same.
+"""One-dimensional signals: periodic waveforms, and changes of speed and pitch for augmentation.
 
-`speed` plays a signal faster: it gets shorter and higher. `pitch_shift` makes it higher and leaves its length. Signals
-are float [..., n], time last; lengths are static, so that both compile.
+`speed` plays a signal faster, so that it gets shorter and higher. `pitch_shift` makes it higher and keeps its length.
+Signals are float [..., n], time last. Lengths are static, so that both compile.
 """
 
 import jax
@@ -29,9 +29,9 @@ def waveform(kind: np.ndarray, phase: np.ndarray) -> np.ndarray:
 
 
 def resample(x: jax.Array, length: int) -> jax.Array:
-    """Samples the periodic, band-limited function through the samples of a signal anew.
+    """Resamples the periodic, band-limited function through the samples of a signal.
 
-    The spectrum is cut, or filled with zeros, at the lower of both Nyquist frequencies, so that nothing aliases.
+    The spectrum is cut or zero-padded at the lower of the two Nyquist frequencies, which avoids aliasing.
 
     Args:
         x: float [..., n].
@@ -96,14 +96,14 @@ def pitch_shift(x: jax.Array, semitones: float, window: int = 64) -> jax.Array:
     if not abs(semitones) <= 120:
         raise ValueError(f"semitones={semitones} must be within -120 ... 120, ten octaves; 12 is one")
     stretched = stretch(x, 2 ** (semitones / 12), window)
-    return x if semitones == 0 else resample(stretched, x.shape[-1])  # the checks of a change hold for none too
+    return x if semitones == 0 else resample(stretched, x.shape[-1])  # after the checks, which hold for 0 too
 
 
 def stretch(x: jax.Array, factor: float, window: int = 64) -> jax.Array:
     """Makes a signal longer without changing its pitch, by a phase vocoder.
 
-    Frames are read at a step of `hop / factor` and written at a step of `hop`. Each bin turns on at the frequency that
-    the change of its phase between two frames says it has.
+    Frames are read at a step of `hop / factor` and written at a step of `hop`. The phase of each bin advances at the
+    frequency that its change between two frames implies.
 
     Args:
         x: float [..., n].
@@ -126,7 +126,7 @@ def stretch(x: jax.Array, factor: float, window: int = 64) -> jax.Array:
     length = max(1, round(n * factor))
     hann = jnp.asarray(np.hanning(window + 1)[:-1], x.dtype)  # periodic
     written = np.arange(-3, -(-length // hop))  # starts of the frames in hops, so that four of them cover every sample
-    count = (n - window) // hop + 1  # frames inside of the signal; half ones have phases that mislead all later ones
+    count = (n - window) // hop + 1  # whole frames only: phases of partial ones would mislead all later ones
     read = np.clip((written + 2) / factor - 2, 0, count - 1)  # centres correspond, not starts
     frames = x[..., np.arange(count)[:, None] * hop + np.arange(window)[None]]  # [..., count, window]
     spectrum = jnp.fft.rfft(frames * hann.reshape((1,) * x.ndim + (-1,)))  # [..., count, bins]

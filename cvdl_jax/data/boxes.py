@@ -1,7 +1,7 @@
-"""Boxes of an example on the host: checked, and padded to a fixed number so that examples can be stacked.
+"""Bounding boxes of an example on the host: checked, and padded to a fixed number so that examples can be stacked.
 
-Boxes and what belongs to them, such as `objects/bbox` and `objects/label`, are the entries of one name before the slash
-whose first axis varies. Boxes are [ymin, xmin, ymax, xmax] in 0..1, so that resizing an image leaves them as they are.
+Boxes and the entries beside them, such as `objects/bbox` and `objects/label`, share the name before the slash, and
+their first axis varies. Boxes are [ymin, xmin, ymax, xmax] in 0..1, so that resizing an image does not change them.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ from cvdl_jax.data.schema import Feature
 from cvdl_jax.errors import ConfigError, DataError
 
 MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real
-ROUNDING = 1e-5  # by which a box may reach over the image
+ROUNDING = 1e-5  # tolerance for boxes that leave the image
 DROPPED = "boxes_dropped"  # int32 [], how many boxes of the example had no area
 
 
 def group(features: Mapping[str, Feature]) -> list[str]:
-    """The names of boxes of varying number and of all that varies with them; [] without such boxes.
+    """The names of the entries with boxes of varying number, and of the entries beside them; [] without such boxes.
 
     Raises:
         ConfigError: if there are two such groups.
@@ -32,7 +32,7 @@ def group(features: Mapping[str, Feature]) -> list[str]:
 
 
 def check(features: Mapping[str, Feature], max_boxes: int, drop_degenerate: bool) -> None:
-    """Refuses settings that have no meaning for these entries. Raises ConfigError."""
+    """Refuses settings that do not apply to these entries. Raises ConfigError."""
     if max_boxes < 0:
         raise ConfigError(f"config.data.max_boxes={max_boxes} must be 0 (not padded) or more")
     if (max_boxes or drop_degenerate) and not group(features):
@@ -59,17 +59,17 @@ def finish(
     drop_degenerate: bool,
     who: Callable[[], str],
 ) -> dict[str, Any]:
-    """Checks the boxes of an example, drops those without area where asked to, and pads.
+    """Checks the boxes of an example, drops those without area if asked to, and pads them.
 
     Args:
         example: {name: array}.
         features: its entries.
-        max_boxes: rows of the padded entries; 0 leaves their number.
+        max_boxes: rows of the padded entries; 0 for no padding.
         drop_degenerate: drop boxes without area instead of refusing them.
-        who: names the example, for errors.
+        who: returns the name of the example, for errors.
 
     Returns:
-        The example; padded rows are zero, `boxes_mask` and `boxes_dropped` are added where they are asked for.
+        The example. Padded rows are zero. `boxes_mask` is added with padding, `boxes_dropped` with dropping.
 
     Raises:
         DataError: for a box out of 0..1 or without area, or more boxes than `max_boxes`.

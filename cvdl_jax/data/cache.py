@@ -1,7 +1,7 @@
-"""Decoded arrays kept on disk, so that a second start maps them into memory instead of decoding.
+"""Decoded arrays kept on disk, so that a second start maps them into memory instead of decoding again.
 
-One folder per split and settings: `<feature>.npy` and `done.json` with the checksum of every file. It is written under
-another name and moved into place whole: two processes at once write the same twice, and one is kept.
+There is one folder per split and settings, with one `.npy` file per feature and `done.json` with their checksums. It is
+written under another name and moved into place whole; of two processes that write it at once, one is kept.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ _DONE = "done.json"
 
 
 def folder_for(name: str, key: Mapping[str, Any]) -> Path:
-    """Where the arrays of these settings are kept.
+    """The folder for the arrays of these settings.
 
     Args:
-        name: of the data set, for people who look into the cache.
+        name: of the data set, to make the folder recognisable.
         key: everything that the arrays depend on, as JSON values.
     """
     text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
@@ -37,15 +37,15 @@ def folder_for(name: str, key: Mapping[str, Any]) -> Path:
 
 
 def load_or_build(folder: Path, build: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays from the cache, or built and then written to it.
+    """The arrays from the cache; if they are not there, they are built and written to it.
 
     Args:
         folder: from `folder_for`.
         build: makes the arrays {name: [n, ...]}.
 
     Returns:
-        {name: array}, memory-mapped and read-only where they come from the cache. A damaged cache is built again, with
-        a warning; one that cannot be written is done without, with a warning.
+        {name: array}, memory-mapped and read-only if they come from the cache. A damaged cache is built again, and a
+        cache that cannot be written is skipped, both with a warning.
     """
     if folder.is_dir():
         try:

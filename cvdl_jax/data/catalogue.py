@@ -1,4 +1,4 @@
-"""From a data set's name to its examples: the one place that knows every kind of source.
+"""Finds the source of a data set by its name: the one place that knows every kind of source.
 
 A data set is named by `mnist`, `mnist:3.0.1`, `name/config:version` (TFDS), `digits`, `shapes(size=96)` and any other
 file of `builders/` (prepared offline on first use), `spirals` and any other generator of `toys.py`, or `folder:/path`.

@@ -1,9 +1,10 @@
-"""Re-weighting of classes that are not equally frequent: `config.class_weights`.
+"""Weights of classes that are not equally frequent: `config.class_weights`.
 
     config.class_weights = "balanced"             # n / (k n_c), so that the mean weight of a training example is 1
     config.class_weights = (1.0, 5.0)             # one for each class
 
-The training loss is `sum_i w_i L_i / sum_i w_i`, w_i the weight of example i's class; evaluations are not weighted.
+The training loss is `sum_i w_i L_i / sum_i w_i`, where w_i is the weight of the class of example i. Evaluations are not
+weighted.
 
 Reference: King and Zeng 2001, "Logistic Regression in Rare Events Data", section 4.2.
 """
@@ -33,7 +34,7 @@ def balanced(labels: np.ndarray, num_classes: int) -> np.ndarray:
         float64 [k].
 
     Raises:
-        ConfigError: for a class without examples, which no weight could bring back.
+        ConfigError: for a class without examples, which no weight can balance.
     """
     counts = np.bincount(np.asarray(labels).ravel(), minlength=num_classes)
     if not counts.all():
@@ -43,11 +44,11 @@ def balanced(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def resolved(config: ConfigDict, data: Any) -> ConfigDict:
-    """The configuration with numbers for "balanced"; else itself.
+    """The configuration with numbers in place of "balanced"; otherwise itself.
 
     Args:
         config: of a run; it is not changed.
-        data: of which the labels of the training split alone are read.
+        data: only the labels of its training split are read.
     """
     if config.class_weights != "balanced":
         return config
@@ -55,13 +56,13 @@ def resolved(config: ConfigDict, data: Any) -> ConfigDict:
         raise ConfigError(f"{PATH}='balanced' needs a training split with class labels; give one number per class")
     split = data.splits["train"]
     labels = split.arrays["label"] if split.arrays else data_load.labels(split.source)
-    found = config.copy_and_resolve_references()
-    found.class_weights = tuple(balanced(labels, data.num_classes).tolist())
-    return found
+    numeric = config.copy_and_resolve_references()
+    numeric.class_weights = tuple(balanced(labels, data.num_classes).tolist())
+    return numeric
 
 
 def of_examples(weights: Sequence[float], labels: jax.Array, num_classes: int) -> jax.Array:
-    """The weight of each example: of soft labels the mean of its classes' weights.
+    """The weight of each example; for soft labels, the mean of the weights of its classes.
 
     Args:
         weights: one per class, positive; () for ones.

@@ -1,6 +1,6 @@
 """Folders of images: `folder:/path`, one sub-folder per class.
 
-Where `/path/train` holds class folders, every folder of `/path` is a split; else everything is the split `train`.
+If `/path/train` holds class folders, every folder of `/path` is a split; otherwise everything is the split `train`.
 Classes are the sorted names of the class folders of all splits. Images are RGB, or grey with `channels=1`.
 """
 
@@ -18,7 +18,7 @@ from cvdl_jax.data.sources import Interval, Source, parse_split, places
 from cvdl_jax.data.tfds_source import file_digest
 from cvdl_jax.errors import DataError
 
-_EDGE = 1 << 12  # bytes of each end of a file that enter the fingerprint
+_EDGE = 1 << 12  # bytes at both ends of a file that enter the fingerprint
 
 
 class FolderSource(Source):
@@ -60,8 +60,8 @@ class FolderSource(Source):
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
-        found = [self._files[split][i] for split, i in places(self.intervals, indices)]
-        return [{"image": read_image(file), "label": np.int32(label)} for file, label in found]
+        examples = [self._files[split][i] for split, i in places(self.intervals, indices)]
+        return [{"image": read_image(file), "label": np.int32(label)} for file, label in examples]
 
     def identify(self, index: int) -> str:
         """The path of the image, below the folder."""
@@ -69,7 +69,7 @@ class FolderSource(Source):
         return self._files[split][place][0].relative_to(self._root).as_posix()
 
     def fingerprint(self) -> str:
-        """A hash of names, sizes and both ends of every file."""
+        """A hash of the name, size, first and last bytes of every file."""
         digest = hashlib.sha256()
         for split in sorted({interval.split for interval in self.intervals}):
             for file, _ in self._files[split]:
@@ -78,7 +78,7 @@ class FolderSource(Source):
 
 
 class FlatSource(Source):
-    """The images of a folder without classes, in the order of their names, or one image; for predictions."""
+    """The images of a folder without classes, in the order of their names, or a single image; for predictions."""
 
     def __init__(self, path: str):
         root = Path(path).expanduser()
@@ -101,7 +101,7 @@ class FlatSource(Source):
         return self._files[index].relative_to(self._root).as_posix()
 
     def fingerprint(self) -> str:
-        """A hash of names, sizes and both ends of every file."""
+        """A hash of the name, size, first and last bytes of every file."""
         return hashlib.sha256("\n".join(file_digest(f, _EDGE) for f in self._files).encode()).hexdigest()
 
 
@@ -129,7 +129,7 @@ def _suffixes() -> frozenset[str]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path; other files are named in a warning, hidden ones are not."""
+    """All images below a folder, sorted by path. A warning names other files, except hidden ones."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
     images = [p for p in files if p.suffix.lower() in _suffixes()]
     if len(images) < len(files):
@@ -154,7 +154,7 @@ def read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return to_array(image, 3)
-    except Exception as error:  # each of Pillow's decoders has its own
+    except Exception as error:  # each of Pillow's decoders raises its own kind
         raise DataError(
             f"the image {path} cannot be read ({type(error).__name__}: {error}); replace or remove it"
         ) from error

@@ -1,7 +1,7 @@
-"""The one host stage, for what a compiled step cannot do: images of different sizes become arrays of one shape.
+"""The host stage, which does what a compiled step cannot: images of different sizes become arrays of one shape.
 
-Decoded examples go in; crop window, resize and channels are applied in one resampling; everything random is a function
-of (seed, epoch, index). What follows (flips, padded crops, mixup ...) happens on the device.
+The crop window, the resize and the channels of a decoded example are applied in one resampling. Everything random is a
+function of (seed, epoch, index). Later augmentation (flips, padded crops, mixup ...) happens on the device.
 """
 
 import math
@@ -22,19 +22,19 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class HostStage:
-    """What is done to the images of an example.
+    """The settings of the host stage, and the stage itself.
 
     Attributes:
         image_size: (h, w) in pixels; None leaves images as they are.
         channels: 1 (ITU-R 601 luma) or 3 (grey repeated); None leaves them.
         resize: Pillow's filter for images, antialiased; masks use nearest.
-        crop: the window that is resized: none (the whole image; its aspect changes), pad (the whole image; its aspect
-            stays, and black borders fill the rest; 255, ignore, in masks), center, random (both of the target's aspect,
-            as large as `crop_fraction` allows) or random_resized (random area and aspect).
+        crop: the window that is resized. none: the whole image, whose aspect changes. pad: the whole image with its
+            aspect, and borders of black (of 255, ignore, in masks). center, random: a window with the target's aspect,
+            as large as `crop_fraction` allows. random_resized: a window of random area and aspect.
         crop_fraction: side of the center or random window, as a fraction of the largest that fits.
         crop_scale: smallest and largest area of a random_resized window, as fractions of the image.
         crop_ratio: smallest and largest width / height of a random_resized window.
-        max_boxes: rows that boxes of varying number are padded to; 0 leaves them.
+        max_boxes: number that boxes of varying number are padded to; 0 for no padding.
         drop_degenerate: drop boxes without area instead of refusing them.
 
     Raises:
@@ -77,11 +77,11 @@ class HostStage:
         return self.crop in ("random", "random_resized")
 
     def for_evaluation(self) -> "HostStage":
-        """The same without randomness: a random window becomes the center one."""
+        """The stage without randomness: a random window becomes the center one."""
         return replace(self, crop="center") if self.random else self
 
     def describe(self, feature: Feature) -> Feature:
-        """The feature as it leaves this stage."""
+        """The description of a feature after this stage."""
         if feature.kind not in ("image", "mask"):
             return feature
         h, w, c = feature.shape
@@ -92,7 +92,7 @@ class HostStage:
         return replace(feature, shape=(h, w, c))
 
     def check(self, features: Mapping[str, Feature]) -> None:
-        """Refuses a crop where boxes would stay behind, and padding without boxes. Raises ConfigError."""
+        """Refuses a crop of images with boxes, which would not move, and padding without boxes. Raises ConfigError."""
         left = [name for name, feature in features.items() if feature.kind == "box"]
         if left and self.crop != "none":
             raise ConfigError(
@@ -109,9 +109,9 @@ class HostStage:
         Args:
             example: {name: decoded array}.
             features: the entries to keep, as they are in the source.
-            seed: of the run; random numbers depend on it,
-            epoch: on the epoch,
-            index: and on the example's place in the split.
+            seed: of the run; random numbers depend on it, on the epoch and on the index.
+            epoch: counted from 0.
+            index: the example's place in the split.
 
         Returns:
             {name: array}, images uint8 [h, w, c].
@@ -159,8 +159,8 @@ class HostStage:
             unit: float [40] in [0, 1), for a random stage.
 
         Returns:
-            (left, top, right, bottom) in pixels; the offset is whole, so that a window of the target's size is cut
-            out without resampling.
+            (left, top, right, bottom) in pixels. The offset is whole, so that a window of the target's size is cut out
+            without resampling.
         """
         if self.crop in ("none", "pad"):
             return 0, 0, width, height
@@ -181,13 +181,13 @@ class HostStage:
 
 
 def fitting(height: int, width: int, most_h: int, most_w: int) -> tuple[int, int]:
-    """The largest size (h, w) of an image's aspect that fits; at least one pixel either way."""
+    """The largest size (h, w) with an image's aspect that fits into (most_h, most_w); at least one pixel each."""
     zoom = min(most_h / height, most_w / width)
     return max(1, min(most_h, round(height * zoom))), max(1, min(most_w, round(width * zoom)))
 
 
 def bordered(image: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
-    """An image [h, w, c] in the middle of a larger one; of an odd border the wider part is below and to the right."""
+    """An image [h, w, c] in the middle of a larger one; an odd border is one pixel wider below and to the right."""
     top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
     out = np.full((height, width, image.shape[2]), value, image.dtype)
     out[top : top + image.shape[0], left : left + image.shape[1]] = image
@@ -195,6 +195,7 @@ def bordered(image: np.ndarray, height: int, width: int, value: int) -> np.ndarr
 
 
 def _place(h: float, w: float, height: int, width: int, v: float, u: float) -> tuple[float, float, float, float]:
+    """A window of h x w pixels in an image, at the fractions v down and u to the right: (left, top, right, bottom)."""
     top, left = math.floor(v * (math.floor(height - h) + 1)), math.floor(u * (math.floor(width - w) + 1))
     return left, top, min(left + w, width), min(top + h, height)
 

@@ -1,4 +1,4 @@
-"""From a config's data section to splits that a training loop can read: `load`."""
+"""Opens the data set of a config's data section as splits that a training loop can read."""
 
 import hashlib
 import math
@@ -27,11 +27,11 @@ _CHUNK = 256  # examples decoded by one thread at a time
 
 @dataclass(frozen=True)
 class Data:
-    """A data set's splits and facts.
+    """The splits of a data set, and facts about it.
 
     Attributes:
-        splits: {"train", "validation", "test": Split}, those asked for.
-        num_classes: of the label; None where there is none.
+        splits: {"train", "validation", "test": Split}, those that the config names.
+        num_classes: of the label; None without a label.
         class_names: one per class, or ().
         name, version: of the data set.
         fingerprint: a hash of the data, the same on every machine.
@@ -75,9 +75,9 @@ def load(
     """Opens a data set.
 
     Args:
-        name: see `opening`: a TFDS name, one of ours, a toy set or `folder:/path`.
-        data_dir: the TFDS data folder; else TFDS_DATA_DIR, else ~/tensorflow_datasets.
-        train: a split in TFDS's syntax, `train[:90%]`; empty where it is not wanted.
+        name: see `catalogue.py`: a TFDS name, one of ours, a toy set or `folder:/path`.
+        data_dir: the TFDS data folder; by default TFDS_DATA_DIR, or ~/tensorflow_datasets.
+        train: a split in TFDS's syntax, `train[:90%]`; empty for none.
         validation: likewise, `train[90%:]`.
         test: likewise.
         split: cuts what `train` names into train, validation and perhaps test, see `subset.Cut`; {} for no cut.
@@ -85,7 +85,7 @@ def load(
             `resample.py`; "" for no change.
         order_seed: of the order of the training examples, so that runs of several seeds see the same batches; None
             for the run's own seed.
-        image_size: (h, w) that images are resized to; needed where their sizes vary.
+        image_size: (h, w) that images are resized to; needed if their sizes vary.
         channels: 1 or 3, to convert images.
         features: entries to keep; empty keeps all but texts, which stay on the host (`Split.source`).
         resize: filter for images; this and the next four: see `HostStage`.
@@ -93,11 +93,11 @@ def load(
         crop_fraction: size of the center or random window.
         crop_scale: area of a random_resized window.
         crop_ratio: width / height of a random_resized window.
-        max_boxes: rows that boxes, and what belongs to them, are padded to; the entry `boxes_mask` is 1 where a row is
-            real. 0 leaves their number, and then only `Split.example` can deliver them.
+        max_boxes: number that boxes, and the entries beside them, are padded to; the entry `boxes_mask` is 1 where a
+            row is real. With 0 there is no padding, and only `Split.example` can deliver them.
         drop_degenerate: drop boxes without area, with a message, instead of refusing the example.
-        resident: decoded arrays in memory: auto (where all splits together stay under the limit), always, never.
-        resident_limit: bytes of decoded arrays.
+        resident: decoded arrays in memory: always, never, or auto (if all splits together stay under the limit).
+        resident_limit: of decoded arrays, in bytes.
         cache: keep decoded arrays in the user's cache folder for the next start.
 
     Raises:
@@ -140,19 +140,19 @@ def load(
 
 
 def labels(source: Source, cache: bool = True) -> np.ndarray:
-    """The classes of all examples, int [n]; kept in the cache, since reading them decodes every example.
+    """The classes of all examples, int [n]; cached, because reading them decodes every example.
 
     Raises:
         ConfigError: if the examples have no class label.
     """
-    found = {name: f for name, f in source.features.items() if f.kind == "label" and f.shape == ()}
-    if not found:
+    class_labels = {name: f for name, f in source.features.items() if f.kind == "label" and f.shape == ()}
+    if not class_labels:
         raise ConfigError(
             f"{source.name} has no class label, which {subset.PATH}.stratified and config.data.resample need; leave "
             "them out"
         )
-    name = "label" if "label" in found else next(iter(found))
-    split = Split("labels", source, HostStage(), {name: found[name]})
+    name = "label" if "label" in class_labels else next(iter(class_labels))
+    split = Split("labels", source, HostStage(), {name: class_labels[name]})
     return np.asarray(_arrays(split, cache)[name])
 
 
@@ -181,7 +181,7 @@ def _facts(splits: dict[str, Split]) -> Data:
 
 
 def _label(features: Mapping[str, Feature]) -> Feature | None:
-    """The class label: "label", else another label of the example, else that of its objects."""
+    """The class label: "label", or another label of the example, or the label of its objects."""
     labels = {name: f for name, f in features.items() if f.kind == "label"}
     whole = {name: f for name, f in labels.items() if f.shape == ()}
     return whole.get("label") or next(iter([*whole.values(), *labels.values()]), None)
@@ -218,7 +218,7 @@ def _bytes(split: Split) -> int:
 
 
 def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
-    if isinstance(split.source, Subset) and cache:  # the whole is decoded and kept once, for every way to cut it
+    if isinstance(split.source, Subset) and cache:  # the whole is decoded and cached once, for every way to cut it
         whole = _arrays(replace(split, source=split.source.base), cache)
         return {name: array[split.source.indices] for name, array in whole.items()}
     if not cache or not split.source.location:

@@ -1,8 +1,8 @@
-"""The order of the data, computed and never stored: an endless stream of positions.
+"""The order of the examples, computed and never stored: an endless stream of positions.
 
 Position p belongs to epoch `p // n` and is example `permutation(seed, epoch)[p % n]`. Batch k of size B is positions
-`k B ... (k + 1) B - 1`, so that batches run across the borders of epochs and no example is dropped or repeated; which
-examples step k sees depends on (seed, k, B) alone, and any step can be the first one after a restart.
+`k B ... (k + 1) B - 1`, so that batches cross the borders of epochs and no example is dropped or repeated. The examples
+of step k depend on (seed, k, B) alone, so that a run can restart at any step.
 """
 
 from functools import lru_cache
@@ -11,18 +11,18 @@ import numpy as np
 
 from cvdl_jax.errors import ConfigError
 
-ORDER, HOST, SOURCE, SPLIT = 0, 1, 2, 3  # streams of random bits that never meet
+ORDER, HOST, SOURCE, SPLIT = 0, 1, 2, 3  # independent streams of random bits
 
 
 def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.ndarray:
     """Random 64-bit words that are a function of their arguments alone.
 
     The raw words of a NumPy bit generator are the same in every NumPy version (NEP 19); `Generator` methods such as
-    `permutation` may change, so everything here is built on the words.
+    `permutation` may change, so everything here uses the words.
 
     Args:
         seed: the run's seed, at least 0.
-        stream: what they are for: ORDER, HOST, SOURCE or SPLIT.
+        stream: their purpose: ORDER, HOST, SOURCE or SPLIT.
         epoch: counted from 0.
         index: of the example, 0 where there is none.
         n: how many words.
@@ -40,7 +40,7 @@ def random_unit(seed: int, stream: int, epoch: int, index: int, n: int) -> np.nd
 
 @lru_cache(maxsize=2)
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
-    """The order of one epoch; the last two are kept, since a batch may need both.
+    """The order of one epoch; the last two are cached, because a batch may need both.
 
     Args:
         seed: the run's seed, at least 0.
@@ -77,7 +77,7 @@ def host_rows(batch_size: int, process_index: int, process_count: int) -> slice:
 
 
 def examples(seed: int, positions: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which example, in which epoch, stands at each position of the shuffled stream.
+    """The epoch and the example at each position of the shuffled stream.
 
     Args:
         seed: the run's seed, at least 0.
@@ -97,7 +97,7 @@ def examples(seed: int, positions: np.ndarray, n: int) -> tuple[np.ndarray, np.n
 
 
 def eval_steps(n: int, batch_size: int) -> int:
-    """How many batches hold n examples, the last one padded."""
+    """The number of batches that hold n examples, the last one padded."""
     return -(-n // batch_size)
 
 

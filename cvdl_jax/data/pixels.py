@@ -16,7 +16,7 @@ def to_unit(image: jax.Array) -> jax.Array:
         image: [..., h, w, c], uint8 or float.
 
     Returns:
-        float32 [..., h, w, c]; float64 where JAX computes in it.
+        float32 [..., h, w, c], or float64 if JAX computes in it.
     """
     if image.dtype == jnp.uint8:
         return image.astype(jnp.result_type(float)) / 255
@@ -47,16 +47,16 @@ def normalise(image: jax.Array, mean: Sequence = (), std: Sequence = ()) -> jax.
 
 
 def _statistics(name: str, values: Sequence, image: jax.Array) -> np.ndarray | None:
-    """Statistics in the rank of the image; None for empty ones."""
+    """Statistics with as many axes as the image; None for empty ones."""
     if not len(values):
         return None
-    found, channels = np.asarray(values, np.float64), image.shape[-1]
-    if found.ndim == 1 and len(found) not in (1, channels):
+    array, channels = np.asarray(values, np.float64), image.shape[-1]
+    if array.ndim == 1 and len(array) not in (1, channels):
         raise ConfigError(
-            f"config.normalise.{name} has {len(found)} numbers, the image has {channels} channels; give {channels} or 1"
+            f"config.normalise.{name} has {len(array)} numbers, the image has {channels} channels; give {channels} or 1"
         )
-    if found.ndim > 1 and found.shape != image.shape[image.ndim - found.ndim :]:
+    if array.ndim > 1 and array.shape != image.shape[image.ndim - array.ndim :]:
         raise ConfigError(
-            f"config.normalise.{name} has the shape {found.shape}, the image {image.shape[image.ndim - found.ndim :]}"
+            f"config.normalise.{name} has the shape {array.shape}, the image {image.shape[image.ndim - array.ndim :]}"
         )
-    return found.reshape((1,) * (image.ndim - found.ndim) + found.shape)
+    return array.reshape((1,) * (image.ndim - array.ndim) + array.shape)

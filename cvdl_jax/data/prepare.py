@@ -1,4 +1,4 @@
-"""Data sets of ours: TFDS builders that make their examples from what is installed, without network or TensorFlow.
+"""Our own data sets: TFDS builders that make their examples offline from installed packages, without TensorFlow.
 
 A builder is a file of `builders/` named as its data set, with one `GeneratorBasedBuilder` whose class name is the
 data set's in CamelCase. It yields encoded image bytes (arrays would pull TensorFlow in). If the file has a function
@@ -33,7 +33,7 @@ def ours() -> list[str]:
 def prepare(name: str, folder: Path) -> Path:
     """Prepares a data set on first use.
 
-    Written beside its place and moved there whole, so that two processes at once or a kill leave no half data set.
+    It is written beside its place and moved there whole, so that neither a kill nor a second process leaves half of it.
 
     Args:
         name: of a file in `builders/`, with or without `(arguments)` and `:version`.
@@ -77,14 +77,14 @@ def prepare(name: str, folder: Path) -> Path:
 
 def _parse(name: str) -> tuple[str, str, str]:
     """The parts of "shapes(size=96):1.0.0": "shapes", "(size=96)" and "1.0.0"."""
-    found = re.fullmatch(r"(\w+)\s*(\(.*\))?(?::([^()]*))?", name.strip())
-    if not found:
+    parts = re.fullmatch(r"(\w+)\s*(\(.*\))?(?::([^()]*))?", name.strip())
+    if not parts:
         raise DataError(f"config.data.name={name!r} cannot be read; write NAME, NAME:VERSION or NAME(key=value)")
-    return found[1], found[2] or "", found[3] or ""
+    return parts[1], parts[2] or "", parts[3] or ""
 
 
 def _configure(module: Any, base: str, arguments: str) -> Any:
-    """The builder config of these arguments; None for a builder that takes none."""
+    """The builder config for these arguments; None for a builder without arguments."""
     if not hasattr(module, "configure"):
         if arguments:
             raise DataError(f"config.data.name: {base} takes no arguments, got {base}{arguments}; write {base}")
@@ -95,7 +95,7 @@ def _configure(module: Any, base: str, arguments: str) -> Any:
 
 @contextlib.contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Without TFDS's remark that a builder config is not one of a fixed list."""
+    """Hides TFDS's remark that a builder config is not one of a fixed list."""
     logger = logging.getLogger("absl")
 
     def keep(record: logging.LogRecord) -> bool:
@@ -110,9 +110,9 @@ def _without_remarks() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _in_sorted_order() -> Iterator[None]:
-    """TFDS serialises the entries of an example in an order that differs between processes; here it is sorted.
+    """Makes TFDS serialise the entries of an example in sorted order, where its own differs between processes.
 
-    Without this the fingerprint of a set would depend on the process that prepared it.
+    Otherwise the fingerprint of a data set would depend on the process that prepared it.
     """
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
@@ -134,7 +134,7 @@ def _write(cls: type, config: Any, place: Path, root: Path) -> Path:
     final = root / place
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{place.parts[0]}-") as scratch:
-        tfds.display_progress_bar(False)  # seconds' work; TFDS would print a dozen lines
+        tfds.display_progress_bar(False)  # it takes seconds, and TFDS would print a dozen lines
         more = {"config": config} if config else {}
         with contextlib.redirect_stdout(io.StringIO()), _without_remarks(), _in_sorted_order():
             cls(data_dir=scratch, file_format="array_record", **more).download_and_prepare()
@@ -145,6 +145,6 @@ def _write(cls: type, config: Any, place: Path, root: Path) -> Path:
             if not (final / INFO).is_file():  # else another process was first, with the same examples
                 if not final.is_dir():
                     raise
-                shutil.rmtree(final)  # without its INFO it is no data set
+                shutil.rmtree(final)  # an incomplete data set, without its INFO
                 os.rename(Path(scratch, place), final)
     return final

@@ -1,10 +1,10 @@
 """Re-sampling of the training split so that every class is seen equally often: `config.data.resample`.
 
-    oversample    every class appears as often as the largest: its examples repeat, none more than once above another
-    undersample   every class appears as often as the smallest: the rest of its examples is left out
+    oversample    every class appears as often as the largest: its examples repeat, as evenly as possible
+    undersample   every class appears as often as the smallest: its other examples are left out
 
-An epoch is then longer or shorter. Only training examples are re-sampled; re-weighting (`config.class_weights`) costs
-no repetition. Reference: He and Garcia 2009, "Learning from Imbalanced Data", section 3.1.1.
+An epoch is then longer or shorter. Evaluations are not re-sampled. Re-weighting (`config.class_weights`) reaches the
+same balance without repetition. Reference: He and Garcia 2009, "Learning from Imbalanced Data", section 3.1.1.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ KINDS = ("oversample", "undersample")
 
 
 def places(kind: str, labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The places of the examples of a balanced epoch, ascending, some of them several times or not at all.
+    """The places of the examples of a balanced epoch, ascending; some come several times, others not at all.
 
     Args:
         kind: "oversample" or "undersample".
         labels: int [n], the classes.
-        seed: of the draw of what is repeated once more, or left out.
+        seed: of the draw of the examples that are repeated once more, or left out.
 
     Returns:
         int64 [classes that occur * examples of each].
@@ -36,9 +36,10 @@ def places(kind: str, labels: np.ndarray, seed: int = 0) -> np.ndarray:
     check_name(kind, KINDS, f"config.data.resample={kind!r} is not known")
     drawn = np.argsort(order.random_bits(seed, order.SPLIT, 0, 0, len(labels)), kind="stable").astype(np.int64)
     known, counts = np.unique(labels, return_counts=True)
-    each = counts.max() if kind == "oversample" else counts.min()
-    found = [np.resize(drawn[labels[drawn] == label], each) for label in known]  # whole rounds, then a part of one
-    return np.sort(np.concatenate(found))
+    per_class = counts.max() if kind == "oversample" else counts.min()
+    # np.resize repeats: all examples of a class several times, then a part of them
+    rounds = [np.resize(drawn[labels[drawn] == label], per_class) for label in known]
+    return np.sort(np.concatenate(rounds))
 
 
 def resampled(kind: str, source: Source, labels: Callable[[], np.ndarray], seed: int = 0) -> Source:
@@ -47,7 +48,7 @@ def resampled(kind: str, source: Source, labels: Callable[[], np.ndarray], seed:
     Args:
         kind: "", "oversample" or "undersample".
         source: of training examples.
-        labels: their classes, int [n]; asked for only if needed.
+        labels: returns their classes, int [n]; called only if needed.
         seed: of the draw.
     """
     if not kind:

@@ -8,8 +8,8 @@
     standardise_pixels   (x - mean_hwc) / std_hwc
     min_max              2 (x - min_c) / (max_c - min_c) - 1   in -1..1 on the training split
 
-std is the biased deviation, over examples and, for channels, pixels. What is constant is only shifted. All of them are
-`(x - mean) / std` with some mean and std, which is what `to_float.normalise` applies.
+std is the biased standard deviation over examples and, for channels, pixels. Constant channels and pixels are only
+shifted. All kinds are `(x - mean) / std` with some mean and std, which `pixels.normalise` applies.
 
 Reference: LeCun et al. 1998, "Efficient BackProp", section 4.3.
 """
@@ -30,7 +30,7 @@ CHUNK = 1024  # examples that are read at once
 
 
 class Statistics(NamedTuple):
-    """What a set of examples is like, element by element.
+    """Statistics of a set of examples, element by element.
 
     Attributes:
         count: examples (times pixels, where the statistics are those of channels).
@@ -63,12 +63,12 @@ class Scaler(NamedTuple):
         return (x - self.mean) / self.std
 
     def undo(self, y: np.ndarray) -> np.ndarray:
-        """The x that `apply` made y of."""
+        """The inverse of `apply`."""
         return y * self.std + self.mean
 
 
 def statistics(chunks: Iterable[np.ndarray], per_channel: bool) -> Statistics:
-    """Statistics in one pass, in float64; chunks are merged as in Chan et al. 1979, so that nothing cancels.
+    """Statistics in one pass, in float64; chunks are merged as in Chan et al. 1979, which avoids cancellation.
 
     Args:
         chunks: arrays [n, ..., c]; uint8 is divided by 255.
@@ -77,7 +77,7 @@ def statistics(chunks: Iterable[np.ndarray], per_channel: bool) -> Statistics:
     Raises:
         DataError: if there is no example, or one is not finite.
     """
-    found = None
+    total = None
     for chunk in chunks:
         x = np.asarray(chunk, np.float64) / (255 if chunk.dtype == np.uint8 else 1)
         x = x.reshape(-1, x.shape[-1]) if per_channel else x
@@ -89,10 +89,10 @@ def statistics(chunks: Iterable[np.ndarray], per_channel: bool) -> Statistics:
             )
         mean = x.mean(0)
         new = Statistics(len(x), mean, np.square(x - mean).sum(0), x.min(0), x.max(0))
-        found = new if found is None else merged(found, new)
-    if found is None:
+        total = new if total is None else merged(total, new)
+    if total is None:
         raise DataError("config.normalise.fit: the training split has no examples")
-    return found
+    return total
 
 
 def merged(a: Statistics, b: Statistics) -> Statistics:
@@ -114,23 +114,23 @@ def fit(kind: str, chunks: Iterable[np.ndarray]) -> Scaler:
         DataError: if there is no example, or one is not finite.
     """
     check_name(kind, KINDS, f"config.normalise.fit={kind!r} is not known")
-    found = statistics(chunks, per_channel=kind not in ("mean_image", "standardise_pixels"))
-    one = np.ones_like(found.mean)
+    stats = statistics(chunks, per_channel=kind not in ("mean_image", "standardise_pixels"))
+    one = np.ones_like(stats.mean)
     if kind == "min_max":
-        half = (found.high - found.low) / 2
-        return Scaler((found.high + found.low) / 2, np.where(half > 0, half, one))
+        half = (stats.high - stats.low) / 2
+        return Scaler((stats.high + stats.low) / 2, np.where(half > 0, half, one))
     if kind in ("channel_mean", "mean_image"):
-        return Scaler(found.mean, one)
-    varies = found.high > found.low
-    return Scaler(found.mean, np.where(varies, np.sqrt(found.deviations / found.count), one))
+        return Scaler(stats.mean, one)
+    varies = stats.high > stats.low
+    return Scaler(stats.mean, np.where(varies, np.sqrt(stats.deviations / stats.count), one))
 
 
 def resolved(config: ConfigDict, data: Data | None) -> ConfigDict:
-    """The configuration with numbers in `normalise` where it asks for a fit; else itself.
+    """The configuration with fitted numbers in `normalise` if it asks for a fit; otherwise itself.
 
     Args:
         config: of a run; it is not changed.
-        data: of which the training split alone is read.
+        data: only its training split is read.
 
     Raises:
         ConfigError: where there is no training split, or it has neither images nor features.
@@ -147,13 +147,13 @@ def resolved(config: ConfigDict, data: Data | None) -> ConfigDict:
             f"config.normalise.fit scales 'image' or 'features'; {data.name} has {sorted(split.features)}"
         )
     scaler = fit(kind, _chunks(split, names[0]))
-    found = config.copy_and_resolve_references()
-    found.normalise = {"mean": _plain(scaler.mean), "std": _plain(scaler.std)}
-    return found
+    fitted = config.copy_and_resolve_references()
+    fitted.normalise = {"mean": _plain(scaler.mean), "std": _plain(scaler.std)}
+    return fitted
 
 
 def _chunks(split: Any, name: str) -> Iterable[np.ndarray]:
-    """The training examples as evaluations see them: without random windows."""
+    """The training examples without random windows, as evaluations see them."""
     calm = replace(split, stage=split.stage.for_evaluation())
     for first in range(0, split.size, CHUNK):
         yield calm.batch(np.arange(first, min(first + CHUNK, split.size)))[name]

@@ -1,6 +1,6 @@
-"""Procedural scenes of simple shapes, drawn in whole numbers, so that every machine draws the same bytes.
+"""Procedural scenes of simple shapes, computed in whole numbers, so that every machine draws the same bytes.
 
-A scene is a dim gradient with specks (clutter), objects of random class, colour (no two alike while there are more),
+A scene is a dim gradient with specks (clutter), objects of random class, colour (all different while there are enough),
 size, rotation and place, and noise of -8 ... 8 on every pixel. Lengths are in half pixels: the centre of pixel (x, y)
 is at (2 x + 1, 2 y + 1), and a pixel belongs to a shape if its centre does (no anti-aliasing). Rotations are by angles
 of Pythagorean triples, whose sines and cosines are fractions. Random numbers are raw words of Philox, which are the
@@ -18,12 +18,12 @@ COLOURS = {
 }  # fmt: skip
 # (cosine, sine, length)
 _ROTATIONS = ((1, 0, 1), (12, 5, 13), (15, 8, 17), (4, 3, 5), (3, 4, 5), (8, 15, 17), (5, 12, 13))
-_TRIES = 20  # places tried for an object before the scene goes without it
+_TRIES = 20  # places tried for an object before it is left out
 _JITTER, _NOISE = 16, 8
 
 
 class Object(NamedTuple):
-    """What was drawn: the class, the name of the colour, and whether it is of the larger half of the sizes."""
+    """One object: its class, the name of its colour, and whether its size is in the larger half of the range."""
 
     label: int
     colour: str
@@ -36,7 +36,7 @@ class Scene(NamedTuple):
     Attributes:
         image: uint8 [size, size, 3].
         instances: uint8 [size, size], 0 for the background, i + 1 for object i where it is visible.
-        objects: in the order of drawing; each hides at most a quarter of those before it.
+        objects: in the order of drawing; none of them loses more than a quarter of its pixels to later ones.
     """
 
     image: np.ndarray
@@ -44,12 +44,12 @@ class Scene(NamedTuple):
     objects: tuple[Object, ...]
 
     def boxes(self) -> np.ndarray:
-        """Tight boxes of what is visible of each object, in pixels: int64 [n, 4], [ymin, xmin, ymax, xmax]."""
-        found = []
+        """Tight boxes of the visible part of each object, in pixels: int64 [n, 4], [ymin, xmin, ymax, xmax]."""
+        boxes = []
         for i in range(len(self.objects)):
             y, x = np.nonzero(self.instances == i + 1)
-            found.append((y.min(), x.min(), y.max() + 1, x.max() + 1))
-        return np.asarray(found, np.int64).reshape(-1, 4)
+            boxes.append((y.min(), x.min(), y.max() + 1, x.max() + 1))
+        return np.asarray(boxes, np.int64).reshape(-1, 4)
 
     def labels(self) -> np.ndarray:
         """Classes of the objects: int64 [n]."""
@@ -74,7 +74,7 @@ class Scene(NamedTuple):
 
 
 class Words:
-    """Whole random numbers, one after the other, from (stream, index).
+    """A sequence of random whole numbers, a function of (stream, index).
 
     Args:
         stream: for example a split's number.
@@ -132,8 +132,8 @@ def draw(stream: int, index: int, size: int = 64, objects: int = 5, classes: int
     """Draws a scene.
 
     Args:
-        stream: random numbers depend on it,
-        index: and on the number of the scene.
+        stream: for example a split's number.
+        index: of the scene; random numbers depend on (stream, index).
         size: height and width in pixels.
         objects: at most so many, at least one.
         classes: the first so many of CLASSES.
@@ -148,7 +148,7 @@ def draw(stream: int, index: int, size: int = 64, objects: int = 5, classes: int
     instances = np.zeros((size, size), np.uint8)
     drawn: list[Object] = []
     low, high = max(size // 6, 6), max(2 * size // 5, 6)  # diameters of a sixth to two fifths of the image
-    full: list[int] = []  # pixels of each object if nothing hid it
+    full: list[int] = []  # pixels of each object, hidden ones included
     for _ in range(words.between(1, objects)):
         label, radius = words.below(classes), words.between(low, high)
         fresh = [c for c in COLOURS if c not in {o.colour for o in drawn}] or list(COLOURS)
@@ -169,7 +169,7 @@ def draw(stream: int, index: int, size: int = 64, objects: int = 5, classes: int
 
 
 def _turned(words: Words) -> tuple[int, int, int]:
-    """A rotation of the table, by 0 to 3 more quarter turns."""
+    """A rotation of the table, plus 0 to 3 quarter turns."""
     c, s, n = _ROTATIONS[words.below(len(_ROTATIONS))]
     for _ in range(words.below(4)):
         c, s = -s, c

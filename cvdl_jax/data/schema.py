@@ -1,4 +1,4 @@
-"""What an example consists of: a description of each entry, and TFDS features translated to it.
+"""The entries of an example: a description of each one, translated from the features of TFDS.
 
 Examples are flat: an entry of a nested feature has a name with slashes, `objects/bbox`.
 """
@@ -21,10 +21,10 @@ class Feature:
     Attributes:
         kind: image (uint8 [h, w, c]), mask (uint8 [h, w, c], one class or object per value), label (int32), box
             (float32 [..., 4]), tensor (any other numbers) or text (bytes, kept on the host).
-        shape: of one example; None for a size that varies.
+        shape: in one example; None for a size that varies.
         dtype: as delivered; integers are int32.
         num_classes: of a label.
-        class_names: of a label, one per class where they are known.
+        class_names: of a label, one per class, or () if unknown.
     """
 
     kind: str
@@ -61,7 +61,7 @@ def from_tfds(features: Any) -> dict[str, Feature]:
             return walk(name, feature.feature, (*lead, length))
         return {name: _leaf(name, feature, lead)}
 
-    return dict(sorted(walk("", features, ()).items()))  # TFDS reads its JSON in an order that changes from run to run
+    return dict(sorted(walk("", features, ()).items()))  # the order in which TFDS reads its JSON varies
 
 
 def _leaf(name: str, feature: Any, lead: tuple) -> Feature:
@@ -86,14 +86,14 @@ def _leaf(name: str, feature: Any, lead: tuple) -> Feature:
 
 
 def _delivered(dtype: np.dtype) -> np.dtype:
-    """int64 and the like as int32, float64 as float32: what the device computes with."""
+    """The dtype on the device: integers as int32, floats as float32; uint8 and bool stay."""
     if dtype == np.uint8 or dtype == np.bool_:
         return dtype
     return np.dtype(np.int32 if dtype.kind in "iu" else np.float32)
 
 
 def decode_image(data: bytes, channels: int | None) -> np.ndarray:
-    """Decodes a PNG, JPEG or any other image that Pillow reads; the same decoder on every machine.
+    """Decodes a PNG, JPEG or any other image with Pillow, the same decoder on every machine.
 
     Args:
         data: the encoded file.

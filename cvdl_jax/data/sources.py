@@ -1,4 +1,4 @@
-"""What a source of examples is, and how splits of it are named; `opening.py` finds the source of a name."""
+"""The interface of a source of examples, and the syntax of splits; `catalogue.py` finds the source of a name."""
 
 import abc
 import os
@@ -23,9 +23,9 @@ class Source(abc.ABC):
 
     Attributes:
         name: of the data set.
-        version: of the data set; empty where it has none.
-        split: as asked for, for example `train[90%:]`.
-        intervals: what that means in examples of whole splits.
+        version: of the data set; empty if it has none.
+        split: as the user wrote it, for example `train[90%:]`.
+        intervals: the examples of whole splits that it stands for.
         features: {flat name: Feature}.
         location: the folder read; empty for generated sets.
     """
@@ -43,7 +43,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """A hash of the data themselves, the same on every machine that has them."""
+        """A hash of the data, the same on every machine that has them."""
 
     def __len__(self) -> int:
         return sum(stop - start for _, start, stop in self.intervals)
@@ -58,7 +58,7 @@ class Source(abc.ABC):
 
 
 class Ids(Sequence):
-    """The names of a source's examples, made when asked for."""
+    """The names of a source's examples, made on demand."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -73,7 +73,7 @@ class Ids(Sequence):
 
 
 def data_folder(data_dir: str = "") -> Path:
-    """The folder that holds TFDS data sets: the argument, else TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """The folder of TFDS data sets: the argument, or TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "") or "~/tensorflow_datasets").expanduser()
 
 
@@ -137,14 +137,14 @@ def _describe(sizes: Mapping[str, int]) -> str:
 
 def places(intervals: Sequence[Interval], indices: Sequence[int]) -> list[tuple[str, int]]:
     """(whole split, place in it) of each index into the joined intervals. Raises IndexError."""
-    found = []
+    where = []
     for index in indices:
         rest = index
         for split, start, stop in intervals:
             if 0 <= rest < stop - start:
-                found.append((split, start + rest))
+                where.append((split, start + rest))
                 break
             rest -= stop - start
         else:
             raise IndexError(f"example {index} of {sum(stop - start for _, start, stop in intervals)}")
-    return found
+    return where

@@ -21,9 +21,9 @@ class Split:
     Attributes:
         name: train, validation or test.
         source: raw examples with random access, texts included.
-        stage: what the host does to an example.
+        stage: the host stage, applied to every example.
         features: {name: Feature} of the entries that are kept, as they are in the source.
-        arrays: {name: [n, ...]} where the split is resident, else None.
+        arrays: {name: [n, ...]} if the split is resident, else None.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Split:
         return out
 
     def batches(self, steps: Iterable[np.ndarray], seed: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """The batches at the given positions of the shuffled stream, one after the other, without loading ahead.
+        """The batches at the given positions of the shuffled stream, without loading ahead.
 
         Args:
             steps: of int64 [b] positions; see `order`.

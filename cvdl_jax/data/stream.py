@@ -1,7 +1,7 @@
-"""Batches of sets that do not fit: Grain loads and decodes ahead, in threads, in the order of `order.py`.
+"""Batches of sets that do not fit into memory: Grain loads and decodes ahead, in threads, in the order of `order.py`.
 
-Batch k is a function of (seed, k) alone, so that any step can be the first after a restart, and a process loads only
-its own rows. The rows of a resident set, gathered by the same indices, are equal bit for bit.
+Batch k is a function of (seed, k) alone, so that a run can restart at any step, and a process loads only its own rows.
+The batches of a resident set, gathered by the same indices, are equal bit for bit.
 """
 
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from cvdl_jax.data import order
 from cvdl_jax.data.split import Split
 
-_AHEAD = 4  # batches that wait for the device
+_AHEAD = 4  # batches loaded before the device needs them
 _MOST_THREADS = 16
 
 
@@ -81,7 +81,7 @@ def eval_batches(
 
 
 def _ahead(load: Callable[[int], dict[str, np.ndarray]], batches: int) -> Iterator[dict[str, np.ndarray]]:
-    """Batches 0 ... batches - 1, loaded ahead in threads, one batch each: records are read many at a time."""
+    """Batches 0 ... batches - 1, loaded ahead; a thread loads a whole batch, because reading many records is faster."""
     import grain
 
     if batches <= 0:

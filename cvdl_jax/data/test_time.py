@@ -4,8 +4,8 @@
     config.test_time = dict(views="ten_crop(padding=4)", average="logits")
     config.test_time = dict(views="sampled(policy='flip | padded_crop(4)', samples=8)")
 
-A view is a function here that returns `images [b, h, w, c] -> views [b, k, h', w', c]`; several are joined by "|", and
-all views count the same. The views of an image are next to each other, so that they stay on its device.
+Each function here returns a map `images [b, h, w, c] -> views [b, k, h', w', c]`. Several are joined by "|", and all
+views have the same weight. The views of an image are neighbouring rows, so that they stay on its device.
 """
 
 from collections.abc import Callable, Mapping
@@ -88,7 +88,7 @@ def ten_crop(size: int = 0, padding: int = 0) -> View:
 
 
 def sampled(policy: str, samples: int = 8, seed: int = 0) -> View:
-    """Random views by an augmentation policy, the same ones of an image in every evaluation.
+    """Random views by an augmentation policy, the same for an image in every evaluation.
 
     What is drawn depends on the seed and on the image itself, not on its place in a batch.
 
@@ -144,9 +144,9 @@ def averaged(
     views: str = "identity | flip",
     average: Literal["probabilities", "logits"] = "probabilities",
 ) -> Callable[[Any, Mapping], jax.Array]:
-    """A classifier that looks at several views of each image.
+    """A classifier that averages its predictions over several views of each image.
 
-    The classifier is called once for each view function, with the k views of every image as rows of one batch.
+    `logits_fn` is called once for each view function, with the k views of every image as rows of one batch.
 
     Args:
         logits_fn: (state, batch with "image" [b, h, w, c]) -> [b, c].
@@ -166,11 +166,11 @@ def averaged(
     def mean_logits(state: Any, batch: Mapping) -> jax.Array:
         if "image" not in batch:
             raise ConfigError("config.test_time makes views of images, and the batch has none; clear config.test_time")
-        found = []
+        logits = []
         for part in parts:
             x = part(batch["image"])  # [b, k, h', w', c]
             b, k = x.shape[:2]
-            found.append(logits_fn(state, {"image": x.reshape(b * k, *x.shape[2:])}).reshape(b, k, -1))
-        return mean_prediction(jnp.concatenate(found, 1), average)
+            logits.append(logits_fn(state, {"image": x.reshape(b * k, *x.shape[2:])}).reshape(b, k, -1))
+        return mean_prediction(jnp.concatenate(logits, 1), average)
 
     return mean_logits

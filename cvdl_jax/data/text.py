@@ -1,7 +1,7 @@
-"""Texts as numbers: characters to ids by the training split's vocabulary, and streams through a text.
+"""Texts as numbers: characters become ids by the vocabulary of the training split, and streams read a text.
 
-A text is one long sequence, not a set of examples, so nothing is shuffled: training reads it in parallel streams, each
-going on where it was, and evaluation predicts every character once.
+A text is one long sequence, not a set of examples, so nothing is shuffled. Training reads it in parallel streams, each
+of which continues where it stopped. Evaluation predicts every character once.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
-_NEAR = 20  # characters shown before one that is not known
+_NEAR = 20  # characters shown before an unknown one
 
 
 class Text(NamedTuple):
@@ -38,10 +38,10 @@ class StreamSettings(NamedTuple):
     """The arguments of `config.streams`.
 
     Attributes:
-        length: characters that a stream reads in one step; the gradient goes back no further.
-        evaluation: parts of an evaluated text that are read side by side; see `evaluation_chunks`.
-        reset: probability that a stream's state begins anew at a step; 0: never. Without it a network may come to rely
-            on what its state has gathered over thousands of characters, and is at a loss at the beginning of a text.
+        length: characters that a stream reads in one step, and through which the gradient flows.
+        evaluation: parts of a text that an evaluation reads side by side; see `evaluation_chunks`.
+        reset: probability that the state of a stream is set to zero at a step. With 0 a network may come to rely on a
+            state gathered over thousands of characters, and predict badly at the beginning of a text.
     """
 
     length: int = 64
@@ -56,13 +56,13 @@ def load(
 
     Args:
         name: a TFDS data set with a feature `text`, for example tiny_shakespeare, or a generated text, `additions`.
-        data_dir: the TFDS data folder; else TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        data_dir: the TFDS data folder; by default TFDS_DATA_DIR, or ~/tensorflow_datasets.
         train: a split in TFDS's syntax.
-        validation: likewise; empty where it is not wanted.
+        validation: likewise; empty for none.
         test: likewise.
 
     Raises:
-        DataError: if there are no such data, no text in them, or a character that the training text does not have.
+        DataError: if the data set is missing, has no text, or has a character that is not in the training text.
     """
     if not train:
         raise ConfigError("config.text.train is empty; the vocabulary is that of the training split, train='train'")
@@ -134,7 +134,7 @@ def decode(ids: Any, vocabulary: str) -> str:
 
 
 def stream_starts(size: int, streams: int) -> np.ndarray:
-    """Where each of the streams enters a text of `size` characters: evenly, int32 [streams].
+    """The evenly spaced positions at which streams begin in a text of `size` characters: int32 [streams].
 
     Raises:
         ConfigError: if there are more streams than characters.
@@ -145,11 +145,11 @@ def stream_starts(size: int, streams: int) -> np.ndarray:
 
 
 def cut(ids: jax.Array, starts: jax.Array, step: jax.Array, length: int) -> dict[str, jax.Array]:
-    """The batch of a step: what each stream reads, and what it must predict.
+    """The batch of a step: the characters that each stream reads, and those that it must predict.
 
-    The text is a circle. Stream s predicts characters `starts[s] + step * length` and the `length - 1` after it from
-    those before them, so every stream goes on exactly where it was, reads on into the next stream's part, and all of
-    the text is read in `size / (streams * length)` steps.
+    The text is a circle. Stream s predicts character `starts[s] + step * length` and the next `length - 1`, each from
+    the one before. So every stream continues where it stopped and then reads the part of the next stream, and all
+    streams together read the text in `size / (streams * length)` steps.
 
     Args:
         ids: [n].
@@ -176,8 +176,8 @@ def evaluation_chunks(ids: np.ndarray, streams: int, length: int) -> dict[str, n
     """A whole text, cut for one pass in which each character is predicted once.
 
     Stream s reads the s-th of equal parts, chunk after chunk. Its first input is the last character of the part before
-    (-1, no character, at the very beginning), and its state starts from zero: with one stream the state is carried
-    through the whole text; more are faster, and predict each part's first characters from less context.
+    (-1, no character, at the beginning of the text), and its state starts from zero. With one stream the state is
+    carried through the whole text; more are faster, but predict the first characters of a part from less context.
 
     Args:
         ids: int32 [n].
@@ -185,7 +185,7 @@ def evaluation_chunks(ids: np.ndarray, streams: int, length: int) -> dict[str, n
         length: of a chunk, in characters.
 
     Returns:
-        {"inputs", "targets": int32 [chunks, streams, length], "mask": float32, 0 where a part has ended}.
+        {"inputs", "targets": int32 [chunks, streams, length], "mask": float32, 0 after the end of a part}.
     """
     starts = np.append(stream_starts(len(ids), streams), len(ids))
     chunks = -(-int(np.diff(starts).max()) // length)

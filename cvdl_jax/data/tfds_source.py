@@ -1,4 +1,9 @@
-"""Data sets prepared for TFDS, as ArrayRecord or as TFRecord, read with random access and without TensorFlow."""
+"""Data sets prepared for TFDS, as ArrayRecord or as TFRecord, read with random access and without TensorFlow.
+
+Entries get one name for one thing: "image" and "label" for classification, "image", "objects/bbox" and "objects/label"
+for detection, "image" and "segmentation_mask" for segmentation. Most sets of TFDS have these names already; `NAMES`
+renames the entries of the others.
+"""
 
 import hashlib
 import logging
@@ -13,7 +18,9 @@ from cvdl_jax.data.sources import Source, parse_split, places
 from cvdl_jax.data.tfrecord import TFRecordFile
 from cvdl_jax.errors import DataError, nearest
 
-# {set: {its name, or a prefix that ends in a slash: ours}}
+_MIB = 1 << 20
+INFO = "dataset_info.json"
+# {data set: {its name of an entry: ours}}; a name that ends in a slash is a prefix
 NAMES = {
     "ade20k": {"segmentation": "segmentation_mask"},
     "cityscapes": {"image_left": "image", "segmentation_label": "segmentation_mask"},
@@ -22,50 +29,6 @@ NAMES = {
     "scene_parse150": {"annotation": "segmentation_mask"},
     "wider_face": {"faces/": "objects/"},
 }
-
-
-def renamed(data_set: str, names: Iterable[str]) -> dict[str, str]:
-    """{the set's name: ours} of every entry.
-
-    Args:
-        data_set: name in TFDS, without version or configuration.
-        names: of the set's entries, flat.
-    """
-    table = NAMES.get(data_set, {})
-    return {name: _one(table, name) for name in names}
-
-
-def _one(table: dict[str, str], name: str) -> str:
-    if name in table:
-        return table[name]
-    for prefix, ours in table.items():
-        if prefix.endswith("/") and name.startswith(prefix):
-            return ours + name.removeprefix(prefix)
-    return name
-
-
-def adapted(features: dict[str, Feature], names: dict[str, str]) -> dict[str, Feature]:
-    """The features by our names; what is called a mask is one, of one channel: some sets say three and store one.
-
-    Args:
-        features: {the set's name: Feature}.
-        names: from `renamed`.
-    """
-    found = {}
-    for name, feature in features.items():
-        is_mask = feature.kind == "image" and names[name].endswith("mask")
-        mask = replace(feature, kind="mask", shape=(*feature.shape[:-1], 1))
-        found[names[name]] = mask if is_mask else feature
-    return dict(sorted(found.items()))
-
-
-# One name for one thing: entries of TFDS's sets that other sets, and the experiments here, call otherwise.
-#
-# The families: "image" and "label" for classification; "image", "objects/bbox" and "objects/label" for detection;
-# "image" and "segmentation_mask" for segmentation. Most sets of TFDS have these names already and pass unchanged.
-
-_MIB = 1 << 20
-INFO = "dataset_info.json"
 
 
 def find(name: str, folder: Path, others: Sequence[str] = ()) -> Path:
@@ -93,8 +56,8 @@ def find(name: str, folder: Path, others: Sequence[str] = ()) -> Path:
     if versions:
         return versions[-1]
     if root.is_dir():
-        found = sorted(str(p.parent.relative_to(folder)) for p in root.glob(f"**/{INFO}"))
-        close = f"found {', '.join(found)}" if found else f"found in {root}: {_listing(root)}"
+        present = sorted(str(p.parent.relative_to(folder)) for p in root.glob(f"**/{INFO}"))
+        close = f"found {', '.join(present)}" if present else f"found in {root}: {_listing(root)}"
         raise DataError(
             f"data set {name!r}: expected {layout}; {close}; name it as NAME/CONFIG:VERSION, "
             f"{_how_to_prepare(base, folder)}"
@@ -123,8 +86,43 @@ def _version_key(version: str) -> tuple:
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in version.split("."))
 
 
+def renamed(data_set: str, names: Iterable[str]) -> dict[str, str]:
+    """{the set's name: ours} of every entry.
+
+    Args:
+        data_set: name in TFDS, without version or configuration.
+        names: of the set's entries, flat.
+    """
+    table = NAMES.get(data_set, {})
+    return {name: _our_name(table, name) for name in names}
+
+
+def _our_name(table: dict[str, str], name: str) -> str:
+    if name in table:
+        return table[name]
+    for prefix, ours in table.items():
+        if prefix.endswith("/") and name.startswith(prefix):
+            return ours + name.removeprefix(prefix)
+    return name
+
+
+def adapted(features: dict[str, Feature], names: dict[str, str]) -> dict[str, Feature]:
+    """The features by our names. An image called a mask becomes a mask of one channel: some sets declare it an image.
+
+    Args:
+        features: {the set's name: Feature}.
+        names: from `renamed`.
+    """
+    ours = {}
+    for name, feature in features.items():
+        is_mask = feature.kind == "image" and names[name].endswith("mask")
+        mask = replace(feature, kind="mask", shape=(*feature.shape[:-1], 1))
+        ours[names[name]] = mask if is_mask else feature
+    return dict(sorted(ours.items()))
+
+
 class _TFRecords:
-    """The records of several (parts of) TFRecord files, as TFDS's own ArrayRecord source offers them."""
+    """The records of TFRecord files, or of parts of them, with the interface of TFDS's ArrayRecord source."""
 
     def __init__(self, instructions: Sequence[Any]):
         self._places: list[tuple[TFRecordFile, int]] = []
@@ -171,7 +169,7 @@ class TfdsSource(Source):
         _drop_decoder_advice()
         try:
             builder = tfds.builder_from_directory(str(folder))
-        except Exception as error:  # whatever TFDS raises for damaged JSON or unknown features
+        except Exception as error:  # TFDS raises many kinds for damaged JSON or unknown features
             raise DataError(
                 f"{folder} cannot be opened as a TFDS data set ({type(error).__name__}: {error}); prepare it again"
             ) from error
@@ -195,8 +193,8 @@ class TfdsSource(Source):
     def _open(self, tfds: Any, builder: Any, split: str) -> Any:
         for path in self._files:
             if not path.is_file():
-                found = _listing(path.parent)
-                raise DataError(f"{path} is missing; found in its folder: {found}; copy the data set again")
+                present = _listing(path.parent)
+                raise DataError(f"{path} is missing; found in its folder: {present}; copy the data set again")
         if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
             return _TFRecords(builder.info.splits[split].file_instructions)
         try:
@@ -236,7 +234,7 @@ class TfdsSource(Source):
             ) from error
 
     def fingerprint(self) -> str:
-        """A hash of the description, and of the size and both ends of every file that the split needs."""
+        """A hash of the description, and of the size, first and last bytes of every file that the split needs."""
         digest = hashlib.sha256()
         for path in (self._folder / INFO, self._folder / "features.json"):
             digest.update(path.read_bytes() if path.is_file() else b"")
@@ -271,5 +269,5 @@ def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _drop_decoder_advice() -> None:
-    """TFDS advises OpenCV for the images it still decodes itself (videos); the advice is not for our user."""
+    """Hides the advice to install OpenCV, which TFDS would use for images that it decodes itself (videos)."""
     logging.getLogger("absl").addFilter(lambda record: "OpenCV is not installed" not in record.getMessage())

@@ -1,8 +1,8 @@
-"""Toy sets, made when asked for: blobs, circles, xor and spirals in the plane, and tones, signals in time.
+"""Generated toy data sets: blobs, circles, xor and spirals in the plane, and tones, which are signals in time.
 
 Every function here with the arguments (normal, unit, label) is a data set. Its name may carry the other arguments:
 `spirals(noise=0.1, num_classes=3)`. An example is `features` float32 [2], about -1..1, and `label` int32; a set with
-the argument `samples` has as many features. The splits are fixed: train 1000, validation 500, test 500.
+the argument `samples` has that many features. The splits are fixed: train 1000, validation 500, test 500.
 """
 
 import hashlib
@@ -57,9 +57,9 @@ def tones(
     samples: int = 128,
     of: Literal["waveform", "pitch"] = "waveform",
 ) -> Array:
-    """Tones in noise, of uniform phase, 4 to 16 periods long: a sine, a sawtooth or a square; the class is which one.
+    """Tones in noise, of uniform phase, 4 to 16 periods long. The class is the waveform: sine, sawtooth or square.
 
-    With `of="pitch"` the class is the pitch, in equal steps of two octaves, and any waveform may come.
+    With `of="pitch"` the class is the pitch, in equal steps over two octaves, and the waveform is random.
     """
     from cvdl_jax.data import audio  # late: it imports jax
 
@@ -120,8 +120,8 @@ class ToySource(Source):
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
-        found = places(self.intervals, indices)
-        return [{"features": self._whole[s][0][i], "label": self._whole[s][1][i]} for s, i in found]
+        where = places(self.intervals, indices)
+        return [{"features": self._whole[s][0][i], "label": self._whole[s][1][i]} for s, i in where]
 
     def fingerprint(self) -> str:
         """A hash of all points and labels."""

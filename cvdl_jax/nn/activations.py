@@ -19,9 +19,13 @@ from cvdl_jax.ops.activation_derivatives import DERIVATIVES
 from cvdl_jax.ops.activation_derivatives import prelu as prelu_derivative
 from cvdl_jax.ops.precision import at_least_float32
 
+PATH = "config.model.activation"
+
 
 class PReLU(nn.Module):
-    """Parametric ReLU, `g(z) = z` for z >= 0, else `a z`; `dg/da = min(z, 0)`. The slope `a` has no weight decay.
+    """Parametric ReLU, `g(z) = z` for z >= 0, else `a z`, with a learned slope `a` that has no weight decay.
+
+    The derivative with respect to the slope is `dg/da = min(z, 0)`.
 
     Attributes:
         initial: first value of every slope.
@@ -45,11 +49,6 @@ class PReLU(nn.Module):
         return jnp.where(z >= 0, z, slope * z).astype(dtype)
 
 
-# ReLU whose slope on the negative side is learned.
-
-PATH = "config.model.activation"
-
-
 def identity(x: jax.Array, /) -> jax.Array:
     """`g(z) = z`: a stack of such layers is one linear map."""
     return x
@@ -63,7 +62,7 @@ def relu(x: jax.Array, /, at_zero: float = 0.0) -> jax.Array:
 
 
 def leaky_relu(x: jax.Array, /, slope: float = 0.01) -> jax.Array:
-    """`z` for z >= 0, else `slope z`. Not `max(slope z, z)`, which differs where the slope is above 1.
+    """`z` for z >= 0, else `slope z`. It differs from `max(slope z, z)` if the slope is above 1.
 
     Reference: Maas et al. 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", where it is 0.01.
     """
@@ -156,10 +155,10 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
 
 
 def derivative(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The closed form of `g'` of an activation, by the same name.
+    """The derivative `g'` of the activation called `name`, in closed form.
 
     Raises:
-        ConfigError: as `activation`; and for prelu, whose slope only its layer knows.
+        ConfigError: as `activation`; also for prelu, whose slope only its layer knows.
     """
     kind, arguments = read(name)
     if kind not in DERIVATIVES:
@@ -168,6 +167,7 @@ def derivative(name: str) -> Callable[[jax.Array], jax.Array]:
 
 
 def _slope(kind: str, arguments: dict[str, Any], z: jax.Array, y: jax.Array) -> jax.Array:
-    if kind == "prelu":  # the layer knows the slope; where z < 0 it is y / z
+    """The derivative at z, where y = g(z)."""
+    if kind == "prelu":  # only the layer knows its slope, but where z < 0 it is y / z
         return prelu_derivative(z, y / jnp.where(z < 0, z, 1))
     return DERIVATIVES[kind](z, **arguments)

@@ -32,14 +32,14 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array | None]:
-        """Attends.
+        """Applies self-attention.
 
         Args:
             x: tokens [b, n, d].
             train: whether weights are dropped.
 
         Returns:
-            tokens [b, n, d] and the weights [b, h, n, n] before dropout, rows summing to one; None unless asked for.
+            tokens [b, n, d]; the weights before dropout [b, h, n, n], rows summing to one, or None if not asked for.
 
         Raises:
             ConfigError: if h does not divide d.

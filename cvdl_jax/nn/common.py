@@ -1,4 +1,4 @@
-"""Rematerialisation: compute a block's activations again in the backward pass instead of keeping them."""
+"""What families of models share: checks of their inputs, and rematerialisation of their blocks."""
 
 import flax.linen as nn
 import jax
@@ -7,26 +7,8 @@ import jax.numpy as jnp
 from cvdl_jax.errors import ConfigError
 
 
-def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
-    """The block class itself, or one that forgets its inner activations after the forward pass.
-
-    Memory falls to the blocks' inputs, for one more forward pass of time. Results do not change. Give every block an
-    explicit `name`, because Flax derives default names from the class and the parameter tree would change with it.
-
-    Args:
-        block: a module with `__call__(self, x, train)`; `train` must be passed by position.
-        enabled: `config.remat`.
-
-    Reference: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
-    """
-    return nn.remat(block, static_argnums=(2,)) if enabled else block  # argument 0 is self, 2 is train
-
-
-# Checks of what a model is given, at trace time, in the words of the config.
-
-
 def check_float(x: jax.Array, model: str) -> None:
-    """Refuses integer inputs: bytes 0..255 that nobody scaled train badly without a word.
+    """Refuses integer inputs: a model trained on unscaled bytes 0..255 learns badly, and nothing would say why.
 
     Raises:
         ConfigError: naming the dtype.
@@ -36,14 +18,14 @@ def check_float(x: jax.Array, model: str) -> None:
 
 
 def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1, first: str = "") -> None:
-    """Checks that x are images that the model can take.
+    """Refuses images that the model cannot take.
 
     Args:
         x: float [b, h, w, c].
-        module: the bound model, asked for its parameters.
+        module: the bound model, whose parameters show how many channels it was made for.
         model: the family's name, for messages.
         smallest: least height and width.
-        first: name of the first convolution, whose kernel [kh, kw, c, out] knows the channels it was made for.
+        first: name of its first convolution, whose kernel is [kh, kw, c, out]; empty to skip that check.
 
     Raises:
         ConfigError: with the numbers and what to set.
@@ -64,3 +46,18 @@ def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1,
                 f"this {model} has parameters for {made_for} channels, got images with {c}; "
                 f"set config.data.channels={made_for}, or train it anew"
             )
+
+
+def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
+    """The block class itself, or one that computes its activations again in the backward pass.
+
+    Only the inputs of the blocks are kept in memory, at the cost of one more forward pass. Results do not change. Give
+    every block an explicit `name`: Flax derives default names from the class, which is another one here.
+
+    Args:
+        block: a module with `__call__(self, x, train)`; `train` must be passed by position.
+        enabled: `config.remat`.
+
+    Reference: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
+    """
+    return nn.remat(block, static_argnums=(2,)) if enabled else block  # argument 0 is self, 2 is train

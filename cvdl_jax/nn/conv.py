@@ -1,10 +1,17 @@
-"""A convolution of images for CPUs, where XLA's own is slow for few channels, for strides and to differentiate.
+"""Convolutions of images, faster than XLA's on CPUs for few channels, for strides and to differentiate.
 
-XLA's CPU convolution runs at a few GFLOP/s when there is one input channel: it packs patches for a matrix product that
-has next to nothing to multiply. A sum of shifted images times one weight each is a plain loop over pixels, ten times
-as fast. What has strides that divide the kernel is done by blocks (below). Everything else, derivatives too, is XLA's,
-but for a weight gradient the image is written to memory first (`core/materialise.py`): XLA transposes it in a loop,
-into which it would fuse the normalisation and the activation that made it, and ResNet-20 took 1.4 times as long.
+On other backends everything here is XLA's own convolution. On CPUs there are three cases:
+
+- Few channels. XLA packs patches for a matrix product with next to nothing to multiply, at a few GFLOP/s for one input
+  channel. A sum of shifted images times one weight each is a plain loop over pixels, and ten times as fast.
+- Strides that divide the sides of the kernel. A kernel whose side is m strides long sees m x m blocks of
+  stride x stride pixels, each of which is a row of a matrix, so that the convolution and its derivatives of every order
+  are matrix products. XLA multiplies the zeros of dilated images instead, and is slow where a derivative of a padded
+  convolution has few outputs: the gradient of a gradient penalty took 3.5 times as long, the weight gradient of a
+  transposed convolution ten times. To write images to memory first was tried here at four places, without gain.
+- All others, and derivatives in the first case: XLA's. But for a weight gradient the image is written to memory first
+  (`core/materialise.py`): XLA transposes it in a loop, into which it would fuse the normalisation and the activation
+  that made it, and ResNet-20 took 1.4 times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,18 +28,93 @@ from jax.custom_derivatives import SymbolicZero
 from cvdl_jax.core.materialise import stored
 from cvdl_jax.core.parallel import backend
 
-FEW_INPUTS = (
-    64  # inputs of an output up to which gathering them in one matrix was measured to be faster than a sum over blocks
-)
+IMAGES = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
+# Measured: with at most so many ...
+FEW_CHANNELS = 64  # ... input times output channels, a sum of shifted images is faster than XLA
+FEW_INPUTS = 64  # ... inputs of an output, one product of all blocks is faster than a sum of products
 
 
-def fits(kernel: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether a convolution is one of blocks here: on a CPU, with strides above 1 that divide the kernel's sides."""
+def conv_general_dilated(
+    x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **how: Any
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated`, faster on CPUs; give it to `flax.linen.Conv`.
+
+    Args:
+        x: float [b, h, w, c].
+        kernel: float [kh, kw, c, features].
+        window_strides: of the rows and the columns.
+        padding: "SAME", "VALID" or ((top, bottom), (left, right)) in pixels.
+        **how: the other arguments of `jax.lax.conv_general_dilated`.
+
+    Returns:
+        [b, h', w', features], equal to that of `jax.lax` up to rounding.
+    """
+    spec = lax.conv_dimension_numbers(x.shape, kernel.shape, how["dimension_numbers"])
+    dilated = any(d != 1 for name in ("lhs_dilation", "rhs_dilation") for d in how.get(name) or (1,))
+    grouped = how.get("feature_group_count", 1) * how.get("batch_group_count", 1) > 1
+    blocks = x.ndim == 4 and uses_blocks(kernel.shape[:2], window_strides)
+    if spec != IMAGES or dilated or grouped or 0 in x.shape:
+        return lax.conv_general_dilated(x, kernel, window_strides, padding, **how)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], window_strides, padding)
+    if blocks:
+        return conv_by_blocks(x, kernel, window_strides, padding, how.get("precision"))
+    return _conv(x, kernel, tuple(window_strides), tuple(map(tuple, padding)), how.get("precision"))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _conv(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple, precision: Any) -> jax.Array:
+    xla = partial(_xla, strides=strides, padding=padding, precision=precision)
+    if kernel.shape[2] * kernel.shape[3] > FEW_CHANNELS:
+        return xla(x, kernel)
+    # XLA's form stays in the jaxpr, so that counting multiplications finds a convolution there.
+    return lax.platform_dependent(x, kernel, cpu=partial(_shifted, strides=strides, padding=padding), default=xla)
+
+
+@partial(_conv.defjvp, symbolic_zeros=True)
+def _(strides: tuple, padding: tuple, precision: Any, primals: tuple, tangents: tuple) -> tuple:
+    (x, kernel), (dx, dkernel) = primals, tangents
+    dy: Any = 0
+    if not isinstance(dx, SymbolicZero):
+        dy += _xla(dx, kernel, strides, padding, precision)
+    if not isinstance(dkernel, SymbolicZero):
+        bits = lax.bitcast_convert_type(kernel.ravel()[0].astype(jnp.float32), jnp.uint32)
+        dy += _xla(stored(x, bits), dkernel, strides, padding, precision)
+    return _conv(x, kernel, strides, padding, precision), dy
+
+
+def _xla(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple, precision: Any) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=IMAGES, precision=precision)
+
+
+def _shifted(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple) -> jax.Array:
+    """The convolution as a sum of shifted images, each times one weight per output channel."""
+    (kh, kw, channels, _), batch = kernel.shape, x.shape[0]
+    x = lax.pad(x, x.dtype.type(0), ((0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)))
+    (height, width), (down, right) = x.shape[1:3], strides
+    y: Any = 0
+    for i in range(kh):
+        for j in range(kw):
+            end = (batch, height - kh + i + 1, width - kw + j + 1)
+            for c in range(channels):
+                part = lax.slice(x, (0, i, j, c), (*end, c + 1), (1, down, right, 1))  # [b, h', w', 1]
+                y = y + part * kernel[None, None, None, i, j, c]
+    return y
+
+
+class Conv(nn.Conv):
+    """`flax.linen.Conv` with the `conv_general_dilated` of this file."""
+
+    conv_general_dilated: ConvGeneralDilatedT | None = conv_general_dilated
+
+
+def uses_blocks(kernel: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether a convolution is done by blocks: on a CPU, with strides above 1 that divide the sides of the kernel."""
     whole = all(s > 1 and k % s == 0 for k, s in zip(kernel, strides, strict=True))
     return backend() == "cpu" and len(strides) == 2 and whole
 
 
-def conv(
+def conv_by_blocks(
     x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Sequence[tuple[int, int]], precision: Any = None
 ) -> jax.Array:
     """`y[i, j] = sum_{p, q} x[s i + p - low, s j + q - low] K[p, q]`, by blocks.
@@ -42,7 +124,7 @@ def conv(
         kernel: float [kh, kw, c, features], sides divisible by the strides.
         strides: of the rows and the columns.
         padding: pixels (low, high) of rows and columns.
-        precision: of the products.
+        precision: of the matrix products.
 
     Returns:
         [b, h', w', features], equal to `jax.lax.conv_general_dilated` up to rounding.
@@ -50,28 +132,28 @@ def conv(
     (*window, _, features), sides = kernel.shape, x.shape[1:3]
     sizes = [(n + sum(p) - k) // s + 1 for n, p, k, s in zip(sides, padding, window, strides, strict=True)]
     taps = [k // s for k, s in zip(window, strides, strict=True)]
-    rest = [  # the image ends where the last window does
+    pads = [  # the padded image ends where the last window does
         (low, s * (size - 1 + m) - n - low)
         for size, m, n, s, (low, _) in zip(sizes, taps, sides, strides, padding, strict=True)
     ]
-    x = lax.pad(x, x.dtype.type(0), [(0, 0, 0), *((*p, 0) for p in rest), (0, 0, 0)])
+    x = lax.pad(x, x.dtype.type(0), [(0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)])
     blocks, rows = _to_blocks(x, strides), _kernel_blocks(kernel, strides)  # [b, h', w', n], [m, m, n, features]
     parts = [
         (blocks[:, i : i + sizes[0], j : j + sizes[1]], rows[i, j]) for i in range(taps[0]) for j in range(taps[1])
     ]
-    if kernel[..., 0].size <= FEW:
+    if kernel[..., 0].size <= FEW_INPUTS:
         parts = [(jnp.concatenate([part for part, _ in parts], -1), rows.reshape(-1, features))]
     return sum(jnp.einsum("bhwn,nf->bhwf", part, row, precision=precision) for part, row in parts)
 
 
-def conv_transpose(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precision: Any = None) -> jax.Array:
-    """Each pixel times the kernel is added to the image at its place, `stride` times as large; SAME padding.
+def transpose_by_blocks(x: jax.Array, kernel: jax.Array, strides: Sequence[int], precision: Any = None) -> jax.Array:
+    """Transposed convolution with SAME padding, by blocks: each pixel adds the kernel, times its value, to the result.
 
     Args:
         x: float [b, h, w, c].
         kernel: float [kh, kw, c, features], sides divisible by the strides.
         strides: of the rows and the columns.
-        precision: of the product.
+        precision: of the matrix product.
 
     Returns:
         [b, stride h, stride w, features], equal to `jax.lax.conv_transpose` up to rounding.
@@ -118,7 +200,7 @@ def _kernel_blocks(kernel: jax.Array, strides: Sequence[int], last: bool = True)
 
 
 class ConvTranspose(nn.Module):
-    """`flax.linen.ConvTranspose` with SAME padding, by blocks where that is faster; the same parameters.
+    """`flax.linen.ConvTranspose` with SAME padding and the same parameters, by blocks where that is faster.
 
     Attributes:
         features: channels of the result.
@@ -144,97 +226,11 @@ class ConvTranspose(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype).astype(self.dtype)
         x = x.astype(self.dtype)
-        if fits(self.kernel_size, self.strides):
-            y = conv_transpose(x, kernel, self.strides)
+        if uses_blocks(self.kernel_size, self.strides):
+            y = transpose_by_blocks(x, kernel, self.strides)
         else:
             y = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         return y + bias.astype(self.dtype)[None, None, None]
-
-
-# Convolutions with a stride, and their transposes, as matrix products of blocks: what CPUs want in a GAN.
-#
-# A kernel whose side is m strides long sees m x m blocks of stride x stride pixels, each of which is one row of a
-# matrix. Derivatives of matrix products are matrix products, of every order. XLA's CPU convolution instead multiplies
-# the zeros of dilated images, and is slow where a derivative of a padded convolution has few outputs: the gradient of
-# a gradient penalty took 3.5 times as long, the weight gradient of a transposed convolution ten times. To write
-# images to memory first, as `conv.py` does (`core/materialise.py`), was tried here at four places and made no step of
-# a GAN faster.
-
-IMAGES = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
-FEW = 64  # input times output channels up to which shifted images were measured to be faster
-
-
-def conv_general_dilated(
-    x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **how: Any
-) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, faster on CPUs; give it to `flax.linen.Conv`.
-
-    Args:
-        x: float [b, h, w, c].
-        kernel: float [kh, kw, c, features].
-        window_strides: of the two space dimensions.
-        padding: "SAME", "VALID" or ((top, bottom), (left, right)) in pixels.
-        **how: the other arguments of `jax.lax.conv_general_dilated`.
-
-    Returns:
-        [b, h', w', features], equal to that of `jax.lax` up to rounding.
-    """
-    spec = lax.conv_dimension_numbers(x.shape, kernel.shape, how["dimension_numbers"])
-    dilated = any(d != 1 for name in ("lhs_dilation", "rhs_dilation") for d in how.get(name) or (1,))
-    grouped = how.get("feature_group_count", 1) * how.get("batch_group_count", 1) > 1
-    blocks = x.ndim == 4 and fits(kernel.shape[:2], window_strides)
-    if spec != IMAGES or dilated or grouped or 0 in x.shape:
-        return lax.conv_general_dilated(x, kernel, window_strides, padding, **how)
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], window_strides, padding)
-    if blocks:
-        return conv(x, kernel, window_strides, padding, how.get("precision"))
-    return _conv(x, kernel, tuple(window_strides), tuple(map(tuple, padding)), how.get("precision"))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _conv(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple, precision: Any) -> jax.Array:
-    xla = partial(_xla, strides=strides, padding=padding, precision=precision)
-    if kernel.shape[2] * kernel.shape[3] > FEW:
-        return xla(x, kernel)
-    # Both forms are in the jaxpr, so that a count of multiplications finds the convolution.
-    return lax.platform_dependent(x, kernel, cpu=partial(_shifted, strides=strides, padding=padding), default=xla)
-
-
-@partial(_conv.defjvp, symbolic_zeros=True)
-def _(strides: tuple, padding: tuple, precision: Any, primals: tuple, tangents: tuple) -> tuple:
-    (x, kernel), (dx, dkernel) = primals, tangents
-    dy: Any = 0
-    if not isinstance(dx, SymbolicZero):
-        dy += _xla(dx, kernel, strides, padding, precision)
-    if not isinstance(dkernel, SymbolicZero):
-        bits = lax.bitcast_convert_type(kernel.ravel()[0].astype(jnp.float32), jnp.uint32)
-        dy += _xla(stored(x, bits), dkernel, strides, padding, precision)
-    return _conv(x, kernel, strides, padding, precision), dy
-
-
-def _xla(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple, precision: Any) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=IMAGES, precision=precision)
-
-
-def _shifted(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple) -> jax.Array:
-    (kh, kw, channels, _), batch = kernel.shape, x.shape[0]
-    x = lax.pad(x, x.dtype.type(0), ((0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)))
-    (height, width), (down, right) = x.shape[1:3], strides
-    y: Any = 0
-    for i in range(kh):
-        for j in range(kw):
-            end = (batch, height - kh + i + 1, width - kw + j + 1)
-            for c in range(channels):
-                part = lax.slice(x, (0, i, j, c), (*end, c + 1), (1, down, right, 1))  # [b, h', w', 1]
-                y = y + part * kernel[None, None, None, i, j, c]
-    return y
-
-
-class Conv(nn.Conv):
-    """`flax.linen.Conv` by the `conv_general_dilated` of this file."""
-
-    conv_general_dilated: ConvGeneralDilatedT | None = conv_general_dilated

@@ -1,10 +1,10 @@
 """Dropout of elements, channels, connections and whole branches, each row of the batch from its own key.
 
-`rate` is always the probability p of dropping, as in torch; where a text says `keep_prob`, see `rate_of`. While
-training, what is kept is divided by the probability of keeping it, and evaluation is the identity: the *inverted*
-convention. In the *classic* one training divides nothing, and evaluation multiplies by the probability of keeping. In
-both, the mean of the layer's output over all masks is its output in evaluation; they differ by a factor, which the
-weights of the next layer can absorb. Because the keys belong to the rows, every layout of devices agrees.
+`rate` is always the probability p of dropping, as in torch; `rate_of` converts a `keep_prob`. In the *inverted*
+convention training divides the kept elements by the probability of keeping, and evaluation is the identity. In the
+*classic* one training does not divide, and evaluation multiplies by that probability. In both, the output in evaluation
+is the mean of the training outputs over all masks; they differ by a factor that the next layer's weights can absorb.
+Because the keys belong to the rows, the result does not depend on the layout of devices.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def _check_rate(rate: float, what: str) -> None:
 
 
 def _kept(module: nn.Module, rate: float, shape: tuple[int, ...]) -> jax.Array:
-    """What is kept, bool of a shape whose first axis are the rows, drawn from the rng "dropout"."""
+    """A random mask of what is kept, bool of the shape [rows, ...], drawn from the rng "dropout"."""
     key = module.make_rng("dropout")
     return row_random(lambda k, one: jax.random.bernoulli(k, 1 - rate, one), key, shape)
 
@@ -78,7 +78,7 @@ class Dropout(nn.Module):
 class ChannelDropout(nn.Module):
     """Sets whole channels of each example to zero with probability `rate`, in the inverted convention.
 
-    Neighbouring pixels of a feature map are alike, so that dropping single ones hides little.
+    Neighbouring pixels of a feature map are similar, so dropping single ones hides little.
 
     Reference: Tompson et al. 2015, "Efficient Object Localization Using Convolutional Networks", section 3.2
     (SpatialDropout).
@@ -100,8 +100,8 @@ class ChannelDropout(nn.Module):
 class DropConnect(nn.Module):
     """A dense layer that drops each weight with probability `rate`: `y = x (M * W) / (1 - rate) + b`.
 
-    Every example has its own mask M, of the size of W; so training takes the memory of b kernels. Biases stay, and
-    evaluation is the dense layer, where the paper samples a Gaussian. Parameters are those of `flax.linen.Dense`.
+    Every example has its own mask M of the size of W, so training needs the memory of b kernels. Biases are kept.
+    Evaluation is the dense layer, where the paper samples a Gaussian. Parameters are those of `flax.linen.Dense`.
 
     Attributes:
         features: units.
@@ -159,7 +159,7 @@ class DropPath(nn.Module):
 
 
 def dropout(kind: str, rate: float) -> Callable[[jax.Array, bool], jax.Array]:
-    """The layer `(x, train) -> x` of a kind: Dropout in either convention, ChannelDropout; nothing for "connections".
+    """The layer `(x, train) -> x` of a kind: Dropout in either convention, ChannelDropout; identity for "connections".
 
     Raises:
         ConfigError: for an unknown kind.
@@ -174,7 +174,7 @@ def dropout(kind: str, rate: float) -> Callable[[jax.Array, bool], jax.Array]:
 def dense(
     kind: str, rate: float, units: int, use_bias: bool = True, **how: Any
 ) -> Callable[[jax.Array, bool], jax.Array]:
-    """A dense layer `(x, train) -> y` that stands before `dropout(kind, rate)`: DropConnect for "connections".
+    """The dense layer `(x, train) -> y` in front of `dropout(kind, rate)`: DropConnect for "connections".
 
     Args:
         kind: of KINDS.

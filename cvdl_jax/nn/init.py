@@ -1,7 +1,7 @@
 """Initialisers of kernels, by the name that a config gives them: "he_normal", "he_normal(slope=0.2)", "auto".
 
-A kernel is [..., n_in, n_out]; its fan-in is the product of all axes but the last, the inputs of one unit (not the
-number of examples), its fan-out that of all but the last but one. Biases begin as zeros unless a model says otherwise.
+A kernel is [..., n_in, n_out]. Its fan-in is the number of inputs of one unit, the product of all axes but the last;
+its fan-out is the product of all axes but the last but one. Biases start at zero unless a model says otherwise.
 """
 
 import math
@@ -22,18 +22,18 @@ PATH = "config.model.kernel_init"
 # std = sqrt(2 / fan_in), before a ReLU. He et al. 2015, "Delving Deep into Rectifiers", equation 10
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
-# Slope of the negative side, as equation 15 of He et al. 2015 takes it; smooth relatives of ReLU count as ReLU.
+# Slope of the negative side in equation 15 of He et al. 2015; smooth variants of ReLU count as ReLU.
 RECTIFIERS = {"relu": 0.0, "leaky_relu": 0.01, "prelu": 0.25, "elu": 0.0, "silu": 0.0, "gelu": 0.0, "gelu_tanh": 0.0}
 XAVIER = ("identity", "tanh", "lecun_tanh", "sigmoid")  # linear around 0
 
 
 def zeros() -> Initializer:
-    """All zero: every unit of a layer computes the same and stays the same, the counter-example."""
+    """All zero, a counter-example: all units of a layer compute the same and stay the same."""
     return nn.initializers.zeros
 
 
 def constant(value: float) -> Initializer:
-    """All equal: units learn, but remain copies of each other."""
+    """All equal, a counter-example: units learn, but remain copies of each other."""
     return nn.initializers.constant(value)
 
 
@@ -54,14 +54,15 @@ def normal(std: float = 0.01) -> Initializer:
 
 
 def sparse(sparsity: float = 0.9, std: float = 0.01) -> Initializer:
-    """Every unit is connected to the same number of random inputs, by weights of N(0, std^2); the rest is 0.
+    """Every unit has weights of N(0, std^2) from the same number of random inputs; the other weights are 0.
 
     Args:
-        sparsity: share of zeros; each unit has `ceil(sparsity * fan_in)`.
+        sparsity: share of zeros; each unit has `ceil(sparsity * fan_in)` of them.
         std: of the other weights.
 
-    Reference: Martens 2010, "Deep learning via Hessian-free optimization", section 5. As `torch.nn.init.sparse_` on a
-        kernel [n_in, n_out]. (On the [n_out, n_in] weight of a torch.nn.Linear that counts per input instead.)
+    Reference: Martens 2010, "Deep learning via Hessian-free optimization", section 5. Equal to
+        `torch.nn.init.sparse_` of a tensor [n_in, n_out] (of the weight [n_out, n_in] of a
+        torch.nn.Linear, that function keeps the same number of outputs per input instead).
     """
     if not 0 <= sparsity <= 1:
         raise ConfigError(f"{PATH}: sparse(sparsity={sparsity}) must be a share between 0 and 1")
@@ -91,7 +92,7 @@ def lecun_normal() -> Initializer:
 
 
 def glorot_normal(gain: float = 1.0) -> Initializer:
-    """N(0, gain^2 * 2 / (fan_in + fan_out)): between what the forward and what the backward pass would keep.
+    """N(0, gain^2 * 2 / (fan_in + fan_out)): a compromise between the variances of the forward and the backward pass.
 
     Reference: Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks",
         equation 12. `torch.nn.init.xavier_normal_`.
@@ -126,7 +127,7 @@ def he_uniform(mode: Literal["fan_in", "fan_out"] = "fan_in", slope: float = 0.0
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
-    """`gain * Q` with orthonormal columns, or rows if there are fewer, so that `|x Q| = |x|` if Q is square.
+    """`gain * Q` with orthonormal columns, or rows if there are fewer of them; `|x Q| = |x|` if Q is square.
 
     Reference: Saxe et al. 2014, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks".
     """
@@ -134,7 +135,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def auto(activation: str) -> Initializer:
-    """He's for rectifiers, with their slope; Xavier's, by fan-in, for tanh and its like.
+    """He's initialiser for rectifiers, with their slope; Xavier's, by fan-in, for tanh and the others of `XAVIER`.
 
     Args:
         activation: a name of `nn/activations.py`, with its arguments if it has any.
@@ -170,8 +171,8 @@ def initializer(text: str, activation: str = "identity", default: Initializer = 
 
     Args:
         text: `config.model.kernel_init`, such as "he_normal" or "glorot_normal(gain=1.67)"; "" for the default.
-        activation: name of what follows the layer, for "auto".
-        default: the model's own.
+        activation: name of the activation after the layer, for "auto".
+        default: the model's own initialiser.
 
     Returns:
         (key, shape, dtype) -> array.

@@ -1,7 +1,7 @@
-"""Normalisation of single examples, of weights, and by a style; batch normalisation is in `nn/batch_norm.py`.
+"""Normalisation of single examples, of weights, and by a style, and the normalisations that a config can name.
 
-The functions give Flax's own layers, with parameters and statistics of at least float32 and variances that do not
-cancel; their mathematics is `ops/normalise.py`.
+The functions return Flax's layers with parameters and statistics of at least float32, and with variances computed in
+two passes, which do not cancel. Batch normalisation is in `nn/batch_norm.py`, the mathematics in `ops/normalise.py`.
 """
 
 import math
@@ -27,7 +27,7 @@ def group_norm(dtype: Any, groups: int, epsilon: float = 1e-5, name: str | None 
 
     Args:
         dtype: of the result.
-        groups: must divide the channels, which Flax says when the layer is called.
+        groups: must divide the number of channels, which Flax checks when the layer is called.
         epsilon: added to the variance.
         name: of the layer.
 
@@ -57,7 +57,7 @@ def _types(dtype: Any) -> dict[str, Any]:
 
 
 class AdaptiveInstanceNorm(nn.Module):
-    """Instance normalisation whose scale and bias a linear map makes from a style; it begins as the plain one.
+    """Instance normalisation with a scale 1 + g and a bias b that a linear map computes from a style.
 
     Attributes:
         epsilon: added to the variance.
@@ -101,9 +101,8 @@ class StandardisedConv(Conv):
 def spectral_norm(layer: nn.Module, steps: int = 1) -> nn.SpectralNorm:
     """A layer whose kernel is divided by an estimate of its largest singular value; call it with `update_stats=train`.
 
-    Each training step moves the estimate by `steps` power iterations, from the vector u in "batch_stats";
-    an evaluation makes as many from there and keeps nothing. A kernel of more than two axes counts as the matrix
-    [everything, n_out].
+    Each training step continues the power iteration by `steps` from the vector u in "batch_stats"; an evaluation does
+    the same and discards the new vector. A kernel of more than two axes is reshaped to a matrix [..., n_out].
 
     Args:
         layer: dense or convolution, unbound and with a name.
@@ -139,7 +138,7 @@ def batch(
     *,
     dtype: Any,
 ) -> Layer:
-    """Each channel over the batch and all places; see `nn.norm.BatchNorm`."""
+    """Each channel over the batch and all places; see `nn.batch_norm.BatchNorm`."""
     make = partial(BatchNorm, momentum, epsilon, running_var, synchronised, track_running_stats, dtype)
     return lambda x, train, name: make(name=name)(x, train)
 

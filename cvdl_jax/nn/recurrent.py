@@ -1,7 +1,8 @@
-"""Recurrent cells and layers: vanilla RNN, LSTM, GRU, either direction, or both.
+"""Recurrent cells and layers: vanilla RNN, LSTM and GRU, in one direction or both.
 
-The products of all inputs are one big matrix product before the scan over time; inside the scan only the product with
-the state is left. A carry is {"h": [b, u]}, for an LSTM {"h", "c"}; it and the gates are at least float32.
+The products of all inputs are one large matrix product before the scan over time, so that only the product with the
+state is left inside the scan. The carry (the state) and the gates are at least float32. For diagnostics of saturated
+gates, their inputs are computed again from all states at once.
 """
 
 from collections.abc import Callable
@@ -16,58 +17,7 @@ from cvdl_jax.nn import observe
 from cvdl_jax.ops.activation_derivatives import DERIVATIVES
 from cvdl_jax.ops.precision import at_least_float32
 
-
-class Gate(NamedTuple):
-    """A block of a cell's products and the function it goes through."""
-
-    name: str
-    function: str
-
-
-GATES = {
-    "rnn": (Gate("state", "tanh"),),
-    "lstm": (
-        Gate("input_gate", "sigmoid"), Gate("forget_gate", "sigmoid"), Gate("candidate", "tanh"),
-        Gate("output_gate", "sigmoid"),
-    ),
-    "gru": (Gate("reset_gate", "sigmoid"), Gate("update_gate", "sigmoid"), Gate("candidate", "tanh")),
-}  # fmt: skip
-
-
-def inputs(cell: str, products: jax.Array, states: jax.Array, recurrent: dict[str, jax.Array]) -> list[jax.Array]:
-    """What each of `GATES[cell]` is a function of.
-
-    Args:
-        cell: "rnn", "lstm" or "gru".
-        products: [t, b, blocks u], `x W + b`.
-        states: [t, b, u], the state h' before each input.
-        recurrent: {"kernel": [u, blocks u]}, for a GRU also {"bias": [u]}.
-
-    Returns:
-        One [t, b, u] for each gate.
-    """
-    blocks = len(GATES[cell])
-    x, h = (jnp.split(each, blocks, -1) for each in (products, states.astype(products.dtype) @ recurrent["kernel"]))
-    if cell == "gru":  # the reset gate acts on the product, as in `recurrent.gru`
-        h[2] = jax.nn.sigmoid(x[0] + h[0]) * (h[2] + recurrent["bias"][None, None])
-    return [a + b for a, b in zip(x, h, strict=True)]
-
-
-class Gates(nn.Module):
-    """Shows the gates of a layer to whoever looks; each is one activation of that name."""
-
-    cell: str
-
-    @nn.compact
-    def __call__(self, products: jax.Array, states: jax.Array, recurrent: dict[str, jax.Array]) -> None:
-        """Args: see `inputs`."""
-        for gate, z in zip(GATES[self.cell], inputs(self.cell, products, states, recurrent), strict=True):
-            observe.Activation(name=gate.name)(z, DERIVATIVES[gate.function](z))
-
-
-# The inputs of the gates of a recurrent layer, computed again for whoever looks at how saturated they are.
-
-Carry = dict[str, jax.Array]
+Carry = dict[str, jax.Array]  # {"h": [b, u]}, for an LSTM {"h", "c"}
 
 
 def rnn(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
@@ -131,12 +81,12 @@ def gru(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
 
 
 def _product(h: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`h U` in the kernel's dtype, the sum with the input in the carry's."""
+    """`h U`, computed in the kernel's dtype and returned in the carry's."""
     return (h.astype(kernel.dtype) @ kernel).astype(h.dtype)
 
 
 class Cell(NamedTuple):
-    """A kind of cell: its step, the number of its blocks, the arrays of its carry."""
+    """A kind of cell: its step, the number of blocks in its products, the arrays of its carry."""
 
     step: Callable[[jax.Array, Carry, Carry], Carry]
     blocks: int
@@ -147,7 +97,7 @@ CELLS = {"rnn": Cell(rnn, 1, ("h",)), "lstm": Cell(lstm, 4, ("h", "c")), "gru": 
 
 
 def find_cell(name: str) -> Cell:
-    """The cell of a name. Raises ConfigError with the nearest name."""
+    """The cell called `name`. Raises ConfigError with the nearest name."""
     if name not in CELLS:
         raise ConfigError(f"config.model.cell={name!r} is not known; {nearest(name, CELLS)}")
     return CELLS[name]
@@ -158,15 +108,64 @@ def zero_carry(cell: str, rows: int, units: int, dtype: Any = jnp.float32) -> Ca
     return {name: jnp.zeros((rows, units), at_least_float32(dtype)) for name in find_cell(cell).carry}
 
 
+class Gate(NamedTuple):
+    """A block of a cell's products and the activation function that it goes through."""
+
+    name: str
+    function: str
+
+
+GATES = {
+    "rnn": (Gate("state", "tanh"),),
+    "lstm": (
+        Gate("input_gate", "sigmoid"), Gate("forget_gate", "sigmoid"), Gate("candidate", "tanh"),
+        Gate("output_gate", "sigmoid"),
+    ),
+    "gru": (Gate("reset_gate", "sigmoid"), Gate("update_gate", "sigmoid"), Gate("candidate", "tanh")),
+}  # fmt: skip
+
+
+def gate_inputs(cell: str, products: jax.Array, states: jax.Array, recurrent: dict[str, jax.Array]) -> list[jax.Array]:
+    """The inputs of the gates `GATES[cell]`, before their activation functions.
+
+    Args:
+        cell: "rnn", "lstm" or "gru".
+        products: [t, b, blocks u], `x W + b`.
+        states: [t, b, u], the state h' before each input.
+        recurrent: {"kernel": [u, blocks u]}, for a GRU also {"bias": [u]}.
+
+    Returns:
+        One array [t, b, u] for each gate.
+    """
+    blocks = len(GATES[cell])
+    x = jnp.split(products, blocks, -1)  # of [t, b, u]
+    h = jnp.split(states.astype(products.dtype) @ recurrent["kernel"], blocks, -1)
+    if cell == "gru":  # the reset gate acts on the product, as in `gru`
+        h[2] = jax.nn.sigmoid(x[0] + h[0]) * (h[2] + recurrent["bias"][None, None])
+    return [a + b for a, b in zip(x, h, strict=True)]
+
+
+class Gates(nn.Module):
+    """Records the gates of a layer for diagnostics (`nn/observe.py`), each as an activation of that name."""
+
+    cell: str
+
+    @nn.compact
+    def __call__(self, products: jax.Array, states: jax.Array, recurrent: dict[str, jax.Array]) -> None:
+        """Args: see `gate_inputs`."""
+        for gate, z in zip(GATES[self.cell], gate_inputs(self.cell, products, states, recurrent), strict=True):
+            observe.Activation(name=gate.name)(z, DERIVATIVES[gate.function](z))
+
+
 def _orthogonal_blocks(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
-    """An orthogonal matrix per block, so that the state neither grows nor fades at first: [u, blocks u]."""
+    """An orthogonal matrix for each block, which keeps the norm of the state at first: [u, blocks u]."""
     units, blocks = shape[0], shape[1] // shape[0]
     one = nn.initializers.orthogonal()
     return jnp.concatenate([one(k, (units, units), dtype) for k in jax.random.split(key, blocks)], 1)
 
 
 def _open_forget_gate(key: jax.Array, shape: tuple[int], dtype: Any) -> jax.Array:
-    """Zeros, but 1 for the forget gate (Jozefowicz et al. 2015, section 2.2): an LSTM remembers from the start."""
+    """Zeros, but 1 for the forget gate: an LSTM remembers from the start (Jozefowicz et al. 2015, section 2.2)."""
     del key
     units = shape[0] // 4
     return jnp.zeros(shape, dtype).at[units : 2 * units].set(1)
@@ -193,10 +192,10 @@ class Recurrent(nn.Module):
 
         Args:
             x: float [b, t, d].
-            carry: the state before the first input that is read; zeros by default.
+            carry: the state before the first input; zeros by default.
 
         Returns:
-            The states h after each input, [b, t, u], in the order of the inputs; the carry after the last one read.
+            The states h after each input, [b, t, u], in the order of the inputs; the carry after the last input read.
         """
         cell, wide = find_cell(self.cell), at_least_float32(self.dtype)
         width = cell.blocks * self.units
@@ -223,7 +222,7 @@ class Recurrent(nn.Module):
 
 
 class Bidirectional(nn.Module):
-    """A layer that reads forwards and one that reads backwards; their states are concatenated.
+    """A layer that reads forwards and one that reads backwards, with their states concatenated.
 
     Attributes: see `Recurrent`.
 

@@ -1,7 +1,7 @@
 """Boxes: formats, overlap, anchors, matching, and non-maximum suppression of a fixed size.
 
-Boxes are [ymin, xmin, ymax, xmax] in any unit, 0..1 in batches. The name of another format says so: "centres" are
-[cy, cx, h, w], "xywh" is [xmin, ymin, w, h] (COCO's). All functions take leading axes unless they say how many.
+Boxes are [ymin, xmin, ymax, xmax] in any unit, 0..1 in batches. Other formats are named: "centres" are [cy, cx, h, w]
+and "xywh" is COCO's [xmin, ymin, w, h]. Functions accept any leading axes unless their docstring gives the shape.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,12 +37,12 @@ def from_xywh(boxes: jax.Array) -> jax.Array:
 
 
 def to_pixels(boxes: jax.Array, height: int, width: int) -> jax.Array:
-    """Boxes in 0..1 as boxes in pixels of an image: [..., 4]. Divide by the same numbers for the way back."""
+    """Boxes in 0..1 as boxes in pixels of an image: [..., 4]. Divide by the same numbers for the inverse."""
     return boxes * jnp.asarray([height, width, height, width], boxes.dtype).reshape((1,) * (boxes.ndim - 1) + (4,))
 
 
 def area(boxes: jax.Array) -> jax.Array:
-    """Areas [...] of boxes [..., 4]; 0 where a box is empty or turned around."""
+    """Areas [...] of boxes [..., 4]; 0 where a side is zero or negative."""
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
@@ -68,7 +68,7 @@ def giou(a: jax.Array, b: jax.Array) -> jax.Array:
         b: [..., m, 4].
 
     Returns:
-        [..., n, m] in (-1, 1]; unlike IoU it tells near boxes from far ones.
+        [..., n, m] in (-1, 1]; unlike IoU it distinguishes near boxes from far ones.
 
     Reference: Rezatofighi et al. 2019, "Generalized Intersection over Union", algorithm 1.
     """
@@ -88,12 +88,12 @@ def _overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
 
 
 def _divide(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The quotient, 0 where y is 0; the inner `where` keeps its gradient finite."""
+    """`x / y`, or 0 where y is 0; the inner `where` keeps the gradient finite."""
     return jnp.where(y > 0, x / jnp.where(y > 0, y, 1), 0)
 
 
 def encode(boxes: jax.Array, anchors: jax.Array) -> jax.Array:
-    """How to get from anchors to boxes: `t_y = (y - y_a) / h_a, t_h = log(h / h_a)`, and x, w likewise.
+    """The offsets from anchors to boxes: `t_y = (y - y_a) / h_a, t_h = log(h / h_a)`, and x, w likewise.
 
     Args:
         boxes: [..., 4], of positive area.
@@ -109,12 +109,12 @@ def encode(boxes: jax.Array, anchors: jax.Array) -> jax.Array:
 
 
 def decode(deltas: jax.Array, anchors: jax.Array, largest: float = 4.135) -> jax.Array:
-    """The boxes that `encode` came from.
+    """The inverse of `encode`: the boxes of given offsets.
 
     Args:
         deltas: [..., 4]: (t_y, t_x, t_h, t_w).
         anchors: [..., 4].
-        largest: bound of t_h and t_w, so that a wild prediction stays finite; log(1000 / 16) is usual.
+        largest: bound on t_h and t_w, so that extreme predictions stay finite; log(1000 / 16) is usual.
 
     Returns:
         [..., 4].
@@ -137,7 +137,7 @@ def anchor_grid(
         aspect: height / width of the image.
 
     Returns:
-        float32 [rows * columns * len(sizes) * len(ratios), 4] in 0..1; those at the border reach over it.
+        float32 [rows * columns * len(sizes) * len(ratios), 4] in 0..1; anchors near the border extend beyond the image.
     """
     cy, cx = np.meshgrid((np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, indexing="ij")
     size, ratio = np.meshgrid(sizes, ratios, indexing="ij")  # [s, r]
@@ -152,9 +152,9 @@ def match(
 ) -> tuple[jax.Array, jax.Array]:
     """Assigns boxes to anchors for training.
 
-    An anchor is positive if its IoU with some box is at least `positive`, or if it is a box's best anchor, so that no
-    box goes without; it belongs to the box with the largest IoU (the first of equals). It is negative if all its IoUs
-    are below `negative`, else ignored.
+    An anchor is positive if its IoU with some box is at least `positive`, or if it is a box's best anchor, so that
+    every box has an anchor. It belongs to the box with the largest IoU (the first of equals). It is negative if all its
+    IoUs are below `negative`, else ignored.
 
     Args:
         boxes: [n, 4].
@@ -164,7 +164,7 @@ def match(
         negative: threshold, at most `positive`.
 
     Returns:
-        int32 [a], the box of each anchor (of meaning where it is positive); int32 [a], 1 positive, 0 negative, -1
+        int32 [a], the box of each anchor (meaningful where it is positive); int32 [a], 1 positive, 0 negative, -1
         ignored.
 
     Reference: Ren et al. 2015, "Faster R-CNN", section 3.1.2 (0.7 and 0.3); Lin et al. 2017, "Focal Loss", section 4
@@ -183,7 +183,7 @@ def match(
 def anchor_targets(
     match: Callable, boxes: jax.Array, labels: jax.Array, mask: jax.Array, anchors: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What a detector should say of every anchor of one image.
+    """The training targets of a detector for every anchor of one image.
 
     Args:
         match: `match` with its thresholds.
@@ -210,36 +210,36 @@ def nms(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Greedy non-maximum suppression: the best box stays, those of its class with IoU >= the threshold go; repeat.
+    """Greedy non-maximum suppression: keep the best box, remove those of its class with IoU >= the threshold, repeat.
 
     Args:
         boxes: [n, 4].
         scores: [n].
         classes: int [n]; boxes of different classes do not suppress each other.
-        keep: at most so many boxes stay.
+        keep: largest number of boxes that are kept.
         iou_threshold: in (0, 1].
-        score_threshold: boxes with scores of at most this are not considered.
+        score_threshold: boxes with scores up to this are not considered.
 
     Returns:
-        int32 [keep], places in `boxes` by falling score (the first of equals), 0 where there is none; bool [keep],
+        int32 [keep], indices into `boxes` by falling score (the first of equals), 0 where there is none; bool [keep],
         whether there is one.
     """
     nothing = -jnp.inf
 
     def pick(i: jax.Array, carry: tuple) -> tuple:
-        left, places, found = carry
+        left, places, valid = carry
         best = left.argmax()
         overlap = iou(boxes[best][None], boxes)[0]  # [n]
         gone = (overlap >= iou_threshold) & (classes == classes[best])
-        gone = gone.at[best].set(True)  # a box without area too
+        gone = gone.at[best].set(True)  # also if it has no area
         is_one = left[best] > nothing
-        return jnp.where(gone, nothing, left), places.at[i].set(jnp.where(is_one, best, 0)), found.at[i].set(is_one)
+        return jnp.where(gone, nothing, left), places.at[i].set(jnp.where(is_one, best, 0)), valid.at[i].set(is_one)
 
     start = jnp.where(scores > score_threshold, scores, nothing)
-    _, places, found = lax.fori_loop(
+    _, places, valid = lax.fori_loop(
         0, keep, pick, (start, jnp.zeros(keep, jnp.int32), jnp.zeros(keep, bool))
     )  # fmt: skip
-    return places, found
+    return places, valid
 
 
 def detections(
@@ -250,15 +250,15 @@ def detections(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.05,
 ) -> dict[str, jax.Array]:
-    """The detections of one image: the best pairs of box and class, thinned by `nms`.
+    """The detections of one image: the best pairs of box and class that remain after `nms`.
 
     Args:
-        boxes: [a, 4], clipped to 0..1 here.
+        boxes: [a, 4]; they are clipped to 0..1.
         scores: [a, k], of each class.
         candidates: pairs that enter the suppression.
-        keep: at most so many detections.
+        keep: largest number of detections.
         iou_threshold: of the suppression.
-        score_threshold: pairs with scores of at most this are no detections.
+        score_threshold: pairs with scores up to this are no detections.
 
     Returns:
         boxes [keep, 4], classes int32 [keep], scores [keep] and mask float32 [keep], 1 where there is a detection;
@@ -267,10 +267,10 @@ def detections(
     k = scores.shape[1]
     best, place = lax.top_k(scores.reshape(-1), min(candidates, scores.size))
     boxes, classes = jnp.clip(boxes, 0, 1)[place // k], place % k
-    places, found = nms(boxes, best, classes, keep, iou_threshold, score_threshold)
+    places, valid = nms(boxes, best, classes, keep, iou_threshold, score_threshold)
     return {
-        "boxes": jnp.where(found[:, None], boxes[places], 0),
-        "classes": jnp.where(found, classes[places], 0),
-        "scores": jnp.where(found, best[places], 0),
-        "mask": found.astype(jnp.float32),
+        "boxes": jnp.where(valid[:, None], boxes[places], 0),
+        "classes": jnp.where(valid, classes[places], 0),
+        "scores": jnp.where(valid, best[places], 0),
+        "mask": valid.astype(jnp.float32),
     }

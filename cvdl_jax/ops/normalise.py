@@ -25,13 +25,13 @@ def normalise(
 
     Args:
         x: float [..., c].
-        axes: averaged over; with groups, the last axis stands for the channels of one group.
+        axes: over which the statistics are taken; with groups, the last axis stands for the channels of one group.
         epsilon: added to the variance.
-        groups: of neighbouring channels, which share their statistics where the last axis is averaged over.
+        groups: number of groups of neighbouring channels; they share statistics if the last axis is averaged over.
 
     Returns:
-        (array like x; mean; variance), the moments of at least float32, without the axes that were averaged over, with
-        groups [..., groups].
+        (array like x; mean; variance). The moments are at least float32 and lack the axes that were averaged over; with
+        groups they are [..., groups].
 
     Raises:
         ValueError: if the groups do not divide the channels, or there is no such axis.
@@ -43,7 +43,7 @@ def normalise(
     if groups is None:
         dtype, x = x.dtype, precision.wide(x)
         mean = x.mean(axes, keepdims=True)
-        var = jnp.square(x - mean).mean(axes, keepdims=True)  # squared deviations, two passes: nothing cancels
+        var = jnp.square(x - mean).mean(axes, keepdims=True)  # in two passes, which avoids cancellation
         return ((x - mean) * lax.rsqrt(var + epsilon)).astype(dtype), mean.squeeze(axes), var.squeeze(axes)
     check_groups(x.shape[-1], groups)
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # [..., groups, c / groups]
@@ -80,7 +80,7 @@ def axes_of(kind: str, ndim: int) -> tuple[int, ...]:
 
 
 def pixel_norm(x: jax.Array, epsilon: float = 1e-8) -> jax.Array:
-    """`x / sqrt(mean of squares over the channels + epsilon)`, at every place of its own.
+    """`x / sqrt(mean of squares over the channels + epsilon)`, separately at every place.
 
     Args:
         x: float [..., c].
@@ -125,15 +125,15 @@ def adaptive_instance_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsi
 def local_response_norm(
     x: jax.Array, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75, mean: bool = False
 ) -> jax.Array:
-    """`x_i / (k + alpha * sum of x_j^2)^beta`, j the n channels around i; beyond the first and last there are none.
+    """`x_i / (k + alpha * sum of x_j^2)^beta`, where j runs over the n channels around i that exist.
 
     Args:
         x: float [..., c].
         k: added to the sum.
         n: channels, an odd number.
-        alpha: of the sum of squares.
+        alpha: factor of the sum of squares.
         beta: the exponent.
-        mean: multiply alpha by the mean instead of the sum, that is by 1 / n, as `torch.nn.LocalResponseNorm` does.
+        mean: multiply alpha by the mean of squares instead of their sum, as `torch.nn.LocalResponseNorm` does.
 
     Returns:
         Array like x.

@@ -1,9 +1,14 @@
-"""A precision in which squares, sums and Fourier transforms of half-precision arrays are safe."""
+"""Precision: what is computed in float32 at least when the rest of a model computes in a narrower type."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+
+def at_least_float32(dtype: Any) -> jnp.dtype:
+    """The dtype of parameters, statistics, softmax and logits: float32, or float64 where the model computes in it."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def wide(x: jax.Array) -> jax.Array:
@@ -15,12 +20,4 @@ def wide(x: jax.Array) -> jax.Array:
     Returns:
         float32 or float64, of the same shape.
     """
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-# Which precision parts of a model keep when the rest computes in a narrower one.
-
-
-def at_least_float32(dtype: Any) -> jnp.dtype:
-    """The dtype of parameters, statistics, softmax and logits: float32, or float64 where the model computes in it."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return x.astype(at_least_float32(x.dtype))

@@ -1,8 +1,8 @@
-"""Checks of the values of arrays: an error where they are known, a mask where they are not.
+"""Checks of the values of arrays: an error where they are known, NaN where they are not.
 
-Inside `jit` (and under `grad`, `vmap` ...) no value can be read; there a loss returns NaN for bad values, which stops a
-run. Outside, the same value is an error that names the argument, the value and what was expected. Each check therefore
-raises for concrete arrays, passes traced ones, and returns where the values are good, for `or_nan`.
+While tracing (`jit`, `grad`, `vmap` ...) no value can be read; there a loss returns NaN for invalid values, which stops
+a run. Otherwise the same value is an error that names the argument, the value and what was expected. Each check raises
+for concrete arrays, accepts traced ones, and returns a mask of the valid values for `or_nan`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ import numpy as np
 
 
 def is_concrete(x: Any) -> bool:
-    """Whether the values of an array can be read here: not while tracing, nor if other processes hold parts of it."""
+    """Whether the values of an array can be read: not while tracing, and not if other processes hold parts of it."""
     return not isinstance(x, jax.core.Tracer) and getattr(x, "is_fully_addressable", True)
 
 
 def check_concrete(name: str, x: Any, accept: Callable[[Any], Any], expected: str) -> jax.Array:
-    """Refuses bad values of a concrete array.
+    """Refuses invalid values of a concrete array.
 
     Args:
         name: of the argument, for the message.
@@ -33,7 +33,7 @@ def check_concrete(name: str, x: Any, accept: Callable[[Any], Any], expected: st
         accept(x), bool [...].
 
     Raises:
-        ValueError: naming the argument, the first bad value, its index, and what was expected.
+        ValueError: naming the argument, the first invalid value, its index, and what was expected.
     """
     x = x if hasattr(x, "shape") else np.asarray(x)
     if is_concrete(x):
@@ -48,7 +48,7 @@ def check_concrete(name: str, x: Any, accept: Callable[[Any], Any], expected: st
 
 
 def floats(name: str, x: Any) -> jax.Array:
-    """An array in at least float32, refused if it holds no numbers or a concrete NaN.
+    """The array in at least float32; refuses anything but real numbers, and NaN in a concrete array.
 
     Args:
         name: of the argument.
@@ -64,7 +64,7 @@ def floats(name: str, x: Any) -> jax.Array:
     if not (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool):
         raise ValueError(f"{name} must hold real numbers, got dtype {x.dtype}")
     check_concrete(name, x, lambda v: v == v, "a number, not NaN")
-    dtype = jax.dtypes.canonicalize_dtype(x.dtype)  # NumPy's float64 is float32 unless JAX was told to keep it
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype)  # float64 becomes float32 unless JAX's x64 mode is on
     return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32))
 
 

@@ -15,7 +15,7 @@ GRAVITY, CART_MASS, POLE_MASS = 9.8, 1.0, 0.1  # m / s^2, kg, kg
 HALF_LENGTH = 0.5  # of the pole, m
 FORCE = 10.0  # of a push, N
 SECONDS = 0.02  # between two actions
-MOST_X, MOST_ANGLE = 2.4, 12 * 2 * math.pi / 360  # m, rad: an episode terminates beyond
+MOST_X, MOST_ANGLE = 2.4, 12 * 2 * math.pi / 360  # m, rad; beyond them an episode terminates
 TOTAL_MASS, POLE_MOMENT = CART_MASS + POLE_MASS, POLE_MASS * HALF_LENGTH
 
 
@@ -48,7 +48,7 @@ def move(body: jax.Array, action: jax.Array) -> jax.Array:
 
 
 def make(max_steps: int = 500) -> Environment:
-    """The environment. Each step is worth 1; the episode ends when the cart is out of range or the pole leans too far.
+    """The environment. Every step has the reward 1; an episode ends when the cart or the pole leaves its range.
 
     Args:
         max_steps: of an episode; 500 in version 1, 200 in version 0.

@@ -1,4 +1,4 @@
-"""What an environment is: pure functions of one state; batches of environments are made with `jax.vmap`."""
+"""The interface of an environment: pure functions of one state; `jax.vmap` makes batches of environments."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ EnvironmentState = dict[str, jax.Array]
 
 
 class Transition(NamedTuple):
-    """What one step brings.
+    """The result of one step.
 
     Attributes:
-        state: the environment's state after it, also where the episode has ended.
+        state: the environment's state after the step, also if the episode has ended.
         reward: float [].
         terminated: bool [], the episode ended in a terminal state, after which no reward comes.
-        truncated: bool [], it was cut off by the limit of time; the value of the state is not zero.
+        truncated: bool [], the episode was cut off by the limit on steps, where the value of the state is not zero.
     """
 
     state: EnvironmentState
@@ -34,11 +34,11 @@ class Environment(NamedTuple):
     """A Markov decision process to act in.
 
     Attributes:
-        reset: `key -> state`, a state to begin an episode in.
+        reset: `key -> state`, the first state of an episode.
         step: `(state, action int [], key) -> Transition`.
-        observe: `state -> float [d]`, all that an agent needs to know of the state.
+        observe: `state -> float [d]`, the observation of the agent.
         actions: number of actions.
-        max_steps: an episode is truncated after so many.
+        max_steps: number of steps after which an episode is truncated.
     """
 
     reset: Callable[[jax.Array], EnvironmentState]

@@ -1,4 +1,4 @@
-"""Whole episodes of a policy, side by side, inside a compiled function."""
+"""Whole episodes of a policy, many in parallel, inside a compiled function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +17,8 @@ def play(environment: Environment, policy: Policy, key: jax.Array, episodes: int
     Args:
         environment: to play in.
         policy: `(observations [n, d], key) -> actions int [n]`.
-        key: a typed key; every episode begins with its own.
-        episodes: how many, n.
+        key: a typed key, split into one for each episode.
+        episodes: their number n.
 
     Returns:
         {"return": float [n], sums of rewards, "length": int32 [n], steps}.
@@ -32,7 +32,7 @@ def play(environment: Environment, policy: Policy, key: jax.Array, episodes: int
         actions = policy(jax.vmap(environment.observe)(state), act)
         after = jax.vmap(environment.step)(state, actions, jax.random.split(move, episodes))
         total = total + jnp.where(alive, after.reward, 0)
-        ended = after.terminated | after.truncated  # what comes after the end is computed, but not counted
+        ended = after.terminated | after.truncated  # steps after the end are computed, but not counted
         return after.state, total, length + alive, alive & ~ended, time + 1
 
     start = (state, jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32), jnp.ones(episodes, bool), jnp.int32(0))
@@ -49,8 +49,8 @@ def history(environment: Environment, policy: Policy, key: jax.Array) -> dict[st
         key: a typed key.
 
     Returns:
-        {"observation": [t, d], "action": int32 [t], "reward": [t]} for t = max_steps; "alive": bool [t], False for what
-        comes after the end.
+        {"observation": [t, d], "action": int32 [t], "reward": [t], "alive": bool [t]} for t = max_steps;
+        "alive" is False after the end.
     """
     first, rest = jax.random.split(key)
 

@@ -1,7 +1,7 @@
 """A grid world: every step costs 1 until one of two opposite corners is reached.
 
 With 4 x 4 fields this is example 4.1 of Sutton and Barto 2018, "Reinforcement Learning". A move against the border
-leaves the state as it is. The sum in the Bellman update is over actions first: with the random policy
+does not change the state. The sum in the Bellman update is over actions first: with the random policy
 `v(s) = 0.25 sum_a (-1 + v(s_a))`, so the field (1, 1) has the values -1 and -2 after one and two sweeps.
 """
 
@@ -31,10 +31,10 @@ def _terminal(size: int) -> np.ndarray:
 
 
 def process(size: int = 4, discount: float = 1.0) -> Mdp:
-    """The same world as arrays.
+    """The grid world as the arrays of a Markov decision process.
 
     Args:
-        size: fields a side.
+        size: fields on a side.
         discount: gamma.
     """
     terminal = _terminal(size)
@@ -46,10 +46,10 @@ def process(size: int = 4, discount: float = 1.0) -> Mdp:
 
 
 def make(size: int = 4, max_steps: int = 100) -> Environment:
-    """The world to act in: episodes begin on a random field that is no corner; a state is observed as one-hot vector.
+    """The grid world as an environment. Episodes begin on a random field; the observation is the field, one-hot.
 
     Args:
-        size: fields a side.
+        size: fields on a side.
         max_steps: of an episode.
     """
     terminal, fields = jnp.asarray(_terminal(size)), jnp.asarray(_next_fields(size))

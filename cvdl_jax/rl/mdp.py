@@ -1,4 +1,4 @@
-"""Finite Markov decision processes solved exactly, with their arrays: values, greedy policies, iterations.
+"""Finite Markov decision processes, given as arrays and solved exactly: values, greedy policies, iterations.
 
 States are 0 ... n - 1, actions 0 ... m - 1; a policy is a table of probabilities [n, m]. No reward comes after a
 terminal state: its value is 0.
@@ -83,7 +83,7 @@ def evaluate_policy(mdp: Mdp, policy: jax.Array) -> jax.Array:
 
 
 def _iterate(update, v: jax.Array, tolerance: float, most: int) -> tuple[jax.Array, jax.Array]:
-    """Repeats an update until no value moves by `tolerance` or more; returns the values and the number of sweeps."""
+    """Repeats an update until no value changes by `tolerance` or more; returns the values and the number of sweeps."""
 
     def go_on(carry: tuple) -> jax.Array:
         _, moved, sweeps = carry
@@ -101,7 +101,7 @@ def _iterate(update, v: jax.Array, tolerance: float, most: int) -> tuple[jax.Arr
 def iterate_policy_values(
     mdp: Mdp, policy: jax.Array, tolerance: float = 1e-4, most: int = 10_000
 ) -> tuple[jax.Array, jax.Array]:
-    """Sweeps from v = 0 until no value moves by `tolerance`.
+    """Sweeps from v = 0 until no value changes by `tolerance` or more.
 
     Returns:
         (v [n], number of sweeps, int32 []).
@@ -126,7 +126,7 @@ def greedy(mdp: Mdp, v: jax.Array, tolerance: float = 1e-4) -> jax.Array:
     Args:
         mdp: the process.
         v: [n].
-        tolerance: up to which actions count as equally good.
+        tolerance: difference up to which actions count as equally good.
 
     Returns:
         pi [n, m].
@@ -137,12 +137,12 @@ def greedy(mdp: Mdp, v: jax.Array, tolerance: float = 1e-4) -> jax.Array:
 
 
 def policy_iteration(mdp: Mdp, policy: jax.Array, most: int = 100) -> tuple[jax.Array, jax.Array]:
-    """Evaluates a policy exactly, makes it greedy, and so on, until it stays.
+    """Alternates exact evaluation of a policy and greedy improvement until the policy does not change.
 
     Args:
         mdp: the process.
-        policy: to begin with, [n, m].
-        most: improvements.
+        policy: the first one, [n, m].
+        most: largest number of improvements.
 
     Returns:
         (v [n], policy [n, m]).

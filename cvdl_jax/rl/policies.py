@@ -1,6 +1,6 @@
-"""Exploration: from action values to an action, one key per environment. `config.exploration.name` is a function here.
+"""Exploration: from action values to an action, with one key per environment. `config.exploration.name` names one.
 
-Each anneals one number linearly from `start` to `end` over the first `steps` training steps.
+Each function anneals one number linearly from `start` to `end` over the first `steps` training steps.
 """
 
 import jax
@@ -27,8 +27,8 @@ def epsilon_greedy(
         values: action values [b, m].
         step: int32 [].
         start: epsilon at step 0, in 0..1.
-        end: epsilon from `steps` on.
-        steps: of the decline.
+        end: epsilon from step `steps` on.
+        steps: length of the annealing.
 
     Returns:
         (actions int32 [b], epsilon float []).
@@ -53,8 +53,8 @@ def softmax(
         values: action values [b, m].
         step: int32 [].
         start: temperature at step 0, above 0.
-        end: from `steps` on, above 0.
-        steps: of the decline.
+        end: temperature from step `steps` on, above 0.
+        steps: length of the annealing.
 
     Returns:
         (actions int32 [b], temperature float []).

@@ -1,4 +1,4 @@
-"""Experience replay: every environment keeps its own ring of past transitions, so that no row leaves its device.
+"""Experience replay: every environment has its own ring buffer of transitions, so that no row leaves its device.
 
 Reference: Lin 1992; Mnih et al. 2015, "Human-level control through deep reinforcement learning", algorithm 1.
 """
@@ -12,7 +12,7 @@ from cvdl_jax.core.parallel import row_keys
 
 
 def empty(transition: Any, capacity: int) -> Any:
-    """Rings for transitions like the given ones: leaves [b, ...] become zeros [b, capacity, ...]."""
+    """Empty ring buffers for transitions like the given ones: leaves [b, ...] become zeros [b, capacity, ...]."""
     return jax.tree.map(lambda x: jnp.zeros((x.shape[0], capacity, *x.shape[1:]), x.dtype), transition)
 
 
@@ -22,7 +22,7 @@ def record(rings: Any, transition: Any, step: jax.Array) -> Any:
     Args:
         rings: leaves [b, capacity, ...].
         transition: leaves [b, ...].
-        step: int32 [], how many were written before.
+        step: int32 [], the number of transitions written before.
     """
 
     def one(ring: jax.Array, x: jax.Array) -> jax.Array:
@@ -38,10 +38,10 @@ def sample(rings: Any, key: jax.Array, count: int, written: jax.Array) -> Any:
         rings: leaves [b, capacity, ...].
         key: a typed key.
         count: transitions per environment.
-        written: int32 [], how many were written, at least 1.
+        written: int32 [], the number of transitions written, at least 1.
 
     Returns:
-        Leaves [b * count, ...]; those of one environment are together.
+        Leaves [b * count, ...]; the transitions of one environment are neighbouring rows.
     """
     rows, capacity = jax.tree.leaves(rings)[0].shape[:2]
     filled = jnp.minimum(written, capacity)

@@ -9,8 +9,8 @@ def discounted_returns(rewards: jax.Array, discounts: jax.Array | float, last: j
 
     Args:
         rewards: R_1 ... R_T, float [t, ...].
-        discounts: gamma, a number, or one per reward, 0 where an episode ends: [t, ...].
-        last: G_T, the value of what follows, [...].
+        discounts: gamma, one number or one per reward [t, ...], 0 where an episode ends.
+        last: G_T, the value after the last reward, [...].
 
     Returns:
         G_0 ... G_{T-1}, [t, ...].

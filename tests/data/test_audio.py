@@ -158,8 +158,8 @@ def test_a_one_dimensional_network_learns_waveforms_and_knows_them_at_another_sp
     @jax.jit
     def step(params, opt):
         score = lambda p: model.apply({"params": p}, x, True)[0]  # noqa: E731
-        each = lambda p: optax.softmax_cross_entropy_with_integer_labels(score(p), y).mean()  # noqa: E731
-        updates, opt = optimizer.update(jax.grad(each)(params), opt)
+        loss = lambda p: optax.softmax_cross_entropy_with_integer_labels(score(p), y).mean()  # noqa: E731
+        updates, opt = optimizer.update(jax.grad(loss)(params), opt)
         return optax.apply_updates(params, updates), opt
 
     params = quick_jit(lambda k: model.init(k, x[:1], True)["params"])(jax.random.key(0))

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from cvdl_jax.data import load, subset
-from cvdl_jax.data import subset as fractions
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -30,7 +29,7 @@ SPLIT = {"fractions": (0.7, 0.15, 0.15), "stratified": True, "seed": 0}
     ],
 )
 def test_sizes_by_largest_remainder(n, cut, expected):
-    assert fractions.sizes(n, cut) == expected
+    assert subset.sizes(n, cut) == expected
 
 
 @pytest.mark.curriculum("W1")
@@ -38,15 +37,15 @@ def test_sizes_by_largest_remainder(n, cut, expected):
 def test_parts_are_disjoint_and_complete(n, weights, seed):
     cut = [w / sum(weights) for w in weights]
     try:
-        parts = fractions.sizes(n, cut)
+        parts = subset.sizes(n, cut)
     except ConfigError as error:
         assert "empty" in str(error) and min(n * f for f in cut) < 1
         return
     assert sum(parts) == n and all(abs(size - n * f) < 1 for size, f in zip(parts, cut, strict=True))
-    found = fractions.assign(n, cut, seed)
-    assert [len(rows) for rows in found] == parts
-    assert sorted(np.concatenate(found).tolist()) == list(range(n))
-    assert all((np.diff(rows) > 0).all() for rows in found)
+    assigned = subset.assign(n, cut, seed)
+    assert [len(rows) for rows in assigned] == parts
+    assert sorted(np.concatenate(assigned).tolist()) == list(range(n))
+    assert all((np.diff(rows) > 0).all() for rows in assigned)
 
 
 @pytest.mark.curriculum("W1", "W5")
@@ -60,26 +59,26 @@ def test_classes_keep_their_proportions(classes, weights, seed):
     exact = np.asarray([float(n * share) for share in shares])
     parts = np.floor(exact).astype(int)
     parts[np.argsort(parts - exact, kind="stable")[: n - parts.sum()]] += 1
-    cells = fractions.allocate(classes, parts, shares)
+    cells = subset.allocate(classes, parts, shares)
     assert cells.min() >= 0 and (cells.sum(0) == parts).all() and (cells.sum(1) == classes).all()
     assert np.abs(cells - np.outer(classes, [float(share) for share in shares])).max() <= 1
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(classes)), classes))
     k = min(len(weights), n)
-    found = fractions.assign(n, k, seed, labels)
-    counts = np.stack([np.bincount(labels[rows], minlength=len(classes)) for rows in found], 1)
-    assert sorted(np.concatenate(found).tolist()) == list(range(n))
-    assert (counts == fractions.allocate(classes, fractions.equal_sizes(n, k), [Fraction(1, k)] * k)).all()
+    assigned = subset.assign(n, k, seed, labels)
+    counts = np.stack([np.bincount(labels[rows], minlength=len(classes)) for rows in assigned], 1)
+    assert sorted(np.concatenate(assigned).tolist()) == list(range(n))
+    assert (counts == subset.allocate(classes, subset.equal_sizes(n, k), [Fraction(1, k)] * k)).all()
 
 
 def test_totals_that_differ_are_refused():
     with pytest.raises(ValueError, match="classes hold 5 examples, parts 6"):
-        fractions.allocate([2, 3], [3, 3], [Fraction(1, 2)] * 2)
+        subset.allocate([2, 3], [3, 3], [Fraction(1, 2)] * 2)
 
 
 def test_the_draw_is_known():
     """A function of (n, seed, labels) alone: these numbers are the same on every machine and in every NumPy."""
-    assert [rows.tolist() for rows in fractions.assign(10, (0.6, 0.2, 0.2), 0)] == DRAWN[0]
-    assert [rows.tolist() for rows in fractions.assign(10, (0.6, 0.2, 0.2), 1)] == DRAWN[1]
+    assert [rows.tolist() for rows in subset.assign(10, (0.6, 0.2, 0.2), 0)] == DRAWN[0]
+    assert [rows.tolist() for rows in subset.assign(10, (0.6, 0.2, 0.2), 1)] == DRAWN[1]
 
 
 DRAWN = [[[0, 4, 5, 6, 7, 9], [1, 2], [3, 8]], [[1, 2, 3, 4, 5, 6], [0, 9], [7, 8]]]
@@ -88,23 +87,23 @@ DRAWN = [[[0, 4, 5, 6, 7, 9], [1, 2], [3, 8]], [[1, 2, 3, 4, 5, 6], [0, 9], [7, 
 @pytest.mark.curriculum("W1")
 def test_digits_by_fractions():
     """All 1,797: disjoint, complete, reproducible; each class as scikit-learn's stratified split counts it."""
-    found = load.load("digits", train="all", split=SPLIT).splits
-    assert list(found) == ["train", "validation", "test"] and [s.size for s in found.values()] == [1258, 270, 269]
-    ids = [set(s.ids) for s in found.values()]
+    splits = load.load("digits", train="all", split=SPLIT).splits
+    assert list(splits) == ["train", "validation", "test"] and [s.size for s in splits.values()] == [1258, 270, 269]
+    ids = [set(s.ids) for s in splits.values()]
     assert len(set.union(*ids)) == 1797 and not (ids[0] & ids[1] or ids[0] & ids[2] or ids[1] & ids[2])
     whole = load.load("digits", train="all").splits["train"]
     at = {name: i for i, name in enumerate(whole.ids)}
-    for split in found.values():
+    for split in splits.values():
         rows = [at[name] for name in split.ids]
         for key in ("image", "label"):
             np.testing.assert_array_equal(split.arrays[key], whole.arrays[key][rows])
         assert split.example(3)["label"] == open_source("digits", "all")[rows[3]]["label"]
     share = np.bincount(whole.arrays["label"]) / 1797
-    for split in found.values():
+    for split in splits.values():
         assert np.abs(np.bincount(split.arrays["label"]) - share * split.size).max() <= 1
     theirs = StratifiedShuffleSplit(1, test_size=269, random_state=0)
     _, test = next(theirs.split(np.zeros(1797), whole.arrays["label"]))
-    difference = np.bincount(whole.arrays["label"][test]) - np.bincount(found["test"].arrays["label"])
+    difference = np.bincount(whole.arrays["label"][test]) - np.bincount(splits["test"].arrays["label"])
     assert np.abs(difference).max() <= 1
 
 
@@ -116,7 +115,7 @@ def test_the_seed_and_the_fingerprint_know_the_split():
     first, again, other, plain = of(), of(), of(seed=1), of(stratified=False)
     assert list(first.splits["test"].ids) == list(again.splits["test"].ids) and first.fingerprint == again.fingerprint
     assert set(first.splits["test"].ids) != set(other.splits["test"].ids)
-    assert len({each.fingerprint for each in (first, other, plain)}) == 3
+    assert len({data.fingerprint for data in (first, other, plain)}) == 3
     streamed = load.load("digits", train="all", split=SPLIT, resident="never").splits["test"]
     rows = np.arange(4)
     np.testing.assert_array_equal(streamed.batch(rows)["image"], first.splits["test"].batch(rows)["image"])
@@ -148,9 +147,9 @@ def test_a_run_is_not_continued_with_another_split(tmp_path):
 
 
 def test_two_fractions_leave_the_named_test_split():
-    found = load.load("digits", test="test", split={"fractions": (0.8, 0.2)}).splits
-    assert {k: s.size for k, s in found.items()} == {"train": 919, "validation": 230, "test": 359}
-    assert found["train"].source.split == "train: train of 80/20 (seed 0)"
+    splits = load.load("digits", test="test", split={"fractions": (0.8, 0.2)}).splits
+    assert {k: s.size for k, s in splits.items()} == {"train": 919, "validation": 230, "test": 359}
+    assert splits["train"].source.split == "train: train of 80/20 (seed 0)"
 
 
 @pytest.mark.curriculum("W1")

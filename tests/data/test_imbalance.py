@@ -20,9 +20,9 @@ SMOKE = "configs/digits/softmax.py:smoke"
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
 def test_balanced_weights_are_scikit_learns(labels):
     labels = np.array([*labels, 0, 1, 2, 3])
-    found = class_weights.balanced(labels, 4)
-    np.testing.assert_allclose(found, compute_class_weight("balanced", classes=np.arange(4), y=labels))
-    assert found[labels].mean() == pytest.approx(1)
+    weights = class_weights.balanced(labels, 4)
+    np.testing.assert_allclose(weights, compute_class_weight("balanced", classes=np.arange(4), y=labels))
+    assert weights[labels].mean() == pytest.approx(1)
 
 
 @pytest.mark.curriculum("W18")
@@ -68,8 +68,8 @@ def test_balanced_is_fitted_on_the_training_split():
     config = configs.load(SMOKE, ["--config.class_weights=balanced", "--config.data.train=train[:40]"])
     data = build.load_data(config)
     labels = data.splits["train"].arrays["label"]
-    found = build.fitted(config, data).class_weights
-    np.testing.assert_allclose(found, 40 / (10 * np.bincount(labels, minlength=10)))
+    weights = build.fitted(config, data).class_weights
+    np.testing.assert_allclose(weights, 40 / (10 * np.bincount(labels, minlength=10)))
     config.data.train = "train[:8]"
     with pytest.raises(ConfigError, match=r"class \d has no training examples"):
         build.fitted(config, build.load_data(config))

@@ -115,12 +115,12 @@ def test_the_fingerprint_is_of_the_data_not_of_the_place(tmp_path):
 @pytest.mark.long
 def test_the_fingerprint_does_not_depend_on_the_process_that_prepared(tmp_path):
     code = "from cvdl_jax.data.load import load; print(load('digits', data_dir={!r}, cache=False).fingerprint)"
-    found = set()
+    outputs = set()
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.getcwd()}
         command = [sys.executable, "-c", code.format(str(tmp_path / seed))]
-        found.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
-    assert len(found) == 1
+        outputs.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(outputs) == 1
 
 
 def test_labels_outside_the_classes_are_refused(monkeypatch):

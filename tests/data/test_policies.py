@@ -186,8 +186,8 @@ def draw(monkeypatch):
     def run(text, rows):
         update = policy.build(text.replace(")", ", fill=0.25)")).update
         out = quick_jit(lambda key: update(None, {"image": jnp.zeros((rows, 1, 1, 1))}, key)[1]["image"])(KEY)
-        found = np.asarray(out)[:, 1:, 0, 0].T  # [2 n, rows]
-        return [(found[i].astype(int), found[i + 1]) for i in range(0, len(found), 2)]
+        drawn = np.asarray(out)[:, 1:, 0, 0].T  # [2 n, rows]
+        return [(drawn[i].astype(int), drawn[i + 1]) for i in range(0, len(drawn), 2)]
 
     return run
 
@@ -251,14 +251,14 @@ def test_boxes_and_masks_go_where_the_pixels_go():
     update = policy.build("trivial_augment(wide=False, fill=0.0)").update
     out = jax.tree.map(np.asarray, quick_jit(lambda b: update(None, b, KEY)[1])(jax.tree.map(jnp.asarray, batch)))
     moved = 0
-    for image, shown, (found,) in zip(out["image"], out["segmentation_mask"], out["objects/bbox"], strict=True):
+    for image, shown, (follows,) in zip(out["image"], out["segmentation_mask"], out["objects/bbox"], strict=True):
         y, x, _ = np.nonzero(shown == 1)
         if not np.array_equal(shown, mask[0]):
             moved += 1
             np.testing.assert_array_equal(image[shown == 1], 1)  # a geometric operation changes no colour
         tight = np.asarray([y.min(), x.min(), y.max() + 1, x.max() + 1]) / 32
-        assert np.all(tight[:2] >= found[:2] - 0.02) and np.all(tight[2:] <= found[2:] + 0.02)
-        assert np.abs(tight - found).max() < 4 / 32
+        assert np.all(tight[:2] >= follows[:2] - 0.02) and np.all(tight[2:] <= follows[2:] + 0.02)
+        assert np.abs(tight - follows).max() < 4 / 32
     assert 10 < moved < 40  # 5 of 14 operations move
 
 

@@ -32,9 +32,9 @@ def test_worked_numbers():
     mean = FEATURES.mean(0)
     np.testing.assert_allclose(mean, [4, 300, 3])
     np.testing.assert_allclose(scaling.fit("channel_mean", [FEATURES]).apply(FEATURES), FEATURES - mean)
-    found = scaling.fit("standardise", [FEATURES]).apply(FEATURES)
-    np.testing.assert_allclose(found[:, 1], np.array([-100, -200, 200, 100]) / np.sqrt(25000))
-    np.testing.assert_array_equal(found[:, 2], 0)  # constant: shifted only
+    scaled = scaling.fit("standardise", [FEATURES]).apply(FEATURES)
+    np.testing.assert_allclose(scaled[:, 1], np.array([-100, -200, 200, 100]) / np.sqrt(25000))
+    np.testing.assert_array_equal(scaled[:, 2], 0)  # constant: shifted only
     np.testing.assert_allclose(scaling.fit("min_max", [FEATURES]).apply(FEATURES)[:, 0], [-1, -0.75, -0.25, 1])
     np.testing.assert_array_equal(scaling.fit("min_max", [FEATURES]).apply(FEATURES)[:, 2], 0)
     for kind in scaling.KINDS:
@@ -56,17 +56,17 @@ def test_images_by_channel_and_by_pixel():
     np.testing.assert_allclose(pixel.std.ravel()[1:], unit.std(0).ravel()[1:])
     x = jnp.asarray(unit, jnp.float32)
     for scaler in (channel, pixel, scaling.fit("mean_image", [images])):
-        found = pixels.normalise(x, scaling._plain(scaler.mean), scaling._plain(scaler.std))
-        np.testing.assert_allclose(found, scaler.apply(unit), rtol=1e-4, atol=1e-5)
+        scaled = pixels.normalise(x, scaling._plain(scaler.mean), scaling._plain(scaler.std))
+        np.testing.assert_allclose(scaled, scaler.apply(unit), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.curriculum("W11", "G17")
 def test_a_run_fits_on_its_training_split_alone():
     config = configs.load("configs/digits/softmax.py:smoke", ["--config.normalise={'fit': 'standardise_pixels'}"])
     data = build.load_data(config)
-    found = scaling.resolved(config, data)
+    resolved = scaling.resolved(config, data)
     train = data.splits["train"].arrays["image"] / 255
-    np.testing.assert_allclose(found.normalise.mean, train.mean(0))
+    np.testing.assert_allclose(resolved.normalise.mean, train.mean(0))
     assert config.normalise.to_dict() == {"fit": "standardise_pixels"}  # what is saved is what was asked for
     everything = np.concatenate([split.arrays["image"] for split in data.splits.values()]) / 255
     assert np.abs(everything.mean(0) - train.mean(0)).max() > 1e-3
@@ -79,9 +79,9 @@ def test_a_run_fits_on_its_training_split_alone():
 def test_features_of_a_run_are_scaled():
     config = configs.load("configs/toy/xor.py:smoke", ["--config.normalise={'fit': 'min_max'}"])
     data = build.load_data(config)
-    found = scaling.resolved(config, data).normalise
+    normalise = scaling.resolved(config, data).normalise
     x = data.splits["train"].arrays["features"]
-    np.testing.assert_allclose(np.array(found.mean), (x.max(0) + x.min(0)) / 2, rtol=1e-6)
+    np.testing.assert_allclose(np.array(normalise.mean), (x.max(0) + x.min(0)) / 2, rtol=1e-6)
     build.build(config)
 
 

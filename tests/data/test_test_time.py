@@ -69,8 +69,8 @@ def test_views():
     assert five.shape == (3, 5, 4, 4, 2)
     corners = {(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)}
     windows = {place: np.asarray(IMAGE[:, place[0] : place[0] + 4, place[1] : place[1] + 4]) for place in corners}
-    found = [place for i in range(5) for place, w in windows.items() if np.array_equal(five[:, i], w)]
-    assert set(found) == corners and len(found) == 5
+    places = [place for i in range(5) for place, w in windows.items() if np.array_equal(five[:, i], w)]
+    assert set(places) == corners and len(places) == 5
     ten = np.asarray(test_time.ten_crop(size=4)(IMAGE))
     np.testing.assert_array_equal(ten[:, :5], five)
     np.testing.assert_array_equal(ten[:, 5:], five[:, :, :, ::-1])
@@ -124,14 +124,14 @@ def test_views_of_other_images_are_refused(policy):
 def test_views_of_several_sizes_count_the_same():
     views = "identity | ten_crop(size=4) | sampled(policy='flip | vertical_flip', samples=2)"
     mean = jax.jit(test_time.averaged(logits_fn, views))(1.0, {"image": IMAGE})
-    each = [
+    images = [
         test_time.identity()(IMAGE),
         test_time.ten_crop(4)(IMAGE),
         test_time.sampled("flip | vertical_flip", 2)(IMAGE),
     ]
-    each = [logits_fn(1.0, {"image": x[:, i]}) for x in each for i in range(x.shape[1])]
-    assert len(each) == 13
-    np.testing.assert_allclose(jnp.exp(mean), softmax(each).mean(0), rtol=1e-4)
+    logits = [logits_fn(1.0, {"image": x[:, i]}) for x in images for i in range(x.shape[1])]
+    assert len(logits) == 13
+    np.testing.assert_allclose(jnp.exp(mean), softmax(logits).mean(0), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,6 @@ def test_a_classifier_is_evaluated_by_its_mean_prediction():
     state = State(jnp.zeros((), jnp.int32), **built.task.init(KEY, batch))
     scores = built.task.evals["validation"].step(state, batch, KEY)["scores"]
     seen = [batch["image"], batch["image"][:, :, ::-1]]
-    each = [plain.task.predict(state, {**batch, "image": x})["scores"] for x in seen]
-    np.testing.assert_allclose(jnp.exp(scores), softmax(each).mean(0), rtol=1e-4)
+    logits = [plain.task.predict(state, {**batch, "image": x})["scores"] for x in seen]
+    np.testing.assert_allclose(jnp.exp(scores), softmax(logits).mean(0), rtol=1e-4)
     np.testing.assert_allclose(built.task.predict(state, batch)["scores"], scores, rtol=1e-5)

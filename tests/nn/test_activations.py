@@ -24,7 +24,7 @@ ROWS = {
 GRID = np.concatenate([np.linspace(-6, 6, 97), [-1e-3, 0, 1e-3]]).astype(np.float32)  # 0 twice: the kink itself
 
 
-def each(*rows):
+def with_rows(*rows):
     """Parameters whose first is an activation, each marked with the row of the curriculum that it is."""
 
     def marked(row):
@@ -47,7 +47,7 @@ def values_and_slopes(z):
 
 
 @pytest.fixture(scope="module")
-def found():
+def computed():
     return jax.tree.map(np.asarray, values_and_slopes(GRID))
 
 
@@ -56,13 +56,13 @@ def test_every_activation_has_its_derivative():
     assert derivatives.DERIVATIVES.keys() <= ACTIVATIONS.keys()
 
 
-@pytest.mark.parametrize("name", each(*NAMES))
-def test_closed_forms_equal_automatic_differentiation(name, found):
-    _, automatic, closed = found[name]
+@pytest.mark.parametrize("name", with_rows(*NAMES))
+def test_closed_forms_equal_automatic_differentiation(name, computed):
+    _, automatic, closed = computed[name]
     np.testing.assert_allclose(closed, automatic, atol=3e-6 * max(1, np.abs(automatic).max()))
 
 
-@pytest.mark.parametrize("name", each(*NAMES))
+@pytest.mark.parametrize("name", with_rows(*NAMES))
 def test_closed_forms_equal_central_differences(name):
     """In float64 and away from kinks, with SciPy's and NumPy's functions as the oracle."""
     z, h = np.linspace(-5, 5, 41) + 0.013, 1e-5
@@ -101,7 +101,7 @@ def at(name, z):
 
 @pytest.mark.parametrize(
     ("name", "z", "value", "slope"),
-    each(
+    with_rows(
         ("identity", -3, -3, 1),
         ("sigmoid", 0, 0.5, 0.25),  # the steepest point
         ("sigmoid", 1, 0.7310586, 0.1966119),
@@ -135,8 +135,8 @@ def test_worked_values(name, z, value, slope):
 
 
 @pytest.mark.curriculum("B6", "B10")
-def test_sigmoid_and_tanh_are_one_function_and_saturate(found):
-    sigmoid, tanh = found["sigmoid"][0], found["tanh"][0]
+def test_sigmoid_and_tanh_are_one_function_and_saturate(computed):
+    sigmoid, tanh = computed["sigmoid"][0], computed["tanh"][0]
     np.testing.assert_allclose(tanh[48::2], 2 * special.expit(2 * GRID[48::2]) - 1, atol=1e-6)
     assert (np.diff(sigmoid[:97]) >= 0).all() and (sigmoid > 0).all() and (sigmoid < 1).all()
     assert derivative("sigmoid")(jnp.float32(10)) < 1e-4 and derivative("sigmoid")(jnp.float32(80)) > 0  # no cancelling

@@ -157,10 +157,11 @@ def test_the_mean_over_all_masks_of_a_linear_layer_is_its_rescaled_output(networ
     assert masks.shape == (256, 8) and len(np.unique(masks, axis=0)) == 256
     np.testing.assert_allclose(probabilities.sum(), 1, rtol=1e-12)
     np.testing.assert_allclose(probabilities @ masks, np.full(8, 1 - rate), rtol=1e-12)
-    each = (h[None] * masks[:, None]) @ w + b  # [masks, rows, classes]
-    mean = np.einsum("m,mbc->bc", probabilities, each)
+    logits = (h[None] * masks[:, None]) @ w + b  # [masks, rows, classes]
+    mean = np.einsum("m,mbc->bc", probabilities, logits)
     np.testing.assert_allclose(mean, (1 - rate) * h @ w + b, rtol=1e-12)
-    np.testing.assert_allclose(np.einsum("m,mbc->bc", probabilities, each - b) / (1 - rate) + b, h @ w + b, rtol=1e-12)
+    inverted = np.einsum("m,mbc->bc", probabilities, logits - b) / (1 - rate) + b
+    np.testing.assert_allclose(inverted, h @ w + b, rtol=1e-12)
 
 
 def softmax(s):
@@ -173,11 +174,11 @@ def test_of_softmax_outputs_the_geometric_mean_is_the_rescaled_network(network):
     """Exactly the geometric mean over sub-networks, normalised, and the arithmetic one only nearly."""
     h, w, b = network
     masks, probabilities = all_masks(8, 0.5)
-    each = softmax((h[None] * masks[:, None] / 0.5) @ w + b)
+    probs = softmax((h[None] * masks[:, None] / 0.5) @ w + b)
     rescaled = softmax(h @ w + b)
-    geometric = np.exp(np.einsum("m,mbc->bc", probabilities, np.log(each)))
+    geometric = np.exp(np.einsum("m,mbc->bc", probabilities, np.log(probs)))
     np.testing.assert_allclose(geometric / geometric.sum(1, keepdims=True), rescaled, rtol=1e-10)
-    arithmetic = np.einsum("m,mbc->bc", probabilities, each)
+    arithmetic = np.einsum("m,mbc->bc", probabilities, probs)
     assert 0.01 < abs(arithmetic - rescaled).max() < 0.4
 
 
@@ -191,9 +192,9 @@ def test_random_masks_approach_the_mean_over_all_of_them(network):
         return jax.nn.softmax(layer.apply({}, h, True, rngs={"dropout": key}) @ w + b[None])
 
     masks, probabilities = all_masks(8, 0.5)
-    each = softmax((np.asarray(h)[None] * masks[:, None] / 0.5) @ np.asarray(w) + np.asarray(b))
-    exact = np.einsum("m,mbc->bc", probabilities, each)
-    variance = np.einsum("m,mbc->bc", probabilities, (each - exact) ** 2)
+    probs = softmax((np.asarray(h)[None] * masks[:, None] / 0.5) @ np.asarray(w) + np.asarray(b))
+    exact = np.einsum("m,mbc->bc", probabilities, probs)
+    variance = np.einsum("m,mbc->bc", probabilities, (probs - exact) ** 2)
     estimate = jax.jit(monte_carlo_dropout, static_argnums=(0, 2))
     errors = {}
     for n in (16, 4096):

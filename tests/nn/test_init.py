@@ -126,8 +126,8 @@ def fresh(name, **overrides):
 
 
 def leaves(params, kind):
-    found = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(p[:-1]): np.asarray(leaf) for p, leaf in found if p[-1].key == kind}
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(p[:-1]): np.asarray(leaf) for p, leaf in leaves if p[-1].key == kind}
 
 
 @pytest.mark.curriculum("E10")

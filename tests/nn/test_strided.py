@@ -37,7 +37,7 @@ def test_strided_convolutions_are_those_of_jax(shape):
         short = [max(0, n - m) for n, m in zip(k.shape[:2], x.shape[1:3], strict=True)]
         padding = [(int(rng.integers(0, 3)), int(rng.integers(0, 3)) + n) for n in short]
         expected = lax.conv_general_dilated(x, k, strides, padding, dimension_numbers=NUMBERS)
-        np.testing.assert_allclose(conv.conv(x, k, strides, padding), expected, atol=1e-12)
+        np.testing.assert_allclose(conv.conv_by_blocks(x, k, strides, padding), expected, atol=1e-12)
 
 
 @settings(max_examples=8)
@@ -46,7 +46,7 @@ def test_transposed_convolutions_are_those_of_jax(shape):
     with jax.enable_x64(True):
         strides, x, k, _ = drawn(*shape)
         expected = lax.conv_transpose(x, k, strides, "SAME", dimension_numbers=NUMBERS)
-        np.testing.assert_allclose(conv.conv_transpose(x, k, strides), expected, atol=1e-12)
+        np.testing.assert_allclose(conv.transpose_by_blocks(x, k, strides), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("channels", [1, 5])
@@ -65,7 +65,7 @@ def test_derivatives_are_those_of_jax(channels):
         def of_jax(x, k):
             return lax.conv_general_dilated(x, k, (2, 2), "SAME", dimension_numbers=NUMBERS)
 
-        ours = both(lambda x, k: conv.conv(x, k, (2, 2), ((1, 1), (1, 1))))
+        ours = both(lambda x, k: conv.conv_by_blocks(x, k, (2, 2), ((1, 1), (1, 1))))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), ours, both(of_jax))
 
 
@@ -83,9 +83,10 @@ def test_layers_have_the_parameters_of_flax():
 
 
 def test_only_what_pays_is_done_by_blocks():
-    assert conv.fits((4, 4), (2, 2)) and conv.fits((16, 16), (16, 16))
-    assert not conv.fits((3, 3), (2, 2)) and not conv.fits((4, 4), (1, 1)) and not conv.fits((1, 1), (2, 2))
-    text = str(jax.make_jaxpr(lambda x, k: conv.conv(x, k, (2, 2), ((1, 1), (1, 1))))(
+    assert conv.uses_blocks((4, 4), (2, 2)) and conv.uses_blocks((16, 16), (16, 16))
+    assert not conv.uses_blocks((3, 3), (2, 2)) and not conv.uses_blocks((4, 4), (1, 1))
+    assert not conv.uses_blocks((1, 1), (2, 2))
+    text = str(jax.make_jaxpr(lambda x, k: conv.conv_by_blocks(x, k, (2, 2), ((1, 1), (1, 1))))(
         jnp.ones((1, 4, 4, 1)), jnp.ones((4, 4, 1, 2))
     ))  # fmt: skip
     assert "conv" not in text and "dot_general" in text

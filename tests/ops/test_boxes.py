@@ -45,8 +45,8 @@ def test_iou_of_the_worked_example():  # OR65
 def test_iou_is_what_counting_cells_gives(corners):
     made = np.array([[min(y, v), min(x, u), max(y, v), max(x, u)] for y, x, v, u in corners])
     expected = [[iou_by_counting(a, b) for b in made] for a in made]
-    found = np.asarray(iou(jnp.float32(made), jnp.float32(made)))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    overlaps = np.asarray(iou(jnp.float32(made), jnp.float32(made)))
+    np.testing.assert_allclose(overlaps, expected, atol=1e-6)
     centres = np.asarray(boxes.to_centres(jnp.float32(made)))
     np.testing.assert_allclose(iou(boxes.from_centres(centres), jnp.float32(made)), expected, atol=1e-5)
 
@@ -155,18 +155,18 @@ def test_suppression_equals_loops(keep):
     made, scores = random_boxes(16, 25), RNG.random((16, 25)).round(2).astype(np.float32)  # with ties
     classes = RNG.integers(0, 2, (16, 25))
     nms = jax.jit(jax.vmap(partial(boxes.nms, keep=keep, iou_threshold=0.3, score_threshold=0.2)))
-    places, found = nms(made, scores, classes)
+    places, valid = nms(made, scores, classes)
     for i in range(16):
         expected = nms_in_loops(made[i], scores[i], classes[i], keep, 0.3, 0.2)
-        assert np.asarray(places)[i][np.asarray(found)[i]].tolist() == expected
+        assert np.asarray(places)[i][np.asarray(valid)[i]].tolist() == expected
 
 
 @pytest.mark.curriculum("L7")
 def test_suppression_removes_iou_of_exactly_one_half():
     made = jnp.float32([[0, 0, 4, 4], [0, 0, 2, 4], [0, 0, 4, 1.9], [0, 0, 4, 4], [0, 0, 0, 0]])
     scores = jnp.float32([0.9, 0.8, 0.7, 0.6, 0.5])
-    places, found = boxes.nms(made, scores, jnp.int32([0, 0, 0, 1, 0]), keep=5)
-    assert places[found].tolist() == [0, 2, 3, 4] and not found[4]
+    places, valid = boxes.nms(made, scores, jnp.int32([0, 0, 0, 1, 0]), keep=5)
+    assert places[valid].tolist() == [0, 2, 3, 4] and not valid[4]
 
 
 @pytest.mark.curriculum("L21")
@@ -219,12 +219,12 @@ def test_hard_negatives_are_the_hardest_of_each_image():
     logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.zeros((3, 40))
     for i, row in enumerate(labels):
-        each = -np.take_along_axis(logp[i], np.maximum(row, 0)[:, None], 1)[:, 0]
-        negatives = sorted(np.flatnonzero(row == 0), key=lambda j: -each[j])[: 3 * max((row > 0).sum(), 1)]
+        losses = -np.take_along_axis(logp[i], np.maximum(row, 0)[:, None], 1)[:, 0]
+        negatives = sorted(np.flatnonzero(row == 0), key=lambda j: -losses[j])[: 3 * max((row > 0).sum(), 1)]
         chosen = [*negatives, *np.flatnonzero(row > 0)]
-        expected[i, chosen] = each[chosen]
-    found = detection.hard_negatives(logits, labels)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    assert [int((r > 0).sum()) for r in np.asarray(found)] == [20, 4, 3]
+        expected[i, chosen] = losses[chosen]
+    losses = detection.hard_negatives(logits, labels)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=1e-6)
+    assert [int((r > 0).sum()) for r in np.asarray(losses)] == [20, 4, 3]
     with pytest.raises(ConfigError, match=r"config\.loss\.ratio=0"):
         detection.hard_negatives(logits, labels, ratio=0)

@@ -121,8 +121,8 @@ def test_gradient_descent_reaches_the_closed_form(bias):
         gradient = linear.squared_error_gradient(X, *fit, Y)
         return linear.step(fit, gradient if bias else Fit(gradient.w, jnp.zeros(())), 0.2)
 
-    found = jax.jit(lambda: jax.lax.fori_loop(0, 300, one, Fit(jnp.zeros(3), jnp.zeros(()))))()
-    close(found, linear.least_squares(X, Y, bias=bias), atol=1e-5)
+    fitted = jax.jit(lambda: jax.lax.fori_loop(0, 300, one, Fit(jnp.zeros(3), jnp.zeros(()))))()
+    close(fitted, linear.least_squares(X, Y, bias=bias), atol=1e-5)
 
 
 # Gradients by hand -----------------------------------------------------------------------------------------------
@@ -181,8 +181,8 @@ def test_mini_batch_descent_on_softmax_reaches_the_optimum():
 @pytest.mark.parametrize("penalty", [0.0, 0.1])
 def test_svm_gradient_by_hand_is_that_of_autodiff(penalty):
     def objective(fit):
-        each = classification.multiclass_hinge(linear.scores(X, *fit), CLASSES)
-        return each.mean() + penalty * (fit.w**2).sum()
+        losses = classification.multiclass_hinge(linear.scores(X, *fit), CLASSES)
+        return losses.mean() + penalty * (fit.w**2).sum()
 
     gradient = linear.multiclass_hinge_gradient(X, W, B, CLASSES, penalty=penalty)
     close(gradient, jax.grad(objective)(Fit(W, B)), atol=1e-6)

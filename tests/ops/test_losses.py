@@ -55,9 +55,9 @@ BATCHES = hnp.arrays(np.float32, (5, 4), elements=st.floats(-30, 30, width=32))
 
 @pytest.mark.curriculum("C1")
 def test_hinge_worked_example():
-    each = COMPILED["multiclass_hinge"](SCORES, LABELS)
-    np.testing.assert_allclose(each, [7.8, 0, 0], atol=1e-5)
-    np.testing.assert_allclose(each.mean(), 2.6, atol=1e-5)
+    losses = COMPILED["multiclass_hinge"](SCORES, LABELS)
+    np.testing.assert_allclose(losses, [7.8, 0, 0], atol=1e-5)
+    np.testing.assert_allclose(losses.mean(), 2.6, atol=1e-5)
     np.testing.assert_allclose(classification.multiclass_hinge(SCORES, LABELS, reduction="mean"), 2.6, atol=1e-5)
     wide = COMPILED["multiclass_hinge"](SCORES, LABELS, margin=8.0)
     np.testing.assert_allclose(wide, [14.8, 0, 2], atol=1e-5)  # 10 - 3.2 + 8, max(0, -8.2 + 8); ...; 8 - 14 + 8 (ER14)
@@ -107,10 +107,10 @@ def test_softmax_worked_example_and_stability():
 @pytest.mark.parametrize("name", LOSSES)
 @given(scores=BATCHES, labels=hnp.arrays(np.int32, 5, elements=st.integers(0, 3)))
 def test_losses_equal_a_numpy_loop(name, scores, labels):
-    each = COMPILED[name](scores, labels)
+    losses = COMPILED[name](scores, labels)
     expected = [numpy_loss(name, s, label) for s, label in zip(scores, labels, strict=True)]
-    np.testing.assert_allclose(each, expected, rtol=1e-5, atol=1e-5)
-    assert each.shape == (5,) and each.dtype == jnp.float32
+    np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=1e-5)
+    assert losses.shape == (5,) and losses.dtype == jnp.float32
 
 
 @given(scores=BATCHES, smoothing=st.sampled_from([0.1, 0.5]), data=st.data())
@@ -149,16 +149,16 @@ def test_gradient_of_hinge_counts_the_violations():
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("label", [-1, 3, 255])
 def test_a_label_that_is_no_class_is_never_a_plausible_number(name, label):
-    each = COMPILED[name](SCORES, np.array([0, label, 2]))
-    assert np.isnan(each[1]) and np.isfinite(each[0]) and np.isfinite(each[2])
+    losses = COMPILED[name](SCORES, np.array([0, label, 2]))
+    assert np.isnan(losses[1]) and np.isfinite(losses[0]) and np.isfinite(losses[2])
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_bfloat16_scores_give_float32_losses(name):
     scores = jnp.asarray(SCORES, jnp.bfloat16)
-    each = COMPILED[name](scores, LABELS)
-    assert each.dtype == jnp.float32 and LOSSES[name](SCORES.astype(np.float64), LABELS).dtype == jnp.float32
-    np.testing.assert_allclose(each, COMPILED[name](scores.astype(jnp.float32), LABELS), rtol=1e-6)
+    losses = COMPILED[name](scores, LABELS)
+    assert losses.dtype == jnp.float32 and LOSSES[name](SCORES.astype(np.float64), LABELS).dtype == jnp.float32
+    np.testing.assert_allclose(losses, COMPILED[name](scores.astype(jnp.float32), LABELS), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -274,8 +274,8 @@ def test_several_labels_of_an_image_are_independent():
     labels = np.float32([[1, 0, 1], [0, 0, 0], [1, 1, 1]])
     p = special.expit(SCORES.astype(np.float64))
     expected = -special.xlogy(labels, p) - special.xlogy(1 - labels, 1 - p)
-    each = COMPILED["sigmoid_cross_entropy"](SCORES[:2], labels[:2])
-    np.testing.assert_allclose(each, expected[:2].sum(1), rtol=1e-4)
+    losses = COMPILED["sigmoid_cross_entropy"](SCORES[:2], labels[:2])
+    np.testing.assert_allclose(losses, expected[:2].sum(1), rtol=1e-4)
     with pytest.raises(ValueError, match=r"labels\[0, 1\]=2\.0 must be in \[0\.0, 1\.0\]"):
         classification.sigmoid_cross_entropy(SCORES[:1], np.float32([[1, 2, 0]]))
     assert np.isnan(COMPILED["sigmoid_cross_entropy"](SCORES[:2], 2 * labels[:2])[0])
@@ -293,9 +293,9 @@ def test_binary_losses_take_one_logit_or_two(name):
     plain = {"binary_cross_entropy": "binary_cross_entropy_with_logits"}.get(name, name)
     expected = getattr(binary, plain)(score, 2 * labels - 1 if signed else labels)
     for logits in (pairs, score[:, None]):
-        each = COMPILED_BINARY[name](logits, labels)
-        assert each.shape == (3,) and each.dtype == jnp.float32
-        np.testing.assert_allclose(each, expected, rtol=1e-6)
+        losses = COMPILED_BINARY[name](logits, labels)
+        assert losses.shape == (3,) and losses.dtype == jnp.float32
+        np.testing.assert_allclose(losses, expected, rtol=1e-6)
         wrong = COMPILED_BINARY[name](logits, np.array([0, 2, -1]))
         assert np.isfinite(wrong[0]) and np.isnan(wrong[1:]).all()
         with pytest.raises(ValueError, match=r"labels\[1\]=2 must be in \[0, 1\]"):
@@ -313,8 +313,8 @@ def test_logistic_loss_of_two_logits_is_softmax_cross_entropy():
             rtol=1e-5,
             atol=1e-6,
         )
-    each = COMPILED_BINARY["binary_cross_entropy"](pairs[:, :1], soft[:, 1:])  # one logit, one probability
-    np.testing.assert_allclose(each, binary.binary_cross_entropy_with_logits(pairs[:, 0], soft[:, 1]))
+    losses = COMPILED_BINARY["binary_cross_entropy"](pairs[:, :1], soft[:, 1:])  # one logit, one probability
+    np.testing.assert_allclose(losses, binary.binary_cross_entropy_with_logits(pairs[:, 0], soft[:, 1]))
     for name in ("binary_hinge", "perceptron"):
         with pytest.raises(ConfigError, match=f"{name} needs integer labels"):
             getattr(classification, name)(pairs, soft)

@@ -83,10 +83,10 @@ def test_binary_cross_entropy_worked_numbers():
 @pytest.mark.curriculum("C5")
 @given(SCORES, hnp.arrays(np.float32, 6, elements=st.floats(0, 1, width=32)))
 def test_logistic_loss_is_stable_and_equals_scipy(s, y):
-    each = LOGISTIC["binary_cross_entropy_with_logits"](s, y)
+    losses = LOGISTIC["binary_cross_entropy_with_logits"](s, y)
     s64, y64 = s.astype(np.float64), y.astype(np.float64)
     expected = -y64 * special.log_expit(s64) - (1 - y64) * special.log_expit(-s64)
-    np.testing.assert_allclose(each, expected, rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=1e-30)
 
 
 @pytest.mark.curriculum("C5")
@@ -130,9 +130,9 @@ def test_binary_focal_worked_numbers():
 @pytest.mark.curriculum("C9")
 @given(SCORES, hnp.arrays(np.int32, 6, elements=st.integers(0, 1)))
 def test_binary_focal_equals_numpy(s, y):
-    each = LOGISTIC["binary_focal"](s, y)
+    losses = LOGISTIC["binary_focal"](s, y)
     s_t = np.where(y == 1, s, -s).astype(np.float64)
-    np.testing.assert_allclose(each, -(special.expit(-s_t) ** 2) * special.log_expit(s_t), rtol=1e-4, atol=1e-30)
+    np.testing.assert_allclose(losses, -(special.expit(-s_t) ** 2) * special.log_expit(s_t), rtol=1e-4, atol=1e-30)
 
 
 # Bad input --------------------------------------------------------------------------------------------------------

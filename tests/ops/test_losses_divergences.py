@@ -153,9 +153,9 @@ def test_feature_distance_worked_numbers():
     np.testing.assert_allclose(feature_distance(lambda x: x, x, y), [5, 0])
     np.testing.assert_allclose(feature_distance(lambda x: 2 * x, x, y, "squared_l2"), [100, 0])
     np.testing.assert_allclose(feature_distance(lambda x: x[:, None] * jnp.ones((1, 3, 1)), x, y, "l1"), [21, 0])
-    each = feature_distance(layers, x, y)
-    np.testing.assert_allclose(each[0], np.linalg.norm(np.tanh([3, 4])) + 3.5, rtol=1e-6)
-    np.testing.assert_allclose(feature_distance(layers, x, y, reduction="mean"), each.mean(), rtol=1e-6)
+    distances = feature_distance(layers, x, y)
+    np.testing.assert_allclose(distances[0], np.linalg.norm(np.tanh([3, 4])) + 3.5, rtol=1e-6)
+    np.testing.assert_allclose(feature_distance(layers, x, y, reduction="mean"), distances.mean(), rtol=1e-6)
 
 
 @pytest.mark.curriculum("C18")

@@ -27,13 +27,13 @@ LABELS = np.array([0, 1, 2])
     hnp.arrays(np.float32, 3, elements=st.sampled_from([0, 0.5, 1, 3])),
     hnp.arrays(bool, 3),
 )
-def test_weights_and_masks_equal_a_loop(each, weights, mask):
+def test_weights_and_masks_equal_a_loop(losses, weights, mask):
     w = [[weights[i] * mask[i]] * 2 for i in range(3)]
-    expected = [[w[i][j] * each[i, j] for j in range(2)] for i in range(3)]
-    np.testing.assert_allclose(COMPILED["none"](each, weights=weights, mask=mask), expected, rtol=1e-6)
+    expected = [[w[i][j] * losses[i, j] for j in range(2)] for i in range(3)]
+    np.testing.assert_allclose(COMPILED["none"](losses, weights=weights, mask=mask), expected, rtol=1e-6)
     total, weight = np.sum(expected, dtype=np.float64), np.sum(w)
-    np.testing.assert_allclose(COMPILED["sum"](each, weights=weights, mask=mask), total, rtol=1e-5, atol=1e-3)
-    mean = COMPILED["mean"](each, weights=weights, mask=mask)
+    np.testing.assert_allclose(COMPILED["sum"](losses, weights=weights, mask=mask), total, rtol=1e-5, atol=1e-3)
+    mean = COMPILED["mean"](losses, weights=weights, mask=mask)
     np.testing.assert_allclose(mean, total / weight if weight else np.nan, rtol=1e-5, atol=1e-3)
 
 
@@ -46,10 +46,10 @@ def test_reductions_without_weights():
 
 
 def test_a_masked_loss_counts_nothing_whatever_it_is():
-    each = np.float32([[1, 2], [np.nan, np.inf], [5, 6]])
+    losses = np.float32([[1, 2], [np.nan, np.inf], [5, 6]])
     mask = np.array([True, False, True])
-    assert COMPILED["mean"](each, mask=mask) == 3.5 and COMPILED["sum"](each, mask=mask) == 14
-    assert COMPILED["mean"](each, weights=mask.astype(np.float32)) == 3.5
+    assert COMPILED["mean"](losses, mask=mask) == 3.5 and COMPILED["sum"](losses, mask=mask) == 14
+    assert COMPILED["mean"](losses, weights=mask.astype(np.float32)) == 3.5
     slope = jax.grad(lambda x: reduce(x, "mean", mask=mask))(EACH)
     np.testing.assert_array_equal(slope, [[0.25] * 2, [0] * 2, [0.25] * 2])
 
@@ -82,11 +82,11 @@ def test_bad_reductions_weights_and_masks():
 @pytest.mark.parametrize("name", ["multiclass_hinge", "softmax_cross_entropy", "focal", "sigmoid_cross_entropy"])
 def test_every_loss_sums_and_averages(name):
     loss = getattr(classification, name)
-    each = loss(SCORES, LABELS)
+    losses = loss(SCORES, LABELS)
     w, m = np.float32([1, 2, 3]), np.array([1, 1, 0])
-    np.testing.assert_allclose(loss(SCORES, LABELS, reduction="sum"), each.sum(), rtol=1e-6)
+    np.testing.assert_allclose(loss(SCORES, LABELS, reduction="sum"), losses.sum(), rtol=1e-6)
     np.testing.assert_allclose(
-        loss(SCORES, LABELS, reduction="mean", weights=w, mask=m), (each[0] + 2 * each[1]) / 3, rtol=1e-5
+        loss(SCORES, LABELS, reduction="mean", weights=w, mask=m), (losses[0] + 2 * losses[1]) / 3, rtol=1e-5
     )
     assert loss.__doc__ and loss.__name__ == name
 

@@ -80,9 +80,9 @@ def test_age_loss():
     y, t = np.float32([30, 31, 90]), np.float32([30, 30, 30])
     np.testing.assert_allclose(r.age(y, t, 3.0, 0.0), [0, 0.5, 1800])
     np.testing.assert_allclose(r.age(y, t, 3.0, 1.0), [0, -np.expm1(-1 / 18), 1], rtol=1e-6)
-    each = r.age(y, t, np.float32([1, 2, 3]), 0.5)  # a spread per example, as annotators differ
+    losses = r.age(y, t, np.float32([1, 2, 3]), 0.5)  # a spread per example, as annotators differ
     expected = [0.5 * (0.5 * d**2) + 0.5 * (1 - np.exp(-(d**2) / (2 * s**2))) for d, s in ((0, 1), (1, 2), (60, 3))]
-    np.testing.assert_allclose(each, expected, rtol=1e-6)
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
     np.testing.assert_allclose(r.age(y, t, 3.0, 0.5, reduction="mean"), r.age(y, t, 3.0, 0.5).mean(), rtol=1e-6)
 
 
@@ -97,11 +97,11 @@ def test_classification_and_localisation():
     labels, true_boxes = np.array([2, 0, 1]), rng.uniform(size=(3, 4)).astype(np.float32)
     true_boxes[1] = np.nan
     compiled = jax.jit(classification_localisation)
-    each = compiled(logits, boxes, labels, true_boxes)
+    losses = compiled(logits, boxes, labels, true_boxes)
     log_p = special.log_softmax(logits.astype(np.float64), axis=1)
     squares = [sum((b - t) ** 2 for b, t in zip(boxes[i], true_boxes[i], strict=True)) for i in range(3)]
     expected = [-log_p[0, 2] + squares[0], -log_p[1, 0], -log_p[2, 1] + squares[2]]
-    np.testing.assert_allclose(each, expected, rtol=1e-5)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
     total = classification_localisation(logits, boxes, labels, true_boxes, 0.0, reduction="mean")
     np.testing.assert_allclose(total, -(log_p[0, 2] + log_p[1, 0] + log_p[2, 1]) / 3, rtol=1e-5)
     slope = jax.grad(lambda b: classification_localisation(logits, b, labels, true_boxes, reduction="sum"))(boxes)
@@ -144,13 +144,13 @@ def test_weighted_pixel_loss_of_an_image_with_a_hole():
     expected = np.ones((2, 4, 4))
     expected[:, 1:3, 1:3] = 0.1
     np.testing.assert_allclose(weight, expected, rtol=1e-6)
-    each = jax.jit(weighted_pixel_l1)(y, x, weight)
-    np.testing.assert_allclose(each, (np.abs(y - x) * expected[..., None]).sum((1, 2, 3)), rtol=1e-5)
+    losses = jax.jit(weighted_pixel_l1)(y, x, weight)
+    np.testing.assert_allclose(losses, (np.abs(y - x) * expected[..., None]).sum((1, 2, 3)), rtol=1e-5)
     per_channel = weighted_pixel_l1(y, x, np.broadcast_to(expected[..., None], x.shape).astype(np.float32))
-    np.testing.assert_allclose(per_channel, each, rtol=1e-5)
-    np.testing.assert_allclose(weighted_pixel_l1(y, x, weight, reduction="mean"), each.mean(), rtol=1e-6)
+    np.testing.assert_allclose(per_channel, losses, rtol=1e-5)
+    np.testing.assert_allclose(weighted_pixel_l1(y, x, weight, reduction="mean"), losses.mean(), rtol=1e-6)
     np.testing.assert_allclose(
-        weighted_pixel_l1(y, x, weight, reduction="mean", mask=np.array([0, 1])), each[1], rtol=1e-6
+        weighted_pixel_l1(y, x, weight, reduction="mean", mask=np.array([0, 1])), losses[1], rtol=1e-6
     )
     slope = jax.grad(lambda y: weighted_pixel_l1(y, x, hole_weights(corrupted), reduction="sum"))(y)
     assert not slope[:, 1:3, 1:3].any() and (np.abs(slope[:, 0]) == 1).all()

@@ -169,8 +169,8 @@ def test_weight_standardisation():
     np.testing.assert_allclose(w, expected, atol=1e-5)
     layer = norms.StandardisedConv(5, (3, 3), use_bias=False)
     plain = nn.Conv(5, (3, 3), use_bias=False).apply({"params": {"kernel": w}}, X[0])
-    for each in (kernel, 7 * kernel - 2):
-        np.testing.assert_allclose(layer.apply({"params": {"kernel": each}}, X[0]), plain, atol=1e-3)
+    for scaled in (kernel, 7 * kernel - 2):
+        np.testing.assert_allclose(layer.apply({"params": {"kernel": scaled}}, X[0]), plain, atol=1e-3)
     made = jax.eval_shape(layer.init, jax.random.key(0), X[0])["params"]
     assert made["kernel"].shape == (3, 3, 4, 5)
     with pytest.raises(ValueError, match="one weight a filter"):

@@ -63,8 +63,8 @@ def test_of_equal_scores_descent_with_l2_finds_the_smallest_weights():
     grad = jax.grad(lambda p: (p["kernel"] @ x - 2) ** 2)
     start = {"kernel": jnp.float32([0.9, 0.8, 0.2, 0.2])}
     np.testing.assert_allclose(start["kernel"] @ x, 2, rtol=1e-6)
-    found = steps(make(lr=0.1, penalty={"name": "l2", "strength": 0.1}), start, grad, 800)["kernel"]
-    np.testing.assert_allclose(found, 2 * x / (x @ x + 0.1), rtol=1e-3)  # ridge regression in closed form
+    w = steps(make(lr=0.1, penalty={"name": "l2", "strength": 0.1}), start, grad, 800)["kernel"]
+    np.testing.assert_allclose(w, 2 * x / (x @ x + 0.1), rtol=1e-3)  # ridge regression in closed form
     plain = steps(make(lr=0.1), start, grad, 100)["kernel"]
     np.testing.assert_allclose(plain, start["kernel"], rtol=1e-5)
 
@@ -82,9 +82,9 @@ def test_soft_thresholding_is_the_proximal_operator(x, t):
     """It minimises t |u| + (u - x)^2 / 2 over u, here over a grid that holds 0 and x."""
     u = np.concatenate([np.linspace(-4, 4, 4001), [0.0, x, x - t, x + t]])
     best = u[np.argmin(t * abs(u) + (u - x) ** 2 / 2)]
-    found = float(soft_threshold(jnp.float32(x), t))
-    assert found == pytest.approx(best, abs=3e-3)
-    assert (found == 0) == (abs(np.float32(x)) <= np.float32(t))
+    minimum = float(soft_threshold(jnp.float32(x), t))
+    assert minimum == pytest.approx(best, abs=3e-3)
+    assert (minimum == 0) == (abs(np.float32(x)) <= np.float32(t))
 
 
 @pytest.mark.curriculum("F3")
@@ -220,18 +220,18 @@ def test_proximal_steps_select_features_as_the_lasso_does(lasso):
     ema, factors = {"momentum": 0.5, "form": "ema"}, {"lr_factors": (("kernel", 2.0),), "lr": 0.1}
     for factor, more in ((1, {}), (2, {"momentum": 0.5}), (1, ema), (1, factors)):  # see `proximal_l1` for the 2
         optimizer = make(**{"lr": 0.2, "penalty": {"name": "proximal_l1", "strength": factor * strength}, **more})
-        found = np.asarray(steps(optimizer, start, grad, 300)["kernel"])
-        np.testing.assert_allclose(found, expected, atol=1e-4)
-        np.testing.assert_array_equal(found == 0, true == 0)  # to the bit
+        w = np.asarray(steps(optimizer, start, grad, 300)["kernel"])
+        np.testing.assert_allclose(w, expected, atol=1e-4)
+        np.testing.assert_array_equal(w == 0, true == 0)  # to the bit
 
 
 @pytest.mark.curriculum("F2")
 def test_subgradient_steps_come_close_to_zero_and_miss_it(lasso):
     grad, _, expected, strength = lasso
     optimizer = make(lr=0.2, penalty={"name": "l1", "strength": strength}, schedule={"name": "cosine"})
-    found = np.asarray(steps(optimizer, {"kernel": jnp.full(20, 0.5)}, grad, 100)["kernel"])
-    np.testing.assert_allclose(found, expected, atol=0.02)
-    assert (found != 0).all()
+    w = np.asarray(steps(optimizer, {"kernel": jnp.full(20, 0.5)}, grad, 100)["kernel"])
+    np.testing.assert_allclose(w, expected, atol=0.02)
+    assert (w != 0).all()
     ridge = steps(make(lr=0.2, penalty={"name": "l2", "strength": strength}), {"kernel": jnp.full(20, 0.5)}, grad, 300)
     assert (np.asarray(ridge["kernel"]) != 0).all()  # L2 leaves no zeros either
 
@@ -241,11 +241,11 @@ def test_thresholds_follow_the_rate_its_scale_and_what_is_frozen():
     params = {"a": {"kernel": jnp.float32([1.0, 0.05])}, "b": {"kernel": jnp.ones(1)}}
     section = {"penalty": {"name": "proximal_l1", "strength": 1.0}, "freeze": "b/.*"}
     optimizer = make(lr=0.1, schedule={"name": "step", "every_steps": 1, "factor": 0.5}, **section)
-    found = steps(optimizer, params, zero, 2)
-    np.testing.assert_allclose(found["a"]["kernel"], [1 - 0.1 - 0.05, 0], rtol=1e-6)
-    np.testing.assert_array_equal(found["b"]["kernel"], params["b"]["kernel"])
-    found = steps(optim.with_scale(make(lr=0.1, **section), jnp.float32(0.25)), params, zero, 1)
-    np.testing.assert_allclose(found["a"]["kernel"], [0.975, 0.025], rtol=1e-6)
+    new = steps(optimizer, params, zero, 2)
+    np.testing.assert_allclose(new["a"]["kernel"], [1 - 0.1 - 0.05, 0], rtol=1e-6)
+    np.testing.assert_array_equal(new["b"]["kernel"], params["b"]["kernel"])
+    new = steps(optim.with_scale(make(lr=0.1, **section), jnp.float32(0.25)), params, zero, 1)
+    np.testing.assert_allclose(new["a"]["kernel"], [0.975, 0.025], rtol=1e-6)
 
 
 @pytest.mark.curriculum("F2")
@@ -253,9 +253,9 @@ def test_thresholds_follow_the_rate_its_scale_and_what_is_frozen():
 def test_zeros_stay_zeros_under_adaptive_rules(rule):
     grad = lambda p: {"kernel": p["kernel"] - jnp.float32([2.0, 0.01, -0.02])}  # noqa: E731
     start = {"kernel": jnp.float32([1.0, 0.0, 0.0])}
-    found = steps(make(rule, lr=0.01, penalty={"name": "proximal_l1", "strength": 5.0}), start, grad, 20)
-    np.testing.assert_array_equal(found["kernel"][1:], [0, 0])
-    assert found["kernel"][0] != 0
+    new = steps(make(rule, lr=0.01, penalty={"name": "proximal_l1", "strength": 5.0}), start, grad, 20)
+    np.testing.assert_array_equal(new["kernel"][1:], [0, 0])
+    assert new["kernel"][0] != 0
 
 
 @pytest.mark.parametrize(

@@ -57,25 +57,25 @@ def test_any_optimizer_minimises_the_risk(name, lr):
         updates, state = rule.update(gradient, state, params)
         return jax.tree.map(jnp.add, params, updates), state
 
-    found, _ = jax.jit(lambda: jax.lax.fori_loop(0, 400, one, (params, rule.init(params))))()
+    fitted, _ = jax.jit(lambda: jax.lax.fori_loop(0, 400, one, (params, rule.init(params))))()
     assert risk.risk(squared, regression, params, (X, Y)) > 1
-    assert risk.risk(squared, regression, found, (X, Y)) < 1e-3
-    np.testing.assert_allclose(found["w"], [1, -2], atol=0.05)
+    assert risk.risk(squared, regression, fitted, (X, Y)) < 1e-3
+    np.testing.assert_allclose(fitted["w"], [1, -2], atol=0.05)
 
 
 @pytest.mark.curriculum("A13")
 def test_the_learning_problem_by_hand():
     """Thresholds 0..4 on the numbers 0..4, target 2, sample {1, 3}: two hypotheses are right on it, one everywhere."""
     hypotheses = [lambda x, a=a: x >= a for a in range(5)]
-    found = risk.learn(hypotheses, lambda x: x >= 2, np.array([1, 3]), np.arange(5))
-    np.testing.assert_allclose(found.e_in, [0.5, 0.5, 0, 0, 0.5])
-    np.testing.assert_allclose(found.e_out, [0.4, 0.2, 0, 0.2, 0.4])
-    assert found.final == 2 and found.gap == 0
-    assert found.worst_gap == pytest.approx(0.3)
+    learned = risk.learn(hypotheses, lambda x: x >= 2, np.array([1, 3]), np.arange(5))
+    np.testing.assert_allclose(learned.e_in, [0.5, 0.5, 0, 0, 0.5])
+    np.testing.assert_allclose(learned.e_out, [0.4, 0.2, 0, 0.2, 0.4])
+    assert learned.final == 2 and learned.gap == 0
+    assert learned.worst_gap == pytest.approx(0.3)
     unlucky = risk.learn(hypotheses[3:], lambda x: x >= 2, np.array([1, 3]), np.arange(5))  # the target is not in H
     assert unlucky.final == 0 and unlucky.gap == pytest.approx(0.2)
     flipped = risk.learn(hypotheses, lambda x: x >= 2, np.array([1, 3]), np.arange(5), np.arange(5) < 2)
-    np.testing.assert_allclose(flipped.e_out, 1 - found.e_out)
+    np.testing.assert_allclose(flipped.e_out, 1 - learned.e_out)
     with pytest.raises(ValueError, match="hypotheses is empty"):
         risk.learn([], lambda x: x, np.arange(2), np.arange(2))
     with pytest.raises(ValueError, match=r"predictions \[\.\.\., n\] and targets"):
@@ -85,8 +85,8 @@ def test_the_learning_problem_by_hand():
 @pytest.mark.curriculum("A13", "A17")
 def test_generalisation_gap():
     params = {"w": np.float32([1, -2]), "b": np.float32(0.5)}
-    found = risk.generalisation_gap(squared, regression, params, (X, Y), (X, Y + 2))
-    assert found == pytest.approx({"in_sample": 0, "out_of_sample": 4, "gap": 4}, abs=1e-5)
+    gap = risk.generalisation_gap(squared, regression, params, (X, Y), (X, Y + 2))
+    assert gap == pytest.approx({"in_sample": 0, "out_of_sample": 4, "gap": 4}, abs=1e-5)
 
 
 # Capacity --------------------------------------------------------------------------------------------------------
@@ -206,9 +206,9 @@ def test_sample_sizes_of_the_textbook():
 @given(predictions=hnp.arrays(np.float64, (6, 4), elements=st.floats(-10, 10)))
 def test_error_is_bias_plus_variance(predictions):
     target = np.arange(4.0)
-    found = bias_variance.decompose(predictions, target)
-    np.testing.assert_allclose(found.error, found.bias2 + found.variance, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(found.variance, predictions.var(0).mean(), atol=1e-12)
+    parts = bias_variance.decompose(predictions, target)
+    np.testing.assert_allclose(parts.error, parts.bias2 + parts.variance, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(parts.variance, predictions.var(0).mean(), atol=1e-12)
 
 
 @pytest.mark.curriculum("A16")
@@ -229,8 +229,8 @@ def test_bias_and_variance_of_the_textbook():
     grid = np.linspace(-1, 1, 201)[:, None]
     for learner, bias2, variance, training in ((constant, 0.5, 0.25, 0.25), (line, 0.21, 1.69, 0)):
         predictions, errors = bias_variance.retrain(learner, draw, grid, 10_000)
-        found = bias_variance.decompose(predictions, np.sin(np.pi * grid[:, 0]))
-        np.testing.assert_allclose([found.bias2, found.variance], [bias2, variance], rtol=0.05)
+        parts = bias_variance.decompose(predictions, np.sin(np.pi * grid[:, 0]))
+        np.testing.assert_allclose([parts.bias2, parts.variance], [bias2, variance], rtol=0.05)
         np.testing.assert_allclose(errors.mean(), training, atol=0.01)
 
 

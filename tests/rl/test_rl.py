@@ -269,8 +269,8 @@ def test_samples_are_uniform_over_what_was_written_and_keep_together():
     drawn = jax.jit(partial(replay.sample, count=count))(rings, KEY, written=jnp.int32(5))
     assert drawn["reward"].shape == (rows * count,) and drawn["before"].shape == (rows * count, 2)
     np.testing.assert_array_equal(drawn["before"], np.stack([drawn["reward"], -drawn["reward"]], -1))
-    for row, each in enumerate(np.asarray(drawn["reward"]).reshape(rows, count)):
-        places, counts = np.unique(each - row * capacity, return_counts=True)
+    for row, rewards in enumerate(np.asarray(drawn["reward"]).reshape(rows, count)):
+        places, counts = np.unique(rewards - row * capacity, return_counts=True)
         np.testing.assert_array_equal(places, range(5))  # never what was not written yet
         assert np.abs(counts - count / 5).max() < 5 * np.sqrt(count * 0.2 * 0.8)
     full = replay.sample(rings, KEY, 200, jnp.int32(100))["reward"]

@@ -1,9 +1,9 @@
-"""Boxes and masks go where the pixels of their image go.
+"""The ground truth of an image: boxes and masks that move with its pixels, and labels in the form an operation needs.
 
-Masks move like the image, by the nearest pixel. Where nothing is known, whole numbers become 255, the label that losses
-ignore, or 0 in masks of instances, which is no instance. A moved box is the smallest upright box around its corners,
-cut to the image. It becomes padding if less than `min_visible` of the moved area is left: its row is 0 in every entry
-beside it (`objects/label` ...) and in `boxes_mask`. What can still be seen of its object stays in the masks.
+Masks move like the image, by the nearest pixel. Pixels from outside the image become 255 in masks of whole numbers, the
+label that losses ignore, or 0 in masks of instances, which is no instance. A moved box is the smallest upright box
+around its corners, cut to the image. It becomes padding if less than `min_visible` of the moved area is left: its row
+is 0 in every entry beside it (`objects/label` ...) and in `boxes_mask`. The masks keep what is still visible of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ MIN_VISIBLE = 0.25
 
 
 def outside(name: str, dtype: Any) -> int:
-    """What a mask holds where the image holds nothing."""
+    """The value of a mask outside the image: 255, or 0 for masks of instances and of floats."""
     return IGNORE if jnp.issubdtype(dtype, jnp.integer) and "instance" not in name.split("/")[-1] else 0
 
 
@@ -37,22 +37,22 @@ def carry(
     rows: jax.Array | None = None,
     min_visible: float | None = None,
 ) -> dict[str, Any]:
-    """The batch with its image, masks and boxes moved; other entries stay.
+    """Moves the image, the masks and the boxes of a batch; other entries stay.
 
     Args:
         operation: its name, for errors.
         batch: image [b, h, w, c], masks [b, h, w, ...], boxes [b, ..., 4] in 0..1.
         image: [b, h, w, c] -> [b, h', w', c].
-        mask: ([b, h, w, k], what it holds outside) -> [b, h', w', k], exact copies of pixels.
+        mask: ([b, h, w, k], value outside the image) -> [b, h', w', k], exact copies of pixels.
         boxes: [b, n, 4] -> [b, n, 4], not clipped.
-        rows: bool [b], those that move; None for all, as it must be where the size changes.
-        min_visible: part of a moved box's area that must be in the image; None: no box can leave it.
+        rows: bool [b], the rows that move; None for all, which is needed where the size of the image changes.
+        min_visible: the part of a moved box's area that must be in the image; None if no box can leave it.
 
     Returns:
         The new batch.
 
     Raises:
-        ConfigError: for masks of another size than the image, or boxes that are known to be wrong.
+        ConfigError: for masks of another size than the image, or invalid boxes where values are known.
     """
     check_carried(operation, batch)
     out = dict(batch)
@@ -73,7 +73,7 @@ def carry(
 
 
 def _carry_boxes(name: str, batch: Mapping, move: Callable, rows: Any, min_visible: float | None) -> dict[str, Any]:
-    """The entries that change with the boxes of one name."""
+    """The moved boxes of one entry, and the entries beside it where boxes became padding."""
     old = batch[name]
     moved = move(old.reshape(len(old), -1, 4)).reshape(old.shape)
     real = jnp.any(old != 0, axis=-1)  # [b, ...]; padding stays zero
@@ -94,7 +94,7 @@ def _carry_boxes(name: str, batch: Mapping, move: Callable, rows: Any, min_visib
 
 
 def check_carried(operation: str, batch: Mapping[str, Any]) -> None:
-    """Refuses masks of another size than the image, and bad boxes. Raises ConfigError."""
+    """Refuses masks of another size than the image, and invalid boxes. Raises ConfigError."""
     h, w = batch["image"].shape[1:3]
     for name in moving(batch):
         if is_boxes(name):
@@ -108,11 +108,11 @@ def check_carried(operation: str, batch: Mapping[str, Any]) -> None:
 
 
 def check_boxes(operation: str, name: str, boxes: jax.Array) -> None:
-    """Refuses boxes that reach out of 0..1 or are turned around, where their values are known (not while tracing).
+    """Refuses boxes that leave 0..1 or have a negative side, where their values are known (not while tracing).
 
     Args:
-        operation: that would move them.
-        name: of the entry.
+        operation: the name of the one that would move them, for messages.
+        name: of the entry, for messages.
         boxes: [..., 4], [ymin, xmin, ymax, xmax].
 
     Raises:
@@ -131,11 +131,8 @@ def check_boxes(operation: str, name: str, boxes: jax.Array) -> None:
         )
 
 
-# What operations on labels, boxes and masks share.
-
-
 def soft(operation: str, label: jax.Array, num_classes: int | None) -> jax.Array:
-    """Labels as float [b, num_classes]; soft ones pass unchanged, one-hot whole numbers become float32.
+    """Labels as float [b, num_classes]: integer labels become one-hot rows in float32; soft ones pass unchanged.
 
     Raises:
         ConfigError: for class numbers of a data set without classes.
@@ -146,7 +143,7 @@ def soft(operation: str, label: jax.Array, num_classes: int | None) -> jax.Array
 
 
 def classes(operation: str, num_classes: int | None) -> int:
-    """The number of classes. Raises ConfigError where there are none."""
+    """The number of classes. Raises ConfigError for a data set without classes."""
     if num_classes is None:
         raise ConfigError(
             f"config.augment: {operation} changes class labels, and the data set has no classes; remove it"
@@ -155,7 +152,7 @@ def classes(operation: str, num_classes: int | None) -> int:
 
 
 def find(operation: str, batch: Mapping[str, Any], name: str) -> Any:
-    """An entry of the batch. Raises ConfigError with those that there are."""
+    """An entry of the batch. Raises ConfigError that lists the entries there are."""
     if name not in batch:
         raise ConfigError(
             f"config.augment: {operation} finds no {name!r} in the batch, which has {sorted(batch)}; name another "

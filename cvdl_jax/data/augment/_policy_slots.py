@@ -1,8 +1,8 @@
-"""One operation of the tables to each image of a batch, another one to each, in one compiled function.
+"""Applies to each image of a batch its own operation of the tables, in one compiled function.
 
-On a CPU one image comes after the other, and only its own operation is computed: ten times as fast, measured on 128
-images of 32x32x3. Elsewhere every operation is computed for the whole batch, with a parameter that changes nothing for
-the rows of other operations, and each row takes its own; the geometric ones together are one warp.
+On a CPU the images are processed one by one, and only the operation of each is computed, which was measured to be ten
+times as fast on 128 images of 32x32x3. On other devices every operation is computed for the whole batch, with a neutral
+parameter for the rows of other operations, and each row takes its own result; all geometric ones are one warp.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from cvdl_jax.core.parallel import backend
 from cvdl_jax.data.augment._policy_tables import GEOMETRIC, OPERATIONS, Range
 from cvdl_jax.ops.images import affine, colour, filters, histogram
 
-# {name: (function of images and a parameter, the parameter from the value of the table, what changes nothing)}
+# {name: (function of images and a parameter, the parameter from the value of the table, the neutral parameter)}
 _PHOTOMETRIC = {
     "brightness": (colour.brightness, lambda v: 1 + v, 1.0),
     "color": (colour.saturation, lambda v: 1 + v, 1.0),
@@ -37,9 +37,9 @@ def values(
 
     Args:
         ranges: {operation: its range}; others have no parameter.
-        operation: int [b], places in OPERATIONS.
+        operation: int [b], indices into OPERATIONS.
         share: level / highest level, float [b].
-        sign: -1 or 1 [b], for the operations that have one.
+        sign: -1 or 1 [b], for the operations with a sign.
         side: (height, width) of the images, for translations that are shares of it.
 
     Returns:
@@ -56,13 +56,13 @@ def values(
 
 
 def apply(image: jax.Array, operation: jax.Array, value: jax.Array, fill: float = 0.5) -> jax.Array:
-    """Applies to each image its own operation.
+    """Applies its own operation to each image.
 
     Args:
         image: float [b, h, w, c] in 0..1, c 1 or 3; `color` leaves grey images as they are.
-        operation: int [b], places in OPERATIONS.
+        operation: int [b], indices into OPERATIONS.
         value: [b], see `values`.
-        fill: what comes in from beyond the border.
+        fill: value of the pixels beyond the border.
 
     Returns:
         [b, h, w, c] in 0..1.
@@ -101,20 +101,20 @@ def _at_once(image: jax.Array, operation: jax.Array, value: jax.Array, fill: flo
 
 
 def moves(operation: jax.Array) -> jax.Array:
-    """Which rows an operation of the geometric ones moves: bool [b]."""
+    """Which rows have a geometric operation: bool [b]."""
     return jnp.isin(operation, jnp.asarray([OPERATIONS.index(name) for name in GEOMETRIC]))
 
 
 def matrices(operation: jax.Array, value: jax.Array, side: Sequence[int]) -> jax.Array:
-    """The warps of the rows, as `affine.warp` takes them: [b, 2, 3], the identity for rows that stay."""
-    found = affine.identity(len(operation))
+    """The matrices of the rows for `affine.warp`: [b, 2, 3], the identity for rows without a geometric operation."""
+    warps = affine.identity(len(operation))
     for name in GEOMETRIC:
-        found = jnp.where(_is(operation, name)[:, None, None], _matrix(name, value, side), found)
-    return found
+        warps = jnp.where(_is(operation, name)[:, None, None], _matrix(name, value, side), warps)
+    return warps
 
 
 def _matrix(name: str, value: jax.Array, side: Sequence[int]) -> jax.Array:
-    """One operation's warps [b, 2, 3]: to the right, down, or counter-clockwise; shears keep the upper left corner."""
+    """An operation's matrices [b, 2, 3]: to the right, down or counter-clockwise; shears keep the upper left corner."""
     zero = jnp.zeros_like(value)
     if name == "shear_x":
         return affine.compose(affine.shear_x(value), affine.translation(zero, value * (side[0] / 2)))

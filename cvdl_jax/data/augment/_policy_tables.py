@@ -1,7 +1,7 @@
-"""The tables of the learned and random policies: operations, ranges of their magnitudes, and sub-policies.
+"""The tables of the learned and the random policies: operations, ranges of their magnitudes, and sub-policies.
 
 A magnitude is a level 0 ... levels - 1, mapped linearly to a range; names are those of Cubuk et al. 2019, table 6.
-Where papers leave room (sign, rounding, the size of images), the values are those of torchvision's `autoaugment.py`:
+Where papers leave a choice (sign, rounding, size of the images), the values are those of torchvision's `autoaugment`:
 translations are shares of the image's side (150 of 331 pixels), posterize goes down from 8 bits, solarize from 255.
 """
 
@@ -33,8 +33,8 @@ def _ranges(shear: float, translate: float, rotate: float, factor: float, bits: 
         "shear_x": shear, "shear_y": shear, "translate_x": translate, "translate_y": translate, "rotate": rotate,
         "brightness": factor, "color": factor, "contrast": factor, "sharpness": factor,
     }  # fmt: skip
-    found = {name: Range(0.0, high, True) for name, high in signed.items()}
-    return found | {"posterize": Range(8, bits), "solarize": Range(255, 0)}
+    ranges = {name: Range(0.0, high, True) for name, high in signed.items()}
+    return ranges | {"posterize": Range(8, bits), "solarize": Range(255, 0)}
 
 
 # Cubuk et al. 2019, "AutoAugment", table 6: shear 0.3, translate 150 of 331 pixels, rotate 30, factors 0.1 ... 1.9

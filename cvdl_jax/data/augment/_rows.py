@@ -1,4 +1,4 @@
-"""Helpers of the operations: checks of arguments, and decisions row by row."""
+"""What the operations share: checks of arguments and channels, decisions and draws row by row, rectangles."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,25 +9,7 @@ import jax.numpy as jnp
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.errors import ConfigError
 
-
-def rectangle(corner: jax.Array, sides: jax.Array, h: int, w: int) -> jax.Array:
-    """The pixels inside, without those beyond the border.
-
-    Args:
-        corner: int [b, 2], the first row and column, in the image or not.
-        sides: int [b, 2], numbers of rows and columns.
-        h: rows of the image.
-        w: columns of the image.
-
-    Returns:
-        bool [b, h, w, 1].
-    """
-    (top, left), (bottom, right) = corner.T[..., None], (corner + sides).T[..., None]  # [b, 1]
-    y, x = jnp.arange(h)[None], jnp.arange(w)[None]  # [1, h], [1, w]
-    return (((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None])[..., None]
-
-
-# Rectangles in images, one for each row.
+COLOUR, GREY_OR_COLOUR = (3,), (1, 3)  # numbers of channels
 
 
 def check_probability(operation: str, value: float) -> None:
@@ -48,35 +30,6 @@ def check_number(operation: str, name: str, value: float, low: float, high: floa
         raise ConfigError(f"config.augment: {operation}({name}={value}) must be between {low:g} and {high:g}")
 
 
-def chosen(key: jax.Array, probability: float, image: jax.Array) -> jax.Array:
-    """Which rows an operation applies to: bool [b, 1, 1, 1], true with the given probability.
-
-    Never for 0 and always for 1, because uniform numbers are in [0, 1).
-    """
-    u = row_random(jax.random.uniform, key, (image.shape[0],))  # [b]
-    return (u < probability)[:, None, None, None]
-
-
-def chosen_rows(key: jax.Array, probability: float, image: jax.Array) -> jax.Array | None:
-    """The same as bool [b]; None where it is all rows, so that nothing is drawn."""
-    return chosen(key, probability, image)[:, 0, 0, 0] if probability < 1 else None
-
-
-def is_boxes(name: str) -> bool:
-    """Whether an entry of this name holds boxes [b, ..., 4]."""
-    return name.split("/")[-1] == "bbox"
-
-
-def moving(batch: Mapping[str, Any]) -> list[str]:
-    """The entries that a geometric operation moves: the image, boxes [b, ..., 4] and masks [b, h, w, ...]."""
-    return ["image", *(k for k, v in batch.items() if is_boxes(k) or (k.endswith("mask") and v.ndim > 2))]
-
-
-# What the operations on the values of pixels share: checks of arguments and channels, and one draw for each row.
-
-COLOUR, GREY_OR_COLOUR = (3,), (1, 3)
-
-
 def check_not_negative(operation: str, name: str, value: float) -> None:
     """Raises ConfigError unless 0 <= value < infinity."""
     if not 0 <= value < float("inf"):
@@ -84,7 +37,7 @@ def check_not_negative(operation: str, name: str, value: float) -> None:
 
 
 def check_interval(operation: str, low: tuple[str, float], high: tuple[str, float]) -> None:
-    """Raises ConfigError unless the (name, value) of the lower end is at most that of the upper."""
+    """Raises ConfigError unless the lower of two (name, value) is at most the upper."""
     if low[1] > high[1]:
         raise ConfigError(
             f"config.augment: {operation}({low[0]}={low[1]}) must be at most {high[0]}={high[1]}; exchange them"
@@ -92,13 +45,27 @@ def check_interval(operation: str, low: tuple[str, float], high: tuple[str, floa
 
 
 def check_channels(operation: str, image: jax.Array, takes: tuple[int, ...], instead: str = "") -> None:
-    """Refuses images [b, h, w, c] of which the operation makes no sense. Raises ConfigError."""
+    """Refuses images [b, h, w, c] with a number of channels not in `takes`. Raises ConfigError."""
     if image.shape[-1] not in takes:
         needs = "3 channels (red, green, blue)" if takes == COLOUR else "1 or 3 channels (grey, or red, green, blue)"
         raise ConfigError(
             f"config.augment: {operation} needs images with {needs}, these have {image.shape[-1]}; "
             f"{instead or 'remove it from the policy'}"
         )
+
+
+def chosen(key: jax.Array, probability: float, image: jax.Array) -> jax.Array:
+    """Which rows an operation applies to: bool [b, 1, 1, 1], true with the given probability.
+
+    Probability 0 chooses none and 1 all, because uniform numbers are in [0, 1).
+    """
+    u = row_random(jax.random.uniform, key, (image.shape[0],))  # [b]
+    return (u < probability)[:, None, None, None]
+
+
+def chosen_rows(key: jax.Array, probability: float, image: jax.Array) -> jax.Array | None:
+    """`chosen` as bool [b]; None where it is all rows, so that nothing is drawn."""
+    return chosen(key, probability, image)[:, 0, 0, 0] if probability < 1 else None
 
 
 def on_images(
@@ -114,10 +81,10 @@ def on_images(
     Args:
         operation: its name, for messages.
         apply: (image [b, h, w, c], parameter [b]) -> [b, h, w, c].
-        low: of the parameter.
-        high: of the parameter; equal to `low` for a constant.
+        low: smallest parameter.
+        high: largest parameter; equal to `low` for a constant.
         probability: for each row.
-        channels: the numbers of channels that it takes; empty for any.
+        channels: the numbers of channels that the operation takes; empty for any.
     """
     check_probability(operation, probability)
 
@@ -131,3 +98,30 @@ def on_images(
         return state, {**batch, "image": changed}, {}
 
     return update
+
+
+def rectangle(corner: jax.Array, sides: jax.Array, h: int, w: int) -> jax.Array:
+    """The pixels of each image that lie in its rectangle.
+
+    Args:
+        corner: int [b, 2], the first row and column, which may lie outside the image.
+        sides: int [b, 2], numbers of rows and columns.
+        h: rows of the image.
+        w: columns of the image.
+
+    Returns:
+        bool [b, h, w, 1].
+    """
+    (top, left), (bottom, right) = corner.T[..., None], (corner + sides).T[..., None]  # [b, 1]
+    y, x = jnp.arange(h)[None], jnp.arange(w)[None]  # [1, h], [1, w]
+    return (((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None])[..., None]
+
+
+def is_boxes(name: str) -> bool:
+    """Whether an entry of this name holds boxes [b, ..., 4]."""
+    return name.split("/")[-1] == "bbox"
+
+
+def moving(batch: Mapping[str, Any]) -> list[str]:
+    """The entries that a geometric operation moves: the image, boxes [b, ..., 4] and masks [b, h, w, ...]."""
+    return ["image", *(k for k, v in batch.items() if is_boxes(k) or (k.endswith("mask") and v.ndim > 2))]

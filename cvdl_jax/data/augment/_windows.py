@@ -1,4 +1,4 @@
-"""Windows of a batch: padding, then a crop at places of one's own choice; boxes and masks come along."""
+"""Windows of a batch: padding, then a crop of each image at a given place, with its boxes and masks."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -30,7 +30,7 @@ def check_pads(operation: str, padding: int, probability: float) -> None:
 
 
 def room(operation: str, batch: Mapping[str, Any], size: tuple[int, int], pads: tuple[int, int]) -> tuple[int, int]:
-    """The largest place of a window in the padded image, (y, x). Raises ConfigError where it does not fit."""
+    """The largest offset (y, x) of a window in the padded image. Raises ConfigError if it does not fit."""
     sides = zip(("height", "width"), size, batch["image"].shape[1:3], pads, strict=True)
     left = []
     for name, window, side, pad in sides:
@@ -50,7 +50,7 @@ def room(operation: str, batch: Mapping[str, Any], size: tuple[int, int], pads: 
 
 
 def places_or(others: jax.Array, places: jax.Array, rows: jax.Array | None) -> jax.Array:
-    """The places of some rows and others elsewhere. Args: int [1, k], int [b, k], bool [b] or None. Returns: [b, k]."""
+    """`places` [b, k] in the given rows (bool [b]; None for all) and `others` [1, k] elsewhere: [b, k]."""
     return places if rows is None else jnp.where(rows[:, None], places, others)
 
 
@@ -72,7 +72,7 @@ def window(
         places: int [b, 2], upper left pixels in the padded images.
         size: of the windows.
         pads: pixels above and below, left and right.
-        mode: of the padding.
+        mode: kind of the padding.
         fill: of a constant padding of the image.
         min_visible: see `carry`.
 

@@ -1,7 +1,7 @@
-"""Operations that take a window: crops, and the resized crop. Boxes and masks come along.
+"""Operations that cut a window out of an image, with its boxes and masks: crops, and the resized crop.
 
-All but `random_resized_crop` make images of another size, so the evaluation's images must have that size too, or the
-model take any.
+All but `random_resized_crop` change the size of the images, so the evaluation's images must have that size too, or the
+model must accept any size.
 """
 
 import math
@@ -44,7 +44,7 @@ def random_crop(
         mode: what the padding holds: `fill`, the repeated border, or the reflected image.
         fill: in 0..1.
         probability: for each row; the others take the window in the centre.
-        min_visible: boxes of which less stays in the window become padding.
+        min_visible: boxes of which a smaller part stays in the window become padding.
 
     Reference: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1.
     """
@@ -80,7 +80,7 @@ def corner_crop(
         mode: what the padding holds: `fill`, the repeated border, or the reflected image.
         fill: in 0..1.
         probability: for each row; the others take the window in the centre.
-        min_visible: boxes of which less stays in the window become padding.
+        min_visible: boxes of which a smaller part stays in the window become padding.
 
     Reference: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1.
     """
@@ -105,7 +105,7 @@ def center_crop(height: int, width: int | None = None, min_visible: float = MIN_
     Args:
         height: of the window, at most that of the image.
         width: of the window; the height by default.
-        min_visible: boxes of which less stays in the window become padding.
+        min_visible: boxes of which a smaller part stays in the window become padding.
     """
     size = check_window("center_crop", height, width, 0.0, min_visible)
 
@@ -127,11 +127,11 @@ def random_resized_crop(
     probability: float = 1.0,
     min_visible: float = MIN_VISIBLE,
 ):
-    """A window of random area and aspect, brought to one size.
+    """A window of random area and aspect, resized to one size.
 
     As torchvision does it: area uniform in `scale` of the image's, width / height log-uniform in `ratio`, a uniform
-    place; the first of ten tries whose window fits, else the largest window in the centre that keeps to `ratio`. All
-    tries are drawn at once, so that the shapes are known before; the distribution is the same.
+    place; the first of ten tries whose window fits, else the largest central window with an aspect in `ratio`. All
+    tries are drawn at once, because a compiled function needs fixed shapes; the distribution is the same.
 
     Args:
         height: of the result; the image's by default.
@@ -140,8 +140,8 @@ def random_resized_crop(
         ratio: smallest and largest width / height.
         order: interpolation of the image; masks take the nearest pixel.
         antialias: average over several pixels where a window shrinks.
-        probability: for each row; the others are the whole image, brought to the size.
-        min_visible: boxes of which less stays in the window become padding.
+        probability: for each row; the others are the whole image, resized.
+        min_visible: boxes of which a smaller part stays in the window become padding.
 
     Reference: Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
     """

@@ -1,4 +1,9 @@
-"""Operations that move whole pixels at the size of the image: flips, translation, padding and cropping."""
+"""Operations that move pixels and keep the size of the image, with its boxes and masks.
+
+Flips, translation and the padded crop move whole pixels. Rotation, shear, scaling and stretching interpolate: each row
+has its own matrix (`ops/images/affine.py`) about the centre. There a box becomes the smallest upright box around its
+moved corners, so that it grows. With a `mode` other than "constant" the border shows pixels again, without boxes.
+"""
 
 import math
 from collections.abc import Callable
@@ -16,6 +21,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.images import affine
 from cvdl_jax.ops.images.affine import Mode, Order
 
+_LARGEST = 10.0  # scale or stretch
 _PADS: dict[str, Mode] = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
 
 
@@ -62,14 +68,14 @@ def translate(
     probability: float = 1.0,
     min_visible: float = MIN_VISIBLE,
 ):
-    """Moves by whole pixels, uniformly -n ... n down and to the right: images, masks and boxes.
+    """Moves down and to the right by whole pixels, each uniform in -n ... n: images, masks and boxes.
 
     Args:
         fraction: n over the side of the image, rounded to pixels; in 0..1, one number or (down, right).
-        mode: what comes in: `fill`, the repeated border, or the reflected image.
+        mode: what fills the border: `fill`, the repeated border, or the reflected image.
         fill: in 0..1.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
     """
     parts = fraction if isinstance(fraction, tuple) else (fraction, fraction)
     for part in parts:
@@ -101,7 +107,7 @@ def padded_crop(
         padding: pixels on each side; the image moves by -padding ... padding in both directions.
         mode: what the padding holds: black, the reflected image, or the repeated border.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
 
     Reference: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (4 pixels on CIFAR-10).
     """
@@ -127,15 +133,6 @@ def _moved_window(operation: str, pads_of: Callable, mode: Mode, fill: float, pr
     return update
 
 
-# Operations that turn, shear and scale about the centre, by interpolation. Boxes and masks come along.
-#
-# Each row has its own matrix (`ops.images.affine`). A box becomes the smallest upright box around its turned corners,
-# so that it grows; it becomes padding if less than `min_visible` of that is left in the image. What a `mode` other
-# than "constant" brings in around the image has no boxes.
-
-_LARGEST = 10.0
-
-
 def rotate(
     degrees: float = 15.0,
     order: Order = "bilinear",
@@ -144,15 +141,15 @@ def rotate(
     probability: float = 1.0,
     min_visible: float = MIN_VISIBLE,
 ):
-    """Turns by an angle, uniform in -degrees ... degrees.
+    """Rotates by an angle, uniform in -degrees ... degrees.
 
     Args:
         degrees: in 0..180.
         order: interpolation of the image; masks take the nearest pixel.
-        mode: what comes in: `fill`, the repeated border, or the reflected image.
+        mode: what fills the border: `fill`, the repeated border, or the reflected image.
         fill: in 0..1.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
     """
     check_number("rotate", "degrees", degrees, 0, 180)
     return _warp("rotate", lambda u: affine.rotation(degrees * u[:, 0]), order, mode, fill, probability, min_visible)
@@ -167,16 +164,16 @@ def shear(
     probability: float = 1.0,
     min_visible: float = MIN_VISIBLE,
 ):
-    """Slants: along x by a slope uniform in -x ... x, then along y by one in -y ... y.
+    """Shears: along x by a slope uniform in -x ... x, then along y by one in -y ... y.
 
     Args:
         x: largest slope, pixels to the side for each pixel down; in 0..1.
         y: largest slope, pixels down for each pixel to the side; in 0..1.
         order: interpolation of the image; masks take the nearest pixel.
-        mode: what comes in: `fill`, the repeated border, or the reflected image.
+        mode: what fills the border: `fill`, the repeated border, or the reflected image.
         fill: in 0..1.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
     """
     check_number("shear", "x", x, 0, 1)
     check_number("shear", "y", y, 0, 1)
@@ -199,13 +196,13 @@ def scale(
     """Enlarges by a factor, log-uniform in low ... high, at the size of the image.
 
     Args:
-        low: smallest factor, in 0.1..10; below 1 the picture shrinks, without averaging over pixels.
+        low: smallest factor, in 0.1..10; below 1 the image shrinks, without averaging over pixels.
         high: largest factor, from `low` on.
         order: interpolation of the image; masks take the nearest pixel.
-        mode: what comes in where it shrinks: `fill`, the repeated border, or the reflected image.
+        mode: what fills the border where it shrinks: `fill`, the repeated border, or the reflected image.
         fill: in 0..1.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
     """
     check_number("scale", "low", low, 1 / _LARGEST, _LARGEST)
     check_number("scale", "high", high, low, _LARGEST)
@@ -230,10 +227,10 @@ def stretch(
     Args:
         ratio: largest r, in 1..10.
         order: interpolation of the image; masks take the nearest pixel.
-        mode: what comes in: `fill`, the repeated border, or the reflected image.
+        mode: what fills the border: `fill`, the repeated border, or the reflected image.
         fill: in 0..1.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
     """
     check_number("stretch", "ratio", ratio, 1, _LARGEST)
 
@@ -253,7 +250,7 @@ def _warp(
     probability: float,
     min_visible: float,
 ):
-    """Warps each row by `matrices` of two numbers, uniform in -1..1: [b, 2] -> [b, 2, 3]."""
+    """Warps each row by `matrices`, a function of two numbers uniform in -1..1 for each row: [b, 2] -> [b, 2, 3]."""
     check_number(operation, "fill", fill, 0, 1)
     check_number(operation, "min_visible", min_visible, 0, 1)
     check_probability(operation, probability)

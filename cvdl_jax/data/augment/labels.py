@@ -1,6 +1,6 @@
-"""Operations that change the labels and boxes the model should find, and nothing else: images pass bit for bit.
+"""Operations that change the ground truth alone: class labels, boxes and label masks. Images pass bit for bit.
 
-Those that move an image together with its boxes and masks are in `geometry.py`, `affine.py` and `crops.py`.
+Those that move an image together with its boxes and masks are in `geometry.py` and `crops.py`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from cvdl_jax.ops.images import masks
 def label_noise(probability: float = 0.1, entry: str = "label", num_classes: int | None = None):
     """Replaces class labels by one of the other classes, all equally likely.
 
-    It draws anew each time an example is seen; the paper corrupts the labels of a data set once, and keeps them.
+    Labels are drawn again each time an example is seen; the paper corrupts the labels of a data set once.
 
     Args:
         probability: of each label.
@@ -88,7 +88,7 @@ def box_jitter(amount: float = 0.1, probability: float = 1.0, entry: str = "obje
         entry: of the batch, [b, ..., 4] as ymin, xmin, ymax, xmax in 0..1.
 
     Raises:
-        ConfigError: for a missing entry, boxes that are known to be wrong, or an amount out of range.
+        ConfigError: for a missing entry, invalid boxes where values are known, or an amount out of range.
     """
     check_number("box_jitter", "amount", amount, 0, 0.49)
     check_probability("box_jitter", probability)
@@ -108,14 +108,11 @@ def box_jitter(amount: float = 0.1, probability: float = 1.0, entry: str = "obje
     return update
 
 
-# Operations that move the boundaries of label masks, and nothing else: images pass bit for bit.
-
-
 def mask_erode(size: int = 1, probability: float = 0.5, entry: str | None = None):
-    """Takes a rim off every object of the masks: pixels near another label become background, 0.
+    """Erodes every object of the masks: pixels near another label become background, 0.
 
     Args:
-        size: of the rim in pixels.
+        size: width of the rim in pixels.
         probability: for each row.
         entry: of the batch, int [b, h, w, ...] with 0 for the background and 255, which stays, for pixels to ignore;
             None for all masks of the batch.
@@ -128,10 +125,10 @@ def mask_erode(size: int = 1, probability: float = 0.5, entry: str | None = None
 
 
 def mask_dilate(size: int = 1, probability: float = 0.5, entry: str | None = None):
-    """Gives every object of the masks a rim of background; where two meet, the larger label wins.
+    """Dilates every object of the masks into the background; where two meet, the larger label wins.
 
     Args:
-        size: of the rim in pixels.
+        size: width of the rim in pixels.
         probability: for each row.
         entry: as in `mask_erode`.
 

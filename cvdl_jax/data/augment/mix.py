@@ -1,4 +1,4 @@
-"""Operations that blend examples and their labels."""
+"""Operations that blend pairs of examples with their labels, or hide a part of the image."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -25,7 +25,7 @@ def mixup(alpha: float = 0.2, probability: float = 1.0, num_classes: int | None 
     """Blends each row with its neighbour: `x_i <- l_i x_i + (1 - l_i) x_j`, labels alike, j = i xor 1.
 
     Every row draws its own `l_i ~ Beta(alpha, alpha)`, so that the two rows of a pair differ. Neighbours are on one
-    device in every layout; the order of the data is random already, so they are a random pair.
+    device in every layout, and a random pair, because the order of the data is random.
 
     Args:
         alpha: 0 leaves the batch unchanged; 1 draws uniformly.
@@ -64,8 +64,8 @@ def cutmix(alpha: float = 1.0, probability: float = 1.0, num_classes: int | None
     """Pastes a rectangle of each row's neighbour, and blends the labels by area: `y_i <- l_i y_i + (1 - l_i) y_j`.
 
     The rectangle has the image's shape, sides `sqrt(1 - r)` of the image's with `r ~ Beta(alpha, alpha)`, rounded down,
-    and a centre uniform over the pixels. What reaches over the border is cut off, and `l_i` is the share of the pixels
-    that are left of row i, counted after that. Neighbours are j = i xor 1, as in `mixup`.
+    and a centre uniform over the pixels. What reaches over the border is cut off; then `l_i` is the share of the pixels
+    that row i keeps. Neighbours are j = i xor 1, as in `mixup`.
 
     Args:
         alpha: 0 leaves the batch unchanged; 1 draws uniformly.
@@ -103,37 +103,6 @@ def cutmix(alpha: float = 1.0, probability: float = 1.0, num_classes: int | None
         return state, {**batch, "image": image, "label": _blend(label, keep)}, {}
 
     return update
-
-
-def _partner(x: jax.Array) -> jax.Array:
-    """Row i xor 1 in place of row i."""
-    return x.reshape(x.shape[0] // 2, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
-
-
-def _blend(x: jax.Array, keep: jax.Array) -> jax.Array:
-    return x * keep.astype(x.dtype) + _partner(x) * (1 - keep).astype(x.dtype)
-
-
-def _check_only_labels(operation: str, batch: Mapping[str, Any]) -> None:
-    """Refuses batches whose boxes or masks would not be blended, and those without a label."""
-    _, *left = moving(batch)
-    if left or "label" not in batch:
-        what = f"cannot blend {left}" if left else "finds no label"
-        raise ConfigError(
-            f"config.augment: {operation} blends images with their labels, and {what} in the batch; remove it, or "
-            "choose entries with config.data.features"
-        )
-
-
-def _check_even(operation: str, b: int) -> None:
-    if b % 2:
-        raise ConfigError(
-            f"config.augment: {operation} blends pairs of rows, and a device has {b} rows; choose config.batch_size as "
-            "a multiple of twice the number of devices"
-        )
-
-
-# Operations that hide a part of the image.
 
 
 def cutout(size: int = 8, fill: float = 0.0, probability: float = 1.0):
@@ -181,21 +150,20 @@ def random_erasing(
 ):
     """Replaces one rectangle inside the image by noise or a constant.
 
-    Its share of the image's area is uniform in area_low ... area_high. The logarithm of its aspect ratio, height over
-    width, is uniform in that of aspect ... 1 / aspect, so that tall and wide are equally likely, without the ratios
-    that do not fit into the image at that area; sides are rounded to pixels, at least one. All places are equally
-    likely. The paper draws the ratio itself, and draws everything again until the rectangle fits, which makes large
-    and long ones rarer than their ranges say.
+    Its share of the image's area is uniform in area_low ... area_high. Its aspect ratio, height over width, is
+    log-uniform in aspect ... 1 / aspect, so that tall and wide are equally likely, among the ratios that fit into the
+    image at that area. Sides are rounded to pixels, at least one, and all places are equally likely. The paper draws
+    the ratio uniformly, and everything again until the rectangle fits, which makes large and long ones rarer.
 
     Args:
         area_low: 0..1.
         area_high: 0..1.
-        aspect: above 0, at most 1 for squares.
+        aspect: in 0.01..1; 1 for squares.
         fill: value in 0..1, or "random" for uniform noise in every channel of every pixel.
         probability: for each row.
 
     Raises:
-        ConfigError: for ranges of which some rectangles cannot fit into the image.
+        ConfigError: for ranges with areas that no rectangle in the image can have.
 
     Reference: Zhong et al. 2020, "Random Erasing Data Augmentation", algorithm 1.
     """
@@ -228,6 +196,35 @@ def random_erasing(
         return state, {**batch, "image": jnp.where(hidden, new, image)}, {}
 
     return update
+
+
+def _partner(x: jax.Array) -> jax.Array:
+    """The rows of x, each replaced by its neighbour i xor 1."""
+    return x.reshape(x.shape[0] // 2, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
+
+
+def _blend(x: jax.Array, keep: jax.Array) -> jax.Array:
+    """`keep x_i + (1 - keep) x_j` for each row and its neighbour."""
+    return x * keep.astype(x.dtype) + _partner(x) * (1 - keep).astype(x.dtype)
+
+
+def _check_only_labels(operation: str, batch: Mapping[str, Any]) -> None:
+    """Refuses batches with boxes or masks, which cannot be blended, and those without a label."""
+    _, *left = moving(batch)
+    if left or "label" not in batch:
+        what = f"cannot blend {left}" if left else "finds no label"
+        raise ConfigError(
+            f"config.augment: {operation} blends images with their labels, and {what} in the batch; remove it, or "
+            "choose entries with config.data.features"
+        )
+
+
+def _check_even(operation: str, b: int) -> None:
+    if b % 2:
+        raise ConfigError(
+            f"config.augment: {operation} blends pairs of rows, and a device has {b} rows; choose config.batch_size as "
+            "a multiple of twice the number of devices"
+        )
 
 
 def _sides(area: jax.Array, u: jax.Array, aspect: float, h: int, w: int) -> jax.Array:

@@ -1,7 +1,8 @@
-"""Operations on colours. A value that would leave 0..1 becomes 0 or 1, which is part of their definition.
+"""Operations on the values of pixels: colours, blurs and noise. Values that would leave 0..1 become 0 or 1.
 
-The range of each is given by an amount, 0 for no change, and every row draws its own parameter in it. Saturation, hue
-and grayscale refuse grey images; on them only a mistake in the config could want them.
+Every row draws its own parameter in a range, which most arguments give as an amount with 0 for no change. Saturation,
+hue and grayscale refuse grey images, where they can only be a mistake in the config. Blurs repeat the nearest pixel
+beyond the border. Noise is drawn for every value of every pixel.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def brightness(amount: float = 0.4, mode: Literal["multiply", "add"] = "multiply
 
     Args:
         amount: 0..1.
-        mode: multiply keeps black black; add moves all values alike.
+        mode: "multiply" for `f x`, which keeps black, or "add" for `x + a`.
         probability: for each row.
     """
     check_number("brightness", "amount", amount, 0, 1)
@@ -69,7 +70,7 @@ def hue(amount: float = 0.1, probability: float = 1.0):
     """Rotates the hue (HSV) by a part of a turn uniform in -amount ... amount.
 
     Args:
-        amount: 0..0.5; 0.5 draws among all hues.
+        amount: 0..0.5; 0.5 allows all hues.
         probability: for each row.
 
     Raises:
@@ -80,10 +81,10 @@ def hue(amount: float = 0.1, probability: float = 1.0):
 
 
 def gamma(amount: float = 0.4, probability: float = 1.0):
-    """Raises values to a power `(1 + amount)^u`, u uniform in -1 ... 1: as often darker as brighter.
+    """Raises values to a power `(1 + amount)^u`, u uniform in -1 ... 1, darker as often as brighter.
 
     Args:
-        amount: 0..10; 1 draws between the square root and the square.
+        amount: 0..10; with 1, the power lies between 1/2 and 2.
         probability: for each row.
     """
     check_number("gamma", "amount", amount, 0, 10)
@@ -124,7 +125,7 @@ def color_jitter(
         ConfigError: for an amount out of range, or saturation or hue of images that are not red, green and blue.
 
     Reference: Howard 2013, "Some Improvements on Deep Convolutional Neural Network Based Image Classification",
-    section 2 (random order). The amounts mean what they do in torchvision, where those that are not given are 0.
+    section 2 (random order). The amounts are those of torchvision, whose defaults are 0.
     """
     amounts = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     for name, amount in amounts.items():
@@ -147,9 +148,6 @@ def color_jitter(
         return state, {**batch, "image": jnp.where(chosen(which, probability, image), changed, image)}, {}
 
     return update
-
-
-# Operations that blur or sharpen. Beyond the border the nearest pixel is repeated.
 
 
 def blur(low: float = 0.1, high: float = 2.0, probability: float = 0.5):
@@ -199,9 +197,6 @@ def sharpen(amount: float = 1.0, probability: float = 0.5):
     return on_images("sharpen", filters.sharpness, 1.0, 1 + amount, probability)
 
 
-# Operations that add noise, drawn for every value of every pixel. Sums outside 0..1 become 0 or 1, by definition.
-
-
 def gaussian_noise(std: float = 0.05, probability: float = 1.0):
     """Adds Gaussian noise of mean 0.
 
@@ -225,6 +220,7 @@ def uniform_noise(amount: float = 0.1, probability: float = 1.0):
 
 
 def _add(operation: str, draw: Callable, probability: float) -> Callable:
+    """Adds noise `draw(key, shape, dtype)` to some rows."""
     check_probability(operation, probability)
 
     def update(state, batch, key):

@@ -1,7 +1,7 @@
-"""Policies of the literature: each row draws its own operations from a table. `_policy_tables.py` has the numbers.
+"""Policies of the literature, with the tables of `_policy_tables.py`, and repeated augmentation.
 
-All take images of 1 or 3 channels, and draw for each row which operations it gets, how strong and with which sign.
-Boxes and masks go where the pixels go, as with the single operations; see `_carry.py`.
+The policies take images of 1 or 3 channels, and draw for each row its operations, their magnitudes and their signs.
+Boxes and masks move with the pixels, as in the single operations; see `_carry.py`.
 """
 
 from typing import Literal
@@ -39,9 +39,9 @@ def auto_augment(
 
     Args:
         policy: the data set on which it was found.
-        fill: value in 0..1 that comes in from beyond the border.
+        fill: value in 0..1 of the pixels beyond the border.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
 
     Reference: Cubuk et al. 2019, "AutoAugment: Learning Augmentation Strategies from Data", section 3 and appendix.
     """
@@ -64,11 +64,10 @@ def rand_augment(n: int = 2, m: int = 9, fill: float = 0.5, probability: float =
 
     Args:
         n: number of operations, one after the other.
-        m: level 0..30; at 0 most operations change nothing, but solarize, posterize, equalize and autocontrast are what
-            they are.
-        fill: value in 0..1 that comes in from beyond the border.
+        m: level 0..30; at 0 most operations change nothing, but equalize, autocontrast and solarize have their effect.
+        fill: value in 0..1 of the pixels beyond the border.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
 
     Reference: Cubuk et al. 2020, "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space",
     section 3.
@@ -88,9 +87,9 @@ def trivial_augment(wide: bool = True, fill: float = 0.5, probability: float = 1
 
     Args:
         wide: the wide ranges, which the paper recommends; else those of `rand_augment`.
-        fill: value in 0..1 that comes in from beyond the border.
+        fill: value in 0..1 of the pixels beyond the border.
         probability: for each row.
-        min_visible: boxes of which less stays in the image become padding.
+        min_visible: boxes of which a smaller part stays in the image become padding.
 
     Reference: Mueller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", section 3.
     """
@@ -129,7 +128,7 @@ def _transform(name, draw, ranges, fill, probability, min_visible):
 
 
 def _follow(name, batch, operation, value, min_visible):
-    """The batch, whose image is changed already, with its boxes and masks moved as the image was."""
+    """Moves the boxes and masks of a batch as its image was moved already."""
     side = batch["image"].shape[1:3]
     warps = slots.matrices(operation, value, side)  # [b, 2, 3]
 
@@ -143,13 +142,13 @@ def _follow(name, batch, operation, value, min_visible):
 
 
 def repeated_augmentation(n: int = 2, probability: float = 1.0):
-    """Each example comes n times in a batch, to be changed differently each time by the operations that follow.
+    """Each example appears n times in a batch, and the operations that follow change each copy differently.
 
-    The batch keeps its size: of every n neighbouring rows one is drawn, and takes the places of all. An example is thus
-    seen every n-th time only, and a run that should see all as often takes n times as many epochs. Put it first.
+    The batch keeps its size: of every n neighbouring rows one is drawn and replaces the others. So an epoch shows only
+    one of n examples, and a run that should show all of them as often needs n times as many epochs. Put it first.
 
     Args:
-        n: how often; it must divide the rows of a device.
+        n: copies of an example; it must divide the rows of a device.
         probability: for each group of n rows.
 
     Raises:

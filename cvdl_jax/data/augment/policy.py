@@ -1,11 +1,11 @@
 """Augmentation as one string: `flip | padded_crop(padding=4) | mixup(alpha=0.2)`, applied in order on the device.
 
-The path is the registry: every public function of another file of this folder is an operation, found by its name
-without importing the rest; a new operation is a new function, and nothing here changes. It is a factory of plain
-keyword arguments that returns a transform `(state, batch, key) -> (state, batch, {})`; one that names `num_classes`
-gets it. `batch["image"]` is float32 [b, h, w, c] in 0..1, `batch["label"]` int32 [b] or float32 [b, num_classes]. Every
-random number of a row is drawn from the row's own key (`parallel.row_random`), so that each layout over devices draws
-the same. Helpers are private, or live in files whose names start with an underscore.
+The folder is the registry: every public function in another file of this folder is an operation, found by its name
+without importing the others, so that a new operation needs no change here. It is a factory with plain keyword arguments
+that returns a transform `(state, batch, key) -> (state, batch, {})`; one with the argument `num_classes` gets it.
+`batch["image"]` is float32 [b, h, w, c] in 0..1, `batch["label"]` int32 [b] or float32 [b, num_classes]. Every random
+number of a row is drawn from the row's own key (`parallel.row_random`), so that the layout over devices has no effect.
+Helpers are private, or live in files whose names start with an underscore.
 """
 
 import ast
@@ -32,16 +32,16 @@ def operations(folder: Path = FOLDER) -> dict[str, str]:
     Raises:
         ValueError: if two files have an operation of one name.
     """
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for path in sorted(folder.glob("*.py")):
         if path.stem.startswith("_") or path.stem == "policy":
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                if node.name in found:
-                    raise ValueError(f"{found[node.name]}.py and {path.name} both have {node.name!r}")
-                found[node.name] = path.stem
-    return found
+                if node.name in files:
+                    raise ValueError(f"{files[node.name]}.py and {path.name} both have {node.name!r}")
+                files[node.name] = path.stem
+    return files
 
 
 def find(name: str, path: str = "config.augment") -> Callable:
@@ -61,7 +61,7 @@ def build(policy: str, num_classes: int | None = None, path: str = "config.augme
 
     Args:
         policy: calls in order, separated by "|"; empty for none.
-        num_classes: for operations that mix labels.
+        num_classes: for operations on labels.
         path: the key, for messages.
 
     Returns:
@@ -75,7 +75,7 @@ def build(policy: str, num_classes: int | None = None, path: str = "config.augme
 
 
 def _store(state: Any, batch: Mapping[str, Any], key: jax.Array) -> tuple[Any, dict[str, Any], dict]:
-    """Has the augmented images computed once, not by each convolution of the first layer and its weight gradient."""
+    """Makes XLA compute the augmented images once, not again in the first convolution and in its weight gradient."""
     if "image" not in batch:
         return state, batch, {}
     return state, {**batch, "image": stored(batch["image"], jax.random.key_data(key)[0])}, {}

@@ -1,7 +1,7 @@
-"""Shapes: drawn scenes of up to five objects with boxes, masks and a caption; see `scenes.py` for how.
+"""Shapes: drawn scenes of up to five objects with boxes, masks and a caption; `data/scenes.py` draws them.
 
-`shapes`, or with other numbers `shapes(size=96, objects=8)`. Example i of a split is a function of (split, i) and the
-numbers alone, so a longer split begins as a shorter one.
+The name is `shapes`, or with other settings `shapes(size=96, objects=8)`. Example i of a split is a function of
+(split, i) and the settings alone, so a longer split begins with the examples of a shorter one.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ STREAMS = {"train": 0, "validation": 1, "test": 2}
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ShapesConfig(tfds.core.BuilderConfig):
-    """The numbers of a data set, as `configure` describes them."""
+    """The settings of a data set, which `configure` describes."""
 
     size: int
     objects: int
@@ -50,7 +50,7 @@ def configure(
         test: likewise.
 
     Returns:
-        A builder config, named by what differs from the defaults: "size96_objects8", or "default".
+        A builder config, named by the settings that differ from the defaults: "size96_objects8", or "default".
 
     Raises:
         ConfigError: for a number out of its range.
@@ -69,7 +69,7 @@ def configure(
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
-    """The `shapes` data set; `label` is the class of the object of which most is visible."""
+    """The `shapes` data set; `label` is the class of the object with the largest visible area."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -125,7 +125,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Stored, not compressed: the bytes, and so the fingerprint, do not depend on the version of zlib."""
+    """A PNG file without compression, so that its bytes, and the fingerprint, do not depend on the version of zlib."""
     from PIL import Image
 
     file = io.BytesIO()

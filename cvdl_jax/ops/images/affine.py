@@ -6,8 +6,8 @@ coordinates p, both from the centre and in pixels, y down and x to the right:
 
     p - c = A (p' - c) + t
 
-so that no warp leaves a hole. The builders say what happens to the picture: `rotation(90)` turns it counter-clockwise,
-`scaling(2, 2)` enlarges it, `translation(0, 1)` moves it one pixel to the right.
+so that no warp leaves a hole. The functions that make matrices are named after what happens to the image:
+`rotation(90)` turns it counter-clockwise, `scaling(2, 2)` enlarges it, `translation(0, 1)` moves it one pixel right.
 """
 
 from functools import partial, reduce
@@ -34,7 +34,7 @@ def identity(b: int) -> jax.Array:
 
 
 def rotation(degrees: jax.Array) -> jax.Array:
-    """Counter-clockwise turns about the centre, exact for multiples of 90.
+    """Counter-clockwise rotations about the centre, exact for multiples of 90 degrees.
 
     Args:
         degrees: float [b].
@@ -58,10 +58,10 @@ def translation(y: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def scaling(y: jax.Array, x: jax.Array) -> jax.Array:
-    """Enlarges by factors about the centre, the same in both directions or a stretch.
+    """Enlarges about the centre by a factor for each direction.
 
     Args:
-        y: vertical factor, float [b], positive; below 1 the picture shrinks.
+        y: vertical factor, float [b], positive; below 1 the image shrinks.
         x: horizontal factor, likewise.
 
     Returns:
@@ -81,7 +81,7 @@ def shear_y(slope: jax.Array) -> jax.Array:
 
 
 def compose(*matrices: jax.Array) -> jax.Array:
-    """One warp that does several, the first one first, with a single interpolation. Args, returns: [b, 2, 3]."""
+    """One warp equal to several in this order, with a single interpolation. Args, returns: [b, 2, 3]."""
 
     def then(first: jax.Array, second: jax.Array) -> jax.Array:
         product = jnp.einsum("bij,bjk->bik", first[..., :2], second, precision=lax.Precision.HIGHEST)
@@ -91,7 +91,7 @@ def compose(*matrices: jax.Array) -> jax.Array:
 
 
 def inverse(matrices: jax.Array) -> jax.Array:
-    """From input to output coordinates. Args: [b, 2, 3] of non-zero determinant. Returns: [b, 2, 3]."""
+    """The map from input to output coordinates. Args: [b, 2, 3] of non-zero determinant. Returns: [b, 2, 3]."""
     (a, b, ty), (c, d, tx) = ([row[:, i] for i in range(3)] for row in (matrices[:, 0], matrices[:, 1]))
     det = a * d - b * c
     back = _matrices(d / det, -b / det, -c / det, a / det)
@@ -102,7 +102,7 @@ def inverse(matrices: jax.Array) -> jax.Array:
 def warp(
     images: jax.Array, matrices: jax.Array, *, order: Order = "bilinear", mode: Mode = "constant", fill: float = 0.0
 ) -> jax.Array:
-    """Each image seen through its matrix, at the size it had.
+    """Each image warped by its matrix; the size stays.
 
     Bilinear: `(1 - f) I[floor p] + f I[floor p + 1]` along both axes, f the fraction of p. Nearest: I[floor(p + 1/2)].
 
@@ -110,15 +110,15 @@ def warp(
         images: [b, h, w, c]; floating point for bilinear interpolation, anything for nearest.
         matrices: float [b, 2, 3], see the top of this file.
         order: interpolation.
-        mode: what lies outside: `fill`, the pixel at the border, or the mirror image about the border pixel
-            (abcd|cba; SciPy's grid-constant, nearest and mirror).
-        fill: for "constant".
+        mode: what lies outside the image: `fill`, the nearest pixel of the border, or the mirror image about that pixel
+            (abcd|cba). SciPy calls them grid-constant, nearest and mirror.
+        fill: value outside, for "constant".
 
     Returns:
         [b, h, w, c] of the dtype of the images.
 
     Raises:
-        ValueError: for wrong shapes, an unknown order or mode, or whole numbers to interpolate.
+        ValueError: for wrong shapes, an unknown order or mode, or bilinear interpolation of integers.
     """
     _check_warp(images, matrices, order, mode)
     b, h, w, _ = images.shape
@@ -144,12 +144,12 @@ def warp(
 
 
 def _between(a: jax.Array, b: jax.Array, fraction: jax.Array) -> jax.Array:
-    """The sum a + fraction (b - a): exact where the fraction is 0, and on a constant image."""
+    """`a + fraction (b - a)`, which is exact where the fraction is 0, and on a constant image."""
     return a + fraction * (b - a)
 
 
 def _coordinates(matrices: jax.Array, h: int, w: int) -> jax.Array:
-    """Input coordinates, from the first pixel, of every output pixel: [2, b, h, w]."""
+    """Input coordinates of every output pixel, relative to the first pixel: [2, b, h, w]."""
     cy, cx = (h - 1) / 2, (w - 1) / 2
     y, x = jnp.arange(h)[None, :, None] - cy, jnp.arange(w)[None, None] - cx  # [1, h, 1], [1, 1, w]
     m = matrices[..., None, None]  # [b, 2, 3, 1, 1]
@@ -157,7 +157,7 @@ def _coordinates(matrices: jax.Array, h: int, w: int) -> jax.Array:
 
 
 def _fold(p: jax.Array, n: int, mode: str) -> jax.Array:
-    """Coordinates brought to where there are pixels: 0 ... n - 1, or 0 ... n + 1 after padding for "constant"."""
+    """Coordinates mapped into the image, 0 ... n - 1, or 0 ... n + 1 after the padding of "constant"."""
     if mode == "constant":
         return jnp.clip(p + 1, 0, n + 1)
     if mode == "edge" or n == 1:
@@ -184,7 +184,7 @@ def warp_boxes(boxes: jax.Array, matrices: jax.Array, height: int, width: int) -
     """The smallest upright boxes around the four moved corners, not clipped to the image.
 
     Args:
-        boxes: float [b, n, 4], [ymin, xmin, ymax, xmax] in 0..1, from the outer edges of the border pixels.
+        boxes: float [b, n, 4], [ymin, xmin, ymax, xmax] in 0..1, measured between the outer edges of the image.
         matrices: float [b, 2, 3], as given to `warp`.
         height: of the images.
         width: of the images.

@@ -1,8 +1,8 @@
 """Brightness, contrast, saturation, hue and gamma of batches of images.
 
-Images are float [b, h, w, c] in 0..1; a parameter is one number or one per image [b]. Results that leave 0..1 are
-saturated there, which is part of each definition, as in Pillow. A parameter outside its range is a ValueError where its
-value is known, and gives NaN inside jit. Grey is `0.299 r + 0.587 g + 0.114 b` (ITU-R BT.601).
+Images are float [b, h, w, c] in 0..1; a parameter is one number or one per image [b]. Results outside 0..1 are
+clipped, which is part of each definition, as in Pillow. A parameter outside its range is a ValueError where its value
+is known, and gives NaN inside jit. Grey is `0.299 r + 0.587 g + 0.114 b` (ITU-R BT.601).
 """
 
 from typing import Any
@@ -83,7 +83,7 @@ def contrast(x: jax.Array, factor: Any) -> jax.Array:
 
     Args:
         x: float [b, h, w, c] in 0..1, c 1 or 3.
-        factor: 0 or more, number or [b]; 0 is an even grey, 1 the image.
+        factor: 0 or more, number or [b]; 0 is a uniform grey, 1 the image.
 
     Returns:
         [b, h, w, c] in 0..1.
@@ -92,7 +92,7 @@ def contrast(x: jax.Array, factor: Any) -> jax.Array:
         ValueError: for a negative factor, or another number of channels.
     """
     x = check_image(x, "contrast", (1, 3))
-    mean = grey(x.mean((1, 2), keepdims=True))  # [b, 1, 1, 1]; grey is linear, and of a mean it costs nothing
+    mean = grey(x.mean((1, 2), keepdims=True))  # [b, 1, 1, 1]; grey is linear, so it may be taken of the mean
     return blend(mean, x, per_image("factor", factor, x))
 
 
@@ -166,7 +166,7 @@ def hue(x: jax.Array, turns: Any) -> jax.Array:
 
 
 def gamma(x: jax.Array, exponent: Any) -> jax.Array:
-    """Gamma distortion, `x ^ exponent`: 0 and 1 stay, what is between gets darker above 1 and brighter below.
+    """Gamma distortion, `x ^ exponent`: 0 and 1 stay; values between get darker above 1 and brighter below it.
 
     Args:
         x: float [b, h, w, c] in 0..1.
@@ -183,10 +183,10 @@ def gamma(x: jax.Array, exponent: Any) -> jax.Array:
 
 
 def color_jitter(x: jax.Array, order: jax.Array, factors: jax.Array, turns: jax.Array | None = None) -> jax.Array:
-    """Brightness, contrast, saturation and hue, one after the other, in an order of its own for each image.
+    """Brightness, contrast, saturation and hue, one after the other, in a separate order for each image.
 
-    The first three are blends with black, the mean grey and the grey image, so one formula does whichever is next, and
-    those before the hue and those after it are one pass each: the hue of all images is then rotated once.
+    The first three are blends with black, the mean grey and the grey image, so that one formula serves all. The blends
+    before the hue are one pass and those after it another, and the hue of all images is rotated once in between.
 
     Args:
         x: float [b, h, w, c] in 0..1, c 3, or 1 if the saturation's factors are 1 and there are no turns.
@@ -199,11 +199,11 @@ def color_jitter(x: jax.Array, order: jax.Array, factors: jax.Array, turns: jax.
         [b, h, w, c] in 0..1.
     """
     x = check_image(x, "color_jitter", (1, 3) if turns is None else (3,))
-    hue_at = jnp.argmax(order == 3, 1)[:, None]  # [b, 1], so many blends come before the hue
+    hue_at = jnp.argmax(order == 3, 1)[:, None]  # [b, 1], the number of blends before the hue
     place = jnp.arange(3)[None]
     kind = jnp.take_along_axis(order, place + (place >= hue_at), 1)  # [b, 3], which blend comes next
     factor = jnp.take_along_axis(factors, kind, 1)  # [b, 3]
-    channels = _channels(x)  # one by one, because sums over the last axis of three are slow
+    channels = _channels(x)  # separate arrays, because sums over a last axis of three are slow
     if turns is not None:
         channels = _blends(channels, kind, jnp.where(place < hue_at, factor, 1))  # a factor of 1 is the identity
         sixths, high, low = _hexagon(*channels)
@@ -223,8 +223,8 @@ def _blends(channels: list[jax.Array], kind: jax.Array, factor: jax.Array) -> li
         other = jnp.where(which == 2, luminance, jnp.where(which == 1, mean, 0))
         return [blend(other, channel, f) for channel in channels]
 
-    # A loop, or the compiler fuses all steps so far into each mean, and all of them into what comes after: ten times
-    # the work before a rotation. It fuses past an optimization_barrier too.
+    # A loop, because XLA would fuse all earlier steps into each mean, and all of them into the next operation, even
+    # across an optimization_barrier: ten times the work before a rotation.
     return lax.fori_loop(0, kind.shape[1], step, channels)
 
 

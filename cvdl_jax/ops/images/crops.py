@@ -1,4 +1,4 @@
-"""Windows of images: at given places, in the centre, in the corners, and brought to another size.
+"""Windows of images: at given places, in the centre, in the corners, and resized.
 
 A window's place is its upper left pixel (y, x). All functions are pure and batched; the random ones are in
 `data/augment`.
@@ -42,7 +42,7 @@ def five_places(h: int, w: int, size: tuple[int, int]) -> jax.Array:
 
 
 def center_crop(images: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The window in the centre, one pixel higher or further left where it cannot be exactly there.
+    """The window in the centre, or half a pixel above and to the left of it where sides differ by an odd number.
 
     Args:
         images: [b, h, w, c].
@@ -92,11 +92,11 @@ def resized_crop(
     order: Literal["bilinear", "nearest"] = "bilinear",
     antialias: bool = True,
 ) -> jax.Array:
-    """A window of each image, of its own size, brought to one size.
+    """A window of each image, of its own size, resized to one size.
 
-    Bilinear is a product with one matrix an axis, `out = R_y I R_x^T`: row i of R holds the triangle around
-    `(i + 1/2) n / height`, n the side of the window, cut off at the window's border, its sum made 1. It is what
-    `jax.image.resize`, Pillow and torchvision do with the window alone.
+    Bilinear is a product with one matrix per axis, `out = R_y I R_x^T`. Row i of R holds a triangle around
+    `(i + 1/2) n / height`, where n is the side of the window, cut off at the border of the window and normalised to sum
+    1. The result is that of `jax.image.resize`, Pillow and torchvision for the window alone.
 
     Args:
         images: [b, h, w, c]; floating point for bilinear interpolation, anything for nearest.
@@ -109,7 +109,7 @@ def resized_crop(
         [b, height, width, c] of the dtype of the images.
 
     Raises:
-        ValueError: for wrong shapes, an unknown order, or whole numbers to interpolate.
+        ValueError: for wrong shapes, an unknown order, or bilinear interpolation of integers.
     """
     if images.ndim != 4 or windows.shape != (images.shape[0], 4):
         raise ValueError(
@@ -126,7 +126,7 @@ def resized_crop(
         raise ValueError(f"order='bilinear' interpolates floating point images, got {images.dtype}; use 'nearest'")
     down = _triangles(y, n, images.shape[1], size[0], antialias).astype(images.dtype)  # [b, height, h]
     across = _triangles(x, m, images.shape[2], size[1], antialias).astype(images.dtype)  # [b, width, w]
-    product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # else a GPU would round the pixels to ten bits
+    product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # a GPU's default rounds pixels to ten bits
     return product("bxw,bywc->byxc", across, product("byh,bhwc->bywc", down, images))
 
 

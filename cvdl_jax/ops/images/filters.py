@@ -2,7 +2,7 @@
 
 Images are float [b, h, w, c] in 0..1; a parameter is one number or one per image [b]. Beyond the border the nearest
 pixel is repeated, as in Pillow. A separable filter is two products with small matrices, one pair for each image, so
-that every image of a compiled batch can have its own width.
+that every image of a compiled batch can have its own kernel width.
 """
 
 from functools import reduce
@@ -20,8 +20,8 @@ def gaussian_blur(x: jax.Array, sigma: Any) -> jax.Array:
 
     Args:
         x: float [b, h, w, c] in 0..1.
-        sigma: standard deviation in pixels, 0 or more, number or [b]; 0 is the image. The kernel ends at the nearest
-            whole number to 4 sigma, or one short of the longer side of the image if that is less.
+        sigma: standard deviation in pixels, 0 or more, number or [b]; 0 is the image. The kernel ends at 4 sigma,
+            rounded, or one pixel short of the longer side of the image if that is less.
 
     Returns:
         [b, h, w, c].
@@ -43,8 +43,8 @@ def box_blur(x: jax.Array, radius: Any) -> jax.Array:
 
     Args:
         x: float [b, h, w, c] in 0..1.
-        radius: in pixels, 0 or more, not necessarily whole, number or [b]; 0 is the image. At most one less than the
-            longer side of the image, and for a larger one the square ends there.
+        radius: in pixels, 0 or more, also fractional, number or [b]; 0 is the image. It acts as at most one less than
+            the longer side of the image.
 
     Returns:
         [b, h, w, c].
@@ -59,20 +59,20 @@ def box_blur(x: jax.Array, radius: Any) -> jax.Array:
 
 
 def _separable(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """Rows and columns convolved with a symmetric kernel of sum 1: images [b, h, w, c], weights at 0, 1 ... [b, n]."""
+    """Rows and columns convolved with a symmetric kernel of sum 1, whose weights at distance 0, 1 ... are [b, n]."""
     rows, columns = (_matrix(weights[:, :size]) for size in x.shape[1:3])
-    # Small images in float32: the default precision of accelerators would cost more than it gains
+    # The default precision of accelerators would lose more accuracy than it saves time on small images
     x = jnp.einsum("biy,byxc->bixc", rows, x, precision=lax.Precision.HIGHEST)
     return jnp.einsum("bjx,byxc->byjc", columns, x, precision=lax.Precision.HIGHEST)
 
 
 def _matrix(weights: jax.Array) -> jax.Array:
-    """The convolution of a line of n pixels as matrices [b, n, n]; all weight beyond an end goes to the end's pixel."""
+    """The convolution of a line of n pixels as matrices [b, n, n]; the end pixels get all weight beyond the ends."""
     n = weights.shape[1]
     i = jnp.arange(n)
     inner = weights[:, jnp.abs(i[:, None] - i[None])]  # [b, n, n]
-    # What is at distance k or more on one side: a half of all but the centre, less what is nearer.
-    beyond = 0.5 * (1 - weights[:, :1]) - (jnp.cumsum(weights, 1) - weights[:, :1])  # [b, n]: at distance > k
+    # The weight at a distance above k on one side: half of all but the centre, minus the nearer weights.
+    beyond = 0.5 * (1 - weights[:, :1]) - (jnp.cumsum(weights, 1) - weights[:, :1])  # [b, n]
     first, last = (i == 0).astype(weights.dtype), (i == n - 1).astype(weights.dtype)
     return inner + beyond[:, :, None] * first[None, None] + beyond[:, ::-1, None] * last[None, None]
 
@@ -84,7 +84,7 @@ def _neighbours(x: jax.Array) -> list[jax.Array]:
     return [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
 
 
-# Exchanges of two places that leave the middle of nine numbers at place 4.
+# Compare-and-exchange steps that leave the median of nine numbers at index 4.
 _MEDIAN_OF_NINE = (
     *((1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3)),
     *((5, 8), (4, 7), (3, 6), (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2)),
@@ -110,7 +110,7 @@ def median(x: jax.Array) -> jax.Array:
 
 
 def smooth(x: jax.Array) -> jax.Array:
-    """Convolution with `[[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13`, Pillow's SMOOTH; pixels of the border stay.
+    """Convolution with `[[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13`, Pillow's SMOOTH; border pixels stay.
 
     Args:
         x: float [b, h, w, c].
@@ -131,7 +131,7 @@ def sharpness(x: jax.Array, factor: Any) -> jax.Array:
 
     Args:
         x: float [b, h, w, c] in 0..1.
-        factor: 0 or more, number or [b]; 0 is smoothed, 1 the image, more is sharper.
+        factor: 0 or more, number or [b]; 0 is the smoothed image, 1 the image, more is sharper.
 
     Returns:
         [b, h, w, c] in 0..1.

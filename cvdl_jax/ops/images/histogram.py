@@ -29,7 +29,7 @@ def solarize(x: jax.Array, threshold: Any) -> jax.Array:
 
     Args:
         x: float [b, h, w, c] in 0..1.
-        threshold: 0 or more, number or [b]; 0 inverts all, above 1 nothing. Pillow's byte k is k / 255.
+        threshold: 0 or more, number or [b]; 0 inverts everything, above 1 nothing. Pillow's byte k is k / 255.
 
     Returns:
         [b, h, w, c].
@@ -61,7 +61,7 @@ def posterize(x: jax.Array, bits: Any) -> jax.Array:
 
 
 def autocontrast(x: jax.Array) -> jax.Array:
-    """Stretches every channel of every image to 0..1: `(x - min) / (max - min)`; an even channel stays.
+    """Stretches every channel of every image to 0..1: `(x - min) / (max - min)`; a constant channel stays.
 
     Args:
         x: float [b, h, w, c] in 0..1.
@@ -75,10 +75,10 @@ def autocontrast(x: jax.Array) -> jax.Array:
 
 
 def equalize(x: jax.Array) -> jax.Array:
-    """Makes the histogram of every channel of every image as even as a map of its bytes can; Pillow's algorithm.
+    """Histogram equalisation of every channel of every image, by Pillow's algorithm.
 
     `new(v) = min(255, (step // 2 + n(< v)) // step)`, where n(< v) counts the smaller bytes of the channel and
-    `step = (pixels - n(= max)) // 255`. A channel whose step is 0 (at most 254 pixels are below its maximum) stays.
+    `step = (pixels - n(= max)) // 255`. A channel with step 0 (at most 254 pixels below its maximum) stays.
 
     Args:
         x: float [b, h, w, c] in 0..1, rounded to bytes first.
@@ -100,5 +100,5 @@ def equalize(x: jax.Array) -> jax.Array:
 
 
 def _bytes(x: jax.Array) -> jax.Array:
-    """0..1 as the nearest of 0..255, still floats."""
+    """0..1 rounded to the nearest of 0..255, as floats."""
     return jnp.round(255 * x)

@@ -1,4 +1,4 @@
-"""What the operations on images share: checks of the image, and one parameter per image."""
+"""What the operations on images share: a check of the image, parameters per image, and blending."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from cvdl_jax.ops.value_checks import between, or_nan
 
 
 def check_image(x: Any, operation: str, channels: tuple[int, ...] = ()) -> jax.Array:
-    """An image as an array, refused unless it is a batch of floats with a number of channels that makes sense.
+    """Refuses images that are not a batch of floats with an accepted number of channels.
 
     Args:
         x: float [b, h, w, c].
@@ -20,7 +20,7 @@ def check_image(x: Any, operation: str, channels: tuple[int, ...] = ()) -> jax.A
         x.
 
     Raises:
-        ValueError: naming the operation, what came and what was expected.
+        ValueError: naming the operation, what it got and what it expects.
     """
     x = jnp.asarray(x)
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
@@ -43,8 +43,8 @@ def per_image(name: str, value: Any, x: jax.Array, low: float = 0.0, high: float
         name: of the parameter, for the message.
         value: one number, or one per image [b].
         x: images [b, h, w, c].
-        low: smallest good value.
-        high: largest good value.
+        low: smallest value allowed.
+        high: largest value allowed.
 
     Returns:
         [b, 1, 1, 1] in the type of x; inside jit, NaN where the value is outside its range.
@@ -61,7 +61,7 @@ def per_image(name: str, value: Any, x: jax.Array, low: float = 0.0, high: float
 
 
 def saturate(x: jax.Array) -> jax.Array:
-    """Values below 0 as 0 and above 1 as 1, as a byte image stores them. Any shape."""
+    """Values clipped to 0..1, in any shape."""
     return jnp.clip(x, 0, 1)
 
 

@@ -1,7 +1,7 @@
 """Morphology of label masks: integers [b, h, w, ...], 0 the background, 255 pixels to ignore.
 
-A neighbourhood is 3 x 3 pixels; beyond the border the nearest pixel is repeated, so that the border moves nothing.
-Ignored pixels stay as they are, and have no influence on others.
+A neighbourhood is 3 x 3 pixels; beyond the border the nearest pixel is repeated, so that the border has no effect.
+Ignored pixels stay, and have no influence on others.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ IGNORE = 255
 def erode(mask: jax.Array, size: int = 1) -> jax.Array:
     """Every object loses a rim: a pixel with a different label in its neighbourhood becomes background.
 
-    Two objects that touch both lose their rims there.
+    Where two objects touch, both lose their rims.
 
     Args:
         mask: int [b, h, w, ...].
@@ -51,9 +51,9 @@ def dilate(mask: jax.Array, size: int = 1) -> jax.Array:
 
 
 def displace(mask: jax.Array, moves: jax.Array) -> jax.Array:
-    """The label at each pixel plus its displacement, rounded to a pixel; beyond the border that of the border.
+    """Moves labels: each pixel gets the label at its place plus its displacement, rounded and clipped to the image.
 
-    Ignored pixels stay ignored, and no others become so.
+    Ignored pixels stay ignored, and no other pixels become ignored.
 
     Args:
         mask: int [b, h, w, ...].
@@ -72,7 +72,7 @@ def displace(mask: jax.Array, moves: jax.Array) -> jax.Array:
 
 
 def _extreme(x: jax.Array, of: Callable) -> jax.Array:
-    """The largest or smallest value of every neighbourhood."""
+    """The extreme value of every neighbourhood, by `of` (jnp.minimum or jnp.maximum)."""
     for axis in (1, 2):
         pad = [(0, 0)] * x.ndim
         pad[axis] = (1, 1)

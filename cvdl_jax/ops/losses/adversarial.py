@@ -1,10 +1,10 @@
-"""Adversarial losses by name: what the discriminator and the generator minimise, from scores (logits) of each row.
+"""Adversarial losses by name: what the discriminator and the generator minimise, from one score (logit) per image.
 
     config.loss = dict(name="non_saturating")
     config.loss = dict(name="wasserstein", penalty=10.0)
 
-With D(x) = sigmoid(score) everything is written with softplus: `-ln D = softplus(-score)`, `-ln (1 - D) =
-softplus(score)`, exact where D is rounded to 0 or 1.
+The discriminator's probability is D(x) = sigmoid(score). Its logarithms are computed from the score, as `-ln D =
+softplus(-score)` and `-ln (1 - D) = softplus(score)`, which stay exact where D itself would round to 0 or 1.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def minimax(penalty: float = 0.0) -> AdversarialLoss:
 
 
 def non_saturating(penalty: float = 0.0) -> AdversarialLoss:
-    """The generator minimises `-ln D(G(z))`: the same fixed point, and a gradient of -1 where D rejects surely.
+    """The generator minimises `-ln D(G(z))`: the same fixed point, but a gradient of -1 where D is sure of a fake.
 
     Args:
         penalty: factor of the gradient penalty.
@@ -59,7 +59,7 @@ def non_saturating(penalty: float = 0.0) -> AdversarialLoss:
 
 
 def wasserstein(penalty: float = 10.0, clip: float = 0.0) -> AdversarialLoss:
-    """The critic minimises `f(G(z)) - f(x)`, the generator `-f(G(z))`; f is a plain score held to be 1-Lipschitz.
+    """The critic minimises `f(G(z)) - f(x)`, the generator `-f(G(z))`; f is a score kept 1-Lipschitz.
 
     Args:
         penalty: factor of the gradient penalty (WGAN-GP).

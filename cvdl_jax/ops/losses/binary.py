@@ -1,9 +1,9 @@
 """Losses of two classes, one score per example: `loss(scores [...], labels [...]) -> [...]`.
 
-Labels are 0 and 1 where the score is (the logit of) a probability, -1 and 1 where its sign decides. All take
-`reduction`, `weights` and `mask` (see `reduce.reducible`), compute in at least float32, and refuse NaN, labels of
-another kind and shapes that differ with a ValueError; inside jit, where no value is known, such a label gives NaN. To
-train on one of them, set `config.loss.name` to a function of `losses.py`.
+Labels are 0 and 1 where the score is a probability or its logit, and -1 and 1 where the sign of the score decides. All
+take `reduction`, `weights` and `mask` (see `reduction.reducible`), compute in at least float32, and refuse NaN, other
+labels and shapes that differ with a ValueError; inside jit, where values are unknown, such a label gives NaN. To train
+on one of them, set `config.loss.name` to a function of `classification.py`.
 """
 
 from typing import Any
@@ -20,7 +20,8 @@ from cvdl_jax.ops.value_checks import between, floats, one_of, or_nan, same_shap
 def binary_cross_entropy(probabilities: Any, labels: Any) -> jax.Array:
     """Binary cross-entropy of probabilities, `L = -[y log p + (1 - y) log(1 - p)]`.
 
-    Infinite where a certain prediction is wrong (nothing is clipped): train on `binary_cross_entropy_with_logits`.
+    It is infinite where a prediction of 0 or 1 is wrong (nothing is clipped), so train on
+    `binary_cross_entropy_with_logits`.
 
     Args:
         probabilities: p of class 1, in [0, 1], float [...].
@@ -37,7 +38,7 @@ def binary_cross_entropy(probabilities: Any, labels: Any) -> jax.Array:
     p, y = floats("probabilities", probabilities), floats("labels", labels)
     same_shape(probabilities=p, labels=y)
     good = between("probabilities", p, 0.0, 1.0) & between("labels", y, 0.0, 1.0)
-    # 0 log 0 is 0, and so must its gradient be: log is never taken where its factor is 0.
+    # 0 log 0 counts as 0, with gradient 0: the logarithm is never taken where its factor is 0.
     ones = -y * jnp.log(jnp.where(y == 0, 1.0, p))
     zeros = -(1 - y) * jnp.log1p(-jnp.where(y == 1, 0.0, p))
     return or_nan(good, ones + zeros)
@@ -47,7 +48,7 @@ def binary_cross_entropy(probabilities: Any, labels: Any) -> jax.Array:
 def binary_cross_entropy_with_logits(logits: Any, labels: Any) -> jax.Array:
     """Logistic loss, binary cross-entropy of `p = sigmoid(s)`: `L = log(1 + exp(s)) - y s`, finite for every finite s.
 
-    Over the labels of several classes, summed over the last axis, it is the loss of multi-label classification.
+    Summed over the last axis, one column per class, it is the loss of multi-label classification.
 
     Args:
         logits: s, float [...].
@@ -73,7 +74,7 @@ def binary_focal(logits: Any, labels: Any, gamma: float = 2.0, alpha: float | No
         logits: s, with p = sigmoid(s), float [...].
         labels: y, 0 or 1, or a probability between, [...].
         gamma: 0 or more; 0 gives cross-entropy.
-        alpha: in [0, 1], weight of class 1, and 1 - alpha that of class 0; None: no weights.
+        alpha: in [0, 1], weight of class 1; class 0 has 1 - alpha. None for no weights.
 
     Returns:
         float32 [...].
@@ -114,9 +115,9 @@ def binary_hinge(scores: Any, labels: Any) -> jax.Array:
 
 @reducible
 def perceptron(scores: Any, labels: Any) -> jax.Array:
-    """Perceptron loss, `L = max(0, -y s)`: a gradient step of rate 1 on one example is Rosenblatt's rule, exactly.
+    """Perceptron loss, `L = max(0, -y s)`: a gradient step of rate 1 on one example is Rosenblatt's rule.
 
-    At s = 0, where weights often start, the gradient is -y, that of a mistake (Optax's loss has half of it there).
+    At s = 0, where training often starts, the gradient is -y as for a mistake (Optax's loss has half of it there).
 
     Args:
         scores: s, float [...].
@@ -138,7 +139,7 @@ def perceptron(scores: Any, labels: Any) -> jax.Array:
 def zero_one(scores: Any, labels: Any) -> jax.Array:
     """Zero-one loss, `L = [y != sign(s)]`: the share of errors when averaged.
 
-    A score of 0 decides nothing and is wrong. The gradient is 0 everywhere, so it evaluates and does not train.
+    A score of 0 decides nothing and counts as an error. The gradient is 0 everywhere, so this is for evaluation only.
 
     Args:
         scores: s, float [...].
@@ -151,8 +152,8 @@ def zero_one(scores: Any, labels: Any) -> jax.Array:
         ValueError: see the module.
     """
     s, y, good = _signed(scores, labels)
-    each = (jnp.sign(s) != y).astype(s.dtype)
-    return or_nan(good & ~jnp.isnan(s), each)
+    errors = (jnp.sign(s) != y).astype(s.dtype)
+    return or_nan(good & ~jnp.isnan(s), errors)
 
 
 def _signed(scores: Any, labels: Any) -> tuple[jax.Array, jax.Array, jax.Array]:

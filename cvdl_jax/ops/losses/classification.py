@@ -1,9 +1,9 @@
 """Classification losses, one value per example: `loss(logits [b, c], labels, ...) -> float32 [b]`.
 
-`config.loss.name` is the name of one of these functions. Means belong to the training step, which divides by the
-global weight; in other code, `loss(..., reduction="mean", weights=w, mask=m)`, see `reduce.reducible`. Inside jit an
-integer label outside 0..c-1, or soft labels that are no probabilities, give NaN, which stops a run, never a plausible
-number; outside, where values are known, they and NaN among the logits are a ValueError.
+`config.loss.name` is the name of one of these functions. The training step takes the mean itself, because it divides by
+the weight of the global batch; other code can ask for `loss(..., reduction="mean", weights=w, mask=m)`, see
+`reduction.reducible`. A label outside 0..c-1 and soft labels that are no probabilities are a ValueError where their
+values are known, and so is NaN among the logits; inside jit such labels give NaN, which stops a run.
 
 The binary losses take the logits [b, 2] of a model of two classes, whose score is `s = s_1 - s_0`, or one logit [b, 1].
 """
@@ -37,14 +37,14 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing:
     logits = inputs.check(logits, labels, "softmax_cross_entropy")
     if not 0 <= label_smoothing < 1:
         raise ConfigError(f"config.loss.label_smoothing={label_smoothing} must lie in [0, 1); 0 turns it off")
-    # Else large scores cancel in Optax's difference.
+    # Optax subtracts logarithms of large scores, which would cancel; with a maximum of 0 they do not.
     logits = logits - jax.lax.stop_gradient(logits.max(1, keepdims=True))
     if label_smoothing == 0 and labels.ndim == 1:
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     else:
         targets = optax.smooth_labels(inputs.one_hot(labels, logits.shape[1], logits.dtype), label_smoothing)
-        each = optax.softmax_cross_entropy(logits, targets)
-    return inputs.reject(each, labels, logits.shape[1])
+        losses = optax.softmax_cross_entropy(logits, targets)
+    return inputs.reject(losses, labels, logits.shape[1])
 
 
 @reducible
@@ -103,7 +103,7 @@ def focal(
         logits: s, with p = softmax(s), float [b, c], c at least 2.
         labels: y, int [b].
         gamma: 0 or more; 0 gives cross-entropy.
-        alpha: c weights, one per class; None: all one.
+        alpha: c weights, one per class; None for no weights.
 
     Returns:
         float32 [b].
@@ -124,13 +124,13 @@ def focal(
     if alpha is not None and (len(alpha) != classes or not all(0 <= a < float("inf") for a in alpha)):
         raise ConfigError(f"config.loss.alpha={alpha} must be {classes} numbers, one per class, 0 or more")
     log_p = jax.nn.log_softmax(logits)  # [b, c]
-    each = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [b]
+    losses = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [b]
     if gamma:  # log(1 - p_y) from the other classes: exact, with a finite gradient, where p_y rounds to one
         others = jnp.where(jnp.arange(classes)[None] == labels[:, None], -jnp.inf, log_p)  # [b, c]
-        each = jnp.exp(gamma * jax.nn.logsumexp(others, axis=1)) * each
+        losses = jnp.exp(gamma * jax.nn.logsumexp(others, axis=1)) * losses
     if alpha is not None:
-        each = jnp.asarray(alpha, each.dtype)[labels] * each
-    return inputs.reject(each, labels, classes)
+        losses = jnp.asarray(alpha, losses.dtype)[labels] * losses
+    return inputs.reject(losses, labels, classes)
 
 
 @reducible
@@ -158,7 +158,7 @@ def cosine(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Independent binary cross-entropy per class, `L = sum_j -y_j log p_j - (1 - y_j) log(1 - p_j)`, p = sigmoid(s).
 
-    Several labels of an image may hold, or none. With integer labels, each class against the rest.
+    An image may have several labels, or none. With integer labels it is one class against the rest, for each class.
 
     Args:
         logits: s, float [b, c].
@@ -174,13 +174,13 @@ def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     logits = inputs.check(logits, labels, "sigmoid_cross_entropy")
     targets = inputs.one_hot(labels, logits.shape[1], logits.dtype)
-    each = binary.binary_cross_entropy_with_logits(logits, targets).sum(1)
-    return each if labels.ndim == 2 else inputs.reject(each, labels, logits.shape[1])
+    losses = binary.binary_cross_entropy_with_logits(logits, targets).sum(1)
+    return losses if labels.ndim == 2 else inputs.reject(losses, labels, logits.shape[1])
 
 
 @reducible
 def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Logistic loss, `binary_losses.binary_cross_entropy_with_logits`; for two logits, softmax cross-entropy.
+    """Logistic loss, `binary.binary_cross_entropy_with_logits`; for two logits, softmax cross-entropy.
 
     Args:
         logits: float [b, 2] or [b, 1].
@@ -198,7 +198,7 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 @reducible
 def binary_focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float | None = None) -> jax.Array:
-    """Focal loss of two classes, `binary_losses.binary_focal`, which describes gamma and alpha.
+    """Focal loss of two classes, `binary.binary_focal`, which describes gamma and alpha.
 
     Args:
         logits: float [b, 2] or [b, 1].
@@ -222,7 +222,7 @@ def binary_focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha
 
 @reducible
 def binary_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Hinge loss of two classes, `binary_losses.binary_hinge`, where class 0 stands for -1.
+    """Hinge loss of two classes, `binary.binary_hinge`, where class 0 stands for -1.
 
     Args:
         logits: float [b, 2] or [b, 1].
@@ -241,7 +241,7 @@ def binary_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 @reducible
 def perceptron(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Perceptron loss of two classes, `binary_losses.perceptron`, where class 0 stands for -1.
+    """Perceptron loss of two classes, `binary.perceptron`, where class 0 stands for -1.
 
     Args:
         logits: float [b, 2] or [b, 1].

@@ -1,7 +1,7 @@
-"""Losses of dense detectors, one value per anchor. `config.loss.name` is the name of a function with (logits, labels).
+"""Classification losses of dense detectors, one value per anchor. `config.loss.name` is the name of one of them.
 
-Labels are 0 for background, 1..k for the classes, -1 for anchors that do not count (their loss is 0). Means belong to
-the training step, which divides by the number of positive anchors of the global batch.
+Labels are 0 for background, 1..k for the classes and -1 for anchors to ignore, whose loss is 0. The training step takes
+the mean: it divides by the number of positive anchors of the global batch.
 """
 
 import jax
@@ -12,7 +12,7 @@ from cvdl_jax.errors import ConfigError
 
 
 def focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float | None = 0.25) -> jax.Array:
-    """Sigmoid focal loss, `sum_j - alpha_t (1 - p_t)^gamma log p_t` over the k classes; background is no class.
+    """Sigmoid focal loss, `sum_j - alpha_t (1 - p_t)^gamma log p_t` over the k classes; background is not one of them.
 
     Args:
         logits: float [..., k].
@@ -27,14 +27,14 @@ def focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     targets = jax.nn.one_hot(labels - 1, logits.shape[-1], dtype=logits.dtype)  # all zero for background
-    each = optax.sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma)  # [..., k]
-    return jnp.where(labels >= 0, each.sum(-1), 0.0)
+    per_class = optax.sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma)  # [..., k]
+    return jnp.where(labels >= 0, per_class.sum(-1), 0.0)
 
 
 def hard_negatives(logits: jax.Array, labels: jax.Array, ratio: float = 3.0) -> jax.Array:
     """Softmax cross-entropy of the positives and of the hardest negatives, `ratio` times as many in each image.
 
-    An image without positives keeps `ratio` negatives; others are 0.
+    An image without positives keeps `ratio` negatives. The loss of all other negatives is 0.
 
     Args:
         logits: float [b, a, k + 1], background first.
@@ -52,8 +52,8 @@ def hard_negatives(logits: jax.Array, labels: jax.Array, ratio: float = 3.0) -> 
     if ratio <= 0:
         raise ConfigError(f"config.loss.ratio={ratio} must be positive; the usual one is 3.0")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))  # [b, a]
-    hardness = jnp.where(labels == 0, jax.lax.stop_gradient(each), -jnp.inf)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))  # [b, a]
+    hardness = jnp.where(labels == 0, jax.lax.stop_gradient(losses), -jnp.inf)
     rank = jnp.argsort(jnp.argsort(-hardness, axis=-1), axis=-1)  # [b, a], 0 is the hardest
     allowed = ratio * jnp.maximum((labels > 0).sum(-1, keepdims=True), 1)  # [b, 1]
-    return jnp.where((labels > 0) | ((labels == 0) & (rank < allowed)), each, 0.0)
+    return jnp.where((labels > 0) | ((labels == 0) & (rank < allowed)), losses, 0.0)

@@ -1,6 +1,6 @@
-"""How far apart distributions and directions are: Kullback-Leibler divergence and cosine similarity.
+"""How far apart two distributions or two directions are: Kullback-Leibler divergence and cosine similarity.
 
-The divergences also take `reduction`, `weights` and `mask`; see `reduce.reducible`.
+The divergences also take `reduction`, `weights` and `mask`; see `reduction.reducible`.
 """
 
 from typing import Any
@@ -14,14 +14,14 @@ from cvdl_jax.ops.value_checks import distribution, floats, or_nan, positive, sa
 
 @reducible
 def kl_divergence(p: Any, q: Any, axis: int = -1) -> jax.Array:
-    """KL divergence of q from p, `KL(p, q) = sum_j p_j log(p_j / q_j)`, in nats; `KL(q, p)` is another number.
+    """KL divergence of q from p, `KL(p, q) = sum_j p_j log(p_j / q_j)`, in nats. It is not symmetric.
 
-    Terms with p_j = 0 count 0; the divergence is infinite where q_j = 0 and p_j is not.
+    Terms with p_j = 0 count as 0; the divergence is infinite if q_j = 0 where p_j is not.
 
     Args:
         p: probabilities, float [..., c].
         q: probabilities, [..., c].
-        axis: over which each sums to one.
+        axis: the axis of the outcomes, over which p and q sum to one.
 
     Returns:
         float32 [...], at least 0 up to rounding.
@@ -34,18 +34,18 @@ def kl_divergence(p: Any, q: Any, axis: int = -1) -> jax.Array:
     p, q = floats("p", p), floats("q", q)
     same_shape(p=p, q=q)
     good = distribution("p", p, axis) & distribution("q", q, axis)
-    each = p * (jnp.log(jnp.where(p == 0, 1.0, p)) - jnp.log(jnp.where(p == 0, 1.0, q)))
-    return or_nan(good, each.sum(axis))
+    terms = p * (jnp.log(jnp.where(p == 0, 1.0, p)) - jnp.log(jnp.where(p == 0, 1.0, q)))
+    return or_nan(good, terms.sum(axis))
 
 
 @reducible
 def kl_divergence_of_logits(p_logits: Any, q_logits: Any, axis: int = -1) -> jax.Array:
-    """`KL(softmax(a), softmax(b))` from logits a and b: finite for all finite ones.
+    """`KL(softmax(a), softmax(b))` from logits a and b; finite for finite logits.
 
     Args:
         p_logits: a, float [..., c].
         q_logits: b, [..., c].
-        axis: of the outcomes.
+        axis: the axis of the outcomes.
 
     Returns:
         float32 [...].
@@ -63,7 +63,7 @@ def kl_divergence_of_logits(p_logits: Any, q_logits: Any, axis: int = -1) -> jax
 def kl_gaussian(p_mean: Any, p_variance: Any, q_mean: Any, q_variance: Any) -> jax.Array:
     """`KL(p, q)` of normal distributions, `[v_p / v_q - 1 - log(v_p / v_q) + (m_p - m_q)^2 / v_q] / 2`.
 
-    For independent dimensions sum over the last axis; the other direction is `kl_gaussian(q..., p...)`.
+    For independent dimensions, sum over the last axis. For the other direction, exchange p and q.
 
     Args:
         p_mean: m_p, float [...].
@@ -125,13 +125,13 @@ def kl_from_standard_normal(mean: Any, log_variance: Any) -> jax.Array:
 
 
 def cosine_similarity(x: Any, y: Any, axis: int = -1, eps: float = 1e-6) -> jax.Array:
-    """Cosine of the angle between vectors, `x . y / max(|x| |y|, eps)`, in [-1, 1]; 0 if one of them is 0.
+    """Cosine of the angle between vectors, `x . y / max(|x| |y|, eps)`, in [-1, 1]; 0 if a vector is zero.
 
     Args:
         x: float [..., d].
         y: [..., d].
-        axis: of the vectors' components.
-        eps: the least divisor, positive.
+        axis: the axis of the components.
+        eps: smallest divisor, positive.
 
     Returns:
         float32 [...].
@@ -151,7 +151,7 @@ def cosine_matrix(x: Any, y: Any, eps: float = 1e-6) -> jax.Array:
     Args:
         x: float [n, d].
         y: [m, d].
-        eps: as there.
+        eps: smallest divisor, positive.
 
     Returns:
         float32 [n, m].

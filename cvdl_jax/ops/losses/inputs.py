@@ -1,4 +1,4 @@
-"""What classification losses take: scores and labels that fit together. See `concrete.py` for when values are read."""
+"""Checks of the logits and labels of classification losses. `ops/value_checks.py` says when values can be checked."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from cvdl_jax.ops.value_checks import between, check_concrete, distribution, flo
 
 
 def check(logits: jax.Array, labels: jax.Array, loss: str) -> jax.Array:
-    """The logits in at least float32, if the two arguments fit together.
+    """Checks that logits and labels fit together, and returns the logits in at least float32.
 
     Args:
         logits: float [b, c].
@@ -40,7 +40,7 @@ def check(logits: jax.Array, labels: jax.Array, loss: str) -> jax.Array:
 
 
 def refuse_soft(labels: jax.Array, loss: str) -> None:
-    """Refuses labels [b, c] in a loss of one right class. Raises: ConfigError."""
+    """Refuses soft labels [b, c] for a loss that needs one right class. Raises: ConfigError."""
     if labels.ndim == 2:
         raise ConfigError(
             f"{loss} needs integer labels [b], got soft labels [b, c]; take mixup out of config.augment "
@@ -49,12 +49,12 @@ def refuse_soft(labels: jax.Array, loss: str) -> None:
 
 
 def one_hot(labels: jax.Array, num_classes: int, dtype: Any) -> jax.Array:
-    """One-hot or soft labels. Args: int [b] or float [b, c]. Returns: [b, c]; a label that is no class is all 0."""
+    """Targets [b, c] from labels int [b] or float [b, c]; the row of a label outside 0..c-1 is all 0."""
     return jax.nn.one_hot(labels, num_classes, dtype=dtype) if labels.ndim == 1 else jnp.asarray(labels, dtype)
 
 
 def reject(losses: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
-    """NaN where an integer label is no class or a row of soft labels no distribution; an error where it is known.
+    """The losses, but NaN where an integer label is no class or a row of soft labels is no distribution.
 
     Args:
         losses: float [b].
@@ -65,14 +65,14 @@ def reject(losses: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
         float [b].
 
     Raises:
-        ValueError: naming the label, where values are known.
+        ValueError: instead of NaN, naming the label, where values are known.
     """
     good = between("labels", labels, 0, num_classes - 1) if labels.ndim == 1 else distribution("labels", labels)
     return or_nan(good, losses)
 
 
 def binary(logits: jax.Array, labels: jax.Array, loss: str) -> tuple[jax.Array, jax.Array]:
-    """The score of class 1 against class 0, and the label as a number.
+    """The score of class 1 against class 0, and the label as a float.
 
     Args:
         logits: float [b, 2], whose score is the difference, or [b, 1].
@@ -80,11 +80,12 @@ def binary(logits: jax.Array, labels: jax.Array, loss: str) -> tuple[jax.Array, 
         loss: name for messages.
 
     Returns:
-        (score float32 [b], 0 or 1 or a probability between float32 [b]); the latter is NaN for labels that are neither.
+        (scores float32 [b], labels float32 [b] in 0..1); a label is NaN where the given one is no class and no
+        probability.
 
     Raises:
         ConfigError: for more than two classes, or shapes that do not fit.
-        ValueError: for NaN or such a label, where values are known.
+        ValueError: for NaN, or instead of a NaN label, where values are known.
     """
     logits = check(logits, labels, loss)
     if logits.shape[1] > 2:

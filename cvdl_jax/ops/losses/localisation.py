@@ -1,4 +1,4 @@
-"""Classification with localisation: what is in the image, and where, for one object per image."""
+"""Classification with localisation: the class and the bounding box of one object per image."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def classification_localisation(
         logits: float [b, K + 1], background first.
         boxes: b, predicted, in any parametrisation, float [b, 4].
         labels: y, int [b], 0 for no object.
-        true_boxes: t, float [b, 4]; rows without an object are not read and may hold anything.
+        true_boxes: t, float [b, 4]; rows without an object may hold anything.
         box_weight: w, 0 or more.
 
     Returns:
@@ -31,7 +31,7 @@ def classification_localisation(
 
     Raises:
         ConfigError: for logits and labels that do not fit together.
-        ValueError: for boxes of another shape, NaN, a class that is not there (NaN inside jit), or a negative weight.
+        ValueError: for boxes of another shape, NaN, a label that is no class (NaN inside jit), or a negative weight.
 
     Reference: Sermanet et al. 2014, "OverFeat", section 4, trains the two parts one after the other.
     """

@@ -1,4 +1,4 @@
-"""Penalties on the size of parameters, for `regularised.regularised`: R(W) of any tree of arrays.
+"""Penalties on the size of parameters and on the gradients of a critic, and how they are added to a loss.
 
 An L2 penalty is written in three ways. Plain gradient descent with weight decay d, `w <- (1 - lr d) w - lr g`, descends
 
@@ -6,7 +6,7 @@ An L2 penalty is written in three ways. Plain gradient descent with weight decay
     lambda |w|^2           gradient 2 lambda w      d = 2 lambda        (`l2`)
     lambda / 2m |w|^2      gradient lambda / m w    d = lambda / m      (`frobenius`, of m examples)
 
-and `as_weight_decay` converts. Which arrays are penalised (kernels, or biases as well) is the choice of the caller.
+and `as_weight_decay` converts. The caller chooses which arrays are penalised: kernels alone, or biases as well.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Convention = Literal["decay", "sum", "mean"]
 
 
 def l2(params: Any) -> jax.Array:
-    """Sum of squares, `R(W) = sum_k W_k^2`; it prefers weights that are spread out.
+    """Sum of squares, `R(W) = sum_k W_k^2`; it prefers many small weights to a few large ones.
 
     Args:
         params: a tree of arrays.
@@ -40,7 +40,7 @@ def frobenius(params: Any, examples: int) -> jax.Array:
 
     Args:
         params: a tree of arrays, one for each layer.
-        examples: m >= 1, those that the mean loss is over.
+        examples: m >= 1, the number that the mean loss is over.
 
     Returns:
         [], 0 for an empty tree.
@@ -53,7 +53,7 @@ def frobenius(params: Any, examples: int) -> jax.Array:
 
 
 def l1(params: Any) -> jax.Array:
-    """Sum of magnitudes, `R(W) = sum_k |W_k|`, with subgradient 0 at 0; it prefers few weights.
+    """Sum of magnitudes, `R(W) = sum_k |W_k|`, with subgradient 0 at 0; it prefers few non-zero weights.
 
     Args:
         params: a tree of arrays.
@@ -61,7 +61,7 @@ def l1(params: Any) -> jax.Array:
     Returns:
         [], 0 for an empty tree.
     """
-    signs = jax.lax.stop_gradient(jax.tree.map(jnp.sign, params))  # JAX has 1 as the slope of |x| at 0
+    signs = jax.lax.stop_gradient(jax.tree.map(jnp.sign, params))  # the slope of |x| at 0 is 1 in JAX
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(signs), strict=True)
     return sum((jnp.sum(x * sign) for x, sign in pairs), start=jnp.zeros(()))
 
@@ -76,7 +76,8 @@ def sparsity(params: Any) -> jax.Array:
 def soft_threshold(x: jax.Array, threshold: jax.Array | float) -> jax.Array:
     """The proximal operator of t |x|, `sign(x) max(|x| - t, 0)`: exactly 0 wherever |x| <= t.
 
-    A step of descent on the loss followed by this, with t the rate times lambda, descends the loss plus lambda |x|_1.
+    A step of gradient descent on the loss followed by this, with t the rate times lambda, minimises the loss plus
+    lambda |x|_1.
 
     Args:
         x: float [...].
@@ -96,7 +97,7 @@ def soft_threshold(x: jax.Array, threshold: jax.Array | float) -> jax.Array:
 
 
 def as_weight_decay(strength: float, convention: Convention, examples: int | None = None) -> float:
-    """The weight decay d, of gradient d w, that an L2 penalty written in some convention is.
+    """The weight decay d, whose gradient is d w, that equals an L2 penalty written in another convention.
 
     Args:
         strength: lambda.
@@ -117,52 +118,21 @@ def as_weight_decay(strength: float, convention: Convention, examples: int | Non
     return strength * (2 if convention == "sum" else 1)
 
 
-# The gradient penalty, which holds a critic near slope 1 between real and generated images.
-
-
-def interpolate(real: jax.Array, fake: jax.Array, t: jax.Array) -> jax.Array:
-    """`t real + (1 - t) fake`, row by row. Args: real, fake [b, ...]; t [b] in 0..1. Returns: [b, ...]."""
-    t = t.reshape(-1, *[1] * (real.ndim - 1)).astype(real.dtype)  # [b, 1, ...]
-    return t * real + (1 - t) * fake
-
-
-def gradient_penalty(critic: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """`(|grad f(x)| - 1)^2` of each row.
-
-    The rows' gradients come from one backward pass of the sum of all scores, so the critic must not mix rows.
-
-    Args:
-        critic: scores [b] of x.
-        x: [b, ...].
-
-    Returns:
-        [b].
-
-    Reference: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", equation 3.
-    """
-    slopes = jax.grad(lambda x: critic(x).sum())(x).reshape(x.shape[0], -1)  # [b, n]
-    norm = jnp.sqrt(jnp.square(slopes).sum(-1) + 1e-12)  # the root of 0 has no gradient
-    return jnp.square(norm - 1)
-
-
-# The regularised objective: a mean loss over the data plus a penalty on the parameters.
-
-
 def regularised(
     loss: Callable[..., jax.Array], regulariser: Callable[[Any], jax.Array], strength: float
 ) -> Callable[..., jax.Array]:
     """The objective `L(W) = (1/N) sum_i L_i(W) + lambda R(W)` for any loss and any regulariser.
 
-    Where an optimizer takes the penalty (`config.optim.weight_decay`), do not add it here as well.
+    If the optimizer applies the penalty already (`config.optim.weight_decay`), do not add it here as well.
 
     Args:
         loss: `(params, *args) -> losses [b]`.
-        regulariser: `params -> []`, such as `penalties.l2`.
+        regulariser: `params -> []`, such as `l2`.
         strength: lambda, 0 or more; 0 leaves the mean loss.
 
     Returns:
-        `(params, *args, weights=None, mask=None) -> float []`; weights and mask, those of `reduce.reduce`, are of the
-        data: the penalty counts once.
+        `(params, *args, weights=None, mask=None) -> float []`; weights and mask are those of `reduction.reduce` for
+        the losses; they do not scale the penalty.
 
     Raises:
         ValueError: for a negative strength, or a regulariser that does not return one number.
@@ -179,3 +149,28 @@ def regularised(
         return data + strength * penalty
 
     return objective
+
+
+def interpolate(real: jax.Array, fake: jax.Array, t: jax.Array) -> jax.Array:
+    """`t real + (1 - t) fake` of each row. Args: real, fake [b, ...]; t [b] in 0..1. Returns: [b, ...]."""
+    t = t.reshape(-1, *[1] * (real.ndim - 1)).astype(real.dtype)  # [b, 1, ...]
+    return t * real + (1 - t) * fake
+
+
+def gradient_penalty(critic: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """`(|grad f(x)| - 1)^2` of each row, which keeps the slope of a critic near 1.
+
+    One backward pass of the sum of all scores gives the gradients of all rows, so the critic must not mix rows.
+
+    Args:
+        critic: scores [b] of x.
+        x: [b, ...].
+
+    Returns:
+        [b].
+
+    Reference: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", equation 3.
+    """
+    slopes = jax.grad(lambda x: critic(x).sum())(x).reshape(x.shape[0], -1)  # [b, n]
+    norm = jnp.sqrt(jnp.square(slopes).sum(-1) + 1e-12)  # the root of 0 has no gradient
+    return jnp.square(norm - 1)

@@ -1,4 +1,4 @@
-"""Distance of images as a network sees them: nearest examples, morphing, style transfer, perceptual losses."""
+"""Distance of images in the feature space of a network: perceptual losses, style transfer, nearest examples."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,10 +19,10 @@ def feature_distance(
     y: Any,
     norm: Literal["l2", "squared_l2", "l1"] = "l2",
 ) -> jax.Array:
-    """Distance in feature space, `|f(x) - f(y)|`, added up over layers if f returns several.
+    """Distance in feature space, `|f(x) - f(y)|`, summed over layers if f returns several.
 
-    To weight layers, scale them in `features`. It is differentiable in x, y and whatever `features` closes over; its
-    gradient at distance 0 is 0.
+    To weight layers, scale them in `features`. The distance is differentiable in x, y and the parameters in `features`;
+    its gradient at distance 0 is 0.
 
     Args:
         features: f, from examples [b, ...] to an array [b, ...] or a tree of them, such as the `out` of a model.

@@ -1,4 +1,4 @@
-"""From one loss per example to one number: nothing, the sum or the mean, with weights and masks."""
+"""The reduction of a loss per example: none, the sum or the mean, with weights and masks."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,18 +13,17 @@ from cvdl_jax.ops.value_checks import between, check_concrete, floats, one_of, o
 Reduction = Literal["none", "sum", "mean"]
 
 
-def reduce(each: jax.Array, reduction: Reduction = "none", weights: Any = None, mask: Any = None) -> jax.Array:
+def reduce(losses: jax.Array, reduction: Reduction = "none", weights: Any = None, mask: Any = None) -> jax.Array:
     """`w_i L_i`, or `sum_i w_i L_i`, or the weighted mean `sum_i w_i L_i / sum_i w_i`.
 
-    A masked loss counts as 0 whatever it is, NaN too, but its gradient is 0 only if the loss is finite: pad with finite
-    numbers.
+    A masked loss counts as 0 even if it is NaN, but its gradient is 0 only if it is finite, so pad with finite numbers.
 
     Args:
-        each: losses L, float [...].
+        losses: L, float [...].
         reduction: "none", "sum" or "mean".
-        weights: w >= 0, of the shape of `each` or of its leading axes, such as [b] for losses [b, d]; an axis of size 1
-            is repeated. None: all one.
-        mask: in the same shapes, bool or 0 and 1: weights of 0 where it is 0.
+        weights: w >= 0, of the shape of `losses` or of its leading axes, such as [b] for losses [b, d]; an axis of size
+            1 is repeated. None for weights of one.
+        mask: bool, or 0 and 1, in the same shapes; losses where it is 0 have weight 0.
 
     Returns:
         float [...] for "none", else float [].
@@ -35,20 +34,20 @@ def reduce(each: jax.Array, reduction: Reduction = "none", weights: Any = None, 
     """
     if reduction not in get_args(Reduction):
         raise ValueError(f"reduction={reduction!r} is not known: {nearest(str(reduction), get_args(Reduction))}")
-    each = jnp.asarray(each)
+    losses = jnp.asarray(losses)
     if weights is None and mask is None:
-        if reduction == "mean" and each.size == 0:
-            raise ValueError(f"reduction='mean' of losses of shape {list(each.shape)}: there is nothing to average")
-        return {"none": lambda: each, "sum": each.sum, "mean": each.mean}[reduction]()
-    w = jnp.ones_like(each)
+        if reduction == "mean" and losses.size == 0:
+            raise ValueError(f"reduction='mean' of losses of shape {list(losses.shape)}: there is nothing to average")
+        return {"none": lambda: losses, "sum": losses.sum, "mean": losses.mean}[reduction]()
+    w = jnp.ones_like(losses)
     if weights is not None:
         weights = floats("weights", weights)
-        w = expand("weights", or_nan(between("weights", weights, 0.0, float("inf")), weights), each)
+        w = expand("weights", or_nan(between("weights", weights, 0.0, float("inf")), weights), losses)
     if mask is not None:
         mask = floats("mask", mask)
-        mask = expand("mask", or_nan(one_of("mask", mask, (0, 1)), mask), each)
+        mask = expand("mask", or_nan(one_of("mask", mask, (0, 1)), mask), losses)
         w = jnp.where(mask == 0, 0.0, mask * w)
-    weighted = jnp.where(w == 0, 0.0, w * each)  # not the product alone: 0 times NaN or infinity is NaN
+    weighted = jnp.where(w == 0, 0.0, w * losses)  # not the product alone: 0 times NaN or infinity is NaN
     if reduction == "none":
         return weighted
     if reduction == "sum":
@@ -59,10 +58,10 @@ def reduce(each: jax.Array, reduction: Reduction = "none", weights: Any = None, 
 
 
 def reducible(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Lets a loss that returns one value per example also sum or average: `loss(..., reduction="mean", mask=m)`.
+    """Lets a loss of one value per example also return the sum or mean: `loss(..., reduction="mean", mask=m)`.
 
-    The three keywords are not part of the signature, so that no config can set them: a training step needs the value
-    of each example, because only the step knows the global weight. In `jit`, close over `reduction`.
+    The three keywords are not part of the signature, so that no config can set them: a training step needs the loss of
+    each example, because only the step knows the weight of the global batch. In `jit`, close over `reduction`.
 
     Args:
         loss: a function that returns float [...].
@@ -78,24 +77,24 @@ def reducible(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return reduced
 
 
-def expand(name: str, x: jax.Array, each: jax.Array) -> jax.Array:
-    """Weights of the leading axes repeated over the others.
+def expand(name: str, x: jax.Array, losses: jax.Array) -> jax.Array:
+    """Repeats weights of the leading axes over the others.
 
     Args:
         name: of the argument, for messages.
-        x: float, of the shape of `each` or of its leading axes; an axis of size 1 is repeated.
-        each: losses, float [...].
+        x: float, of the shape of `losses` or of its leading axes; an axis of size 1 is repeated.
+        losses: float [...].
 
     Returns:
-        In the shape and dtype of `each`.
+        x in the shape and dtype of `losses`.
 
     Raises:
         ValueError: for another shape.
     """
-    shape = x.shape + (1,) * (each.ndim - x.ndim)
-    if len(shape) != each.ndim or any(a not in (1, b) for a, b in zip(shape, each.shape, strict=True)):
+    shape = x.shape + (1,) * (losses.ndim - x.ndim)
+    if len(shape) != losses.ndim or any(a not in (1, b) for a, b in zip(shape, losses.shape, strict=True)):
         raise ValueError(
-            f"{name} of shape {list(x.shape)} must have the shape {list(each.shape)} of the losses, or that of their "
+            f"{name} of shape {list(x.shape)} must have the shape {list(losses.shape)} of the losses, or that of their "
             "leading axes"
         )
-    return jnp.broadcast_to(x.reshape(shape), each.shape).astype(each.dtype)
+    return jnp.broadcast_to(x.reshape(shape), losses.shape).astype(losses.dtype)

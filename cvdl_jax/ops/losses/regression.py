@@ -1,7 +1,7 @@
-"""Losses of real numbers: `loss(predictions [...], targets [...]) -> [...]`.
+"""Losses of real numbers and of images: `loss(predictions [...], targets [...]) -> [...]`, or one value per image.
 
-All take `reduction`, `weights` and `mask` (see `reduce.reducible`), compute in at least float32, and refuse NaN and
-shapes that differ with a ValueError.
+The functions with predictions and targets also take `reduction`, `weights` and `mask` (see `reduction.reducible`),
+compute in at least float32, and refuse NaN and shapes that differ with a ValueError.
 """
 
 from typing import Any, Literal
@@ -12,6 +12,8 @@ import optax
 
 from cvdl_jax.ops.losses.reduction import expand, reducible
 from cvdl_jax.ops.value_checks import between, floats, or_nan, positive, same_shape
+
+Form = Literal["standard", "seed"]
 
 
 @reducible
@@ -49,29 +51,44 @@ def l2(predictions: Any, targets: Any) -> jax.Array:
 
 
 @reducible
-def smooth_l1(
-    predictions: Any, targets: Any, beta: float = 1.0, form: Literal["standard", "seed"] = "standard"
-) -> jax.Array:
-    """Smooth L1 of x = y - t, `x^2 / (2 beta)` for |x| < beta, else `|x| - beta / 2`: outliers pull with slope 1.
+def smooth_l1(predictions: Any, targets: Any, beta: float = 1.0, form: Form = "standard") -> jax.Array:
+    """Smooth L1 of the difference y - t; see `smooth_l1_of_differences`.
 
     Args:
         predictions: y, float [...].
         targets: t, [...].
         beta: where the square ends, positive.
-        form: "seed" is the variant of `detection_losses.smooth_l1`, whose slope jumps.
+        form: "standard" or "seed".
 
     Returns:
         float32 [...].
 
     Raises:
         ValueError: see the module; also for beta or form.
-
-    Reference: Girshick 2015, "Fast R-CNN", equation 3. Errata of the course: ER18.
     """
     positive("beta", beta)
     if form not in ("standard", "seed"):
         raise ValueError(f"form={form!r} must be 'standard' or 'seed'")
     return smooth_l1_of_differences(_difference(predictions, targets), beta, form)
+
+
+def smooth_l1_of_differences(x: jax.Array, beta: float = 1.0, form: Form = "standard") -> jax.Array:
+    """Smooth L1, `x^2 / (2 beta)` for |x| < beta, else `|x| - beta / 2`: the gradient of outliers is bounded by 1.
+
+    Args:
+        x: differences, float [...]; nothing is checked, so that padding may hold anything.
+        beta: where the square ends, positive.
+        form: "standard", whose slope is continuous, or "seed", the variant of some lecture notes, `x^2 / beta` and
+            `|x|`, whose slope jumps from 2 to 1 at beta.
+
+    Returns:
+        float [...].
+
+    Reference: Girshick 2015, "Fast R-CNN", equation 3. Errata of the course: ER18.
+    """
+    if form == "seed":
+        return jnp.where(jnp.abs(x) > beta, jnp.abs(x), jnp.square(x) / beta)
+    return optax.huber_loss(x, delta=beta) / beta
 
 
 @reducible
@@ -122,29 +139,11 @@ def age(predictions: Any, targets: Any, sigma: Any, blend: float) -> jax.Array:
     return or_nan(good, (1 - blend) * 0.5 * d**2 + blend * bounded)
 
 
-def _difference(predictions: Any, targets: Any, name: str = "predictions") -> jax.Array:
-    """The error of each prediction, float [...]."""
-    predictions, targets = floats(name, predictions), floats("targets", targets)
-    same_shape(**{name: predictions, "targets": targets})
-    return predictions - targets
-
-
-def _like(x: jax.Array, name: str, values: Any) -> jax.Array:
-    """One number, or one for each element of x, in the shape of x."""
-    values = floats(name, values)
-    if values.ndim:
-        same_shape(targets=x, **{name: values})
-    return jnp.broadcast_to(values, x.shape)
-
-
-# Reconstruction losses of images, one value per image; see `reduce.reducible` for sums and means over images.
-
-
 @reducible
 def weighted_pixel_l1(predictions: Any, targets: Any, pixel_weights: Any) -> jax.Array:
     """Weighted absolute error of each image, `L_i = sum_pixels w |y - t|`, the first stage of inpainting.
 
-    The mean over pixels is `regression_losses.l1(..., weights=w, reduction="mean")`.
+    The mean over pixels is `l1(..., weights=w, reduction="mean")`.
 
     Args:
         predictions: y, images, float [b, h, w, c].
@@ -159,14 +158,14 @@ def weighted_pixel_l1(predictions: Any, targets: Any, pixel_weights: Any) -> jax
 
     Reference: Yu et al. 2018, "Generative Image Inpainting with Contextual Attention", section 3.
     """
-    each, w = l1(predictions, targets), floats("pixel_weights", pixel_weights)
+    errors, w = l1(predictions, targets), floats("pixel_weights", pixel_weights)
     good = between("pixel_weights", w, 0.0, float("inf"))
-    each = each * expand("pixel_weights", or_nan(good, w), each)
-    return each.reshape(each.shape[0], -1).sum(1)
+    errors = errors * expand("pixel_weights", or_nan(good, w), errors)
+    return errors.reshape(errors.shape[0], -1).sum(1)
 
 
 def hole_weights(images: Any, hole: float = 1.0, inside: float = 0.0) -> jax.Array:
-    """Weights of the pixels of images with a hole: 1 outside, `inside` where every channel has the hole's value.
+    """Weights of the pixels of images with a hole: `inside` where every channel has the hole's value, else 1.
 
     Args:
         images: corrupted, float [b, h, w, c].
@@ -186,21 +185,16 @@ def hole_weights(images: Any, hole: float = 1.0, inside: float = 0.0) -> jax.Arr
     return jnp.where((images == hole).all(-1), weight, 1.0)
 
 
-def smooth_l1_of_differences(
-    x: jax.Array, beta: float = 1.0, form: Literal["standard", "seed"] = "standard"
-) -> jax.Array:
-    """Smooth L1, `x^2 / (2 beta)` for |x| < beta, else `|x| - beta / 2`: the slope is continuous.
+def _difference(predictions: Any, targets: Any, name: str = "predictions") -> jax.Array:
+    """The error of each prediction, float [...]."""
+    predictions, targets = floats(name, predictions), floats("targets", targets)
+    same_shape(**{name: predictions, "targets": targets})
+    return predictions - targets
 
-    Args:
-        x: differences, float [...].
-        beta: where the square ends, positive.
-        form: "seed" is the variant `x^2 / beta` and `|x|` of some lecture notes, whose slope jumps from 2 to 1 at beta.
 
-    Returns:
-        float [...].
-
-    Reference: Girshick 2015, "Fast R-CNN", equation 3. Errata of the course: ER18.
-    """
-    if form == "seed":
-        return jnp.where(jnp.abs(x) > beta, jnp.abs(x), jnp.square(x) / beta)
-    return optax.huber_loss(x, delta=beta) / beta
+def _like(x: jax.Array, name: str, values: Any) -> jax.Array:
+    """One number, or one for each element of x, in the shape of x."""
+    values = floats(name, values)
+    if values.ndim:
+        same_shape(targets=x, **{name: values})
+    return jnp.broadcast_to(values, x.shape)

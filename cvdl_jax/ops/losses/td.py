@@ -1,4 +1,4 @@
-"""Losses of temporal-difference errors, one value per transition; `config.loss.name` is a function here."""
+"""Losses of temporal-difference errors, one value per transition; `config.loss.name` is the name of one of them."""
 
 import jax
 import optax
@@ -7,7 +7,7 @@ from cvdl_jax.errors import ConfigError
 
 
 def squared(errors: jax.Array) -> jax.Array:
-    """`d^2 / 2`: gradient descent with rate a moves the value by a d. Args: errors [b]. Returns: [b]."""
+    """`d^2 / 2`: a step of gradient descent with rate a moves the value by a d. Args: errors [b]. Returns: [b]."""
     return 0.5 * errors**2
 
 

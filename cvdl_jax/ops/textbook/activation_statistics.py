@@ -1,4 +1,4 @@
-"""What random weights do to a deep network: the size of activations on the way up and of gradients on the way down."""
+"""The size of activations and of gradients in every layer of a deep network with random weights."""
 
 from collections.abc import Callable
 
@@ -53,7 +53,7 @@ def gradients(
 
 
 def mean_and_std(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Over units and examples of each layer. Args: values [layers, b, n]. Returns: means [layers], stds [layers]."""
+    """Mean and standard deviation over units and examples, [layers] both. Args: values [layers, b, n]."""
     # Scaled first: the square of 1e-25 is zero in float32.
     scale = jnp.maximum(jnp.abs(values).max((1, 2)), jnp.finfo(values.dtype).tiny)  # [layers]
     values = values / scale[:, None, None]
@@ -61,14 +61,14 @@ def mean_and_std(values: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def distinct(vectors: jax.Array, tolerance: float = 1e-4) -> jax.Array:
-    """The number of different vectors, of units that may be copies of each other.
+    """The number of different vectors, to find units that are copies of each other.
 
     Args:
         vectors: [n, d].
-        tolerance: vectors that differ by no more, relative to the largest element of all, count as one.
+        tolerance: vectors count as one if they differ by no more, relative to the largest element of all.
 
     Returns:
-        int32 []: how many vectors have no earlier one near.
+        int32 [], the number of vectors without an earlier one that is near.
     """
     apart = jnp.abs(vectors[:, None] - vectors[None]).max(-1)  # [n, n]
     near = apart <= tolerance * jnp.abs(vectors).max()

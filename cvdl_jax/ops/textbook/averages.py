@@ -1,4 +1,4 @@
-"""Exponentially weighted averages of a series, and the weights behind them."""
+"""Exponentially weighted averages of a series, and the weights of its values."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def exponential(series: jax.Array, beta: float, bias_correction: bool = False) -
     Args:
         series: float [n, ...], s_1 .. s_n along the first axis.
         beta: in [0, 1).
-        bias_correction: `v_t / (1 - beta^t)`, a weighted mean also at the start, where v_t is too small.
+        bias_correction: return `v_t / (1 - beta^t)`, because v_t is too small at the start.
 
     Returns:
         [n, ...], v_1 .. v_n.
@@ -41,12 +41,12 @@ def exponential(series: jax.Array, beta: float, bias_correction: bool = False) -
 
 
 def weights(beta: float, n: int, bias_correction: bool = False) -> jax.Array:
-    """What each of s_1 .. s_n contributes to `v_n`: `(1 - beta) beta^(n - t)`, which sum to `1 - beta^n`.
+    """The weights of s_1 .. s_n in `v_n`: `(1 - beta) beta^(n - t)`, which sum to `1 - beta^n`.
 
     Args:
         beta: in [0, 1).
         n: number of values.
-        bias_correction: divided by their sum.
+        bias_correction: divide them by their sum.
 
     Returns:
         float [n], the oldest first.
@@ -62,9 +62,9 @@ def weights(beta: float, n: int, bias_correction: bool = False) -> jax.Array:
 
 
 def window(beta: float) -> float:
-    """How many values the average covers, about: `1 / (1 - beta)`.
+    """The approximate number of values that the average covers, `1 / (1 - beta)`.
 
-    The weight of a value that old is `beta^window` of the newest one's, near 1 / e (which is its limit for beta -> 1).
+    A value of that age has `beta^window` of the weight of the newest one, which tends to 1 / e for beta -> 1.
 
     Args:
         beta: in [0, 1).

@@ -1,7 +1,7 @@
 """Back-propagation written out, layer by layer, for a multi-layer perceptron. No automatic differentiation in here.
 
     forward      z[l] = a[l-1] W[l]' + b[l],   a[l] = g(z[l])         a[0] = x [b, n0], W[l] [n[l], n[l-1]], b[l] [n[l]]
-    backward     dz[l] = da[l] g'(z[l])                               what comes from above times the local derivative
+    backward     dz[l] = da[l] g'(z[l])                               the gradient from above times the local derivative
                  dW[l] = dz[l]' a[l-1],  db[l] = sum over rows of dz[l],  da[l-1] = dz[l] W[l]
 
 d stands for the derivative of the cost. Rows are examples; W has the layout of `torch.nn.Linear`, `y = x W' + b`.
@@ -26,7 +26,7 @@ class Dense(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """What the backward pass of a layer needs of its forward pass; `a` is that of any node at any layer."""
+    """The values of a layer that the forward pass keeps for the backward pass."""
 
     x: jax.Array  # [b, n_in], the activations of the layer before
     z: jax.Array  # [b, n_out]
@@ -55,7 +55,7 @@ def dense(params: Dense, x: jax.Array) -> jax.Array:
 
 
 def init_dense(key: jax.Array, n_in: int, n_out: int, bias: bool = True) -> Dense:
-    """Weights and biases uniform in `+-1 / sqrt(n_in)`, as `torch.nn.Linear` begins."""
+    """Weights and biases uniform in `+-1 / sqrt(n_in)`, the initialisation of `torch.nn.Linear`."""
     limit = n_in**-0.5
     w, b = jax.random.split(key)
     draw = jax.random.uniform(b, (n_out,), minval=-limit, maxval=limit) if bias else None
@@ -115,7 +115,7 @@ def backward(
 
 
 def single_weight_derivative(a_before: jax.Array, z: jax.Array, y: jax.Array, g: Function, slope: Function):
-    """The chain for one weight of the last layer, with the cost `C = (g(z) - y)^2` of one output.
+    """The chain rule for one weight of the last layer, with the cost `C = (g(z) - y)^2` of one output.
 
     Args:
         a_before: activation at the other end of the weight, float [].
@@ -128,9 +128,6 @@ def single_weight_derivative(a_before: jax.Array, z: jax.Array, y: jax.Array, g:
         `dC/dw = a_before g'(z) 2 (g(z) - y)`, float [].
     """
     return a_before * slope(z) * 2 * (g(z) - y)
-
-
-# Gradients of costs with respect to scores --------------------------------------------------------------------------
 
 
 def softmax_cross_entropy_gradient(scores: jax.Array, labels: jax.Array) -> jax.Array:
@@ -153,7 +150,7 @@ def softmax_cross_entropy_gradient(scores: jax.Array, labels: jax.Array) -> jax.
 def multiclass_hinge_gradient(scores: jax.Array, labels: jax.Array, margin: float = 1.0) -> jax.Array:
     """The gradient of the mean of `sum_{j != y} max(0, s_j - s_y + m)`.
 
-    Every class within the margin gets 1, the right class minus their number; then all is divided by b.
+    The gradient is 1 for every class within the margin and minus their number for the right class, divided by b.
 
     Args:
         scores: float [b, c].

@@ -1,4 +1,4 @@
-"""Bias and variance of a learner, by training it again on many samples, and what to do about either."""
+"""Bias and variance of a learner, measured by training it on many samples, and the usual remedies."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Decomposition(NamedTuple):
-    """Averages over the inputs.
+    """Bias and variance, averaged over the inputs.
 
     Attributes:
         bias2: squared difference of the average prediction and the target.
@@ -21,17 +21,17 @@ class Decomposition(NamedTuple):
 
 
 def decompose(predictions: Any, target: Any) -> Decomposition:
-    """`E[(f - y)^2] = (E[f] - y)^2 + E[(f - E[f])^2]`, averaged over inputs; noise in y would add its variance.
+    """`E[(f - y)^2] = (E[f] - y)^2 + E[(f - E[f])^2]`, averaged over inputs. (Noise in y would add its variance.)
 
     Args:
-        predictions: f, float [r, n], of r models trained on samples of their own, for n inputs.
+        predictions: f, float [r, n], of r models trained on different samples, for n inputs.
         target: y without noise, float [n].
 
     Returns:
         A Decomposition.
 
     Raises:
-        ValueError: for shapes that do not fit, or a single model, which has no variance.
+        ValueError: for shapes that do not fit, or a single model.
 
     Reference: Geman et al. 1992, "Neural Networks and the Bias/Variance Dilemma", section 3.2.
     """
@@ -58,7 +58,7 @@ def retrain(
         draw: NumPy Generator -> (x [m, d], y [m]), a fresh training sample.
         x: inputs to predict, [n, d].
         repeats: r.
-        seed: of the samples: two learners with one seed see the same ones.
+        seed: of the samples; learners with the same seed see the same samples.
 
     Returns:
         Predictions [r, n]; the mean squared error of each model on its own sample [r].
@@ -79,7 +79,7 @@ REMEDIES = {
 
 
 def diagnose(training: float, validation: float, goal: float, tolerance: float) -> dict[str, tuple[str, ...]]:
-    """What is wrong with a model, from two errors, and what usually helps.
+    """Says from two errors whether a model has high bias or high variance, and what usually helps.
 
     Args:
         training: error on the training set.
@@ -93,5 +93,5 @@ def diagnose(training: float, validation: float, goal: float, tolerance: float) 
     """
     if tolerance < 0:
         raise ValueError(f"tolerance={tolerance} must be at least 0")
-    found = {"high bias": training > goal + tolerance, "high variance": validation > training + tolerance}
-    return {name: REMEDIES[name] for name, applies in found.items() if applies}
+    faults = {"high bias": training > goal + tolerance, "high variance": validation > training + tolerance}
+    return {name: REMEDIES[name] for name, applies in faults.items() if applies}

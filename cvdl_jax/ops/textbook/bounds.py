@@ -1,6 +1,7 @@
-"""How far the error on a sample can be from the error on everything: Hoeffding's and Vapnik and Chervonenkis' bounds.
+"""Bounds on the difference of the errors in and out of the sample: Hoeffding's, and Vapnik and Chervonenkis'.
 
-Logarithms inside, so that large samples do not overflow; a bound above 1 says nothing, and is returned as it is.
+They are computed from logarithms, so that large samples do not overflow. A bound above 1 says nothing about a
+probability, and is returned as it is.
 """
 
 import math
@@ -42,7 +43,7 @@ def vc_bound(n: int, epsilon: float, growth: int) -> float:
         growth: m_H(2n) or a bound on it, such as `sauer(2 * n, vc_dimension)`.
 
     Returns:
-        The bound on the probability, above 1 where it says nothing.
+        The bound on the probability, which says nothing above 1.
 
     Reference: Vapnik and Chervonenkis 1971, theorem 2; Abu-Mostafa et al. 2012, theorem 2.5.
     """
@@ -51,7 +52,7 @@ def vc_bound(n: int, epsilon: float, growth: int) -> float:
 
 
 def vc_epsilon(n: int, delta: float, growth: int) -> float:
-    """How far E_out can be above E_in, with probability 1 - delta: `sqrt(8 / n log(4 m_H(2n) / delta))`.
+    """The most by which E_out exceeds E_in with probability 1 - delta: `sqrt(8 / n log(4 m_H(2n) / delta))`.
 
     Args:
         n: examples.

@@ -1,7 +1,6 @@
-"""Numerical gradients and the gradient check; derivatives of vectors in the two layouts that textbooks use.
+"""Numerical gradients and the gradient check; derivatives of vectors in the two layouts of textbooks.
 
-Differences are taken on the host in float64, one coordinate after the other, each from the point itself: the coordinate
-before is put back first.
+Differences are taken on the host in float64. Each one moves a single coordinate from the point itself.
 """
 
 from collections.abc import Callable
@@ -63,7 +62,7 @@ class Check(NamedTuple):
     Attributes:
         numeric: central differences, float64 [...].
         errors: {name of a gradient: its largest relative error}.
-        worst: {name of a gradient: where that is, an index}.
+        worst: {name of a gradient: the index of that error}.
         passed: whether all errors are within the tolerance.
     """
 
@@ -81,7 +80,8 @@ def check(
     Args:
         f: float64 [...] -> a number; a function of JAX needs 64-bit numbers, `with jax.enable_x64(True):`.
         x: the point, float [...].
-        tolerance: largest relative error that passes; 1e-5 and less is right, above 1e-2 is wrong, except near kinks.
+        tolerance: largest relative error that passes. Up to 1e-5 a gradient is right; above 1e-2 it is wrong, except
+            near kinks.
         h: the step.
         floor: of `relative_error`.
         **gradients: float [...] by name.

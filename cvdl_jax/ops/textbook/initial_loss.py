@@ -1,4 +1,4 @@
-"""Sanity check before training: a fresh classifier knows nothing, so its loss is that of equal scores."""
+"""A check before training: an untrained classifier has about equal scores, so its loss is that of equal scores."""
 
 import math
 from collections.abc import Callable
@@ -26,19 +26,19 @@ def loss_at_equal_scores(loss: Callable[..., jax.Array], num_classes: int) -> fl
 
 
 def check_initial_loss(value: float, loss: Callable[..., jax.Array], num_classes: int, tolerance: float = 0.1) -> float:
-    """Refuses a first loss that is not near that of equal scores.
+    """Refuses an initial loss that is not near that of equal scores.
 
     Args:
-        value: the loss of a fresh model, without weight decay, averaged over a batch.
-        loss: as above.
+        value: the loss of an untrained model, without weight decay, averaged over a batch.
+        loss: see `loss_at_equal_scores`.
         num_classes: c.
-        tolerance: by which share of the expected loss it may differ, positive.
+        tolerance: the share of the expected loss by which it may differ, positive.
 
     Returns:
         The expected loss.
 
     Raises:
-        ValueError: saying both numbers, and what to look at.
+        ValueError: with both numbers and the usual causes.
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance} must be positive, for example 0.1")

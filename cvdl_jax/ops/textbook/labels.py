@@ -1,7 +1,7 @@
-"""Label conventions, {0, 1}, {-1, 1}, class numbers 0..c-1 and one-hot rows, and images as vectors.
+"""Conversions of labels, {0, 1}, {-1, 1}, class numbers 0..c-1 and one-hot rows, and of images to vectors.
 
-Bad values are refused with a ValueError where they are known; inside jit they give NaN, or -1 where the result is an
-integer: never another label.
+Invalid values are a ValueError where they are known; inside jit they give NaN, or -1 in an integer result, and never
+another label.
 """
 
 import math
@@ -98,8 +98,8 @@ def hardmax(scores: Any) -> jax.Array:
         ValueError: for NaN.
     """
     s = floats("scores", scores)
-    found = jax.nn.one_hot(s.argmax(-1), s.shape[-1], dtype=jnp.float32)
-    return or_nan(~jnp.isnan(s).any(-1, keepdims=True), found)
+    rows = jax.nn.one_hot(s.argmax(-1), s.shape[-1], dtype=jnp.float32)
+    return or_nan(~jnp.isnan(s).any(-1, keepdims=True), rows)
 
 
 def image_to_vector(image: Any) -> jax.Array:
@@ -130,7 +130,7 @@ def vector_to_image(vector: Any, shape: Sequence[int], dtype: Any = np.float32) 
     Args:
         vector: float [..., h w c].
         shape: (h, w, c).
-        dtype: a float type, which keeps the numbers, or uint8, which takes 0..1 to the nearest of 0..255.
+        dtype: a float type, which keeps the numbers, or uint8, which rounds 0..1 to the nearest of 0..255.
 
     Returns:
         [..., h, w, c].

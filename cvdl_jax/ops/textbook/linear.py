@@ -72,7 +72,7 @@ def append_bias(w: Any, b: Any) -> jax.Array:
 def least_squares(x: Any, y: Any, ridge: float = 0.0, bias: bool = True) -> Fit:
     """Linear regression in closed form: the minimum of `(1/n) sum_i (x_i w + b - y_i)^2 + ridge |w|^2`.
 
-    The bias is not penalised. Without ridge, of many minima the one with the smallest weights (the pseudo-inverse).
+    The bias is not penalised. If there are many minima, this is the one with the smallest weights (pseudo-inverse).
 
     Args:
         x: float [n, d].
@@ -104,7 +104,7 @@ def least_squares(x: Any, y: Any, ridge: float = 0.0, bias: bool = True) -> Fit:
 
 
 def squared_error_gradient(x: Any, w: Any, b: Any, y: Any) -> Fit:
-    """Of `(1/n) sum_i (s_i - y_i)^2`: `(2/n) sum_i (s_i - y_i) x_i`. Args and Raises: see `scores`; y as s."""
+    """Gradient of `(1/n) sum_i (s_i - y_i)^2`: `(2/n) sum_i (s_i - y_i) x_i`. Args, Raises: as `scores`; y like s."""
     s, y = scores(x, w, b), floats("y", y)
     same_shape(scores=s, y=y)
     return _pull_back(x, 2 * (s - y))
@@ -116,22 +116,23 @@ def logistic_probability(x: Any, w: Any, b: Any) -> jax.Array:
 
 
 def logistic_gradient(x: Any, w: Any, b: Any, y: Any) -> Fit:
-    """Of the mean binary cross-entropy: `(1/n) sum_i (p_i - y_i) x_i`. Args and Raises: see `scores`; y 0 or 1, [n]."""
+    """Gradient of the mean logistic loss: `(1/n) sum_i (p_i - y_i) x_i`. Args, Raises: as `scores`; y in 0..1, [n]."""
     p, y = logistic_probability(x, w, b), floats("y", y)
     same_shape(scores=p, y=y)
     return _pull_back(x, or_nan(between("y", y, 0.0, 1.0), p - y))
 
 
 def softmax_gradient(x: Any, w: Any, b: Any, labels: Any) -> Fit:
-    """Of the mean softmax cross-entropy: `(1/n) sum_i x_i (p_i - onehot(y_i))`. Args: see `scores`; labels int [n]."""
+    """Gradient of the mean softmax cross-entropy: `(1/n) sum_i x_i (p_i - onehot(y_i))`. Args: as `scores`; labels."""
     s = scores(x, w, b)
     return _pull_back(x, jax.nn.softmax(s) - one_hot(labels, s.shape[1], s.dtype))
 
 
 def multiclass_hinge_gradient(x: Any, w: Any, b: Any, labels: Any, margin: float = 1.0, penalty: float = 0.0) -> Fit:
-    """Of `(1/n) sum_i sum_{j != y_i} max(0, s_ij - s_iy + margin) + penalty |W|^2`.
+    """Gradient of `(1/n) sum_i sum_{j != y_i} max(0, s_ij - s_iy + margin) + penalty |W|^2`.
 
-    A class that violates the margin gets `x_i`, the right one `-x_i` for each of them; the penalty adds `2 penalty W`.
+    Every class that violates the margin adds `x_i` to its own column and `-x_i` to that of the right class. The penalty
+    adds `2 penalty W`.
 
     Args:
         x: float [n, d].
@@ -158,7 +159,7 @@ def step(fit: Fit, gradient: Fit, lr: float) -> Fit:
 
 
 def perceptron_pass(fit: Fit, x: Any, y: Any) -> tuple[Fit, jax.Array]:
-    """The perceptron rule on one example after the other: where `y (w x + b) <= 0`, `w <- w + y x` and `b <- b + y`.
+    """The perceptron rule, example by example: where `y (w x + b) <= 0`, `w <- w + y x` and `b <- b + y`.
 
     Args:
         fit: w [d], b [].
@@ -185,6 +186,6 @@ def perceptron_pass(fit: Fit, x: Any, y: Any) -> tuple[Fit, jax.Array]:
     return lax.scan(one, Fit(*(floats("fit", p) for p in fit)), (x, y))[1]
 
 
-def _pull_back(x: Any, each: jax.Array) -> Fit:
-    """The mean over examples of the gradient of w and b, from that of n times the scores, [n] or [n, c]."""
-    return Fit(jnp.matmul(floats("x", x).T, each, precision=lax.Precision.HIGHEST) / len(each), each.mean(0))
+def _pull_back(x: Any, ds: jax.Array) -> Fit:
+    """The gradient of a mean loss, from the derivatives ds, [n] or [n, c], of each example's loss in its scores."""
+    return Fit(jnp.matmul(floats("x", x).T, ds, precision=lax.Precision.HIGHEST) / len(ds), ds.mean(0))

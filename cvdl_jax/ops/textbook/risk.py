@@ -1,7 +1,7 @@
 """The learning problem: empirical risk, errors in and out of the sample, and the final hypothesis.
 
-A target f labels inputs; a hypothesis h is one function of a hypothesis set H; learning returns the final hypothesis
-g in H with the smallest error on the sample, E_in; what counts is its error E_out on everything.
+A target f labels the inputs. A hypothesis h is a function of the hypothesis set H. Learning returns the final
+hypothesis g, which has the smallest error E_in on the sample; what matters is its error E_out on the population.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,10 +30,11 @@ def risk(loss: Callable, h: Callable, params: Any, batch: tuple[Any, Any]) -> ja
     Reference: Vapnik 1991, "Principles of Risk Minimization for Learning Theory", equation 3.
     """
     x, y = batch
-    each = loss(h(params, x), y)
-    if each.shape != (len(x),) or not len(x):
-        raise ValueError(f"loss must give one number for each of {len(x)} examples, at least 1; got {list(each.shape)}")
-    return each.mean()
+    losses = loss(h(params, x), y)
+    if losses.shape != (len(x),) or not len(x):
+        shape = list(losses.shape)
+        raise ValueError(f"loss must give one number for each of {len(x)} examples, at least 1; got {shape}")
+    return losses.mean()
 
 
 def risk_of(loss: Callable, h: Callable, params: Any, batches: Iterable[tuple[Any, Any]]) -> float:
@@ -46,7 +47,7 @@ def risk_of(loss: Callable, h: Callable, params: Any, batches: Iterable[tuple[An
         batches: of (x, y).
 
     Returns:
-        The mean over all examples, which a mean of the batches' means is not.
+        The mean over all examples, which differs from the mean of the batches' means.
     """
     total = n = 0
     for x, y in batches:
@@ -58,14 +59,14 @@ def risk_of(loss: Callable, h: Callable, params: Any, batches: Iterable[tuple[An
 
 
 class Learned(NamedTuple):
-    """What learning from a sample gives.
+    """The result of learning from a sample.
 
     Attributes:
         final: index of the final hypothesis g, the first with the smallest E_in.
         e_in: [k] of every hypothesis.
         e_out: [k].
         gap: E_out(g) - E_in(g).
-        worst_gap: max over H of |E_out - E_in|, what the bounds of `bounds.py` are about.
+        worst_gap: max over H of |E_out - E_in|, which `bounds.py` bounds.
     """
 
     final: int
@@ -86,14 +87,14 @@ def error(predictions: Any, targets: Any) -> np.ndarray:
 def learn(
     hypotheses: Iterable[Callable], target: Callable, sample: Any, population: Any, population_labels: Any = None
 ) -> Learned:
-    """Chooses a hypothesis of a finite set on a sample, and says what it is worth.
+    """Chooses the hypothesis of a finite set with the smallest error on a sample, and measures its error outside.
 
     Args:
         hypotheses: functions x [n, ...] -> labels [n].
         target: f, likewise.
         sample: x [n, ...], drawn from the population.
-        population: x [m, ...], all of it, or a sample so large that it stands for it.
-        population_labels: [m]; None: the target's.
+        population: x [m, ...], or a sample large enough to stand for it.
+        population_labels: [m]; None for those of the target.
 
     Returns:
         A Learned.
@@ -113,7 +114,7 @@ def learn(
 def generalisation_gap(
     loss: Callable, h: Callable, params: Any, sample: tuple[Any, Any], held_out: tuple[Any, Any]
 ) -> dict[str, float]:
-    """Risk of a trained model on what it was trained on and on what it was not.
+    """Risk of a trained model on its training sample and on held-out examples.
 
     Args:
         loss: see `risk`.
@@ -125,5 +126,5 @@ def generalisation_gap(
     Returns:
         {"in_sample", "out_of_sample", "gap"}; the gap is out - in.
     """
-    e_in, e_out = (float(risk(loss, h, params, tuple(map(jnp.asarray, each)))) for each in (sample, held_out))
+    e_in, e_out = (float(risk(loss, h, params, tuple(map(jnp.asarray, batch)))) for batch in (sample, held_out))
     return {"in_sample": e_in, "out_of_sample": e_out, "gap": e_out - e_in}

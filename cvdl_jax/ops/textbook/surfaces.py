@@ -1,6 +1,6 @@
-"""Functions of the plane (some of any dimension) on which optimizers are compared.
+"""Test functions for optimizers, in the plane or in any dimension.
 
-Each takes w [d] and gives a number; `SURFACES` says where to start, where the minimum is and what to draw.
+Each maps w [d] to a number. `SURFACES` adds the start, the minimum and the extent of a figure.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,11 +56,11 @@ def beale(w: jax.Array) -> jax.Array:
 
 
 class Surface(NamedTuple):
-    """A function and how to show it."""
+    """A function, and the points and the extent of its figure."""
 
     function: Callable[[jax.Array], jax.Array]
     start: tuple[float, float]
-    minimum: tuple[float, float]  # the one nearest to paths from the start
+    minimum: tuple[float, float]  # the one that paths from the start reach
     extent: tuple[float, float, float, float]  # of the figure: left, right, bottom, top
 
 

@@ -1,4 +1,4 @@
-"""A small reverse-mode engine: a graph of nodes, each of which knows `forward` and `backward`.
+"""A small engine of reverse-mode differentiation: a graph of nodes that know their `forward` and `backward`.
 
     x, y, z = leaf("x"), leaf("y"), leaf("z")
     f = (x + y) * z
@@ -31,8 +31,8 @@ class Op(NamedTuple):
     Attributes:
         name: for messages.
         forward: `(*inputs) -> output`.
-        backward: `(g, output, *inputs) -> one gradient for each input`, `g = df/d output`: what comes from above times
-            the local derivative.
+        backward: `(g, output, *inputs) -> one gradient for each input`, where `g = df/d output`: g times the local
+            derivative.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Node:
     """A node of the graph: an operation on parents, or a leaf without either. Nodes are equal only to themselves.
 
     Args:
-        op: what it computes; None for a leaf.
-        parents: the nodes it computes it from.
+        op: its operation; None for a leaf.
+        parents: the inputs of the operation.
         name: for messages.
     """
 
@@ -156,7 +156,7 @@ def backward(root: Node, values: Mapping[Node, jax.Array], g: jax.Array | None =
     return gradients
 
 
-# Gates. Addition distributes g, multiplication switches the inputs, the maximum routes g to the larger input. --------
+# Addition distributes g, multiplication switches the inputs, the maximum routes g to the larger input.
 ADD = Op("add", lambda x, y: x + y, lambda g, out, x, y: (g, g))
 MULTIPLY = Op("multiply", lambda x, y: x * y, lambda g, out, x, y: (g * y, g * x))
 MAXIMUM = Op("maximum", jnp.maximum, lambda g, out, x, y: (g * _wins(x, y), g * _wins(y, x)))

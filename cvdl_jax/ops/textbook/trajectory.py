@@ -1,4 +1,4 @@
-"""The path of an optimizer on a function: batch gradient descent with a stopping rule, in full."""
+"""The path of an optimizer on a function, with a stopping rule."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from jax import lax
 
 
 class Trajectory(NamedTuple):
-    """Where an optimizer has been.
+    """The path of an optimizer.
 
     Attributes:
         points: [n + 1, ...], `w_0 .. w_n`; after the last step the last point is repeated.
         values: [n + 1], the function there.
-        steps: int32 [], steps taken, n where it did not stop before.
+        steps: int32 [], the number of steps; n if it did not stop before.
         stopped: bool [], whether the last change of the function was below `stop`.
     """
 
@@ -34,14 +34,14 @@ def trajectory(
 ) -> Trajectory:
     """Steps on the gradient of f while `|f(w_{t+1}) - f(w_t)| >= stop`, at most n; one compiled loop.
 
-    A step after which f is not finite is kept in the path and is the last.
+    A step after which f is not finite is the last one, and is part of the path.
 
     Args:
         f: a function of w.
         w0: an array [d], or a tree of arrays.
-        optimizer: its updates are added to w; `optax.sgd(0.1)`, or what `optim.optimizer` makes.
-        n: most steps.
-        stop: smallest change of f for which to go on; 0 for n steps.
+        optimizer: its updates are added to w; `optax.sgd(0.1)`, or one made by `optim/optimizer.py`.
+        n: largest number of steps.
+        stop: smallest change of f after which it continues; 0 for n steps.
 
     Returns:
         A Trajectory.

@@ -1,7 +1,7 @@
 """Capacity of a hypothesis set by brute force: dichotomies, the growth function, shattering, the VC dimension.
 
-A hypothesis set is a function `realises(points [n, d], labels [n] of -1 and 1) -> bool`: is there a hypothesis in it
-that labels the points so?
+A hypothesis set is a function `realises(points [n, d], labels [n] of -1 and 1) -> bool`, which says whether one of its
+hypotheses gives the points these labels.
 """
 
 import itertools
@@ -14,7 +14,7 @@ Realises = Callable[[np.ndarray, np.ndarray], bool]
 
 
 def linear(points: np.ndarray, labels: np.ndarray, bias: bool = True) -> bool:
-    """Half-spaces `sign(w x + b)`, of VC dimension d + 1 (d without bias): is there a plane between the two classes?
+    """Half-spaces `sign(w x + b)`, of VC dimension d + 1 (d without bias): whether a plane separates the two classes.
 
     Linear programming decides it: `y_i (w x_i + b) >= 1` has a solution exactly when the classes are separable.
 
@@ -48,7 +48,7 @@ def rays(points: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def boxes(points: np.ndarray, labels: np.ndarray) -> bool:
-    """1 inside an axis-aligned box, of VC dimension 2 d; in one dimension the intervals. Args: see `linear`."""
+    """Axis-aligned boxes, 1 inside, of VC dimension 2 d; in one dimension the intervals. Args: see `linear`."""
     points, labels = _check(points, labels)
     inside, outside = points[labels > 0], points[labels < 0]
     if not len(inside):
@@ -57,9 +57,9 @@ def boxes(points: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def convex_sets(points: np.ndarray, labels: np.ndarray) -> bool:
-    """1 inside any convex set, of infinite VC dimension. Args: see `linear`.
+    """Convex sets, 1 inside, of infinite VC dimension. Args: see `linear`.
 
-    A point lies in the convex hull of others if its label, alone against theirs, is not separable.
+    A point lies in the convex hull of others exactly if no plane separates it from them.
     """
     points, labels = _check(points, labels)
     inside = points[labels > 0]
@@ -70,7 +70,7 @@ def convex_sets(points: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def dichotomies(points: np.ndarray, realises: Realises) -> int:
-    """In how many of the 2^n ways the hypothesis set labels the points. Args: points [n, d]."""
+    """The number of labellings of the points, of 2^n, that the hypothesis set realises. Args: points [n, d]."""
     points = np.asarray(points, np.float64)
     if len(points) > 16:
         raise ValueError(f"points: {len(points)} of them have 2^{len(points)} labellings; use at most 16")
@@ -78,41 +78,41 @@ def dichotomies(points: np.ndarray, realises: Realises) -> int:
 
 
 def shatters(points: np.ndarray, realises: Realises) -> bool:
-    """Whether the hypothesis set labels the points in all 2^n ways. Args: points [n, d]."""
+    """Whether the hypothesis set realises all 2^n labellings of the points. Args: points [n, d]."""
     points = np.asarray(points, np.float64)
     return all(realises(points, np.asarray(y)) for y in itertools.product((-1.0, 1.0), repeat=len(points)))
 
 
 def growth(n: int, d: int, realises: Realises, tries: int = 10, seed: int = 0) -> int:
-    """The growth function m_H(n), the most dichotomies of any n points, as found among random point sets.
+    """The growth function m_H(n), the most dichotomies of any n points, estimated from random point sets.
 
     Args:
         n: number of points.
-        d: of their space.
+        d: their dimension.
         realises: the hypothesis set.
-        tries: point sets, normal.
-        seed: of them.
+        tries: number of point sets, normally distributed.
+        seed: of the point sets.
 
     Returns:
-        A number that can only be too small; exact where any points in general position do equally well.
+        An integer that can only be too small; it is exact if all points in general position have equally many.
     """
     sets = np.random.default_rng(seed).normal(size=(tries, n, d))
     return max(dichotomies(points, realises) for points in sets)
 
 
 def vc_dimension(d: int, realises: Realises, most: int, tries: int = 50, seed: int = 0) -> int:
-    """The VC dimension: the largest n such that some n points are shattered, as found among random point sets.
+    """The VC dimension, the largest n such that some n points are shattered, estimated from random point sets.
 
     Args:
         d: dimension of the points.
         realises: the hypothesis set.
         most: the largest n that is tried.
-        tries: point sets of each size, normal.
-        seed: of them.
+        tries: number of point sets of each size, normally distributed.
+        seed: of the point sets.
 
     Returns:
-        The largest n of a shattered set; it can only be too small. A set of n points that can be shattered has subsets
-        that can be, so the search ends at the first n that fails.
+        The largest n of a shattered set, which can only be too small. Subsets of a shattered set are shattered, so the
+        search ends at the first n that fails.
 
     Raises:
         ValueError: if even `most` points are shattered.
