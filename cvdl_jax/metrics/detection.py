@@ -1,4 +1,4 @@
-"""Average precision of detections, on the host: PASCAL VOC's of our own, and COCO's through pycocotools.
+"""Detections on the host: overlaps (IoU), PASCAL VOC's average precision of our own, and COCO's through pycocotools.
 
 Predictions and truth are padded arrays of all images: boxes [n, d, 4] ([ymin, xmin, ymax, xmax]), classes int [n, d],
 scores [n, d], and mask [n, d], 1 where an entry is real. Instances have `masks` bool [n, d, h, w] in place of boxes.
@@ -13,9 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.metrics.ranking import Form, average_precision, precision_recall
+from cvdl_jax.metrics.confusion import mean_of_known
+from cvdl_jax.metrics.ranking import Form, average_precision
 
 Kind = Literal["boxes", "masks"]
+COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -50,14 +52,6 @@ def pairwise_mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 OVERLAPS = {"boxes": pairwise_iou, "masks": pairwise_mask_iou}
-
-# How much boxes, or binary masks, overlap: IoU of every pair, in float64 on the host.
-
-__all__ = [
-    "assign", "average_precision", "coco_metrics", "mean_average_precision", "precision_recall", "voc_ap",
-    "voc_metrics",
-]  # fmt: skip
-COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 
 
 def assign(overlaps: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -127,9 +121,7 @@ def mean_average_precision(
     Returns:
         0..1; NaN without any true object.
     """
-    table = _voc_table(predicted, truth, num_classes, thresholds, form, kind)
-    known = table[~np.isnan(table)]
-    return float(known.mean()) if known.size else float("nan")
+    return mean_of_known(_voc_table(predicted, truth, num_classes, thresholds, form, kind))
 
 
 def _voc_table(
@@ -182,16 +174,9 @@ def voc_metrics(
         voc_ap50: all-point AP at IoU 0.5; voc07_ap50: 11-point; voc_map: all-point, mean over IoU 0.5, 0.55 ... 0.95.
     """
     table = _voc_table(predicted, truth, num_classes, COCO_THRESHOLDS, "all_point", kind)
-    return {
-        "voc_map": _mean(table),
-        "voc_ap50": _mean(table[0]),
-        "voc07_ap50": _mean(voc_ap(predicted, truth, num_classes, form="11_point", kind=kind)),
-    }
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else 0.0
+    table07 = voc_ap(predicted, truth, num_classes, form="11_point", kind=kind)
+    means = {"voc_map": table, "voc_ap50": table[0], "voc07_ap50": table07}
+    return {name: float(np.nan_to_num(mean_of_known(precisions))) for name, precisions in means.items()}
 
 
 def coco_metrics(
@@ -229,14 +214,14 @@ def coco_metrics(
     real = _entries(truth, image_size, kind)
     for k, entry in enumerate(real):  # ids from 1 on: COCOeval takes 0 for "no match"
         entry.update(id=k + 1, iscrowd=0)
-    found = _entries(predicted, image_size, kind)
-    if not real or not found:
+    detections = _entries(predicted, image_size, kind)
+    if not real or not detections:
         return {"coco_ap": 0.0, "coco_ap50": 0.0, "coco_ap75": 0.0}
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         coco = COCO()
         coco.dataset = {"images": images, "annotations": real, "categories": [{"id": c} for c in range(num_classes)]}
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(found), {"boxes": "bbox", "masks": "segm"}[kind])
+        evaluation = COCOeval(coco, coco.loadRes(detections), {"boxes": "bbox", "masks": "segm"}[kind])
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
