@@ -5,17 +5,20 @@ binary problem (`one_vs_rest`), so that every rate of `confusion` applies to it.
 is left out of means, and named.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics import confusion
 from cvdl_jax.metrics.checks import finite
 from cvdl_jax.metrics.confusion import Counts, Rate
+
+if TYPE_CHECKING:  # JAX is imported in the functions that run on it: pages of runs and tables are made without
+    import jax
 
 
 def top_k_correct(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
@@ -35,6 +38,8 @@ def top_k_correct(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array
     Raises:
         ConfigError: if k is not in 1..c.
     """
+    import jax.numpy as jnp
+
     c = logits.shape[-1]
     if not 1 <= k <= c:
         raise ConfigError(f"top-{k} accuracy needs 1 <= k <= the number of classes, {c}")
@@ -66,6 +71,8 @@ def accuracy_sums(
     Returns:
         {"accuracy": (sum, weight), "top5_accuracy": ...}, float32 scalars.
     """
+    import jax.numpy as jnp
+
     weights = jnp.ones(logits.shape[0], jnp.float32) if mask is None else mask.astype(jnp.float32)
     return {
         "accuracy" if k == 1 else f"top{k}_accuracy": (

@@ -23,7 +23,7 @@ def render(
         footer: the last line.
         scripts: files beside this one.
     """
-    shown = [each for each in sections if each is not None]
+    shown = [part for part in sections if part is not None]
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -35,7 +35,7 @@ def render(
         el("style", Markup((HERE / "style.css").read_text(encoding="utf-8"))),
     )
     theme = el("button", "theme: system", type="button", id="theme", class_="needs-script")
-    links = [el("a", _heading(each), href=f"#{_id(each)}") for each in shown]
+    links = [el("a", _heading(part), href=f"#{_id(part)}") for part in shown]
     body = el(
         "body",
         el("a", "Skip to content", href="#main", class_="skip"),
@@ -44,7 +44,7 @@ def render(
         el("main", shown, id="main"),
         el("footer", footer),
         el("div", id="said", role="status", class_="unseen"),
-        [el("script", Markup((HERE / each).read_text(encoding="utf-8"))) for each in scripts],
+        [el("script", Markup((HERE / file).read_text(encoding="utf-8"))) for file in scripts],
     )
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
 
