@@ -108,13 +108,7 @@ def expected_calibration_error(probabilities: Any, labels: Any, bins: int = BINS
 
 
 def maximum_calibration_error(probabilities: Any, labels: Any, bins: int = BINS, scheme: Scheme = "width") -> float:
-    """MCE: the largest `|accuracy_b - confidence_b|` of a bin that is not empty.
-
-    Args:
-        probabilities: float [n, c].
-        labels: int [n].
-        bins: see `reliability`.
-        scheme: see `reliability`.
+    """MCE: the largest `|accuracy_b - confidence_b|` of a bin that is not empty; arguments as those of the ECE.
 
     Reference: Guo et al. 2017, equation 5.
     """

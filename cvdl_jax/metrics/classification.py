@@ -7,6 +7,7 @@ is left out of means, and named.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,13 +75,8 @@ def accuracy_sums(
     import jax.numpy as jnp
 
     weights = jnp.ones(logits.shape[0], jnp.float32) if mask is None else mask.astype(jnp.float32)
-    return {
-        "accuracy" if k == 1 else f"top{k}_accuracy": (
-            (top_k_correct(logits, labels, k) * weights).sum(),
-            weights.sum(),
-        )
-        for k in top
-    }
+    names = {k: "accuracy" if k == 1 else f"top{k}_accuracy" for k in top}
+    return {name: ((top_k_correct(logits, labels, k) * weights).sum(), weights.sum()) for k, name in names.items()}
 
 
 def top_k_error(logits: jax.Array, labels: jax.Array, k: int = 1) -> float:
@@ -186,7 +182,7 @@ def averages(confusions: Any, rate: Rate) -> Averages:
     counts = one_vs_rest(confusions)
     per_class = np.asarray(rate(counts), np.float64)
     known = ~np.isnan(per_class)
-    support = np.asarray(counts.tp + counts.fn)[known]
+    support = (counts.tp + counts.fn)[known]
     return Averages(
         per_class,
         confusion.mean_of_known(per_class),
@@ -241,25 +237,22 @@ def matthews(confusions: Any, undefined: float = np.nan) -> float:
 def macro_f1(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """The macro F1 of many samples at once, such as the resamples of a bootstrap, without a matrix for each.
 
-    It is the mean of `2 TP / (2 TP + FP + FN)` over the classes that occur or are predicted.
-
     Args:
         labels: int [..., n]; what is not in 0..c-1 is no class's example.
         predictions: int [..., n]; what is not in 0..c-1 is always wrong.
         num_classes: c.
 
     Returns:
-        float64 [...].
+        float64 [...], over the classes that occur or are predicted.
     """
-    shape, n = labels.shape[:-1], labels.shape[-1]
-    predictions, labels = predictions.reshape(-1, n), labels.reshape(-1, n)
-    first = np.arange(len(labels))[:, None] * (num_classes + 1)  # bin of a sample; its last one takes what is no class
+    samples = math.prod(labels.shape[:-1])
+    first = np.arange(samples).reshape(*labels.shape[:-1], 1) * (num_classes + 1)  # the last bin takes what is no class
 
-    def counted(classes: np.ndarray, kept: np.ndarray | bool = True) -> np.ndarray:
+    def per_class(classes: np.ndarray, kept: np.ndarray | bool = True) -> np.ndarray:
         bins = first + np.where(kept & (classes >= 0) & (classes < num_classes), classes, num_classes)
-        return np.bincount(bins.ravel(), minlength=first.size * (num_classes + 1)).reshape(-1, num_classes + 1)[:, :-1]
+        counts = np.bincount(bins.ravel(), minlength=samples * (num_classes + 1))
+        return counts.reshape(*labels.shape[:-1], -1)[..., :-1]  # [..., c]
 
-    hits, total = counted(labels, predictions == labels), counted(labels) + counted(predictions)
-    present = total > 0
-    f1 = np.divide(2 * hits, total, out=np.zeros(total.shape), where=present)
-    return (f1.sum(-1) / present.sum(-1)).reshape(shape)
+    tp = per_class(labels, predictions == labels)
+    f1 = confusion.f1(Counts(tp, per_class(predictions) - tp, per_class(labels) - tp, 0))
+    return np.nanmean(f1, -1)

@@ -277,9 +277,8 @@ def report(tp: float, fp: float, fn: float, tn: float) -> BinaryReport:
     """
     c = checked(tp, fp, fn, tn)
     values = {name: float(entry.rate(c)) for name, entry in ENTRIES.items()}
-    return BinaryReport(
-        Counts(*(float(x) for x in c)), values, tuple(name for name, x in values.items() if np.isnan(x))
-    )
+    undefined = tuple(name for name, x in values.items() if np.isnan(x))
+    return BinaryReport(Counts(*map(float, c)), values, undefined)
 
 
 def report_of(labels: Any, predictions: Any, positive: int = 1) -> BinaryReport:

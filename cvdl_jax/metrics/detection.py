@@ -17,6 +17,7 @@ from cvdl_jax.metrics.confusion import mean_of_known
 from cvdl_jax.metrics.ranking import Form, average_precision
 
 Kind = Literal["boxes", "masks"]
+Padded = Mapping[str, np.ndarray]
 COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 
 
@@ -28,8 +29,7 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.prod(np.maximum(high - low, 0), -1)
 
     shared = sides(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
-    union = sides(a[..., :2], a[..., 2:]) + sides(b[..., :2], b[..., 2:]) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return _iou(shared, sides(a[..., :2], a[..., 2:]), sides(b[..., :2], b[..., 2:]))
 
 
 def pairwise_mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -47,7 +47,11 @@ def pairwise_mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             raise DataError(f"the {name} masks hold other values than 0 and 1; threshold them first")
         flat.append(masks.reshape(len(masks), math.prod(masks.shape[1:])).astype(np.float64))  # [n, h w]
     shared = flat[0] @ flat[1].T
-    union = flat[0].sum(1)[:, None] + flat[1].sum(1)[None] - shared
+    return _iou(shared, flat[0].sum(1)[:, None], flat[1].sum(1)[None])
+
+
+def _iou(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    union = first + second - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -77,8 +81,8 @@ def assign(overlaps: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> 
 
 
 def voc_ap(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
+    predicted: Padded,
+    truth: Padded,
     num_classes: int,
     threshold: float = 0.5,
     form: Form = "all_point",
@@ -101,8 +105,8 @@ def voc_ap(
 
 
 def mean_average_precision(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
+    predicted: Padded,
+    truth: Padded,
     num_classes: int,
     thresholds: Sequence[float] = (0.5,),
     form: Form = "all_point",
@@ -125,12 +129,7 @@ def mean_average_precision(
 
 
 def _voc_table(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
-    num_classes: int,
-    thresholds: Sequence[float],
-    form: Form,
-    kind: Kind,
+    predicted: Padded, truth: Padded, num_classes: int, thresholds: Sequence[float], form: Form, kind: Kind
 ) -> np.ndarray:
     """Average precisions [thresholds, classes]."""
     _check(predicted, truth, thresholds, kind)
@@ -148,9 +147,7 @@ def _voc_table(
     return table
 
 
-def _check(
-    predicted: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], thresholds: Sequence[float], kind: Kind
-) -> None:
+def _check(predicted: Padded, truth: Padded, thresholds: Sequence[float], kind: Kind) -> None:
     """Refuses an IoU or a threshold that does not exist, and scores that are not finite."""
     if kind not in OVERLAPS:
         raise ConfigError(f"kind={kind!r} must be boxes or masks")
@@ -162,12 +159,7 @@ def _check(
         raise DataError("scores of detections are not all finite; look for an overflow in the model")
 
 
-def voc_metrics(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
-    num_classes: int,
-    kind: Kind = "boxes",
-) -> dict[str, float]:
+def voc_metrics(predicted: Padded, truth: Padded, num_classes: int, kind: Kind = "boxes") -> dict[str, float]:
     """Means over the classes that occur; 0 if none does.
 
     Returns:
@@ -180,11 +172,7 @@ def voc_metrics(
 
 
 def coco_metrics(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
-    num_classes: int,
-    image_size: tuple[int, int],
-    kind: Kind = "boxes",
+    predicted: Padded, truth: Padded, num_classes: int, image_size: tuple[int, int], kind: Kind = "boxes"
 ) -> dict[str, float]:
     """COCO's average precision, by pycocotools.
 
@@ -229,7 +217,7 @@ def coco_metrics(
     return {"coco_ap": ap, "coco_ap50": ap50, "coco_ap75": ap75}
 
 
-def _entries(arrays: Mapping[str, np.ndarray], image_size: tuple[int, int], kind: Kind) -> list[dict[str, Any]]:
+def _entries(arrays: Padded, image_size: tuple[int, int], kind: Kind) -> list[dict[str, Any]]:
     """COCO's records of the real entries; boxes [xmin, ymin, w, h] in pixels, masks as run lengths."""
     from pycocotools import mask as run_lengths
 

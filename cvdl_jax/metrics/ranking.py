@@ -6,6 +6,7 @@ a threshold together, so that nothing depends on how ties are sorted. A curve or
 which do not exist is NaN.
 """
 
+import itertools
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -162,11 +163,10 @@ def roc_auc_one_vs_one(labels: Any, scores: Any) -> float:
     Reference: Hand and Till 2001, "A simple generalisation of the area under the ROC curve", equation 7.
     """
     labels, scores = class_scores(labels, scores)
-    classes, areas = np.unique(labels), []
-    for place, i in enumerate(classes):
-        for j in classes[place + 1 :]:
-            rows = (labels == i) | (labels == j)
-            areas += [mann_whitney(labels[rows] == k, scores[rows, k]) for k in (i, j)]
+    areas = []
+    for pair in itertools.combinations(np.unique(labels), 2):
+        rows = np.isin(labels, pair)
+        areas += [mann_whitney(labels[rows] == k, scores[rows, k]) for k in pair]
     return mean_of_known(areas)
 
 

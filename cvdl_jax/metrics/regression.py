@@ -1,17 +1,14 @@
 """Measures of predicted numbers: on the host, and as sums on the device for the training log."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.checks import finite
 from cvdl_jax.metrics.confusion import ratio
-
-if TYPE_CHECKING:  # JAX is imported in the function that runs on it: runs are compared without
-    import jax
 
 
 def errors(targets: Any, predictions: Any) -> np.ndarray:
@@ -80,8 +77,6 @@ def regression_sums(
     Raises:
         DataError: if the shapes differ.
     """
-    import jax.numpy as jnp
-
     if targets.shape != predictions.shape:
         raise DataError(f"targets {list(targets.shape)} and predictions {list(predictions.shape)} differ in shape")
     wrong = (predictions.astype(jnp.float32) - targets.astype(jnp.float32)).reshape(len(targets), -1)  # [b, m]

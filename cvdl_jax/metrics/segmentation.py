@@ -110,11 +110,10 @@ def segmentation_metrics(confusions: Any) -> dict[str, float]:
     m = checked(confusions)
     classes = per_class(m)
     pixels = m.sum(1)
-    present = pixels > 0
     return {
         "pixel_accuracy": classification.accuracy(m),
-        "mean_pixel_accuracy": float(np.nanmean(classes["accuracy"])),
-        "mean_iou": float(np.nanmean(classes["iou"])),
-        "frequency_weighted_iou": float(ratio((pixels * classes["iou"])[present].sum(), pixels.sum())),
-        "mean_dice": float(np.nanmean(classes["dice"])),
+        "mean_pixel_accuracy": confusion.mean_of_known(classes["accuracy"]),
+        "mean_iou": confusion.mean_of_known(classes["iou"]),
+        "frequency_weighted_iou": float(ratio(np.nansum(pixels * classes["iou"]), pixels.sum())),
+        "mean_dice": confusion.mean_of_known(classes["dice"]),
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.workdir.folder import write_whole
 
 METRICS = "metrics.jsonl"
 TIME = "time/"
@@ -248,12 +249,7 @@ def truncate(path: str | os.PathLike, step: int) -> int:
     kept = [line for line, row in rows if row["step"] <= step]
     content = b"".join(line + b"\n" for line in kept)
     if path.exists() and path.read_bytes() != content:
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole(path, content)
     return len(rows) - len(kept)
 
 

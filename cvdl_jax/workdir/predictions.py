@@ -68,8 +68,8 @@ class Answers(NamedTuple):
 
 def files(folder: Path) -> list[Path]:
     """The files of a run's folder of predictions: test first, as it is what counts."""
-    paths = sorted(folder.glob("*.npz")) if folder.is_dir() else []
-    return sorted((path for path in paths if not path.name.endswith(".tmp.npz")), key=lambda path: path.stem != "test")
+    paths = [path for path in folder.glob("*.npz") if not path.name.endswith(".tmp.npz")]
+    return sorted(paths, key=lambda path: (path.stem != "test", path))
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -107,12 +107,11 @@ def evaluations(folder: Path) -> Iterator[Classified | DataError]:
     """Every evaluation of a run that classified whole examples, and what is wrong with a file that cannot be read."""
     for path in files(folder):
         try:
-            evaluation = classified(path.stem, read(path))
+            evaluation: Classified | DataError | None = classified(path.stem, read(path))
         except DataError as error:
-            yield error
-        else:
-            if evaluation is not None:
-                yield evaluation
+            evaluation = error
+        if evaluation is not None:
+            yield evaluation
 
 
 def answers(arrays: dict[str, np.ndarray]) -> Answers | None:

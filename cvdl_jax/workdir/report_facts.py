@@ -50,10 +50,10 @@ def leaves(tree: Any) -> list[dict[str, Any]]:
     """Name, shape, dtype and number of values of each array of a tree."""
     import jax
 
-    from cvdl_jax.workdir.checkpoint import tree_path
+    from cvdl_jax.core.trees import path_name
 
     return [
-        {"name": tree_path(path), "shape": list(x.shape), "dtype": str(x.dtype), "count": int(x.size)}
+        {"name": path_name(path), "shape": list(x.shape), "dtype": str(x.dtype), "count": int(x.size)}
         for path, x in jax.tree_util.tree_leaves_with_path(tree)
     ]
 
@@ -73,20 +73,17 @@ def worst(
         evaluation: what was classified.
         example: `index -> example` of the split.
     """
-    entries = []
-    for row, p in zip(*mistakes(evaluation), strict=True):
-        label, guess = int(evaluation.label[row]), int(evaluation.guess[row])
-        entries.append(
-            {
-                "id": str(evaluation.ids[row]),
-                "label": label,
-                "guess": guess,
-                "confidence": float(p[guess]),
-                "right": float(p[label]),
-                **shown(example(int(evaluation.index[row]))),
-            }
-        )
-    return entries
+    return [
+        {
+            "id": str(evaluation.ids[row]),
+            "label": int(evaluation.label[row]),
+            "guess": int(p.argmax()),
+            "confidence": float(p.max()),
+            "right": float(p[evaluation.label[row]]),
+            **shown(example(int(evaluation.index[row]))),
+        }
+        for row, p in zip(*mistakes(evaluation), strict=True)
+    ]
 
 
 def mistakes(evaluation: predictions.Classified) -> tuple[np.ndarray, np.ndarray]:

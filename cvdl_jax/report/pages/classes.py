@@ -33,7 +33,7 @@ def show(
         name: of the evaluation.
         evaluation: what was classified.
         class_names: one per class, or () for numbers.
-        mistakes: as `facts.worst` saved them; None if they were not saved.
+        mistakes: as `report_facts.worst` saved them; None if they were not saved.
         temperature: of the run's probabilities.
     """
     right, n = int((evaluation.guess == evaluation.label).sum()), len(evaluation.label)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.report.pages.markup import Markup, el
+from cvdl_jax.workdir.folder import write_whole
 
 HERE = Path(__file__).parent
 # Nothing is loaded from anywhere, whatever a run wrote: the browser itself refuses.
@@ -59,7 +60,5 @@ def _heading(section: Markup) -> Markup:
 
 def write(path: Path, page: str) -> Path:
     """Writes a page: readers see the old one or the new one, whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(page.encode("utf-8", "backslashreplace"))  # a command line may hold bytes that are no text
-    temporary.replace(path)
+    write_whole(path, page.encode("utf-8", "backslashreplace"))  # a command line may hold bytes that are no text
     return path

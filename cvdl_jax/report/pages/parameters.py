@@ -15,7 +15,7 @@ def show(facts: Mapping[str, Any], model: Mapping[str, Any] | None) -> Markup | 
     """The section of the parameters.
 
     Args:
-        facts: as `facts.collect` saved them.
+        facts: as `report_facts.collect` saved them.
         model: parameters and MACs that `meta.json` has; None without.
     """
     leaves = facts.get("parameters")
