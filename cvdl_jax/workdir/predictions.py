@@ -11,6 +11,7 @@ A run writes a file for each evaluation when it ends. Every array has one row pe
 and whatever else the evaluation keeps of each example, such as the boxes of a detector [n, d, 4].
 """
 
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,15 +80,16 @@ def read(path: Path) -> dict[str, np.ndarray]:
         DataError: if it is missing or damaged, naming it and what to type.
     """
     run = path.parent.parent
+    command = f"python launch.py --workdir {shlex.quote(str(run))}"
     if not path.is_file():
-        raise DataError(f"{path} does not exist; a run writes it when it ends: python launch.py --workdir {run}")
+        raise DataError(f"{path} does not exist; a run writes it when it ends: {command}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaves a bad file open
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} cannot be read ({error}); a run that has ended writes it again if you remove {run / 'DONE'} and "
-            f"type: python launch.py --workdir {run}"
+            f"type: {command}"
         ) from error
 
 

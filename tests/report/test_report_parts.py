@@ -171,28 +171,6 @@ def test_the_most_confident_mistakes_come_first():
     np.testing.assert_array_equal(report_facts.mistakes(far)[1], [[1, 0]])
 
 
-def test_what_has_no_finite_scores_or_no_label_is_counted():
-    found = some_predictions(n=6)
-    found["scores"][1, 2], found["scores"][4, 0], found["label"][5] = np.nan, np.inf, -1
-    each = predictions.classified("test", found)
-    assert each.skipped == 3 and each.index.tolist() == [0, 2, 3] and each.ids.tolist() == ["0", "2", "3"]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"scores": np.zeros((5, 20)), "boxes": np.zeros((5, 20, 4))},
-        {"label": np.zeros(5, int), "points": np.zeros((5, 2))},
-        {"returns": np.zeros(5)},
-        {"label": np.zeros((5, 3), int), "scores": np.zeros((5, 3))},
-        {"label": np.zeros(0, int), "scores": np.zeros((0, 3))},
-    ],
-    ids=["detection", "embedding", "q-learning", "objects", "empty"],
-)
-def test_other_predictions_are_no_classes(other):
-    assert predictions.classified("test", other) is None
-
-
 def test_a_damaged_file_is_said_in_words(tmp_path):
     folder = classifier(tmp_path / "run")
     (folder / "predictions" / "test.npz").write_bytes(b"PK\x03\x04 and no more")
