@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cvdl_jax.core.formatting import interval, percent
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.stats.intervals import difference, homogeneity, wilson
 from cvdl_jax.metrics.stats.paired_tests import format_p
@@ -94,16 +95,16 @@ def compare(development: Mapping[str, Any], external: Mapping[str, Any], class_n
 
 def _class(name: str, i: int, *sets: Mapping[str, Any]) -> dict[str, Any]:
     """Recall of one class in both sets; None where a set does not have it."""
-    (hits1, n1), (hits2, n2) = [(each["hits"][i], each["counts"][i]) for each in sets]
+    (hits1, n1), (hits2, n2) = [(side["hits"][i], side["counts"][i]) for side in sets]
 
     def recall(hits: int, n: int) -> dict[str, Any]:
         low, high = wilson(hits, n) if n else (None, None)
         return {"n": n, "recall": hits / n if n else None, "low": low, "high": high}
 
-    found = difference(hits2, n2, hits1, n1) if n1 and n2 else None
+    change = difference(hits2, n2, hits1, n1) if n1 and n2 else None
     return {
         "name": name, "development": recall(hits1, n1), "external": recall(hits2, n2),
-        "difference": found.value if found else None, "p": found.p if found else None,
+        "difference": change.value if change else None, "p": change.p if change else None,
     }  # fmt: skip
 
 
@@ -116,28 +117,30 @@ def _pixels(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -
     return {"shift": shift, "distance": distance}
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
+def lines(comparison: Mapping[str, Any]) -> list[str]:
     """The comparison in words, a line each."""
-    sets, change, labels = (found["development"], found["external"]), found["difference"], found["labels"]
+    sets, change = [comparison[side] for side in ("development", "external")], comparison["difference"]
+    labels = comparison["labels"]
     said = [
-        f"  {each['name']}: accuracy {100 * each['accuracy']:.2f} %, 95 % interval [{100 * each['low']:.2f}, "
-        f"{100 * each['high']:.2f}] (Wilson, {each['n']} examples)"
-        for each in sets
+        f"  {side['name']}: accuracy {percent(side['accuracy'])}, 95 % interval "
+        f"{interval(side['low'], side['high'], True)} (Wilson, {side['n']} examples)"
+        for side in sets
     ]
     said.append(
         f"  external - development: {100 * change['value']:+.2f} points [{100 * change['low']:+.2f}, "
         f"{100 * change['high']:+.2f}] (Newcombe), {format_p(change['p'])} (two independent proportions)"
     )
-    for each in sorted(found["classes"], key=lambda one: (one["difference"] is None, one["difference"] or 0))[:3]:
-        if each["difference"] is not None and each["difference"] < 0:
-            a, b = each["development"], each["external"]
-            said.append(f"  recall of {each['name']!r}: {100 * a['recall']:.1f} % -> {100 * b['recall']:.1f} %, "
-                        f"{format_p(each['p'])}")  # fmt: skip
+    for row in sorted(comparison["classes"], key=lambda one: (one["difference"] is None, one["difference"] or 0))[:3]:
+        if row["difference"] is not None and row["difference"] < 0:
+            a, b = row["development"], row["external"]
+            recalls = " -> ".join(percent(side["recall"], 1) for side in (a, b))
+            said.append(f"  recall of {row['name']!r}: {recalls}, {format_p(row['p'])}")
     said.append(f"  classes: total variation {labels['distance']:.3f}, {format_p(labels['p'])} (chi-squared, "
                 f"{labels['degrees']} degrees of freedom)")  # fmt: skip
-    if found["pixels"]:
-        a, b = (each["pixels"] for each in sets)
+    if comparison["pixels"]:
+        a, b = (side["pixels"] for side in sets)
         shown = ", ".join(f"{m:.3f} +- {s:.3f} -> {n:.3f} +- {t:.3f}"
                           for m, s, n, t in zip(a["mean"], a["std"], b["mean"], b["std"], strict=True))  # fmt: skip
-        said.append(f"  pixels, mean and deviation: {shown}; histograms differ by {found['pixels']['distance']:.3f}")
+        distance = comparison["pixels"]["distance"]
+        said.append(f"  pixels, mean and deviation: {shown}; histograms differ by {distance:.3f}")
     return said

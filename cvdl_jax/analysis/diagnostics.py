@@ -67,7 +67,7 @@ def _with_norms(train: Transform) -> Transform:
 
 
 def _with_activations(task: Task, info: Info, saturation: float) -> Task:
-    names = [name for name, each in task.evals.items() if not each.final] or list(task.evals)
+    names = [name for name, evaluation in task.evals.items() if not evaluation.final] or list(task.evals)
     if not names:
         raise ConfigError("config.diagnostics.activations=True: this experiment evaluates nothing; set it to False")
     name = names[0]
@@ -76,10 +76,10 @@ def _with_activations(task: Task, info: Info, saturation: float) -> Task:
 
     def step(state: State, batch: Any, key: jax.Array) -> Mapping[str, Any]:
         outputs, seen = look(state, batch, key)
-        found = measure(seen, batch.get("mask"), saturation)
+        measured = measure(seen, batch.get("mask"), saturation)
         first = state.extra.get("diagnostics", {})
-        found |= {f"{layer}/first": first[layer][None] for layer in first}  # [1, 2]
-        return {**outputs, **{f"{PREFIX}{key}": value for key, value in found.items()}}
+        measured |= {f"{layer}/first": first[layer][None] for layer in first}  # [1, 2]
+        return {**outputs, **{f"{PREFIX}{key}": value for key, value in measured.items()}}
 
     def finalise(means: dict, rows: dict) -> dict[str, float]:
         parts = {key.removeprefix(PREFIX): rows.pop(key) for key in list(rows) if key.startswith(PREFIX)}
@@ -140,7 +140,7 @@ def measure(seen: Seen, mask: jax.Array | None, saturation: float) -> dict[str, 
         {"LAYER/output": [1, 3], count, mean and sum of squared deviations; "LAYER/saturated": [1, 2], saturated
         inputs and all; "LAYER/alive": [1, units], examples for which a unit is not saturated}.
     """
-    found = {}
+    sums = {}
     for layer, arrays in seen.items():
         for kind, parts in arrays.items():
             x = jnp.concatenate([part.reshape(-1, part.shape[-1]).astype(jnp.float32) for part in parts])  # [n, units]
@@ -148,12 +148,12 @@ def measure(seen: Seen, mask: jax.Array | None, saturation: float) -> dict[str, 
             count = w.sum() * x.shape[1]
             if kind == "output":
                 mean = (x * w).sum() / count
-                found[f"{layer}/output"] = jnp.stack([count, mean, (jnp.square(x - mean) * w).sum()])[None]
+                sums[f"{layer}/output"] = jnp.stack([count, mean, (jnp.square(x - mean) * w).sum()])[None]
             if kind == "slope":
                 small = (jnp.abs(x) < saturation) * w
-                found[f"{layer}/saturated"] = jnp.stack([small.sum(), count])[None]
-                found[f"{layer}/alive"] = (w - small).sum(0)[None]
-    return found
+                sums[f"{layer}/saturated"] = jnp.stack([small.sum(), count])[None]
+                sums[f"{layer}/alive"] = (w - small).sum(0)[None]
+    return sums
 
 
 def _weights(x: jax.Array, mask: jax.Array | None) -> jax.Array:

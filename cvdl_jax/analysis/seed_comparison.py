@@ -10,10 +10,10 @@ from cvdl_jax.metrics.stats.intervals import student_t
 
 def by_method(values: Mapping[str, Any]) -> dict[str, list[float]]:
     """{"method/seed": number} as {method: one number a seed}, in the order in which they come."""
-    found: dict[str, list[float]] = {}
+    values_of: dict[str, list[float]] = {}
     for name, value in values.items():
-        found.setdefault(name.partition("/")[0], []).append(float(value))
-    return found
+        values_of.setdefault(name.partition("/")[0], []).append(float(value))
+    return values_of
 
 
 def gains(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, float]:
@@ -26,15 +26,15 @@ def gains(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, flo
     Returns:
         {"method": mean, "method_low", "method_high"} of each, and "method_gain..." of all but the baseline.
     """
-    found = {}
-    for name, each in values.items():
-        rows = {name: each}
+    metrics = {}
+    for name, by_seed in values.items():
+        rows = {name: by_seed}
         if name != baseline:
-            rows[f"{name}_gain"] = np.subtract(each, values[baseline]).tolist()
+            rows[f"{name}_gain"] = np.subtract(by_seed, values[baseline]).tolist()
         for key, numbers in rows.items():
             low, high = student_t(numbers)
-            found |= {key: float(np.mean(numbers)), f"{key}_low": low, f"{key}_high": high}
-    return found
+            metrics |= {key: float(np.mean(numbers)), f"{key}_low": low, f"{key}_high": high}
+    return metrics
 
 
 def finalise(baseline: str) -> Callable[[dict, dict], dict[str, float]]:
@@ -57,13 +57,13 @@ def draw(values: Mapping[str, Sequence[float]], baseline: str, what: str) -> Any
 
     figure = Figure(figsize=(9, 0.4 * len(values) + 1.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    found, names = gains(values, baseline), []
-    for y, (name, each) in enumerate(sorted(values.items(), key=lambda item: -found[item[0]])):
-        left.plot(each, [y] * len(each), ".", color="grey", alpha=0.5, markersize=4)
+    metrics, names = gains(values, baseline), []
+    for y, (name, by_seed) in enumerate(sorted(values.items(), key=lambda item: -metrics[item[0]])):
+        left.plot(by_seed, [y] * len(by_seed), ".", color="grey", alpha=0.5, markersize=4)
         for axis, key in ((left, name), (right, f"{name}_gain")):
-            if key in found:
-                axis.plot([found[f"{key}_low"], found[f"{key}_high"]], [y, y], color="C0")
-                axis.plot([found[key]], [y], "o", color="C0", markersize=5)
+            if key in metrics:
+                axis.plot([metrics[f"{key}_low"], metrics[f"{key}_high"]], [y, y], color="C0")
+                axis.plot([metrics[key]], [y], "o", color="C0", markersize=5)
         names.append(name.replace("_", " "))
     left.set_yticks(range(len(values)), names)
     left.invert_yaxis()

@@ -57,7 +57,7 @@ def start_stopping(params: Any, patience: int) -> dict[str, Any]:
 
 
 def stop_early(kept: dict[str, Any], params: Any, loss: jax.Array, patience: int) -> dict[str, Any]:
-    """One look at the validation loss of every copy, by the rule of `feedback.no_improvement`.
+    """One look at the validation loss of every copy, by the rule of `plateau.no_improvement`.
 
     Args:
         kept: of `start_stopping`, or of the last look.

@@ -10,6 +10,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
+from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import load as data_load
 from cvdl_jax.data import pixels, scaling
 from cvdl_jax.engine import runs
@@ -20,7 +21,7 @@ from cvdl_jax.metrics.generation import Judge
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.optim.ema import AVERAGES, restart_averages
-from cvdl_jax.workdir.checkpoint import read_step, tree_path
+from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # optimizer states and step counts begin anew
 
@@ -53,12 +54,12 @@ def load_weights(source: str, state: State) -> tuple[State, str]:
     path = find(source)
     saved = read_step(path)["state"]
     found = {
-        tree_path(p): x for part in PARTS for p, x in jax.tree_util.tree_leaves_with_path({part: saved.get(part, {})})
+        path_name(p): x for part in PARTS for p, x in jax.tree_util.tree_leaves_with_path({part: saved.get(part, {})})
     }
     loaded, anew = [], []
 
     def choose(key_path: Any, x: jax.Array) -> jax.Array:
-        name = tree_path(key_path)
+        name = path_name(key_path)
         if name.startswith("extra/feedback"):
             return x
         if name in found and found[name].shape == x.shape:

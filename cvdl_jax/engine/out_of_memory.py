@@ -80,13 +80,13 @@ def largest_buffers(config: Any, n: int = 3) -> str:
     import jax
 
     from cvdl_jax.core.task import create_state, step_function
+    from cvdl_jax.core.trees import path_name
     from cvdl_jax.engine.build import build
-    from cvdl_jax.workdir.checkpoint import tree_path
 
     built = build(config)
     spec = built.info.spec
     state = jax.eval_shape(lambda: create_state(built.task, jax.random.key(0), _zeros(spec)))
-    sizes = Counter({tree_path(p): bytes_of(x) for p, x in jax.tree_util.tree_leaves_with_path(state.params)})
+    sizes = Counter({path_name(p): bytes_of(x) for p, x in jax.tree_util.tree_leaves_with_path(state.params)})
     jaxpr = jax.make_jaxpr(step_function(built.task, 0))(state, spec)
     for equation in jaxpr.eqns:
         module = re.sub(r"\w+\(|\)", "", str(equation.source_info.name_stack))

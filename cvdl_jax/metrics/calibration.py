@@ -102,24 +102,18 @@ def expected_calibration_error(probabilities: Any, labels: Any, bins: int = BINS
 
     Reference: Naeini et al. 2015; Guo et al. 2017, equation 3.
     """
-    each = reliability(probabilities, labels, bins, scheme)
-    full = each.count > 0
-    return float((each.count * np.abs(each.accuracy - each.confidence))[full].sum() / each.count.sum())
+    diagram = reliability(probabilities, labels, bins, scheme)
+    filled = diagram.count > 0
+    return float((diagram.count * np.abs(diagram.accuracy - diagram.confidence))[filled].sum() / diagram.count.sum())
 
 
 def maximum_calibration_error(probabilities: Any, labels: Any, bins: int = BINS, scheme: Scheme = "width") -> float:
-    """MCE: the largest `|accuracy_b - confidence_b|` of a bin that is not empty.
-
-    Args:
-        probabilities: float [n, c].
-        labels: int [n].
-        bins: see `reliability`.
-        scheme: see `reliability`.
+    """MCE: the largest `|accuracy_b - confidence_b|` of a bin that is not empty; arguments as those of the ECE.
 
     Reference: Guo et al. 2017, equation 5.
     """
-    each = reliability(probabilities, labels, bins, scheme)
-    return float(np.nanmax(np.abs(each.accuracy - each.confidence)))
+    diagram = reliability(probabilities, labels, bins, scheme)
+    return float(np.nanmax(np.abs(diagram.accuracy - diagram.confidence)))
 
 
 def brier(probabilities: Any, labels: Any) -> float:

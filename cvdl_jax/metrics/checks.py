@@ -18,18 +18,18 @@ def finite(name: str, values: Any, ndim: int | None = None) -> np.ndarray:
     Raises:
         DataError: naming the argument: empty, of another number of axes, or with a value that is not finite.
     """
-    found = np.asarray(values, np.float64)
-    if not found.size or (ndim is not None and found.ndim != ndim):
+    numbers = np.asarray(values, np.float64)
+    if not numbers.size or (ndim is not None and numbers.ndim != ndim):
         axes = "" if ndim is None else f" with {ndim} {'axis' if ndim == 1 else 'axes'}"
-        raise DataError(f"{name} has shape {list(found.shape)}; expected at least one number{axes}")
-    wrong = np.flatnonzero(~np.isfinite(found))
+        raise DataError(f"{name} has shape {list(numbers.shape)}; expected at least one number{axes}")
+    wrong = np.flatnonzero(~np.isfinite(numbers))
     if wrong.size:
-        place = [int(i) for i in np.unravel_index(wrong[0], found.shape)] or ""
+        place = [int(i) for i in np.unravel_index(wrong[0], numbers.shape)] or ""
         raise DataError(
-            f"{name}{place}={found.flat[wrong[0]]} is not finite ({wrong.size} of {found.size} values are not); "
+            f"{name}{place}={numbers.flat[wrong[0]]} is not finite ({wrong.size} of {numbers.size} values are not); "
             "look for an overflow in the model"
         )
-    return found
+    return numbers
 
 
 def integers(name: str, values: Any) -> np.ndarray:
@@ -38,12 +38,12 @@ def integers(name: str, values: Any) -> np.ndarray:
     Raises:
         DataError: naming the argument: empty, not [n], or not whole numbers.
     """
-    found = np.asarray(values)
-    if found.ndim != 1 or not found.size:
-        raise DataError(f"{name} has shape {list(found.shape)}; expected [n] with at least one")
-    if found.dtype.kind not in "biu":
-        raise DataError(f"{name} are {found.dtype}; expected whole numbers: classes, not scores")
-    return found.astype(np.int64)
+    whole = np.asarray(values)
+    if whole.ndim != 1 or not whole.size:
+        raise DataError(f"{name} has shape {list(whole.shape)}; expected [n] with at least one")
+    if whole.dtype.kind not in "biu":
+        raise DataError(f"{name} are {whole.dtype}; expected whole numbers: classes, not scores")
+    return whole.astype(np.int64)
 
 
 def classes(name: str, values: Any, num_classes: int) -> np.ndarray:
@@ -52,13 +52,13 @@ def classes(name: str, values: Any, num_classes: int) -> np.ndarray:
     Raises:
         DataError: naming the argument and the first value that is not in 0..num_classes - 1.
     """
-    found = integers(name, values)
-    wrong = np.flatnonzero((found < 0) | (found >= num_classes))
+    indices = integers(name, values)
+    wrong = np.flatnonzero((indices < 0) | (indices >= num_classes))
     if wrong.size:
         raise DataError(
-            f"{name}[{wrong[0]}]={found[wrong[0]]} is not one of the {num_classes} classes 0..{num_classes - 1}"
+            f"{name}[{wrong[0]}]={indices[wrong[0]]} is not one of the {num_classes} classes 0..{num_classes - 1}"
         )
-    return found
+    return indices
 
 
 def binary_scores(labels: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:

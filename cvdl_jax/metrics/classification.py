@@ -1,16 +1,25 @@
-"""Classification metrics: sums on the device, confusion matrices on the host."""
+"""Measures of a classifier: right answers, summed on the device; and what a confusion matrix says, on the host.
 
+A confusion matrix is int [c, c], rows true and columns predicted. Each class against the rest has the four counts of a
+binary problem (`one_vs_rest`), so that every rate of `confusion` applies to it. A class for which a rate is undefined
+is left out of means, and named.
+"""
+
+from __future__ import annotations
+
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics import confusion
 from cvdl_jax.metrics.checks import finite
 from cvdl_jax.metrics.confusion import Counts, Rate
+
+if TYPE_CHECKING:  # JAX is imported in the functions that run on it: pages of runs and tables are made without
+    import jax
 
 
 def top_k_correct(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
@@ -30,6 +39,8 @@ def top_k_correct(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array
     Raises:
         ConfigError: if k is not in 1..c.
     """
+    import jax.numpy as jnp
+
     c = logits.shape[-1]
     if not 1 <= k <= c:
         raise ConfigError(f"top-{k} accuracy needs 1 <= k <= the number of classes, {c}")
@@ -61,14 +72,23 @@ def accuracy_sums(
     Returns:
         {"accuracy": (sum, weight), "top5_accuracy": ...}, float32 scalars.
     """
+    import jax.numpy as jnp
+
     weights = jnp.ones(logits.shape[0], jnp.float32) if mask is None else mask.astype(jnp.float32)
-    return {
-        "accuracy" if k == 1 else f"top{k}_accuracy": (
-            (top_k_correct(logits, labels, k) * weights).sum(),
-            weights.sum(),
-        )
-        for k in top
-    }
+    names = {k: "accuracy" if k == 1 else f"top{k}_accuracy" for k in top}
+    return {name: ((top_k_correct(logits, labels, k) * weights).sum(), weights.sum()) for k, name in names.items()}
+
+
+def top_k_error(logits: jax.Array, labels: jax.Array, k: int = 1) -> float:
+    """The share of examples whose class is not among the k best scores: 1 - accuracy at k; see `top_k_correct`.
+
+    Raises:
+        DataError: without examples.
+        ConfigError: if k is not in 1..c.
+    """
+    if not len(logits):
+        raise DataError(f"top-{k} error needs at least one example, got logits {list(logits.shape)}")
+    return 1.0 - float(top_k_correct(logits, labels, k).mean())
 
 
 def confusion_matrix(
@@ -99,49 +119,16 @@ def confusion_matrix(
             raise DataError(f"{name} {wrong[0]} is not one of the {num_classes} classes 0..{num_classes - 1}")
     flat = labels.astype(np.int64) * num_classes + predictions
     counts = np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)  # [c, c]
-    if normalise is None:
-        return counts
+    return counts if normalise is None else normalised(counts, normalise)
+
+
+def normalised(counts: np.ndarray, normalise: str) -> np.ndarray:
+    """A confusion matrix int [c, c] as shares, float64 [c, c]: see `confusion_matrix`."""
     axes = {"true": 1, "predicted": 0, "all": None}
     if normalise not in axes:
         raise ConfigError(f"normalise={normalise!r} must be None or one of {', '.join(axes)}")
     total = counts.sum(axes[normalise], keepdims=True)
     return np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
-
-
-def top_k_error(logits: jax.Array, labels: jax.Array, k: int = 1) -> float:
-    """The share of examples whose class is not among the k best scores: 1 - accuracy at k; see `top_k_correct`.
-
-    Raises:
-        DataError: without examples.
-        ConfigError: if k is not in 1..c.
-    """
-    if not len(logits):
-        raise DataError(f"top-{k} error needs at least one example, got logits {list(logits.shape)}")
-    return 1.0 - float(top_k_correct(logits, labels, k).mean())
-
-
-# Measures of c classes from a confusion matrix int [c, c], rows true and columns predicted.
-#
-# Each class against the rest has the four counts of a binary problem, so every function of `rates` works for it. A
-# class for which a rate is undefined is left out of means and named.
-
-
-class Averages(NamedTuple):
-    """A rate of every class, and its means.
-
-    Attributes:
-        per_class: float64 [c], NaN where undefined.
-        macro: mean over the classes that have a value; NaN if none has.
-        micro: the rate of the counts added over the classes.
-        weighted: mean over the classes that have a value, weighted by their true examples.
-        undefined: the classes without a value.
-    """
-
-    per_class: np.ndarray
-    macro: float
-    micro: float
-    weighted: float
-    undefined: tuple[int, ...]
 
 
 def checked(confusions: Any) -> np.ndarray:
@@ -164,25 +151,43 @@ def one_vs_rest(confusions: Any) -> Counts:
     return Counts(tp, fp, fn, m.sum() - tp - fp - fn)
 
 
+class Averages(NamedTuple):
+    """A rate of every class, and its means.
+
+    Attributes:
+        per_class: float64 [c], NaN where undefined.
+        macro: mean over the classes that have a value; NaN if none has.
+        micro: the rate of the counts added over the classes.
+        weighted: mean over the classes that have a value, weighted by their true examples.
+        undefined: the classes without a value.
+    """
+
+    per_class: np.ndarray
+    macro: float
+    micro: float
+    weighted: float
+    undefined: tuple[int, ...]
+
+
 def averages(confusions: Any, rate: Rate) -> Averages:
     """A rate of each class against the rest: per class, macro, micro and weighted.
 
     Args:
         confusions: int [c, c].
-        rate: a function of `rates`, such as `rates.precision`.
+        rate: a function of `confusion`, such as `confusion.precision`.
 
     Raises:
         DataError: as of `checked`.
     """
     counts = one_vs_rest(confusions)
-    each = np.asarray(rate(counts), np.float64)
-    known = ~np.isnan(each)
-    support = np.asarray(counts.tp + counts.fn)[known]
+    per_class = np.asarray(rate(counts), np.float64)
+    known = ~np.isnan(per_class)
+    support = (counts.tp + counts.fn)[known]
     return Averages(
-        each,
-        float(each[known].mean()) if known.any() else float("nan"),
+        per_class,
+        confusion.mean_of_known(per_class),
         float(rate(Counts(*(x.sum() for x in counts)))),
-        float(confusion.ratio((each[known] * support).sum(), support.sum())),
+        float(confusion.ratio((per_class[known] * support).sum(), support.sum())),
         tuple(np.flatnonzero(~known).tolist()),
     )
 
@@ -213,7 +218,7 @@ def kappa(confusions: Any) -> float:
 
 
 def matthews(confusions: Any, undefined: float = np.nan) -> float:
-    """The correlation of true and predicted classes; for two classes that of `rates.matthews`.
+    """The correlation of true and predicted classes; for two classes that of `confusion.matthews`.
 
         (n tr C - t p) / sqrt((n^2 - p p) (n^2 - t t)),    t and p the sums of rows and columns
 
@@ -227,3 +232,27 @@ def matthews(confusions: Any, undefined: float = np.nan) -> float:
     n, t, p = m.sum(), m.sum(1), m.sum(0)
     below = np.sqrt(n * n - p @ p) * np.sqrt(n * n - t @ t)
     return float((n * np.trace(m) - t @ p) / below) if below > 0 else float(undefined)
+
+
+def macro_f1(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """The macro F1 of many samples at once, such as the resamples of a bootstrap, without a matrix for each.
+
+    Args:
+        labels: int [..., n]; what is not in 0..c-1 is no class's example.
+        predictions: int [..., n]; what is not in 0..c-1 is always wrong.
+        num_classes: c.
+
+    Returns:
+        float64 [...], over the classes that occur or are predicted.
+    """
+    samples = math.prod(labels.shape[:-1])
+    first = np.arange(samples).reshape(*labels.shape[:-1], 1) * (num_classes + 1)  # the last bin takes what is no class
+
+    def per_class(classes: np.ndarray, kept: np.ndarray | bool = True) -> np.ndarray:
+        bins = first + np.where(kept & (classes >= 0) & (classes < num_classes), classes, num_classes)
+        counts = np.bincount(bins.ravel(), minlength=samples * (num_classes + 1))
+        return counts.reshape(*labels.shape[:-1], -1)[..., :-1]  # [..., c]
+
+    tp = per_class(labels, predictions == labels)
+    f1 = confusion.f1(Counts(tp, per_class(predictions) - tp, per_class(labels) - tp, 0))
+    return np.nanmean(f1, -1)

@@ -1,11 +1,12 @@
-"""Every rate of a 2x2 confusion matrix, from counts.
+"""The rates of a 2x2 confusion matrix, one function each, and `report`, which gives all of them at once.
 
-Each is a function of `Counts`, whose entries are numbers, or arrays with one entry per class (see `multiclass`). A rate
-is NaN where it is undefined, that is 0 / 0: no silent 0. A likelihood or odds ratio with only its denominator 0 is
-infinite.
+Each is a function of `Counts`, whose entries are numbers, or arrays with one entry per class (see
+`classification.one_vs_rest`). A rate is NaN where it is undefined, that is 0 / 0: no silent 0. A likelihood or odds
+ratio with only its denominator 0 is infinite.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,13 +33,13 @@ def checked(tp: Any, fp: Any, fn: Any, tn: Any) -> Counts:
     Raises:
         DataError: naming a count that is negative or not finite, or if all of a problem's are 0.
     """
-    found = Counts(*(finite(name, x) for name, x in zip(Counts._fields, (tp, fp, fn, tn), strict=True)))
-    for name, x in zip(Counts._fields, found, strict=True):
+    counts = Counts(*(finite(name, x) for name, x in zip(Counts._fields, (tp, fp, fn, tn), strict=True)))
+    for name, x in zip(Counts._fields, counts, strict=True):
         if (x < 0).any():
             raise DataError(f"{name}={x.min():g} must be a count, 0 or more")
-    if (sum(found) == 0).any():
+    if (sum(counts) == 0).any():
         raise DataError("tp, fp, fn and tn are all 0; rates need at least one example")
-    return found
+    return counts
 
 
 def counts(labels: Any, predictions: Any, positive: int = 1) -> Counts:
@@ -78,6 +79,13 @@ def ratio(above: Any, below: Any) -> Any:
     """A quotient in float64, without warnings: 0 / 0 is NaN, x / 0 is infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(above, np.float64)[()] / np.asarray(below, np.float64)[()]
+
+
+def mean_of_known(values: Any) -> float:
+    """The mean of the values that are defined; NaN where none is."""
+    values = np.asarray(values, np.float64)
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def accuracy(c: Counts) -> Any:
@@ -193,11 +201,8 @@ def matthews(c: Counts, undefined: float = np.nan) -> Any:
     """
     tp, fp, fn, tn = (np.asarray(x, np.float64) for x in c)
     below = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
-    found = np.where(below > 0, ratio(tp * tn - fp * fn, below), undefined)
-    return found[()]
+    return np.where(below > 0, ratio(tp * tn - fp * fn, below), undefined)[()]
 
-
-# All rates of a binary classifier in one call, with those named that are undefined.
 
 _NO_POSITIVE = "no example is positive"
 _NO_NEGATIVE = "no example is negative"
@@ -212,10 +217,6 @@ class Entry(NamedTuple):
     rate: Rate
     title: str
     undefined: str
-
-
-def _f(beta: float) -> Rate:
-    return lambda c: f_beta(c, beta)
 
 
 ENTRIES = {
@@ -235,8 +236,8 @@ ENTRIES = {
                       f"{_NO_POSITIVE}, or {_NO_NEGATIVE}, or {_NONE_CALLED_NEGATIVE}"),
     "dor": Entry(diagnostic_odds_ratio, "diagnostic odds ratio", _ONE_CLASS),
     "f1": Entry(f1, "F1", f"{_NO_POSITIVE} and {_NONE_CALLED_POSITIVE}"),
-    "f2": Entry(_f(2.0), "F2", f"{_NO_POSITIVE} and {_NONE_CALLED_POSITIVE}"),
-    "f0.5": Entry(_f(0.5), "F0.5", f"{_NO_POSITIVE} and {_NONE_CALLED_POSITIVE}"),
+    "f2": Entry(partial(f_beta, beta=2.0), "F2", f"{_NO_POSITIVE} and {_NONE_CALLED_POSITIVE}"),
+    "f0.5": Entry(partial(f_beta, beta=0.5), "F0.5", f"{_NO_POSITIVE} and {_NONE_CALLED_POSITIVE}"),
     "mcc": Entry(matthews, "Matthews correlation", _ONE_CLASS),
     "balanced_accuracy": Entry(balanced_accuracy, "balanced accuracy", f"{_NO_POSITIVE}, or {_NO_NEGATIVE}"),
     "jaccard": Entry(jaccard, "Jaccard index, IoU", f"{_NO_POSITIVE} and {_NONE_CALLED_POSITIVE}"),
@@ -276,11 +277,10 @@ def report(tp: float, fp: float, fn: float, tn: float) -> BinaryReport:
     """
     c = checked(tp, fp, fn, tn)
     values = {name: float(entry.rate(c)) for name, entry in ENTRIES.items()}
-    return BinaryReport(
-        Counts(*(float(x) for x in c)), values, tuple(name for name, x in values.items() if np.isnan(x))
-    )
+    undefined = tuple(name for name, x in values.items() if np.isnan(x))
+    return BinaryReport(Counts(*map(float, c)), values, undefined)
 
 
 def report_of(labels: Any, predictions: Any, positive: int = 1) -> BinaryReport:
-    """All rates, from hard decisions: see `rates.counts`."""
+    """All rates, from hard decisions: see `counts`."""
     return report(*counts(labels, predictions, positive))

@@ -1,4 +1,4 @@
-"""Average precision of detections, on the host: PASCAL VOC's of our own, and COCO's through pycocotools.
+"""Detections on the host: overlaps (IoU), PASCAL VOC's average precision of our own, and COCO's through pycocotools.
 
 Predictions and truth are padded arrays of all images: boxes [n, d, 4] ([ymin, xmin, ymax, xmax]), classes int [n, d],
 scores [n, d], and mask [n, d], 1 where an entry is real. Instances have `masks` bool [n, d, h, w] in place of boxes.
@@ -13,9 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.metrics.ranking import Form, average_precision, precision_recall
+from cvdl_jax.metrics.confusion import mean_of_known
+from cvdl_jax.metrics.ranking import Form, average_precision
 
 Kind = Literal["boxes", "masks"]
+Padded = Mapping[str, np.ndarray]
+COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -26,8 +29,7 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.prod(np.maximum(high - low, 0), -1)
 
     shared = sides(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
-    union = sides(a[..., :2], a[..., 2:]) + sides(b[..., :2], b[..., 2:]) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return _iou(shared, sides(a[..., :2], a[..., 2:]), sides(b[..., :2], b[..., 2:]))
 
 
 def pairwise_mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -45,19 +47,15 @@ def pairwise_mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             raise DataError(f"the {name} masks hold other values than 0 and 1; threshold them first")
         flat.append(masks.reshape(len(masks), math.prod(masks.shape[1:])).astype(np.float64))  # [n, h w]
     shared = flat[0] @ flat[1].T
-    union = flat[0].sum(1)[:, None] + flat[1].sum(1)[None] - shared
+    return _iou(shared, flat[0].sum(1)[:, None], flat[1].sum(1)[None])
+
+
+def _iou(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    union = first + second - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 OVERLAPS = {"boxes": pairwise_iou, "masks": pairwise_mask_iou}
-
-# How much boxes, or binary masks, overlap: IoU of every pair, in float64 on the host.
-
-__all__ = [
-    "assign", "average_precision", "coco_metrics", "mean_average_precision", "precision_recall", "voc_ap",
-    "voc_metrics",
-]  # fmt: skip
-COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 
 
 def assign(overlaps: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -83,8 +81,8 @@ def assign(overlaps: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> 
 
 
 def voc_ap(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
+    predicted: Padded,
+    truth: Padded,
     num_classes: int,
     threshold: float = 0.5,
     form: Form = "all_point",
@@ -107,8 +105,8 @@ def voc_ap(
 
 
 def mean_average_precision(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
+    predicted: Padded,
+    truth: Padded,
     num_classes: int,
     thresholds: Sequence[float] = (0.5,),
     form: Form = "all_point",
@@ -127,18 +125,11 @@ def mean_average_precision(
     Returns:
         0..1; NaN without any true object.
     """
-    table = _voc_table(predicted, truth, num_classes, thresholds, form, kind)
-    known = table[~np.isnan(table)]
-    return float(known.mean()) if known.size else float("nan")
+    return mean_of_known(_voc_table(predicted, truth, num_classes, thresholds, form, kind))
 
 
 def _voc_table(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
-    num_classes: int,
-    thresholds: Sequence[float],
-    form: Form,
-    kind: Kind,
+    predicted: Padded, truth: Padded, num_classes: int, thresholds: Sequence[float], form: Form, kind: Kind
 ) -> np.ndarray:
     """Average precisions [thresholds, classes]."""
     _check(predicted, truth, thresholds, kind)
@@ -156,9 +147,7 @@ def _voc_table(
     return table
 
 
-def _check(
-    predicted: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], thresholds: Sequence[float], kind: Kind
-) -> None:
+def _check(predicted: Padded, truth: Padded, thresholds: Sequence[float], kind: Kind) -> None:
     """Refuses an IoU or a threshold that does not exist, and scores that are not finite."""
     if kind not in OVERLAPS:
         raise ConfigError(f"kind={kind!r} must be boxes or masks")
@@ -170,36 +159,20 @@ def _check(
         raise DataError("scores of detections are not all finite; look for an overflow in the model")
 
 
-def voc_metrics(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
-    num_classes: int,
-    kind: Kind = "boxes",
-) -> dict[str, float]:
+def voc_metrics(predicted: Padded, truth: Padded, num_classes: int, kind: Kind = "boxes") -> dict[str, float]:
     """Means over the classes that occur; 0 if none does.
 
     Returns:
         voc_ap50: all-point AP at IoU 0.5; voc07_ap50: 11-point; voc_map: all-point, mean over IoU 0.5, 0.55 ... 0.95.
     """
     table = _voc_table(predicted, truth, num_classes, COCO_THRESHOLDS, "all_point", kind)
-    return {
-        "voc_map": _mean(table),
-        "voc_ap50": _mean(table[0]),
-        "voc07_ap50": _mean(voc_ap(predicted, truth, num_classes, form="11_point", kind=kind)),
-    }
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else 0.0
+    table07 = voc_ap(predicted, truth, num_classes, form="11_point", kind=kind)
+    means = {"voc_map": table, "voc_ap50": table[0], "voc07_ap50": table07}
+    return {name: float(np.nan_to_num(mean_of_known(precisions))) for name, precisions in means.items()}
 
 
 def coco_metrics(
-    predicted: Mapping[str, np.ndarray],
-    truth: Mapping[str, np.ndarray],
-    num_classes: int,
-    image_size: tuple[int, int],
-    kind: Kind = "boxes",
+    predicted: Padded, truth: Padded, num_classes: int, image_size: tuple[int, int], kind: Kind = "boxes"
 ) -> dict[str, float]:
     """COCO's average precision, by pycocotools.
 
@@ -229,14 +202,14 @@ def coco_metrics(
     real = _entries(truth, image_size, kind)
     for k, entry in enumerate(real):  # ids from 1 on: COCOeval takes 0 for "no match"
         entry.update(id=k + 1, iscrowd=0)
-    found = _entries(predicted, image_size, kind)
-    if not real or not found:
+    detections = _entries(predicted, image_size, kind)
+    if not real or not detections:
         return {"coco_ap": 0.0, "coco_ap50": 0.0, "coco_ap75": 0.0}
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         coco = COCO()
         coco.dataset = {"images": images, "annotations": real, "categories": [{"id": c} for c in range(num_classes)]}
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(found), {"boxes": "bbox", "masks": "segm"}[kind])
+        evaluation = COCOeval(coco, coco.loadRes(detections), {"boxes": "bbox", "masks": "segm"}[kind])
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -244,7 +217,7 @@ def coco_metrics(
     return {"coco_ap": ap, "coco_ap50": ap50, "coco_ap75": ap75}
 
 
-def _entries(arrays: Mapping[str, np.ndarray], image_size: tuple[int, int], kind: Kind) -> list[dict[str, Any]]:
+def _entries(arrays: Padded, image_size: tuple[int, int], kind: Kind) -> list[dict[str, Any]]:
     """COCO's records of the real entries; boxes [xmin, ymin, w, h] in pixels, masks as run lengths."""
     from pycocotools import mask as run_lengths
 

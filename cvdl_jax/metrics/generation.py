@@ -1,4 +1,4 @@
-"""Evaluations of anything that makes images: against the images of a split, and by a classifier.
+"""Measures of generated images, and the evaluations that take them: against the images of a split, and by a classifier.
 
 A sampler is a function `sample(state, key, n) -> images [n, h, w, c] in 0..1`.
 """
@@ -12,6 +12,9 @@ import numpy as np
 
 from cvdl_jax.core.task import Eval
 from cvdl_jax.errors import DataError
+
+DIRECTIONS = 128  # of the sliced distance; fixed, so that runs of different seeds compare
+Sampler = Callable[..., jax.Array]
 
 
 def sliced_wasserstein(real: np.ndarray, fake: np.ndarray) -> float:
@@ -72,10 +75,6 @@ def judgement(probabilities: np.ndarray) -> dict[str, float]:
         "inception_score": float(np.exp((p * logs).sum(-1).mean())),
         "samples": float(n),
     }
-
-
-DIRECTIONS = 128  # of the sliced distance; fixed, so that runs of different seeds compare
-Sampler = Callable[..., jax.Array]
 
 
 def directions(size: int, dtype: jnp.dtype) -> jax.Array:

@@ -79,9 +79,9 @@ def evaluation(
         for name, classifier in classifiers.items():
             before, after = classifier(state, images), classifier(state, changed)
             same, divergence = agreement(before, after)
-            found = {"consistency": same, "kl": divergence}
-            found |= {"accuracy": correct(before, label), "accuracy_transformed": correct(after, label)}
-            sums |= {f"{name}_{metric}": ((each * mask).sum(), mask.sum()) for metric, each in found.items()}
+            per_image = {"consistency": same, "kl": divergence}
+            per_image |= {"accuracy": correct(before, label), "accuracy_transformed": correct(after, label)}
+            sums |= {f"{name}_{metric}": ((values * mask).sum(), mask.sum()) for metric, values in per_image.items()}
         return sums
 
     return Eval(step, data=data)

@@ -1,16 +1,21 @@
 """Measures of scores over all thresholds: ROC and precision-recall curves and the areas under them.
 
-Examples with equal scores pass a threshold together, so nothing depends on how ties are sorted. A curve or area that
-needs positives or negatives which do not exist is NaN.
+The area under a precision-recall curve, the average precision, is that of a ranking, such as detections by falling
+score (`average_precision`), or of a classifier (`average_precision_of_scores`). Examples with equal scores pass
+a threshold together, so that nothing depends on how ties are sorted. A curve or area that needs positives or negatives
+which do not exist is NaN.
 """
 
+import itertools
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics.checks import binary_scores, class_scores, finite
-from cvdl_jax.metrics.confusion import ratio
+from cvdl_jax.metrics.confusion import mean_of_known, ratio
+
+Form = Literal["all_point", "11_point", "101_point", "step"]
 
 
 class Roc(NamedTuple):
@@ -37,7 +42,7 @@ def sweep(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
         scores: float64 [n].
 
     Returns:
-        found int64 [k], seen int64 [k], thresholds float64 [k].
+        true positives int64 [k], ranked int64 [k], thresholds float64 [k].
     """
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
@@ -58,9 +63,13 @@ def roc_curve(labels: Any, scores: Any) -> Roc:
     Reference: Fawcett 2006, "An introduction to ROC analysis", algorithm 1.
     """
     labels, scores = binary_scores(labels, scores)
-    found, seen, thresholds = sweep(labels, scores)
-    found, wrong = (np.insert(x, 0, 0) for x in (found, seen - found))
-    return Roc(ratio(wrong, wrong[-1]), ratio(found, found[-1]), np.insert(thresholds, 0, np.inf))
+    true_positives, ranked, thresholds = sweep(labels, scores)
+    true_positives, false_positives = (np.insert(x, 0, 0) for x in (true_positives, ranked - true_positives))
+    return Roc(
+        ratio(false_positives, false_positives[-1]),
+        ratio(true_positives, true_positives[-1]),
+        np.insert(thresholds, 0, np.inf),
+    )
 
 
 def precision_recall_curve(labels: Any, scores: Any) -> PrecisionRecall:
@@ -74,9 +83,11 @@ def precision_recall_curve(labels: Any, scores: Any) -> PrecisionRecall:
         DataError: as of `checks.binary_scores`.
     """
     labels, scores = binary_scores(labels, scores)
-    found, seen, thresholds = sweep(labels, scores)
-    found, seen = (np.insert(x, 0, 0) for x in (found, seen))
-    return PrecisionRecall(ratio(found, seen), ratio(found, found[-1]), np.insert(thresholds, 0, np.inf))
+    true_positives, ranked, thresholds = sweep(labels, scores)
+    true_positives, ranked = (np.insert(x, 0, 0) for x in (true_positives, ranked))
+    return PrecisionRecall(
+        ratio(true_positives, ranked), ratio(true_positives, true_positives[-1]), np.insert(thresholds, 0, np.inf)
+    )
 
 
 def auc(x: Any, y: Any) -> float:
@@ -152,17 +163,11 @@ def roc_auc_one_vs_one(labels: Any, scores: Any) -> float:
     Reference: Hand and Till 2001, "A simple generalisation of the area under the ROC curve", equation 7.
     """
     labels, scores = class_scores(labels, scores)
-    here, found = np.unique(labels), []
-    for place, i in enumerate(here):
-        for j in here[place + 1 :]:
-            rows = (labels == i) | (labels == j)
-            found += [mann_whitney(labels[rows] == k, scores[rows, k]) for k in (i, j)]
-    return float(np.mean(found)) if found else float("nan")
-
-
-# Average precision, the area under a precision-recall curve: of rankings such as detections, and of classifiers.
-
-Form = Literal["all_point", "11_point", "101_point", "step"]
+    areas = []
+    for pair in itertools.combinations(np.unique(labels), 2):
+        rows = np.isin(labels, pair)
+        areas += [mann_whitney(labels[rows] == k, scores[rows, k]) for k in pair]
+    return mean_of_known(areas)
 
 
 def precision_recall(hits: np.ndarray, positives: int) -> tuple[np.ndarray, np.ndarray]:
@@ -175,8 +180,8 @@ def precision_recall(hits: np.ndarray, positives: int) -> tuple[np.ndarray, np.n
     Returns:
         precision float64 [n], recall float64 [n].
     """
-    found = np.cumsum(hits, dtype=np.float64)
-    return found / np.arange(1, len(found) + 1), found / max(positives, 1)
+    true_positives = np.cumsum(hits, dtype=np.float64)
+    return true_positives / np.arange(1, len(true_positives) + 1), true_positives / max(positives, 1)
 
 
 def average_precision(hits: np.ndarray, positives: int, form: Form = "all_point") -> float:
@@ -198,8 +203,8 @@ def average_precision(hits: np.ndarray, positives: int, form: Form = "all_point"
 
     Reference: Everingham et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge", section 4.2.
     """
-    found = np.cumsum(hits, dtype=np.int64)
-    return _area(found, np.arange(1, len(found) + 1), positives, form)
+    true_positives = np.cumsum(hits, dtype=np.int64)
+    return _area(true_positives, np.arange(1, len(true_positives) + 1), positives, form)
 
 
 def average_precision_of_scores(labels: Any, scores: Any, form: Form = "all_point") -> float:
@@ -218,8 +223,8 @@ def average_precision_of_scores(labels: Any, scores: Any, form: Form = "all_poin
         DataError: as of `checks.binary_scores`.
     """
     labels, scores = binary_scores(labels, scores)
-    found, seen, _ = sweep(labels, scores)
-    return _area(found, seen, int(labels.sum()), form)
+    true_positives, ranked, _ = sweep(labels, scores)
+    return _area(true_positives, ranked, int(labels.sum()), form)
 
 
 def mean_average_precision(labels: Any, scores: Any, form: Form = "all_point") -> float:
@@ -240,19 +245,17 @@ def mean_average_precision(labels: Any, scores: Any, form: Form = "all_point") -
         labels = labels[:, None] == np.arange(scores.shape[1])[None]  # [n, c]
     if labels.shape != scores.shape:
         raise DataError(f"labels {list(labels.shape)} must be [n] or of the shape of scores, {list(scores.shape)}")
-    each = [average_precision_of_scores(labels[:, k], scores[:, k], form) for k in range(scores.shape[1])]
-    known = [x for x in each if not np.isnan(x)]
-    return float(np.mean(known)) if known else float("nan")
+    return mean_of_known([average_precision_of_scores(y, s, form) for y, s in zip(labels.T, scores.T, strict=True)])
 
 
-def _area(found: np.ndarray, seen: np.ndarray, positives: int, form: Form) -> float:
+def _area(true_positives: np.ndarray, ranked: np.ndarray, positives: int, form: Form) -> float:
     """The area in one of its forms, from positives and examples counted at each threshold, int [k] each."""
     if form not in get_args(Form):
         raise ConfigError(f"form={form!r} of average_precision must be {', '.join(get_args(Form)[:-1])} or step")
     if positives == 0:
         return float("nan")
-    precision = found / seen
-    gain = np.diff(found, prepend=0) / positives
+    precision = true_positives / ranked
+    gain = np.diff(true_positives, prepend=0) / positives
     if form == "step":
         return float(np.sum(precision * gain))
     highest = np.maximum.accumulate(precision[::-1])[::-1]  # interpolated
@@ -260,5 +263,7 @@ def _area(found: np.ndarray, seen: np.ndarray, positives: int, form: Form) -> fl
         return float(np.sum(highest * gain))
     points = int(form.partition("_")[0])
     # Counted in whole objects: 3 of 10 found is a recall of 0.3 though 3 / 10 and 0.3 may differ in the last bit.
-    place = np.searchsorted(found * (points - 1), np.arange(points) * positives)  # first with recall >= the point
+    place = np.searchsorted(
+        true_positives * (points - 1), np.arange(points) * positives
+    )  # first with recall >= the point
     return float(np.append(highest, 0.0)[place].mean())

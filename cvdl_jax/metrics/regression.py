@@ -56,7 +56,7 @@ def r2(targets: Any, predictions: Any) -> float:
 
 def report(targets: Any, predictions: Any) -> dict[str, float]:
     """All of them: mae, mse, rmse, r2, max_error."""
-    return {each.__name__: each(targets, predictions) for each in (mae, mse, rmse, r2, max_error)}
+    return {measure.__name__: measure(targets, predictions) for measure in (mae, mse, rmse, r2, max_error)}
 
 
 def regression_sums(

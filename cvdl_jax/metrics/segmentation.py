@@ -108,13 +108,12 @@ def segmentation_metrics(confusions: Any) -> dict[str, float]:
     Reference: Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation", section 5; Dice 1945.
     """
     m = checked(confusions)
-    each = per_class(m)
+    classes = per_class(m)
     pixels = m.sum(1)
-    here = pixels > 0
     return {
         "pixel_accuracy": classification.accuracy(m),
-        "mean_pixel_accuracy": float(np.nanmean(each["accuracy"])),
-        "mean_iou": float(np.nanmean(each["iou"])),
-        "frequency_weighted_iou": float(ratio((pixels * each["iou"])[here].sum(), pixels.sum())),
-        "mean_dice": float(np.nanmean(each["dice"])),
+        "mean_pixel_accuracy": confusion.mean_of_known(classes["accuracy"]),
+        "mean_iou": confusion.mean_of_known(classes["iou"]),
+        "frequency_weighted_iou": float(ratio(np.nansum(pixels * classes["iou"]), pixels.sum())),
+        "mean_dice": confusion.mean_of_known(classes["dice"]),
     }

@@ -27,8 +27,8 @@ class Advice(NamedTuple):
     why: str
 
 
-_PRECISION = Advice("precision", "rates.precision", "a false alarm is what costs; read it beside recall")
-_RECALL = Advice("recall", "rates.recall", "a miss is what costs; read it beside precision")
+_PRECISION = Advice("precision", "confusion.precision", "a false alarm is what costs; read it beside recall")
+_RECALL = Advice("recall", "confusion.recall", "a miss is what costs; read it beside precision")
 _OTHER_TASKS: dict[str, tuple[Advice, ...]] = {
     "detection": (
         Advice("COCO AP", "detection.coco_metrics", "mean over classes and IoU 0.5 to 0.95: how exact boxes are too"),
@@ -106,30 +106,30 @@ def which_metric(
     if output != "classes":
         advice += _of_scores(binary, unbalanced)
     if costlier == "false_positive":
-        advice += [_PRECISION, Advice("F0.5", "rates.f_beta", "one number in which precision counts more")]
+        advice += [_PRECISION, Advice("F0.5", "confusion.f_beta", "one number in which precision counts more")]
     elif costlier == "false_negative":
-        advice += [_RECALL, Advice("F2", "rates.f_beta", "one number in which recall counts more")]
+        advice += [_RECALL, Advice("F2", "confusion.f_beta", "one number in which recall counts more")]
     return (*advice, *_of_classes(binary, unbalanced, shares))
 
 
 def _of_scores(binary: bool, unbalanced: bool) -> list[Advice]:
     """Measures of a ranking."""
     area = "ranking.roc_auc" if binary else "ranking.roc_auc_one_vs_one"
-    found = [Advice("ROC AUC", area, "over all thresholds; 0.5 is chance at any prevalence")]
-    where = "average_precision.average_precision_of_scores" if binary else "average_precision.mean_average_precision"
+    ranking = [Advice("ROC AUC", area, "over all thresholds; 0.5 is chance at any prevalence")]
+    where = "ranking.average_precision_of_scores" if binary else "ranking.mean_average_precision"
     precise = Advice("average precision", where, "over all thresholds, of the few positives; chance is the prevalence")
-    return [precise, *found] if unbalanced else found
+    return [precise, *ranking] if unbalanced else ranking
 
 
 def _of_classes(binary: bool, unbalanced: bool, shares: Sequence[float]) -> list[Advice]:
     """Measures of hard decisions."""
-    module = "rates" if binary else "multiclass"
+    module = "confusion" if binary else "classification"
     if not unbalanced:
         return [Advice("accuracy", f"{module}.accuracy", "the classes are about equally large")]
     trivial = f"accuracy misleads: always the largest class has {100 * majority_accuracy(shares):.1f} %"
     return [
         Advice("balanced accuracy", f"{module}.balanced_accuracy", f"each class counts the same ({trivial})"),
         Advice("Matthews correlation", f"{module}.matthews", "high only if all four counts are good"),
-        Advice("F1" if binary else "macro F1", "rates.f1" if binary else "multiclass.averages",
+        Advice("F1" if binary else "macro F1", "confusion.f1" if binary else "classification.averages",
                "precision and recall of the rare class" if binary else "precision and recall, each class the same"),
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.metrics import calibration
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.metrics.stats.paired_tests import mcnemar
 from cvdl_jax.workdir import predictions
@@ -63,19 +64,19 @@ def folders(paths: Sequence[str]) -> list[Path]:
         DataError: for a folder without any run.
         ConfigError: for a run named twice, or fewer than two.
     """
-    found: list[Path] = []
+    members: list[Path] = []
     for path in map(Path, paths):
         runs = sorted(p.parent for p in path.rglob("config.json"))
         inside = [run for run in runs if not any(run in other.parents for other in runs)]
         if not inside:
             raise DataError(f"--ensemble: {path} holds no run (no config.json in it or below); name a --workdir of one")
-        found += inside
-    twice = [path for path in found if [p.resolve() for p in found].count(path.resolve()) > 1]
+        members += inside
+    twice = [path for path in members if [p.resolve() for p in members].count(path.resolve()) > 1]
     if twice:
         raise ConfigError(f"--ensemble: {twice[0]} is named twice; every member has one vote")
-    if len(found) < 2:
-        raise ConfigError(f"--ensemble needs at least two runs, got {len(found)}: {', '.join(map(str, found))}")
-    return found
+    if len(members) < 2:
+        raise ConfigError(f"--ensemble needs at least two runs, got {len(members)}: {', '.join(map(str, members))}")
+    return members
 
 
 def read(folder: Path, split: str) -> Member | None:
@@ -85,12 +86,7 @@ def read(folder: Path, split: str) -> Member | None:
         DataError: if the file is damaged, or holds no scores of whole examples, or scores that are not finite.
     """
     path = folder / "predictions" / f"{split}.npz"
-    if not path.is_file():
-        return None
-    arrays = predictions.arrays(path)
-    if isinstance(arrays, str):
-        raise DataError(f"{path.parent}: {arrays}")
-    return member(folder, arrays, str(path))
+    return member(folder, predictions.read(path), str(path)) if path.is_file() else None
 
 
 def member(folder: Path, arrays: dict[str, np.ndarray], what: str) -> Member:
@@ -99,12 +95,12 @@ def member(folder: Path, arrays: dict[str, np.ndarray], what: str) -> Member:
     Raises:
         DataError: see `read`.
     """
-    found = predictions.classified("", arrays)
-    if found is None or "ids" not in arrays:
+    evaluation = predictions.classified("", arrays)
+    if evaluation is None or "ids" not in arrays:
         raise DataError(f"{what} has no scores [n, c] and labels [n]; an ensemble needs classifiers")
-    if found.skipped:
-        raise DataError(f"{what}: {found.skipped} examples have scores that are not finite, or no label")
-    return Member(str(folder), found.ids, found.label, found.scores)
+    if evaluation.skipped:
+        raise DataError(f"{what}: {evaluation.skipped} examples have scores that are not finite, or no label")
+    return Member(str(folder), evaluation.ids, evaluation.label, evaluation.scores)
 
 
 def aligned(members: Sequence[Member]) -> list[Member]:
@@ -114,27 +110,27 @@ def aligned(members: Sequence[Member]) -> list[Member]:
         DataError: if two have different examples, labels or numbers of classes, naming both.
     """
     first = members[0]
-    place = {each: i for i, each in enumerate(first.ids)}
-    found = []
-    for each in members:
-        both = f"{first.name} and {each.name}"
-        if each.scores.shape[1] != first.scores.shape[1]:
+    place = {name: i for i, name in enumerate(first.ids)}
+    in_order = []
+    for member in members:
+        both = f"{first.name} and {member.name}"
+        if member.scores.shape[1] != first.scores.shape[1]:
             raise DataError(
-                f"{both} tell {first.scores.shape[1]} and {each.scores.shape[1]} classes; expected the same"
+                f"{both} tell {first.scores.shape[1]} and {member.scores.shape[1]} classes; expected the same"
             )
-        different = set(first.ids) ^ set(each.ids)
-        if different or len(each.ids) != len(first.ids):
+        different = set(first.ids) ^ set(member.ids)
+        if different or len(member.ids) != len(first.ids):
             raise DataError(
-                f"{both} were evaluated on different examples ({len(first.ids)} and {len(each.ids)}"
+                f"{both} were evaluated on different examples ({len(first.ids)} and {len(member.ids)}"
                 f"{f', for example {min(different)}' if different else ''}); add --config.data.test=SPLIT to evaluate "
                 "all of them on one split"
             )
-        rows = np.argsort([place[name] for name in each.ids])
-        one = Member(each.name, each.ids[rows], each.label[rows], each.scores[rows])
+        rows = np.argsort([place[name] for name in member.ids])
+        one = Member(member.name, member.ids[rows], member.label[rows], member.scores[rows])
         if (one.label != first.label).any():
             raise DataError(f"{both} have different labels for {first.ids[np.argmax(one.label != first.label)]}")
-        found.append(one)
-    return found
+        in_order.append(one)
+    return in_order
 
 
 def combine(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -150,26 +146,27 @@ def combine(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, np.nda
         they are probabilities, `loss` is the negative log-likelihood. And the arrays `scores` (log of the mean
         probabilities), `vote`, `label` and `ids`.
     """
-    first = members[0]
-    p = np.stack([predictions.probabilities(each.scores) for each in members])  # [m, n, c]
+    first, loss = members[0], calibration.negative_log_likelihood
+    p = np.stack([calibration.softmax(member.scores) for member in members])  # [m, n, c]
     mean, voted, n = average(p), vote(p), len(first.label)
+    log_mean = np.log(np.maximum(mean, TINY))
     guesses, hit = p.argmax(-1), mean.argmax(-1) == first.label
     pairs = [(guesses[i] != guesses[j]).mean() for i in range(len(p)) for j in range(i)]
-    each = [
-        {"workdir": one.name, **facts(guess == one.label), "loss": likelihood(q, one.label),
-         "p": mcnemar(guess == one.label, hit).p}
-        for one, guess, q in zip(members, guesses, p, strict=True)
+    alone = [
+        {"workdir": member.name, **facts(guess == first.label), "loss": loss(member.scores, first.label),
+         "p": mcnemar(guess == first.label, hit).p}
+        for member, guess in zip(members, guesses, strict=True)
     ]  # fmt: skip
-    found = {
+    results = {
         "examples": n,
-        "average": {**facts(hit), "loss": likelihood(mean, first.label)},
+        "average": {**facts(hit), "loss": loss(log_mean, first.label)},
         "vote": facts(voted == first.label),
-        "members": each,
-        "mean": float(np.mean([one["accuracy"] for one in each])),
+        "members": alone,
+        "mean": float(np.mean([member["accuracy"] for member in alone])),
         "disagreement": float(np.mean(pairs)),
     }
-    scores = np.log(np.maximum(mean, TINY)).astype(np.float32)
-    return found, {"ids": first.ids, "scores": scores, "vote": voted, "label": first.label}
+    scores = log_mean.astype(np.float32)
+    return results, {"ids": first.ids, "scores": scores, "vote": voted, "label": first.label}
 
 
 def facts(hit: np.ndarray) -> dict[str, Any]:
@@ -177,8 +174,3 @@ def facts(hit: np.ndarray) -> dict[str, Any]:
     right, n = int(hit.sum()), len(hit)
     low, high = wilson(right, n)
     return {"right": right, "accuracy": right / n, "low": low, "high": high}
-
-
-def likelihood(p: np.ndarray, label: np.ndarray) -> float:
-    """Mean negative log-likelihood of labels int [n] under probabilities [n, c]."""
-    return float(-np.log(np.maximum(p[np.arange(len(label)), label], TINY)).mean())

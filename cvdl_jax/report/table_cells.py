@@ -1,10 +1,11 @@
 """What stands in the cells of a table, from results.json's dict alone; shared by Markdown, LaTeX and the console."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-MISSING = "–"  # of a run that was made, but does not say
+from cvdl_jax.core.formatting import NO_VALUE, count
+
 SAME_MARK, FEW_MARK, MEMORY_MARK = "≈", "?", "†"
 
 
@@ -18,7 +19,7 @@ def known(row: Mapping[str, Any], text: str | None) -> str:
     """A cell: its text, or why there is none."""
     if row["n"] == 0:
         return status(row)
-    return MISSING if text is None else text
+    return NO_VALUE if text is None else text  # a run was made, but does not say
 
 
 def metric_label(metric: Mapping[str, Any]) -> str:
@@ -62,8 +63,8 @@ def runs(row: Mapping[str, Any]) -> str:
 
 def published_value(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     """The published value; a dagger where it was typed from memory."""
-    found = row["published"]
-    return f"{found['value']:.{metric['digits']}f}{MEMORY_MARK if found['memory'] else ''}" if found else ""
+    published = row["published"]
+    return f"{number(published['value'], metric)}{MEMORY_MARK if published['memory'] else ''}" if published else ""
 
 
 def published(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
@@ -80,21 +81,6 @@ def beside(row: Mapping[str, Any], key: str) -> str:
     return f"{ours} ({count(theirs)}{MEMORY_MARK if row.get('recipe_memory') else ''})"
 
 
-def count(value: float) -> str:
-    """A number of steps, epochs or parameters: whole where it is, thousands apart."""
-    return f"{round(value):,}" if math.isclose(value, round(value), abs_tol=5e-3) else f"{value:,.2f}"
-
-
-def amount(value: float | None) -> str | None:
-    """A large count in four digits: 416,520 is "416.5 k", 4.09e9 "4.090 G"."""
-    if value is None:
-        return None
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:#.4g} {unit}".replace(". ", " ")
-    return f"{value:.0f}"
-
-
 def seconds(row: Mapping[str, Any]) -> str:
     """Mean seconds of a run."""
     spent = row["seconds"]
@@ -108,10 +94,10 @@ def commit(row: Mapping[str, Any]) -> str:
 
 def data(row: Mapping[str, Any]) -> str:
     """Name, version and fingerprint of the data."""
-    found = row["data"]
-    if not found:
+    about = row["data"]
+    if not about:
         return known(row, None)
-    return " ".join(str(part) for part in (found["name"], found["version"], (found["fingerprint"] or "")[:8]) if part)
+    return " ".join(str(part) for part in (about["name"], about["version"], (about["fingerprint"] or "")[:8]) if part)
 
 
 def best(results: Mapping[str, Any]) -> set[int]:
@@ -129,31 +115,22 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     """What a reader of the table must know, a sentence each; only what the table needs."""
     rows = results["rows"]
     over = results.get("over", "seeds")
-    found = [f"Values are means over {over} ± their standard deviation (n - 1), or one run's. {results['interval']}."]
+    sentences = [
+        f"Values are means over {over} ± their standard deviation (n - 1), or one run's. {results['interval']}."
+    ]
     if any(mark(row) == SAME_MARK for row in rows):
-        found.append(f"{SAME_MARK} The difference from the best row is not significant (p >= 0.05).")
+        sentences.append(f"{SAME_MARK} The difference from the best row is not significant (p >= 0.05).")
     if any(mark(row) == FEW_MARK for row in rows):
-        found.append(f"{FEW_MARK} There are too few runs to tell whether the difference from the best row is real.")
+        sentences.append(f"{FEW_MARK} There are too few runs to tell whether the difference from the best row is real.")
     if any(row.get("verdict") for row in rows):
-        found.append(
+        sentences.append(
             "Tests are two-sided and paired: McNemar's exact test on the predictions of one seed, the exact sign-flip "
             "test on seeds; they are not corrected for the number of rows."
         )
     if any(row.get("recipe_memory") or (row["published"] or {}).get("memory") for row in rows):
-        found.append(f"{MEMORY_MARK} From memory, not looked up.")
-    found.append(
+        sentences.append(f"{MEMORY_MARK} From memory, not looked up.")
+    sentences.append(
         "MACs are multiply-accumulates of one example; seconds are those of a run until its last row, compilation and "
         "evaluations included."
     )
-    return [*found, *(f"Note: {warning}." for warning in results.get("warnings", ()))]
-
-
-def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Aligned columns for a console; numbers to the right, words to the left."""
-    table = [list(head), *map(list, rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    right = [all(row[i][:1].isdigit() or row[i] in ("", MISSING) for row in table[1:]) for i in range(len(head))]
-    aligned = [
-        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)) for row in table
-    ]
-    return "\n".join(line.rstrip() for line in [aligned[0], "  ".join("-" * w for w in widths), *aligned[1:]])
+    return [*sentences, *(f"Note: {warning}." for warning in results.get("warnings", ()))]

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.stats import paired_tests
+from cvdl_jax.workdir import predictions
 from cvdl_jax.workdir.folder import Workdir
 from cvdl_jax.workdir.run_state import DONE
 
@@ -66,7 +66,7 @@ def with_best(rows: Sequence[dict[str, Any]], metric: Mapping[str, Any]) -> None
 
 def _pair(best: Mapping[str, Any], row: Mapping[str, Any], metric: Mapping[str, Any]) -> dict[str, Any]:
     """The verdict on a row and the best one."""
-    runs = [{run["seed"]: run for run in each["runs"] if run["state"] == DONE} for each in (best, row)]
+    runs = [{run["seed"]: run for run in side["runs"] if run["state"] == DONE} for side in (best, row)]
     seeds = [seed for seed in runs[0] if seed in runs[1]]
     if not seeds:
         return {"significance": f"{FEW}: no seed in common with the best row", "verdict": FEW}
@@ -112,9 +112,9 @@ def _mcnemar(first: Mapping[str, Any], second: Mapping[str, Any], metric: Mappin
             raise DataError("the two runs were tested on different examples")
     except DataError as error:
         return str(error)
-    found = paired_tests.mcnemar(right, right_there)
-    p = paired_tests.format_p(found.p)
-    return found.p, f"{p} (McNemar, seed {first['seed']}: {found.first_only} against {found.second_only} examples)"
+    test = paired_tests.mcnemar(right, right_there)
+    p = paired_tests.format_p(test.p)
+    return test.p, f"{p} (McNemar, seed {first['seed']}: {test.first_only} against {test.second_only} examples)"
 
 
 def hits(workdir: Path, evaluation: str, accuracy: float) -> tuple[np.ndarray, np.ndarray]:
@@ -132,14 +132,10 @@ def hits(workdir: Path, evaluation: str, accuracy: float) -> tuple[np.ndarray, n
         DataError: if there are no such predictions, or they do not give the accuracy.
     """
     path = Workdir(workdir).predictions / f"{evaluation}.npz"
-    if not path.exists():
-        raise DataError(f"{path} does not exist")
-    with np.load(path) as saved:
-        if not {"ids", "scores", "label"} <= set(saved.files):
-            raise DataError(f"{path} holds no ids, scores and labels")
-        ids, scores, label = saved["ids"], saved["scores"], saved["label"]
-    right = (scores.argmax(-1) == label) & ~np.isnan(scores).any(-1)
-    if abs(fmean(right.tolist()) - accuracy) > 1e-6:
-        raise DataError(f"{path} gives an accuracy of {fmean(right.tolist()):.6f}, the run reported {accuracy:.6f}")
-    order = np.argsort(ids, kind="stable")
-    return ids[order], right[order]
+    answers = predictions.answers(predictions.read(path))
+    if answers is None or not answers.classes:
+        raise DataError(f"{path} holds no scores and labels")
+    right = answers.guess == answers.truth
+    if abs(right.mean() - accuracy) > 1e-6:
+        raise DataError(f"{path} gives an accuracy of {right.mean():.6f}, the run reported {accuracy:.6f}")
+    return answers.ids, right

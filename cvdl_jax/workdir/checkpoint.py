@@ -1,9 +1,10 @@
-"""Checkpoints: the one place that touches Orbax.
+"""Checkpoints, and which of them is the best; the one place that touches Orbax.
 
 A checkpoint is `checkpoints/<step>/` with the state, the running sums of the open logging interval, and the loop's own
 memory as JSON, so that a run continues inside an interval as if it had never stopped. Saving is asynchronous. After
 Orbax has committed a step, SHA-256 sums of its files are written beside them: Orbax restores a flipped bit silently,
-we do not. A step that does not verify is moved to `checkpoints_bad/` and the one before it is used.
+we do not. A step that does not verify is moved to `checkpoints_bad/` and the one before it is used. The best step is
+chosen by a validation metric, never by the test set.
 """
 
 import json
@@ -19,6 +20,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from cvdl_jax.core.parallel import is_first_process, wait_for_all
+from cvdl_jax.core.trees import path_name
 from cvdl_jax.errors import CheckpointError, ConfigError, nearest
 from cvdl_jax.workdir.checksums import (
     Damaged,
@@ -27,7 +29,6 @@ from cvdl_jax.workdir.checksums import (
     set_aside,
     set_aside_damaged,
     verify,
-    verify_or_refuse,
     write_checksums,
 )
 
@@ -160,8 +161,8 @@ class Checkpoints:
         Raises:
             CheckpointError: if a checkpoint is sound but of another tree (another config), or none is left.
         """
-        while found := self.steps():
-            step = found[-1]
+        while steps := self.steps():
+            step = steps[-1]
             try:
                 tree, memory = _read(self.folder / str(step), abstract)
             except Damaged as damage:
@@ -179,6 +180,28 @@ class Checkpoints:
                 "it. Start again in a fresh --workdir."
             )
         return None
+
+
+def update(memory: dict[str, Any], select: Any, metrics: Mapping[str, float], step: int) -> None:
+    """Remembers a step if it is better than every one before; the first of equals stays, NaN is never best.
+
+    Args:
+        memory: of the loop; `best_step` and `best_value` are changed.
+        select: `config.select`: metric ("" to select the newest step) and mode, "max" or "min".
+        metrics: of the evaluation at this step.
+        step: number of completed steps.
+
+    Raises:
+        ConfigError: if the metric is not evaluated, or belongs to the test split.
+    """
+    if not select.metric or not metrics:
+        return
+    if select.metric not in metrics:
+        raise ConfigError(f"config.select.metric={select.metric!r} is not evaluated; {nearest(select.metric, metrics)}")
+    value, best = metrics[select.metric], memory["best_value"]
+    better = best is None or (value > best if select.mode == "max" else value < best)
+    if math.isfinite(value) and better:
+        memory.update(best_step=step, best_value=value)
 
 
 def restore_step(path: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
@@ -224,7 +247,10 @@ def read_step(path: Path) -> Any:
         CheckpointError: if the step is damaged.
     """
     path = Path(path).absolute()
-    verify_or_refuse(path)
+    try:
+        verify(path)
+    except Damaged as damage:
+        raise refusal(path, damage) from damage
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=device), _metadata(path))
     return ocp.StandardCheckpointer().restore(path / "state", abstract)
@@ -242,9 +268,7 @@ def _metadata(path: Path) -> Any:
 
 def committed_steps(folder: Path) -> list[int]:
     """Steps of a run's `checkpoints` folder that were completely written, ascending; nothing is changed."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and is_complete(path))
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and is_complete(path))
 
 
 def read_memory(path: Path) -> dict[str, Any]:
@@ -274,12 +298,7 @@ def refuse_other_tree(folder: Path, abstract: Any) -> None:
 
 def _signatures(tree: Any) -> dict[str, str]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {tree_path(path): f"{jax.numpy.dtype(x.dtype).name}{list(x.shape)}" for path, x in leaves}
-
-
-def tree_path(path: Any) -> str:
-    """A key path as text, "params/Dense_0/kernel", alike for dictionaries, named tuples and sequences."""
-    return "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)
+    return {path_name(path): f"{jax.numpy.dtype(x.dtype).name}{list(x.shape)}" for path, x in leaves}
 
 
 def _first_line(error: BaseException) -> str:
@@ -293,28 +312,3 @@ def _disk_reason(error: BaseException) -> str:
         if sign in text:
             return sign.lower() + " on the disk"
     return _first_line(error)
-
-
-# Which checkpoint is the best: the one that a validation metric chose, never the test set.
-
-
-def update(memory: dict[str, Any], select: Any, metrics: Mapping[str, float], step: int) -> None:
-    """Remembers a step if it is better than every one before; the first of equals stays, NaN is never best.
-
-    Args:
-        memory: of the loop; `best_step` and `best_value` are changed.
-        select: `config.select`: metric ("" to select the newest step) and mode, "max" or "min".
-        metrics: of the evaluation at this step.
-        step: number of completed steps.
-
-    Raises:
-        ConfigError: if the metric is not evaluated, or belongs to the test split.
-    """
-    if not select.metric or not metrics:
-        return
-    if select.metric not in metrics:
-        raise ConfigError(f"config.select.metric={select.metric!r} is not evaluated; {nearest(select.metric, metrics)}")
-    value, best = metrics[select.metric], memory["best_value"]
-    better = best is None or (value > best if select.mode == "max" else value < best)
-    if math.isfinite(value) and better:
-        memory.update(best_step=step, best_value=value)

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from pathlib import Path
 
 from cvdl_jax.errors import CheckpointError
+from cvdl_jax.workdir.folder import write_json
 
 CHECKSUMS = "checksums.json"
 
@@ -18,12 +18,7 @@ class Damaged(Exception):
 
 def write_checksums(folder: Path) -> None:
     """Writes the SHA-256 of every file of a committed step into `checksums.json` beside them, atomically."""
-    temporary = folder / (CHECKSUMS + ".tmp")
-    with temporary.open("w") as file:
-        json.dump(_checksums(folder), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / CHECKSUMS)
+    write_json(folder / CHECKSUMS, _checksums(folder))
 
 
 def is_complete(path: Path) -> bool:
@@ -38,15 +33,13 @@ def set_aside_damaged(folder: Path) -> None:
         folder: a run's `checkpoints`.
     """
     for path in sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: -int(p.name)):
-        if not is_complete(path):
-            set_aside(folder, int(path.name), "it was never completed")
-            continue
         try:
+            if not is_complete(path):
+                raise Damaged("it was never completed")
             verify(path)
+            return
         except Damaged as damage:
             set_aside(folder, int(path.name), str(damage))
-            continue
-        return
 
 
 def verify(folder: Path) -> None:
@@ -71,18 +64,6 @@ def verify(folder: Path) -> None:
             raise Damaged(f"the file {name} is missing")
         if actual[name] != checksum:
             raise Damaged(f"the file {name} has changed since it was written")
-
-
-def verify_or_refuse(folder: Path) -> None:
-    """As `verify`, for the user.
-
-    Raises:
-        CheckpointError: if the step is damaged.
-    """
-    try:
-        verify(folder)
-    except Damaged as damage:
-        raise refusal(folder, damage) from damage
 
 
 def refusal(folder: Path, damage: Damaged) -> CheckpointError:

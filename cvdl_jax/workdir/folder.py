@@ -83,9 +83,7 @@ class Workdir:
             ConfigError: listing the keys that differ.
         """
         plain = json.loads(json.dumps(configs.to_plain(config)))
-        saved = configs.completed(read_json(self.config)) if self.config.exists() else plain
-        differences = configs.differences(saved, plain)
-        differences = [each for each in differences if not each.startswith("parallel.")]  # a run may move
+        differences = self.differences(plain)
         if differences and not self.begun():  # a command that was mended before anything was saved
             self.meta.unlink(missing_ok=True)
         if not self.config.exists() or (differences and not self.begun()):
@@ -97,10 +95,20 @@ class Workdir:
                 "configuration to continue"
             )
 
+    def differences(self, config: Any) -> list[str]:
+        """Where the folder's configuration differs from this one; the layout over devices may, as a run may move."""
+        if not self.config.exists():
+            return []
+        different = configs.differences(configs.completed(read_json(self.config)), configs.to_plain(config))
+        return [key for key in different if not key.startswith("parallel.")]
+
     def begun(self) -> bool:
         """Whether there is something of a run that another configuration would spoil."""
-        saved = self.checkpoints.iterdir() if self.checkpoints.is_dir() else ()
-        return self.done.exists() or self.nonfinite.exists() or any(path.name.isdigit() for path in saved)
+        return self.done.exists() or self.nonfinite.exists() or bool(self.saved_steps())
+
+    def saved_steps(self) -> list[int]:
+        """Steps of its checkpoints, those that were not completely written among them."""
+        return [int(path.name) for path in self.checkpoints.glob("*") if path.name.isdigit()]
 
     def record_start(self, built: Any, steps_per_call: int, argv: list[str]) -> None:
         """Writes `meta.json`: what the run is, and where each start of it came from; removes an old FAILED.json.
@@ -176,11 +184,15 @@ def now() -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically: readers see the old file or the new one, whole."""
+    """Writes JSON atomically, see `write_whole`."""
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file atomically: readers see the old file or the new one, whole."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
+    with temporary.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.core.info import Info
-from cvdl_jax.core.parallel import to_host
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.workdir.folder import write_whole
 
 METRICS = "metrics.jsonl"
 TIME = "time/"
@@ -250,12 +249,7 @@ def truncate(path: str | os.PathLike, step: int) -> int:
     kept = [line for line, row in rows if row["step"] <= step]
     content = b"".join(line + b"\n" for line in kept)
     if path.exists() and path.read_bytes() != content:
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole(path, content)
     return len(rows) - len(kept)
 
 
@@ -302,19 +296,16 @@ def _decode(value: Any) -> float:
     return value
 
 
-# The metric row that is open: sums still on the device, or values that wait for an evaluation.
-
-
 class OpenRow:
-    """At most one row that is not written yet.
+    """At most one row that is not written yet: sums still on the device, or values that wait for an evaluation.
 
     Args:
-        info: for the epoch.
+        info: a `core.info.Info`, which tells the epoch of a step.
         explain: `(step, losses) -> exception`, called when a loss is not finite.
         values: of a row that a checkpoint carried because its evaluation was interrupted.
     """
 
-    def __init__(self, info: Info, explain: Callable[[int, dict[str, float]], Exception], values: dict[str, float]):
+    def __init__(self, info: Any, explain: Callable[[int, dict[str, float]], Exception], values: dict[str, float]):
         self.info, self.explain, self.values = info, explain, dict(values)
         self._pending: tuple[int, Any, dict[str, float]] | None = None
 
@@ -333,6 +324,8 @@ class OpenRow:
         Raises:
             Exception: what `explain` returns, if a loss is not finite.
         """
+        from cvdl_jax.core.parallel import to_host  # here: rows are read by commands that need no JAX
+
         if self._pending is None:
             return
         (step, sums, times), self._pending = self._pending, None

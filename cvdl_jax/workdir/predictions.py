@@ -1,5 +1,17 @@
-"""What `predictions/*.npz` tells of a classifier: confusions, precision and recall, the most confident mistakes."""
+"""The saved predictions of a run, `predictions/<evaluation>.npz`: what such a file holds, and its one reader.
 
+A run writes a file for each evaluation when it ends. Every array has one row per example, in the order of the split:
+
+    ids                 str [n]           names of the examples, "test/12"; absent where there is no data set
+    label               int [n]           true classes, negative where an example has none
+    scores              float [n, c]      of a classifier, whose softmax are its probabilities; or
+    score               float [n]         of one of two classes with a single output, above 0 for class 1
+    target, prediction  float [n, ...]    of a regressor
+
+and whatever else the evaluation keeps of each example, such as the boxes of a detector [n, d, 4].
+"""
+
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +19,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvdl_jax.errors import DataError
+
+NO_ANSWER = -2  # the class of scores with a NaN, or of a score of exactly 0: always wrong; -1 is an absent label
+
 
 class Classified(NamedTuple):
-    """The classified examples of one evaluation.
+    """The examples of one evaluation that have finite scores and a label, in the order of the split.
 
     Attributes:
         name: of the evaluation.
@@ -17,7 +33,7 @@ class Classified(NamedTuple):
         ids: of the examples, str [n].
         label: int [n].
         scores: float [n, c].
-        skipped: how many examples are not among them: scores that are not finite, or no label.
+        skipped: how many examples are not among them.
     """
 
     name: str
@@ -33,82 +49,87 @@ class Classified(NamedTuple):
         return self.scores.argmax(1)
 
 
-class ClassMetrics(NamedTuple):
-    """Precision, recall and F1 of each class; NaN where a class was never predicted, or is not among the labels."""
+class Answers(NamedTuple):
+    """What was answered on every example, in the order of the ids.
 
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
+    Attributes:
+        ids: of the examples, str [n]; their places where the file has none.
+        truth: classes int [n], or numbers float64 [n, ...].
+        guess: of the same shape; NO_ANSWER where a classifier gave none.
+        score: of two classes, larger for the second one, float [n]; else None.
+        classes: how many; 0 of numbers.
+    """
+
+    ids: np.ndarray
+    truth: np.ndarray
+    guess: np.ndarray
+    score: np.ndarray | None
+    classes: int
 
 
 def files(folder: Path) -> list[Path]:
-    """The prediction files of a run: test first, as it is what counts."""
-    found = sorted(folder.glob("*.npz")) if folder.is_dir() else []
-    return sorted((p for p in found if not p.name.endswith(".tmp.npz")), key=lambda p: p.stem != "test")
+    """The files of a run's folder of predictions: test first, as it is what counts."""
+    paths = [path for path in folder.glob("*.npz") if not path.name.endswith(".tmp.npz")]
+    return sorted(paths, key=lambda path: (path.stem != "test", path))
 
 
-def arrays(path: Path) -> dict[str, np.ndarray] | str:
-    """The arrays of a file, or in words why it cannot be read."""
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names.
+
+    Raises:
+        DataError: if it is missing or damaged, naming it and what to type.
+    """
+    run = path.parent.parent
+    command = f"python launch.py --workdir {shlex.quote(str(run))}"
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; a run writes it when it ends: {command}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaves a bad file open
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        return f"{path.name} cannot be read: {error}"
+        raise DataError(
+            f"{path} cannot be read ({error}); a run that has ended writes it again if you remove {run / 'DONE'} and "
+            f"type: {command}"
+        ) from error
 
 
-def classified(name: str, found: dict[str, np.ndarray]) -> Classified | None:
-    """The classified examples of an evaluation, None if it did not classify whole examples.
-
-    Args:
-        name: of the evaluation.
-        found: its arrays; "scores" [n, c] and "label" int [n] are what a classifier saves.
-    """
-    scores, label = found.get("scores"), found.get("label")
+def classified(name: str, arrays: dict[str, np.ndarray]) -> Classified | None:
+    """The classified examples among the arrays of an evaluation; None if it did not classify whole examples."""
+    scores, label = arrays.get("scores"), arrays.get("label")
     if scores is None or label is None or scores.ndim != 2 or label.shape != scores.shape[:1]:
         return None
     if not np.issubdtype(label.dtype, np.integer) or not np.issubdtype(scores.dtype, np.floating) or not len(scores):
         return None
-    ids = found.get("ids", np.arange(len(label))).astype(str)
+    ids = arrays.get("ids", np.arange(len(label))).astype(str)
     kept = np.isfinite(scores).all(1) & (label >= 0) & (label < scores.shape[1])
     return Classified(name, np.flatnonzero(kept), ids[kept], label[kept], scores[kept], int((~kept).sum()))
 
 
-def evaluations(folder: Path) -> Iterator[Classified | str]:
-    """Every evaluation of a run that classified whole examples; in words why a file cannot be read."""
+def evaluations(folder: Path) -> Iterator[Classified | DataError]:
+    """Every evaluation of a run that classified whole examples, and what is wrong with a file that cannot be read."""
     for path in files(folder):
-        found = arrays(path)
-        if isinstance(found, str):
-            yield found
-            continue
-        each = classified(path.stem, found)
-        if each is not None:
-            yield each
+        try:
+            evaluation: Classified | DataError | None = classified(path.stem, read(path))
+        except DataError as error:
+            evaluation = error
+        if evaluation is not None:
+            yield evaluation
 
 
-def confusions(each: Classified) -> np.ndarray:
-    """How often class i (row) was called class j (column), int [c, c]."""
-    c = each.scores.shape[1]
-    return np.bincount(each.label.astype(np.int64) * c + each.guess, minlength=c * c).reshape(c, c)
-
-
-def class_metrics(counts: np.ndarray) -> ClassMetrics:
-    """Precision, recall and F1 = 2 TP / (2 TP + FP + FN) from confusions int [c, c]."""
-    hits, actual, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
-
-    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-        return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
-
-    return ClassMetrics(ratio(hits, predicted), ratio(hits, actual), ratio(2 * hits, actual + predicted))
-
-
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax of scores [n, c] in float64."""
-    e = np.exp(scores.astype(np.float64) - scores.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
-
-
-def mistakes(each: Classified) -> np.ndarray:
-    """Which examples got a wrong class, the most confident first; ties in the order of the split."""
-    wrong = np.flatnonzero(each.guess != each.label)
-    confidence = probabilities(each.scores[wrong])[np.arange(len(wrong)), each.guess[wrong]]
-    return wrong[np.argsort(-confidence, kind="stable")]
+def answers(arrays: dict[str, np.ndarray]) -> Answers | None:
+    """The answers among the arrays of an evaluation; None if they are neither classes nor numbers of whole examples."""
+    label, scores, score = (arrays.get(name) for name in ("label", "scores", "score"))
+    target, prediction = arrays.get("target"), arrays.get("prediction")
+    whole = label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer) and len(label) > 0
+    if whole and scores is not None and scores.shape[:1] == label.shape and scores.ndim == 2:
+        truth, guess, classes = label, np.where(np.isnan(scores).any(1), NO_ANSWER, scores.argmax(1)), scores.shape[1]
+        score = scores[:, 1] - scores[:, 0] if classes == 2 else None
+    elif whole and score is not None and score.shape == label.shape and np.isin(label, (0, 1)).all():
+        truth, guess, classes = label, np.select([score > 0, score < 0], [1, 0], NO_ANSWER), 2
+    elif target is not None and prediction is not None and target.shape == prediction.shape and target.size:
+        truth, guess, score, classes = target.astype(np.float64), prediction.astype(np.float64), None, 0
+    else:
+        return None
+    ids = arrays["ids"].astype(str) if "ids" in arrays else np.array([f"{i:09d}" for i in range(len(truth))])
+    order = np.argsort(ids, kind="stable")
+    return Answers(ids[order], truth[order], guess[order], None if score is None else score[order], classes)

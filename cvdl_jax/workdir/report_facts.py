@@ -33,16 +33,16 @@ def collect(
     Returns:
         A dictionary for JSON.
     """
-    mistakes = {
-        each.name: worst(each, lambda i, name=each.name: example_of(name, i))
-        for each in predictions.evaluations(folder)
-        if not isinstance(each, str)
+    most_confident = {
+        evaluation.name: worst(evaluation, lambda i, name=evaluation.name: example_of(name, i))
+        for evaluation in predictions.evaluations(folder)
+        if isinstance(evaluation, predictions.Classified)
     }
     return {
         "class_names": [str(name) for name in class_names],
         "parameters": leaves(state.params),
         "others": {name: totals(getattr(state, name)) for name in ("opt", "extra", "rows")},
-        "mistakes": mistakes,
+        "mistakes": most_confident,
     }
 
 
@@ -50,12 +50,11 @@ def leaves(tree: Any) -> list[dict[str, Any]]:
     """Name, shape, dtype and number of values of each array of a tree."""
     import jax
 
-    from cvdl_jax.workdir.checkpoint import tree_path
+    from cvdl_jax.core.trees import path_name
 
-    found = jax.tree_util.tree_leaves_with_path(tree)
     return [
-        {"name": tree_path(path), "shape": list(x.shape), "dtype": str(x.dtype), "count": int(x.size)}
-        for path, x in found
+        {"name": path_name(path), "shape": list(x.shape), "dtype": str(x.dtype), "count": int(x.size)}
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
     ]
 
 
@@ -65,29 +64,39 @@ def totals(tree: Any) -> dict[str, int]:
     return {"arrays": len(counts), "values": sum(counts)}
 
 
-def worst(each: predictions.Classified, example: Callable[[int], Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
+def worst(
+    evaluation: predictions.Classified, example: Callable[[int], Mapping[str, np.ndarray]]
+) -> list[dict[str, Any]]:
     """The most confident mistakes of an evaluation, with their images or features.
 
     Args:
-        each: what was classified.
+        evaluation: what was classified.
         example: `index -> example` of the split.
     """
-    rows = predictions.mistakes(each)[:MISTAKES]
-    p = predictions.probabilities(each.scores[rows])
-    found = []
-    for i, row in enumerate(rows):
-        label, guess = int(each.label[row]), int(each.guess[row])
-        found.append(
-            {
-                "id": str(each.ids[row]),
-                "label": label,
-                "guess": guess,
-                "confidence": float(p[i, guess]),
-                "right": float(p[i, label]),
-                **shown(example(int(each.index[row]))),
-            }
-        )
-    return found
+    return [
+        {
+            "id": str(evaluation.ids[row]),
+            "label": int(evaluation.label[row]),
+            "guess": int(p.argmax()),
+            "confidence": float(p.max()),
+            "right": float(p[evaluation.label[row]]),
+            **shown(example(int(evaluation.index[row]))),
+        }
+        for row, p in zip(*mistakes(evaluation), strict=True)
+    ]
+
+
+def mistakes(evaluation: predictions.Classified) -> tuple[np.ndarray, np.ndarray]:
+    """The MISTAKES examples with the most confident wrong class: their rows int [m], probabilities float64 [m, c].
+
+    The most confident is first; equally confident ones stay in the order of the split.
+    """
+    from scipy.special import softmax
+
+    wrong = np.flatnonzero(evaluation.guess != evaluation.label)
+    probabilities = softmax(evaluation.scores[wrong].astype(np.float64), axis=1)
+    order = np.argsort(-probabilities.max(1), kind="stable")[:MISTAKES]
+    return wrong[order], probabilities[order]
 
 
 def shown(example: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _state_of(folder: Workdir, config: Mapping[str, Any]) -> RunState:
     rows = read(folder.metrics)
     total, pace = total_steps(config, rows), seconds_per_step(rows)
     logged = int(rows[-1]["step"]) if rows else 0
-    saved = max((int(path.name) for path in _entries(folder.checkpoints) if path.name.isdigit()), default=0)
+    saved = max(folder.saved_steps(), default=0)
 
     def so_far(state: str, step: int, message: str = "") -> RunState:
         left = None if total is None or pace is None else max(total - step, 0) * pace
@@ -67,7 +67,7 @@ def _state_of(folder: Workdir, config: Mapping[str, Any]) -> RunState:
 
     if is_locked(folder.path):
         return so_far(RUNNING, max(logged, saved))
-    different = differences(folder, config) if folder.config.exists() else []
+    different = folder.differences(config)
     if different and folder.begun():
         return so_far(FAILED, saved, f"{folder.path} holds a run of another configuration ({'; '.join(different[:3])})")
     if folder.done.exists():
@@ -77,16 +77,6 @@ def _state_of(folder: Workdir, config: Mapping[str, Any]) -> RunState:
         facts = read_json(folder.failed)
         return so_far(FAILED, saved, f"{facts.get('error')}: {facts.get('message')}")
     return so_far(PARTIAL, saved) if folder.meta.exists() else RunState(NOT_RUN, 0, total)
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def differences(folder: Workdir, config: Mapping[str, Any]) -> list[str]:
-    """Where the configuration of a folder is not this one; the layout over devices does not count."""
-    found = configs.differences(configs.completed(read_json(folder.config)), configs.to_plain(config))
-    return [each for each in found if not each.startswith("parallel.")]
 
 
 def is_locked(folder: Path) -> bool:
@@ -136,18 +126,18 @@ def seconds_per_step(rows: Sequence[Mapping[str, float]]) -> float | None:
 
 def seconds(rows: Sequence[Mapping[str, float]]) -> float | None:
     """Seconds of a run until its last row, over all its starts; None without rows."""
-    found = [start[-1][f"{TIME}seconds"] for start in starts(rows)]
-    return math.fsum(found) if found else None
+    elapsed = [start[-1][f"{TIME}seconds"] for start in starts(rows)]
+    return math.fsum(elapsed) if elapsed else None
 
 
 def starts(rows: Sequence[Mapping[str, float]]) -> list[list[Mapping[str, float]]]:
     """The rows with a clock, a list per start of the run: the clock begins anew with each."""
-    found: list[list[Mapping[str, float]]] = []
+    by_start: list[list[Mapping[str, float]]] = []
     for row in rows:
         if f"{TIME}seconds" not in row:
             continue
-        if found and row[f"{TIME}seconds"] >= found[-1][-1][f"{TIME}seconds"]:
-            found[-1].append(row)
+        if by_start and row[f"{TIME}seconds"] >= by_start[-1][-1][f"{TIME}seconds"]:
+            by_start[-1].append(row)
         else:
-            found.append([row])
-    return found
+            by_start.append([row])
+    return by_start

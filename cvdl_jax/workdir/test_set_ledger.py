@@ -51,7 +51,7 @@ def look(config: Mapping[str, Any], split: str, step: int, weights: str, changes
         changes: overrides of the command line.
     """
     used = weights if weights != "auto" else "ema" if config.get("ema") else "raw"
-    return Look(split, int(step), used, tuple(sorted(each.lstrip("-") for each in changes)))
+    return Look(split, int(step), used, tuple(sorted(change.lstrip("-") for change in changes)))
 
 
 def looks(workdir: str | Path, split: str = "test") -> list[dict[str, Any]]:
@@ -65,10 +65,10 @@ def looks(workdir: str | Path, split: str = "test") -> list[dict[str, Any]]:
         [{split, step, weights, changes, time, metrics}]; the end of the run is the first where it was.
     """
     folder = Workdir(workdir)
-    found = _at_the_end(folder, split)
+    entries = _at_the_end(folder, split)
     later = read_json(folder.path / NAME) if (folder.path / NAME).exists() else []
-    known = {_key(each) for each in found}
-    return found + [each for each in later if each["split"] == split and _key(each) not in known]
+    known = set(map(_look_of, entries))
+    return entries + [entry for entry in later if entry["split"] == split and _look_of(entry) not in known]
 
 
 def _at_the_end(folder: Workdir, split: str) -> list[dict[str, Any]]:
@@ -83,13 +83,13 @@ def _at_the_end(folder: Workdir, split: str) -> list[dict[str, Any]]:
     return [{**one._asdict(), "time": "at the end of the run", "metrics": metrics}]
 
 
-def _key(each: Mapping[str, Any]) -> tuple:
-    return each["split"], each["step"], each["weights"], tuple(each["changes"])
+def _look_of(entry: Mapping[str, Any]) -> Look:
+    return Look(entry["split"], entry["step"], entry["weights"], tuple(entry["changes"]))
 
 
 def is_new(workdir: str | Path, one: Look) -> bool:
     """Whether a look would show something that no earlier one has shown."""
-    return tuple(one) not in {_key(each) for each in looks(workdir, one.split)}
+    return one not in map(_look_of, looks(workdir, one.split))
 
 
 def check(workdir: str | Path, one: Look, again: bool) -> None:
@@ -106,8 +106,7 @@ def check(workdir: str | Path, one: Look, again: bool) -> None:
     before = looks(workdir, one.split)
     if again or not before or not is_new(workdir, one):
         return
-    seen = "; ".join(f"{Look(each['split'], each['step'], each['weights'], tuple(each['changes'])).words()} "
-                     f"({each['time']})" for each in before)  # fmt: skip
+    seen = "; ".join(f"{_look_of(entry).words()} ({entry['time']})" for entry in before)
     raise ConfigError(
         f"{one.split!r} of {workdir} was evaluated {times(len(before))}: {seen}. Another look at it ({one.words()}) "
         "would make it a second validation set: use --split validation, or add --again to look all the same, which is "

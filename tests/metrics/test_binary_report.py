@@ -7,7 +7,7 @@ from sklearn import metrics as oracle
 
 from cvdl_jax.analysis.figures import curves
 from cvdl_jax.analysis.figures.curves import panels
-from cvdl_jax.metrics import calibration
+from cvdl_jax.metrics import calibration, classification
 from cvdl_jax.report.pages import classes, numbers, scores, temperature
 from cvdl_jax.workdir import predictions
 
@@ -20,6 +20,11 @@ def classified(c, n=120, seed=0):
     return predictions.classified("test", {"scores": z, "label": labels})
 
 
+def confusions(each):
+    """Its confusion matrix."""
+    return classification.confusion_matrix(each.label, each.guess, each.scores.shape[1])
+
+
 def page(each):
     """The section as a tree."""
     return Tree(classes.show(each.name, each, (), []))
@@ -29,7 +34,7 @@ def page(each):
 def test_numbers_of_two_classes_equal_scikit_learn():
     each = classified(2)
     y, score = each.label, each.scores[:, 1].astype(np.float64) - each.scores[:, 0]
-    found = {name: value for name, value, _ in scores.measures(each, predictions.confusions(each))}
+    found = {name: value for name, value, _ in scores.measures(each, confusions(each))}
     p = calibration.softmax(each.scores)
     expected = {
         "balanced accuracy": oracle.balanced_accuracy_score(y, each.guess),
@@ -91,13 +96,13 @@ def test_the_temperature_of_validation_is_applied_to_test():
         "Brier score at it": calibration.brier(p, test.label),
         "ECE at it": calibration.expected_calibration_error(p, test.label),
     }
-    assert {name: value for name, value, _ in temperature.measures(test, t)} == pytest.approx(expected)
-    before = {name: value for name, value, _ in scores.measures(test, predictions.confusions(test))}
+    assert {name: value for name, value, _ in temperature.scaled_measures(test, t)} == pytest.approx(expected)
+    before = {name: value for name, value, _ in scores.measures(test, confusions(test))}
     for name in ("log loss", "ECE", "Brier score"):
         assert expected[f"{name} at it"] < before[name]
     row = f"log loss at it{numbers.value(expected['log loss at it'])}"
     for each in (test, validation):
-        (whole, *_) = Tree(scores.show(each, predictions.confusions(each), found)).find("table")
+        (whole, *_) = Tree(scores.show(each, confusions(each), found)).find("table")
         assert (row in whole[2]) == (each is test)
 
 
@@ -113,7 +118,7 @@ def test_no_temperature_is_said_with_its_reason():
 
 def test_what_would_take_too_long_is_left_out(monkeypatch):
     each = classified(30)
-    names = [name for name, _, _ in scores.measures(each, predictions.confusions(each))]
+    names = [name for name, _, _ in scores.measures(each, confusions(each))]
     assert "ECE" in names and not any("ROC" in name for name in names)
     monkeypatch.setattr(scores, "MOST_SCORES", 1000)
     tree = page(each)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.metrics.classification import accuracy_sums, confusion_matrix, correct, top_k_correct
+from cvdl_jax.metrics.classification import accuracy_sums, confusion_matrix, correct, macro_f1, top_k_correct
 from cvdl_jax.metrics.stats.intervals import format_percent, wilson
 
 top_k = jax.jit(top_k_correct, static_argnums=2)
@@ -153,3 +153,15 @@ def test_intervals_refuse_nonsense():
             wilson(successes, n)
     with pytest.raises(ConfigError, match=r"confidence=95 must lie in \(0, 1\)"):
         wilson(1, 2, 95)
+
+
+def test_macro_f1_equals_scikit_learn_and_takes_many_samples_at_once():
+    from sklearn.metrics import f1_score
+
+    random = np.random.default_rng(0)
+    truth, guess = random.integers(0, 5, (2, 4, 30))
+    truth[truth == 3] = 2  # class 3 is only ever predicted, class 5 never seen
+    expected = [f1_score(t, g, average="macro", zero_division=0) for t, g in zip(truth, guess, strict=True)]
+    np.testing.assert_allclose(macro_f1(truth, guess, 6), expected)
+    assert macro_f1(truth[0], guess[0], 6) == pytest.approx(expected[0])
+    assert macro_f1(np.array([0, 1]), np.array([0, -1]), 2) == 0.5

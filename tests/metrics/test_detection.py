@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import detection
+from cvdl_jax.metrics import detection, ranking
 
 RANKS = np.array([1, 1, 0, 0, 0, 1, 1, 0, 0, 1])  # OR64, 5 true objects
 
 
 def test_precision_and_recall_of_the_worked_ranking():
-    precision, recall = detection.precision_recall(RANKS, 5)
+    precision, recall = ranking.precision_recall(RANKS, 5)
     np.testing.assert_allclose(precision, [1, 1, 0.666667, 0.5, 0.4, 0.5, 0.571429, 0.5, 0.444444, 0.5], atol=1e-6)
     np.testing.assert_allclose(recall, [0.2, 0.4, 0.4, 0.4, 0.4, 0.6, 0.8, 0.8, 0.8, 1])
 
@@ -24,7 +24,7 @@ def test_precision_and_recall_of_the_worked_ranking():
     [("all_point", 0.728571), ("11_point", 0.753247), ("101_point", 0.731259), ("step", 0.714286)],
 )
 def test_average_precision_of_the_worked_ranking(form, expected):
-    np.testing.assert_allclose(detection.average_precision(RANKS, 5, form), expected, atol=1e-6)
+    np.testing.assert_allclose(ranking.average_precision(RANKS, 5, form), expected, atol=1e-6)
 
 
 @pytest.mark.curriculum("N23")
@@ -32,7 +32,7 @@ def test_average_precision_of_the_worked_ranking(form, expected):
 def test_average_precision_equals_loops_and_scikit_learn(hits, missed):
     positives = sum(hits) + missed
     if positives == 0:
-        assert np.isnan(detection.average_precision(np.array(hits), 0))
+        assert np.isnan(ranking.average_precision(np.array(hits), 0))
         return
     precision, found = [], 0
     for i, hit in enumerate(hits):
@@ -40,18 +40,18 @@ def test_average_precision_equals_loops_and_scikit_learn(hits, missed):
         precision.append((found / (i + 1), found))
     for points in (11, 101):
         best = [max((p for p, f in precision if f * (points - 1) >= k * positives), default=0.0) for k in range(points)]
-        found = detection.average_precision(np.array(hits), positives, f"{points}_point")
+        found = ranking.average_precision(np.array(hits), positives, f"{points}_point")
         np.testing.assert_allclose(found, np.mean(best), atol=1e-12)
     exact = sum(max(p for p, _ in precision[i:]) / positives for i, hit in enumerate(hits) if hit)
-    np.testing.assert_allclose(detection.average_precision(np.array(hits), positives), exact, atol=1e-12)
+    np.testing.assert_allclose(ranking.average_precision(np.array(hits), positives), exact, atol=1e-12)
     if missed == 0:  # scikit-learn knows only what was found
         step = average_precision_score(hits, -np.arange(len(hits)))
-        np.testing.assert_allclose(detection.average_precision(np.array(hits), positives, "step"), step, atol=1e-12)
+        np.testing.assert_allclose(ranking.average_precision(np.array(hits), positives, "step"), step, atol=1e-12)
 
 
 def test_an_unknown_form_is_refused():
     with pytest.raises(ConfigError, match="must be all_point, 11_point"):
-        detection.average_precision(RANKS, 5, "trapezoid")
+        ranking.average_precision(RANKS, 5, "trapezoid")
 
 
 @pytest.mark.curriculum("N25")
@@ -101,7 +101,7 @@ def ap_in_loops(found, truth, c, threshold):
         hits.append(best >= threshold and (i, which) not in taken)
         if hits[-1]:
             taken.add((i, which))
-    return detection.average_precision(np.array(hits), sum(map(len, real.values())))
+    return ranking.average_precision(np.array(hits), sum(map(len, real.values())))
 
 
 @pytest.mark.curriculum("N24", "N25")

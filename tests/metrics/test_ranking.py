@@ -12,7 +12,6 @@ from sklearn import metrics as oracle
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics import confusion, ranking
-from cvdl_jax.metrics import ranking as ap
 
 LABELS, SCORES = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])  # OR21
 TIED = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([-1.5, 0.0, 0.25, 0.5, 3.0])), min_size=1, max_size=25)
@@ -124,7 +123,7 @@ def test_precision_recall_equals_scikit_learn_and_counts(examples):
 @pytest.mark.curriculum("N23")
 def test_trapezoid_of_the_worked_ranking():
     """OR64: precision of 1 at recall 0, straight lines between the points; too high a value for a curve with teeth."""
-    precision, recall = ap.precision_recall(np.array([1, 1, 0, 0, 0, 1, 1, 0, 0, 1]), 5)
+    precision, recall = ranking.precision_recall(np.array([1, 1, 0, 0, 0, 1, 1, 0, 0, 1]), 5)
     assert ranking.auc(np.append(0, recall), np.append(1, precision)) == pytest.approx(0.691587, abs=5e-7)
 
 
@@ -133,17 +132,17 @@ def test_trapezoid_of_the_worked_ranking():
 def test_average_precision_of_scores_equals_scikit_learn(examples):
     labels, scores = (np.array(x) for x in zip(*examples, strict=True))
     if not labels.any():
-        assert math.isnan(ap.average_precision_of_scores(labels, scores))
+        assert math.isnan(ranking.average_precision_of_scores(labels, scores))
         return
-    step = ap.average_precision_of_scores(labels, scores, "step")
+    step = ranking.average_precision_of_scores(labels, scores, "step")
     np.testing.assert_allclose(step, oracle.average_precision_score(labels, scores), atol=1e-12)
     order = np.random.default_rng(0).permutation(len(labels))
     for form in ("all_point", "11_point", "101_point", "step"):
-        found = ap.average_precision_of_scores(labels, scores, form)
-        assert found == ap.average_precision_of_scores(labels[order], scores[order], form)  # ties count together
+        found = ranking.average_precision_of_scores(labels, scores, form)
+        assert found == ranking.average_precision_of_scores(labels[order], scores[order], form)  # ties count together
         if len(set(scores)) == len(scores):
-            assert found == ap.average_precision(labels[np.argsort(-scores)], int(labels.sum()), form)
-    assert ap.average_precision_of_scores(labels, np.zeros(len(labels)), "step") == pytest.approx(labels.mean())
+            assert found == ranking.average_precision(labels[np.argsort(-scores)], int(labels.sum()), form)
+    assert ranking.average_precision_of_scores(labels, np.zeros(len(labels)), "step") == pytest.approx(labels.mean())
 
 
 @pytest.mark.curriculum("N24")
@@ -152,16 +151,21 @@ def test_mean_over_classes_equals_scikit_learn():
     several = np.eye(4, dtype=int)[labels] | (np.random.default_rng(1).random(p.shape) < 0.2)
     for truth in (np.eye(4, dtype=int)[labels], several):
         expected = oracle.average_precision_score(truth, p, average="macro")
-        np.testing.assert_allclose(ap.mean_average_precision(truth, p, "step"), expected, atol=1e-12)
-    assert ap.mean_average_precision(labels, p) == ap.mean_average_precision(np.eye(4, dtype=int)[labels], p)
+        np.testing.assert_allclose(ranking.mean_average_precision(truth, p, "step"), expected, atol=1e-12)
+    assert ranking.mean_average_precision(labels, p) == ranking.mean_average_precision(np.eye(4, dtype=int)[labels], p)
     absent = np.where(labels == 3, 2, labels)
-    kept = [ap.average_precision_of_scores(absent == k, p[:, k]) for k in range(3)]
-    assert ap.mean_average_precision(absent, p) == pytest.approx(np.mean(kept))  # the fourth is left out
+    kept = [ranking.average_precision_of_scores(absent == k, p[:, k]) for k in range(3)]
+    assert ranking.mean_average_precision(absent, p) == pytest.approx(np.mean(kept))  # the fourth is left out
 
 
 @pytest.mark.curriculum("N20", "N22", "N23")
 def test_nonsense_is_refused_by_name():
-    calls = [ranking.roc_curve, ranking.mann_whitney, ranking.precision_recall_curve, ap.average_precision_of_scores]
+    calls = [
+        ranking.roc_curve,
+        ranking.mann_whitney,
+        ranking.precision_recall_curve,
+        ranking.average_precision_of_scores,
+    ]
     cases = [
         ([], [], r"labels has shape \[0\]"),
         ([0, 1], [0.5, np.nan], r"scores\[1\]=nan is not finite \(1 of 2 values are not\)"),
@@ -178,9 +182,9 @@ def test_nonsense_is_refused_by_name():
         ranking.auc([1, 0], [0, 1])
     for positives in (0, 2):  # a wrong form is refused even where there is nothing to find
         with pytest.raises(ConfigError, match="must be all_point, 11_point, 101_point or step"):
-            ap.average_precision(np.array([1, 1]), positives, "area")
+            ranking.average_precision(np.array([1, 1]), positives, "area")
     with pytest.raises(DataError, match="must be \\[n\\] or of the shape of scores"):
-        ap.mean_average_precision(np.zeros((2, 3), int), np.zeros((2, 4)))
+        ranking.mean_average_precision(np.zeros((2, 3), int), np.zeros((2, 4)))
 
 
 def test_one_class_warns_of_nothing():

@@ -13,7 +13,6 @@ from sklearn import metrics as oracle
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics import detection, segmentation
-from cvdl_jax.metrics import detection as overlaps
 
 count = jax.jit(partial(segmentation.pixel_confusions, num_classes=3))
 LABELS = hnp.arrays(np.uint8, (2, 4, 5), elements=st.sampled_from([0, 1, 2, 255]))
@@ -126,12 +125,12 @@ def test_overlap_of_masks_equals_loops():
     a, b = rng.random((4, 6, 7)) < 0.4, rng.random((3, 6, 7)) < 0.4
     a[0], b[0] = False, False
     expected = [[(x & y).sum() / max((x | y).sum(), 1) for y in b] for x in a]
-    np.testing.assert_allclose(overlaps.pairwise_mask_iou(a, b), expected)
-    assert overlaps.pairwise_mask_iou(a[:0], b).shape == (0, 3)
+    np.testing.assert_allclose(detection.pairwise_mask_iou(a, b), expected)
+    assert detection.pairwise_mask_iou(a[:0], b).shape == (0, 3)
     with pytest.raises(DataError, match="other values than 0 and 1"):
-        overlaps.pairwise_mask_iou(a * 0.5, b)
+        detection.pairwise_mask_iou(a * 0.5, b)
     with pytest.raises(DataError, match=r"must be \[n, h, w\] and \[m, h, w\]"):
-        overlaps.pairwise_mask_iou(a, b[:, 1:])
+        detection.pairwise_mask_iou(a, b[:, 1:])
 
 
 @pytest.mark.curriculum("N30", "N25")

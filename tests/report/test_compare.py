@@ -11,7 +11,7 @@ import launch
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.metrics.stats.paired_tests import corrected_resampled_t, holm, mcnemar, paired_t, sign_flip
-from cvdl_jax.report.compare import methods, results, scores
+from cvdl_jax.report.compare import methods, results
 
 
 def make(folder, *overrides, seed=0, split="test", accuracy=None, **arrays):
@@ -193,18 +193,6 @@ def test_scores_that_are_not_finite_are_wrong(capsys, tmp_path):
     b = make(tmp_path / "b", **broken, accuracy=0.8)
     _, found = compare(capsys, tmp_path, a, b)
     assert [each["metrics"]["accuracy"]["value"] for each in found["methods"]] == [1.0, 0.8]
-
-
-def test_macro_f1_equals_scikit_learn_and_takes_many_samples_at_once():
-    from sklearn.metrics import f1_score
-
-    random = np.random.default_rng(0)
-    truth, guess = random.integers(0, 5, (2, 4, 30))
-    truth[truth == 3] = 2  # class 3 is only ever predicted, class 5 never seen
-    expected = [f1_score(t, g, average="macro", zero_division=0) for t, g in zip(truth, guess, strict=True)]
-    np.testing.assert_allclose(scores.macro_f1(6, guess, truth), expected)
-    assert scores.macro_f1(6, guess[0], truth[0]) == pytest.approx(expected[0])
-    assert scores.macro_f1(2, np.array([0, -1]), np.array([0, 1])) == 0.5
 
 
 # Several runs -------------------------------------------------------------------------------------------------------

@@ -227,6 +227,17 @@ def test_the_mode_needs_no_jax(tmp_path, clean_environment):
 
 
 @pytest.mark.long
+def test_runs_are_read_and_compared_without_jax(clean_environment):
+    modules = ["workdir.run_state", "workdir.predictions", "report.verdicts", "report.ensembles", "report.compare.text",
+               "report.pages.run_page", "report.pages.table_page", "report.pages.ensemble_page"]  # fmt: skip
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n"
+    code += "    importlib.import_module(f'cvdl_jax.{name}')\n    assert 'jax' not in sys.modules, name"
+    command = [sys.executable, "-c", code, *modules]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.long
 def test_a_run_ends_with_its_page(tmp_path, capsys):
     folder = tmp_path / "run"
     assert launch.main(["--config=configs/digits/mlp.py:smoke", f"--workdir={folder}"]) == 0

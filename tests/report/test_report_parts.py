@@ -13,7 +13,7 @@ from PIL import Image
 from reports_for_tests import NASTY, STEPS, Tree, classifier, decoded, rows, write_rows
 from sklearn import metrics as oracle
 
-from cvdl_jax.report.pages import curves, figures, markup, numbers, parameters, run_page, scatter
+from cvdl_jax.report.pages import classes, curves, figures, markup, numbers, parameters, run_page, scatter
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, el
 from cvdl_jax.workdir import predictions, report_facts
 
@@ -122,12 +122,10 @@ def test_colours_can_be_told_apart(palette):
         (numbers.value(math.nan), "NaN"), (numbers.value(-math.inf), "−∞"), (numbers.value(None), "not run"),
         (numbers.value(1234567), "1,234,567"), (numbers.value(12764.3), "12,764"),
         (numbers.value(1e9), "1e9"), (numbers.value(True), "True"),
-        (numbers.short(999), "999"), (numbers.short(999.6), "1 k"), (numbers.short(50610), "50.6 k"),
-        (numbers.short(-2.5e6), "−2.5 M"), (numbers.short(None), "not run"), (numbers.percent(0.98051), "98.05 %"),
-        (numbers.percent(math.nan), "NaN"), (numbers.seconds(0.85), "850 ms"), (numbers.seconds(12.34), "12.3 s"),
-        (numbers.seconds(59.97), "1 min 00 s"), (numbers.seconds(245), "4 min 05 s"),
-        (numbers.seconds(3 * 3600 + 7 * 60), "3 h 07 min"), (numbers.seconds(2 * 86400 + 3 * 3600), "2 d 03 h"),
-        (numbers.size(512), "512 B"), (numbers.size(1536), "1.5 KiB"), (numbers.size(3 << 20), "3.0 MiB"),
+        (numbers.count(12345), "12,345"), (numbers.count(None), "not run"),
+        (numbers.short(50610), "50.6 k"), (numbers.short(-2.5e6), "−2.5 M"),
+        (numbers.proportion(0.5, 0.25, 0.75).value, 0.5), (numbers.proportion(None, None, None).shown, "–"),
+        (numbers.p_value(0.25).shown, "0.25"), (numbers.p_value(None).value, None),
         (numbers.encode(1 / 3), 0.333333), (numbers.encode(-math.inf), "-inf"),
     ],
 )  # fmt: skip
@@ -145,53 +143,32 @@ def some_predictions(n=200, c=4, seed=0):
     return {"ids": np.arange(n).astype(str), "label": label, "scores": scores}
 
 
-def test_confusions_and_measures_are_those_of_scikit_learn():
-    found = some_predictions()
-    each = predictions.classified("test", found)
-    guess = found["scores"].argmax(1)
-    counts = predictions.confusions(each)
-    np.testing.assert_array_equal(counts, oracle.confusion_matrix(found["label"], guess, labels=range(4)))
-    expected = oracle.precision_recall_fscore_support(found["label"], guess, labels=range(4), zero_division=np.nan)
-    measures = predictions.class_metrics(counts)
-    for ours, theirs in zip(measures[:2], expected[:2], strict=True):
-        np.testing.assert_allclose(ours, theirs)
-    np.testing.assert_allclose(measures.f1, oracle.f1_score(found["label"], guess, labels=range(4), average=None))
-    assert np.isnan(measures.recall[3]) and measures.f1[3] == 0
+def test_measures_of_each_class_are_those_of_scikit_learn():
+    label, scores = (some_predictions()[name] for name in ("label", "scores"))
+    guess = scores.argmax(1)
+    counts = oracle.confusion_matrix(label, guess, labels=range(4))
+    rows = Tree(classes.measures(counts, "abcd", "test")).find("tr")[1:]
+    precision, recall, f1, _ = oracle.precision_recall_fscore_support(label, guess, labels=range(4), zero_division=0)
+    assert [text for _, _, text in rows[:3]] == [
+        f"{name}{100 * p:.1f} %{100 * r:.1f} %{100 * f:.1f} %{n}"
+        for name, p, r, f, n in zip("abc", precision, recall, f1, counts.sum(1), strict=False)
+    ]
+    assert rows[3][2] == "d0.0 %undefined0.0 %0"  # predicted, and not once true
 
 
 def test_a_class_that_is_nowhere_has_no_measure():
-    measures = predictions.class_metrics(np.asarray([[3, 0], [0, 0]]))
-    assert measures.f1[0] == 1 and np.isnan([m[1] for m in measures]).all()
+    rows = Tree(classes.measures(np.asarray([[3, 0], [0, 0]]), "ab", "test")).find("tr")
+    assert [text for _, _, text in rows[1:]] == ["a100.0 %100.0 %100.0 %3", "bundefinedundefinedundefined0"]
 
 
 def test_the_most_confident_mistakes_come_first():
     scores = np.log(np.asarray([[0.6, 0.4], [0.1, 0.9], [0.2, 0.8], [0.9, 0.1], [0.8, 0.2]], np.float32))
     each = predictions.classified("test", {"label": np.asarray([1, 1, 0, 1, 1]), "scores": scores})
-    assert predictions.mistakes(each).tolist() == [3, 2, 4, 0]  # equal ones in the order of the split
-    np.testing.assert_allclose(predictions.probabilities(each.scores), np.exp(scores), rtol=1e-6)
-    np.testing.assert_array_equal(predictions.probabilities(np.asarray([[1000.0, 0.0]])), [[1, 0]])
-
-
-def test_what_has_no_finite_scores_or_no_label_is_counted():
-    found = some_predictions(n=6)
-    found["scores"][1, 2], found["scores"][4, 0], found["label"][5] = np.nan, np.inf, -1
-    each = predictions.classified("test", found)
-    assert each.skipped == 3 and each.index.tolist() == [0, 2, 3] and each.ids.tolist() == ["0", "2", "3"]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"scores": np.zeros((5, 20)), "boxes": np.zeros((5, 20, 4))},
-        {"label": np.zeros(5, int), "points": np.zeros((5, 2))},
-        {"returns": np.zeros(5)},
-        {"label": np.zeros((5, 3), int), "scores": np.zeros((5, 3))},
-        {"label": np.zeros(0, int), "scores": np.zeros((0, 3))},
-    ],
-    ids=["detection", "embedding", "q-learning", "objects", "empty"],
-)
-def test_other_predictions_are_no_classes(other):
-    assert predictions.classified("test", other) is None
+    rows, probabilities = report_facts.mistakes(each)
+    assert rows.tolist() == [3, 2, 4, 0]  # equal ones in the order of the split
+    np.testing.assert_allclose(probabilities, np.exp(scores)[rows], rtol=1e-6)
+    far = predictions.classified("test", {"label": np.asarray([1]), "scores": np.asarray([[1000.0, 0.0]])})
+    np.testing.assert_array_equal(report_facts.mistakes(far)[1], [[1, 0]])
 
 
 def test_a_damaged_file_is_said_in_words(tmp_path):

@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from cvdl_jax.core.task import State
+from cvdl_jax.core.trees import path_name
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.workdir import checkpoint, checksums
-from cvdl_jax.workdir.checkpoint import Checkpoints, committed_steps, read_memory, read_step, restore_step, tree_path
+from cvdl_jax.workdir.checkpoint import Checkpoints, committed_steps, read_memory, read_step, restore_step
 from cvdl_jax.workdir.checksums import bad_folder
 
 
@@ -45,7 +46,7 @@ def saved(tmp_path):
 def assert_tree_equal(one, other):
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=tree_path(path), strict=True)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=path_name(path), strict=True)
 
 
 def test_round_trip_of_every_leaf_and_the_memory(saved):

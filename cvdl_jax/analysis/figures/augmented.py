@@ -26,7 +26,7 @@ def draws(transform: Any, batch: Mapping[str, Any], count: int, seed: int = 0) -
 
     change = jax.jit(lambda batch, key: transform.update(None, batch, key)[1])
     keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(count)]
-    return [jax.tree.map(np.asarray, each) for each in (dict(batch), *(change(batch, key) for key in keys))]
+    return [jax.tree.map(np.asarray, changed) for changed in (dict(batch), *(change(batch, key) for key in keys))]
 
 
 def grid(batches: Sequence[Mapping[str, np.ndarray]], class_names: Sequence[str] = ()) -> Any:
@@ -80,11 +80,9 @@ def _draw(axis: Any, example: Mapping[str, np.ndarray], class_names: Sequence[st
 
 def _label(label: np.ndarray, class_names: Sequence[str]) -> str:
     """A class, or the classes of a soft label with their shares, the largest two."""
-
-    def name(c: int) -> str:
-        return str(class_names[c]) if class_names else str(c)
-
     if label.ndim == 0:
-        return name(int(label)) if np.issubdtype(label.dtype, np.integer) else f"{label:.3g}"
+        whole = np.issubdtype(label.dtype, np.integer)
+        return images.class_name(int(label), class_names) if whole else f"{label:.3g}"
     best = [c for c in np.argsort(-label)[:2] if label[c] >= 0.005] if label.ndim == 1 else []
-    return ", ".join(name(c) if label[c] > 0.995 else f"{name(c)} {label[c]:.2f}" for c in best)
+    named = {c: images.class_name(c, class_names) for c in best}
+    return ", ".join(name if label[c] > 0.995 else f"{name} {label[c]:.2f}" for c, name in named.items())

@@ -1,4 +1,4 @@
-"""Figures of one row of plots with axes, for curves."""
+"""Curves in a row of plots with axes: ROC and precision-recall curves, reliability diagrams, and any others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 
 from cvdl_jax.analysis.figures.images import new_figure
 from cvdl_jax.metrics import calibration, ranking
-from cvdl_jax.metrics import ranking as average_precision
 
 
 def panels(labels: Sequence[tuple[str, str, str]], inches: float = 3.6) -> tuple[Any, Any]:
@@ -38,9 +37,6 @@ def _automatic() -> Any:
     return AutoLocator()
 
 
-# ROC curves, precision-recall curves and reliability diagrams, drawn into axes of `panels`.
-
-
 def roc(axis: Any, labels: Any, scores: Any, name: str) -> None:
     """A ROC curve with its area, and the diagonal of chance.
 
@@ -50,9 +46,9 @@ def roc(axis: Any, labels: Any, scores: Any, name: str) -> None:
         scores: float [n].
         name: of the curve.
     """
-    found = ranking.roc_curve(labels, scores)
+    curve = ranking.roc_curve(labels, scores)
     axis.plot([0, 1], [0, 1], "k:", linewidth=0.8)
-    axis.plot(found.fpr, found.tpr, label=f"{name}: AUC {ranking.auc(found.fpr, found.tpr):.3f}")
+    axis.plot(curve.fpr, curve.tpr, label=f"{name}: AUC {ranking.auc(curve.fpr, curve.tpr):.3f}")
     axis.legend(fontsize=7, loc="lower right")
 
 
@@ -65,10 +61,10 @@ def precision_recall(axis: Any, labels: Any, scores: Any, name: str) -> None:
         scores: float [n].
         name: of the curve.
     """
-    found = ranking.precision_recall_curve(labels, scores)
-    area = average_precision.average_precision_of_scores(labels, scores, "step")
-    precision = np.append(found.precision[1], found.precision[1:])  # from recall 0 on: the first is 0 / 0
-    (line,) = axis.step(found.recall, precision, label=f"{name}: AP {area:.3f}")  # a step to the left of each point
+    curve = ranking.precision_recall_curve(labels, scores)
+    area = ranking.average_precision_of_scores(labels, scores, "step")
+    precision = np.append(curve.precision[1], curve.precision[1:])  # from recall 0 on: the first is 0 / 0
+    (line,) = axis.step(curve.recall, precision, label=f"{name}: AP {area:.3f}")  # a step to the left of each point
     axis.axhline(float(np.mean(labels)), linestyle=":", linewidth=0.8, color=line.get_color())
     axis.set_ylim(0, 1.05)
     axis.legend(fontsize=7, loc="best")
@@ -84,11 +80,12 @@ def reliability(axis: Any, probabilities: Any, labels: Any, name: str, bins: int
         name: of the line.
         bins: of equal width.
     """
-    each = calibration.reliability(probabilities, labels, bins)
-    full = each.count > 0
+    diagram = calibration.reliability(probabilities, labels, bins)
+    filled = diagram.count > 0
     error = calibration.expected_calibration_error(probabilities, labels, bins)
     axis.plot([0, 1], [0, 1], "k:", linewidth=0.8)
-    axis.plot(each.confidence[full], each.accuracy[full], "o-", markersize=3, label=f"{name}: ECE {error:.3f}")
+    points = diagram.confidence[filled], diagram.accuracy[filled]
+    axis.plot(*points, "o-", markersize=3, label=f"{name}: ECE {error:.3f}")
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1)
     axis.legend(fontsize=7, loc="upper left")

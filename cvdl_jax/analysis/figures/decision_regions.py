@@ -42,8 +42,8 @@ def classify(scores_fn: Callable, grid: np.ndarray) -> np.ndarray:
         int [h, w].
     """
     scores = np.asarray(scores_fn(grid.reshape(-1, 2)))
-    found = scores.argmax(-1) if scores.ndim == 2 else (scores > 0).astype(int)
-    return found.reshape(grid.shape[:2])
+    classes = scores.argmax(-1) if scores.ndim == 2 else (scores > 0).astype(int)
+    return classes.reshape(grid.shape[:2])
 
 
 def regions(scores_fn: Callable, points: Any, labels: Any, class_names: Sequence[str] = ()) -> Any:
@@ -58,22 +58,20 @@ def regions(scores_fn: Callable, points: Any, labels: Any, class_names: Sequence
     Returns:
         A matplotlib Figure.
     """
-    from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     points, labels = np.asarray(points), np.asarray(labels)
     grid, extent = plane(points)
-    found = classify(scores_fn, grid)
-    classes = int(max(found.max(), labels.max())) + 1
-    table = colormaps["tab10"] if classes <= 10 else colormaps["hsv"].resampled(classes + 1)
-    colours = ListedColormap([table(i) for i in range(classes)])
+    answers = classify(scores_fn, grid)
+    classes = int(max(answers.max(), labels.max())) + 1
+    colours = ListedColormap(images.class_colours(classes))
     norm = BoundaryNorm(np.arange(classes + 1) - 0.5, classes)
     figure, axes = images.new_figure(1, 1, inches=5)
-    axes[0, 0].imshow(found, colours, norm, origin="lower", extent=extent, alpha=0.35, interpolation="nearest")
+    axes[0, 0].imshow(answers, colours, norm, origin="lower", extent=extent, alpha=0.35, interpolation="nearest")
     for i in np.unique(labels):
-        name = str(class_names[i]) if class_names else str(i)
+        name = images.class_name(i, class_names)
         shown = points[labels == i]
-        axes[0, 0].scatter(*shown.T, s=14, color=table(int(i)), edgecolor="black", linewidth=0.4, label=name)
+        axes[0, 0].scatter(*shown.T, s=14, color=colours(int(i)), edgecolor="black", linewidth=0.4, label=name)
     if classes <= 20:
         figure.legend(loc="outside right upper", fontsize=8)
     return figure
@@ -123,7 +121,7 @@ def template_grid(w: Any, shape: Sequence[int], class_names: Sequence[str] = (),
             axis.imshow((template - low) / ((high - low) or 1.0))
         else:
             axis.imshow(template.mean(-1), cmap="RdBu_r", vmin=-largest, vmax=largest)
-        axis.set_title(str(class_names[i]) if class_names else str(i), fontsize=8)
+        axis.set_title(images.class_name(i, class_names), fontsize=8)
     return figure
 
 

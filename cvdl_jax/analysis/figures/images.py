@@ -28,6 +28,18 @@ def new_figure(rows: int, columns: int, inches: float = 1.2) -> tuple[Any, Any]:
     return figure, axes
 
 
+def class_name(c: int, class_names: Sequence[str]) -> str:
+    """The name of a class, its number where there are no names."""
+    return str(class_names[c]) if class_names else str(c)
+
+
+def class_colours(n: int) -> list[Any]:
+    """A colour for each of n classes."""
+    from matplotlib import colormaps
+
+    return list(map(colormaps["tab10"] if n <= 10 else colormaps["hsv"].resampled(n + 1), range(n)))
+
+
 def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str] = (), columns: int = 8) -> Any:
     """Images with their predicted class; wrong ones say the true class too, in red.
 
@@ -42,18 +54,13 @@ def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str
         A matplotlib Figure.
     """
     images, labels, guesses = (np.asarray(x) for x in (images, labels, guesses))
-
-    def name(c: int) -> str:
-        return str(class_names[c]) if class_names else str(c)
-
     rows = -(-len(images) // columns)
     figure, axes = new_figure(rows, columns)
     for axis, image, label, guess in zip(axes.flat, images, labels, guesses, strict=False):
         axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+        called, true = class_name(guess, class_names), class_name(label, class_names)
         right = label == guess
-        axis.set_title(
-            name(guess) if right else f"{name(guess)}, not {name(label)}", fontsize=8, color="black" if right else "red"
-        )
+        axis.set_title(called if right else f"{called}, not {true}", fontsize=8, color="black" if right else "red")
     return figure
 
 
@@ -126,7 +133,7 @@ def box_grid(
 
     images = np.asarray(images)
     n, h, w, _ = images.shape
-    predicted, truth = ({k: np.asarray(v) for k, v in each.items()} for each in (predicted, truth))
+    predicted, truth = ({k: np.asarray(v) for k, v in arrays.items()} for arrays in (predicted, truth))
     figure, axes = new_figure(-(-n // columns), columns, inches=2.0)
 
     for i, axis in enumerate(axes.flat[:n]):
@@ -137,7 +144,7 @@ def box_grid(
             box, c = predicted["boxes"][i, k], int(predicted["classes"][i, k])
             colour = colormaps["tab10"](c % 10)
             outline(axis, box, (h, w), edgecolor=colour, linewidth=1.2)
-            text = f"{class_names[c] if class_names else c} {predicted['scores'][i, k]:.2f}"
+            text = f"{class_name(c, class_names)} {predicted['scores'][i, k]:.2f}"
             axis.text(box[1] * w - 0.5, box[0] * h - 1, text, fontsize=5, color=colour)
     return figure
 
@@ -161,15 +168,11 @@ def scatter(points: Any, labels: Any, class_names: Sequence[str] = ()) -> Any:
     Returns:
         A matplotlib Figure.
     """
-    from matplotlib import colormaps
-
     points, labels = np.asarray(points), np.asarray(labels)
     figure, axes = new_figure(1, 1, inches=6)
     classes = np.unique(labels)
-    table = colormaps["tab10"] if len(classes) <= 10 else colormaps["hsv"].resampled(len(classes) + 1)
-    for i, c in enumerate(classes):
-        name = str(class_names[c]) if class_names else str(c)
-        axes[0, 0].scatter(*points[labels == c].T, s=6, color=table(i), label=name)
+    for c, colour in zip(classes, class_colours(len(classes)), strict=True):
+        axes[0, 0].scatter(*points[labels == c].T, s=6, color=colour, label=class_name(c, class_names))
     axes[0, 0].set_aspect("equal", "datalim")
     if len(classes) <= 20:
         figure.legend(loc="outside right upper", fontsize=8, markerscale=2)

@@ -10,11 +10,12 @@ import numpy as np
 
 from cvdl_jax.cli.modes.flags import refuse_config
 from cvdl_jax.core.task import State, Task, as_transform
+from cvdl_jax.core.trees import path_name
 from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import build, make_program
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import UserError
-from cvdl_jax.workdir.checkpoint import committed_steps, restore_step, tree_path
+from cvdl_jax.workdir.checkpoint import committed_steps, restore_step
 from cvdl_jax.workdir.folder import Workdir
 
 
@@ -67,7 +68,7 @@ def report(task: Task, state: State, batch: Any, seed: int) -> list[str]:
 
 def bad_leaves(tree: Any) -> list[str]:
     """Names of the floating-point leaves with a value that is not finite."""
-    named = [(tree_path(path), jnp.asarray(x)) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+    named = [(path_name(path), jnp.asarray(x)) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
     return [name for name, x in named if jnp.issubdtype(x.dtype, jnp.floating) and not bool(jnp.isfinite(x).all())]
 
 

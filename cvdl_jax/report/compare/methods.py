@@ -58,27 +58,27 @@ def methods(arguments: Sequence[str]) -> list[Method]:
     Raises:
         ConfigError: for an argument that names no run, or one that is named twice, or fewer than two methods.
     """
-    found: list[Method] = []
+    named: list[Method] = []
     single: list[Run] = []
     for argument in arguments:
         paths = expand(argument)
         runs = [describe(path) for path in paths]
         if paths == [Path(argument)]:
             single += runs
-            found.append(Method(str(paths[0]), tuple(runs)))
+            named.append(Method(str(paths[0]), tuple(runs)))
         else:
-            found += _inside(argument, runs)
-    found = _merged(found, single)
-    paths = [run.path.resolve() for method in found for run in method.runs]
+            named += _inside(argument, runs)
+    named = _merged(named, single)
+    paths = [run.path.resolve() for method in named for run in method.runs]
     twice = [path for i, path in enumerate(paths) if path in paths[:i]]
     if twice:
         raise ConfigError(f"--compare names the run {twice[0]} twice")
-    if len(found) < 2:
+    if len(named) < 2:
         raise ConfigError(
             f"--compare {' '.join(arguments)} is one method; name another run to compare it with, as in --compare "
             f"{arguments[0]} runs/other"
         )
-    return found
+    return named
 
 
 def expand(argument: str) -> list[Path]:
@@ -91,16 +91,16 @@ def expand(argument: str) -> list[Path]:
     if Workdir(path).config.exists():
         return [path]
     if path.is_dir():
-        inside = [each for each in sorted(path.iterdir()) if Workdir(each).config.exists()]
+        inside = [folder for folder in sorted(path.iterdir()) if Workdir(folder).config.exists()]
         if not inside:
             raise ConfigError(f"--compare {argument} is no run and holds none: there is no config.json")
         return inside
-    matches = [Path(each) for each in sorted(glob.glob(argument)) if Workdir(each).config.exists()]
+    matches = [Path(folder) for folder in sorted(glob.glob(argument)) if Workdir(folder).config.exists()]
     if matches:
         return matches
     if glob.has_magic(argument):
         raise ConfigError(f"--compare {argument!r} matches no run folder")
-    beside = [str(each) for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
+    beside = [str(folder) for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
     raise ConfigError(f"--compare {argument} does not exist; {nearest(argument, beside)}")
 
 
@@ -117,17 +117,17 @@ def describe(path: Path) -> Run:
 
 def _inside(argument: str, runs: Sequence[Run]) -> list[Method]:
     """The methods among the runs of one argument."""
-    found = []
+    methods = []
     for group in _grouped(runs, "loose"):
         strict = _grouped(group, "key")
-        folds = [each[0].fold for each in strict]
+        folds = [runs[0].fold for runs in strict]
         if len(strict) > 1 and len(set(folds)) == len(folds):
-            found.append(Method(_common(group), tuple(group), folds=True))
+            methods.append(Method(_common(group), tuple(group), folds=True))
         else:
-            found += [Method(_common(each), tuple(each)) for each in strict]
-    for method in found:
+            methods += [Method(_common(runs), tuple(runs)) for runs in strict]
+    for method in methods:
         _check_seeds(method)
-    return [found[0]._replace(name=argument)] if len(found) == 1 else found
+    return [methods[0]._replace(name=argument)] if len(methods) == 1 else methods
 
 
 def _check_seeds(method: Method) -> None:
@@ -139,16 +139,16 @@ def _check_seeds(method: Method) -> None:
         )
 
 
-def _merged(found: Sequence[Method], single: Sequence[Run]) -> list[Method]:
+def _merged(named: Sequence[Method], single: Sequence[Run]) -> list[Method]:
     """Runs named one by one that are seeds of one configuration become one method, where two methods remain."""
     groups = _grouped(single, "key")
     seeds_differ = all(len({run.seed for run in group}) == len(group) for group in groups)
-    if not seeds_differ or len(groups) + len(found) - len(single) < 2:
-        return list(found)
+    if not seeds_differ or len(groups) + len(named) - len(single) < 2:
+        return list(named)
     merged = {group[0].path: Method(_common(group), tuple(group)) for group in groups}
     later = {run.path for group in groups for run in group[1:]}
     alone = {run.path for run in single}
-    return [merged[m.runs[0].path] if m.runs[0].path in alone else m for m in found if m.runs[0].path not in later]
+    return [merged[m.runs[0].path] if m.runs[0].path in alone else m for m in named if m.runs[0].path not in later]
 
 
 def _grouped(runs: Iterable[Run], attribute: str) -> list[list[Run]]:

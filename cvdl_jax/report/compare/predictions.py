@@ -1,4 +1,4 @@
-"""The saved predictions of a run, `predictions/<split>.npz`, and whether two runs predicted the same examples."""
+"""The predictions of two runs that are compared: those of each, and whether both are of the same examples."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError, nearest
+from cvdl_jax.workdir import predictions
 from cvdl_jax.workdir.folder import Workdir, read_json
-from cvdl_jax.workdir.predictions import arrays, files
 
-CLASSES, NUMBERS = "classes", "numbers"
 SPLITS = ("train", "validation", "test", "split")  # what config.data chooses examples by
-NO_ANSWER = -1  # the class of scores that are not finite, or of a score of exactly 0: always wrong
 
 
 class Predictions(NamedTuple):
@@ -20,11 +18,10 @@ class Predictions(NamedTuple):
     Attributes:
         run: its folder, as typed.
         split: such as "test".
-        kind: "classes" of a classifier, "numbers" of a regressor.
-        ids: of the examples, str [n]; their places where the run saved none.
-        truth: classes int [n], or numbers float [n, ...].
-        guess: of the same shape; NO_ANSWER where a classifier gave none.
-        score: of two classes, larger for the second one, float [n]; else None.
+        ids: see `workdir.predictions.Answers`, as for the next four.
+        truth: classes int [n], or numbers float64 [n, ...].
+        guess: of the same shape.
+        score: of two classes, float [n]; else None.
         classes: how many, 0 of numbers.
         data: name, version and fingerprint of the data; {} where the run has no data set.
         section: config.data.
@@ -32,7 +29,6 @@ class Predictions(NamedTuple):
 
     run: str
     split: str
-    kind: str
     ids: np.ndarray
     truth: np.ndarray
     guess: np.ndarray
@@ -54,7 +50,7 @@ def read(run: str | Path, split: str) -> Predictions:
         DataError: for a run without predictions, or with such as cannot be compared example by example.
     """
     folder = Workdir(run)
-    saved = {path.stem: path for path in files(folder.predictions)}
+    saved = {path.stem: path for path in predictions.files(folder.predictions)}
     if not saved:
         raise DataError(
             f"--compare {run} holds no predictions; a run writes them when it ends. Continue it with: python launch.py "
@@ -62,51 +58,30 @@ def read(run: str | Path, split: str) -> Predictions:
         )
     if split not in saved:
         raise ConfigError(f"--split={split!r} is not among the predictions of {run}; {nearest(split, saved)}")
-    found = arrays(saved[split])
-    if isinstance(found, str):
-        raise DataError(f"--compare {run}: {found}")
-    kind, truth, guess, score, classes = _understood(found, run, saved[split])
-    ids = found["ids"].astype(str) if "ids" in found else np.array([f"{i:09d}" for i in range(len(truth))])
-    order = np.argsort(ids, kind="stable")
-    score = score[order] if score is not None else None
+    arrays = predictions.read(saved[split])
+    answers = predictions.answers(arrays)
+    if answers is None:
+        raise DataError(
+            f"--compare {run}: {saved[split]} holds {', '.join(sorted(arrays))}. What can be compared example by "
+            "example are classes (scores and label) and numbers (prediction and target); metrics of whole sets, such "
+            "as the average precision of a detector, are compared over seeds, in a table: python launch.py --table FILE"
+        )
     meta, section = folder.read_meta(), read_json(folder.config).get("data") or {}
-    result = Predictions(
-        str(run), split, kind, ids[order], truth[order], guess[order], score, classes, meta.get("data") or {}, section
-    )
+    result = Predictions(str(run), split, *answers, meta.get("data") or {}, section)
     _check_reported(result, folder)
     return result
 
 
-def _understood(found: dict[str, np.ndarray], run: Any, path: Path) -> tuple[str, Any, Any, Any, int]:
-    """Kind, truth, guess, score and number of classes of the arrays of a file."""
-    label, scores, score = (found.get(name) for name in ("label", "scores", "score"))
-    whole = label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer) and len(label) > 0
-    if whole and scores is not None and scores.shape[:1] == label.shape and scores.ndim == 2:
-        guess = np.where(np.isnan(scores).any(1), NO_ANSWER, scores.argmax(1))
-        margin = scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else None
-        return CLASSES, label, guess, margin, scores.shape[1]
-    if whole and score is not None and score.shape == label.shape and np.isin(label, (0, 1)).all():
-        return CLASSES, label, np.select([score > 0, score < 0], [1, 0], NO_ANSWER), score, 2
-    target, prediction = found.get("target"), found.get("prediction")
-    if target is not None and prediction is not None and target.shape == prediction.shape and target.size:
-        return NUMBERS, target.astype(np.float64), prediction.astype(np.float64), None, 0
-    raise DataError(
-        f"--compare {run}: {path} holds {', '.join(sorted(found))}. What can be compared example by example are "
-        "classes (scores and label) and numbers (prediction and target); metrics of whole sets, such as the average "
-        "precision of a detector, are compared over seeds, in a table: python launch.py --table FILE"
-    )
-
-
-def _check_reported(found: Predictions, folder: Workdir) -> None:
+def _check_reported(saved: Predictions, folder: Workdir) -> None:
     """Refuses predictions that are not those of the run's results."""
     reported = read_json(folder.results)["metrics"] if folder.results.exists() else {}
-    accuracy = reported.get(f"{found.split}/accuracy")
-    if found.kind != CLASSES or accuracy is None:
+    accuracy = reported.get(f"{saved.split}/accuracy")
+    if not saved.classes or accuracy is None:
         return
-    here = float((found.guess == found.truth).mean())
+    here = float((saved.guess == saved.truth).mean())
     if abs(here - accuracy) > 1e-6:
         raise DataError(
-            f"--compare {found.run}: its predictions give an accuracy of {here:.6f}, its results.json says "
+            f"--compare {saved.run}: its predictions give an accuracy of {here:.6f}, its results.json says "
             f"{accuracy:.6f}; one of them is not of this run"
         )
 
@@ -122,12 +97,11 @@ def check_same(first: Predictions, second: Predictions) -> str:
     """
     pair = f"--compare {first.run} {second.run}"
     same = "a paired comparison needs the same examples"
-    for key in ("name", "version"):
-        if first.data.get(key) != second.data.get(key):
-            a, b = (f"{each.data.get('name')} {each.data.get('version') or ''}".strip() for each in (first, second))
-            raise DataError(f"{pair}: the data differ, {a} and {b}; {same}")
-    if (first.kind, first.classes) != (second.kind, second.classes):
-        a, b = (f"{each.classes} classes" if each.classes else "numbers" for each in (first, second))
+    if any(first.data.get(key) != second.data.get(key) for key in ("name", "version")):
+        a, b = (f"{run.data.get('name')} {run.data.get('version') or ''}".strip() for run in (first, second))
+        raise DataError(f"{pair}: the data differ, {a} and {b}; {same}")
+    if first.classes != second.classes:
+        a, b = (f"{run.classes} classes" if run.classes else "numbers" for run in (first, second))
         raise DataError(f"{pair}: one predicts {a}, the other {b}")
     if not np.array_equal(first.ids, second.ids):
         raise DataError(f"{pair}: {_different_ids(first, second)}; {same}: the same config.data.{first.split}")
@@ -136,9 +110,9 @@ def check_same(first: Predictions, second: Predictions) -> str:
         raise DataError(f"{pair}: {wrong}; {same}")
     if first.data.get("fingerprint") == second.data.get("fingerprint"):
         return ""
-    others = [{k: v for k, v in each.section.items() if k not in SPLITS} for each in (first, second)]
+    others = [{k: v for k, v in run.section.items() if k not in SPLITS} for run in (first, second)]
     if others[0] != others[1] or first.section == second.section:
-        prints = [str(each.data.get("fingerprint"))[:8] for each in (first, second)]
+        prints = [str(run.data.get("fingerprint"))[:8] for run in (first, second)]
         raise DataError(f"{pair}: the data were changed between them (fingerprints {' and '.join(prints)}); {same}")
     return "The runs train on different splits; the ids and labels of the examples compared are the same."
 

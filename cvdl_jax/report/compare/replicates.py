@@ -24,11 +24,11 @@ def common(first: Method, second: Method) -> list[Any]:
             f"--compare: {folded.name} is a cross-validation and {other.name} is not; compare it with one on the same "
             "folds"
         )
-    names = [[run.fold if each.folds else run.seed for run in each.runs] for each in (first, second)]
+    names = [[run.fold if method.folds else run.seed for run in method.runs] for method in (first, second)]
     units = [unit for unit in dict.fromkeys(names[0]) if unit in names[1]]
     if not units:
         what = "fold" if first.folds else "seed"
-        shown = " and ".join(", ".join(map(str, dict.fromkeys(each))) for each in names)
+        shown = " and ".join(", ".join(map(str, dict.fromkeys(own))) for own in names)
         raise DataError(
             f"--compare: {first.name} and {second.name} have no {what} in common ({shown}), so that their runs cannot "
             f"be paired; run both with the same {what}s"
@@ -39,11 +39,11 @@ def common(first: Method, second: Method) -> list[Any]:
 def spread(values: Sequence[float], what: str) -> dict[str, Any]:
     """Mean, deviation and Student's t interval of a metric over seeds or folds."""
     kind = f"Student-t over {len(values)} {what}"
-    found = {"value": fmean(values), "std": None, "low": None, "high": None, "interval": kind}
+    summary = {"value": fmean(values), "std": None, "low": None, "high": None, "interval": kind}
     if len(values) < 2:
-        return found | {"why": f"only one of the {what} was run"}
+        return summary | {"why": f"only one of the {what} was run"}
     low, high = student_t(values)
-    return found | {"std": stdev(values), "low": low, "high": high}
+    return summary | {"std": stdev(values), "low": low, "high": high}
 
 
 def over_seeds(values: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def over_seeds(values: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """
     differences = [second - first for first, second in values]
     n = len(differences)
-    found = paired_tests.paired_t(differences)
+    test = paired_tests.paired_t(differences)
     p = paired_tests.sign_flip(differences[: paired_tests.EXACT_SEEDS])
     return {
-        **_ends(found, "paired t"), "p_t": _number(found.p), "p": p, "test": "sign-flip", "n": n,
+        **_ends(test, "paired t"), "p_t": _number(test.p), "p": p, "test": "sign-flip", "n": n,
         "too_small": n < paired_tests.pairs_needed(),
     }  # fmt: skip
 
@@ -69,9 +69,9 @@ def over_folds(values: Sequence[tuple[float, float]], test_over_train: float) ->
         values: (first, second) of each common fold, two or more.
         test_over_train: size of a fold over what was trained on.
     """
-    found = paired_tests.corrected_resampled_t([second - first for first, second in values], test_over_train)
-    ends = _ends(found, "corrected resampled t")
-    p = _number(found.p)
+    test = paired_tests.corrected_resampled_t([second - first for first, second in values], test_over_train)
+    ends = _ends(test, "corrected resampled t")
+    p = _number(test.p)
     return {**ends, "p": p, "test": "corrected resampled t", "n": len(values), "too_small": p is None}
 
 
@@ -81,10 +81,10 @@ def fold_ratio(folds: Mapping[Any, Predictions]) -> float:
     Raises:
         DataError: if two folds share examples, or there is only one.
     """
-    ids = [set(each.ids) for each in folds.values()]
+    ids = [set(fold.ids) for fold in folds.values()]
     total = sum(map(len, ids))
     if len(ids) < 2 or len(set.union(*ids)) < total:
-        names = ", ".join(each.run for each in folds.values())
+        names = ", ".join(fold.run for fold in folds.values())
         raise DataError(
             f"--compare: the folds {names} must be two or more that share no examples; compare what each was validated "
             "on: --split validation"
@@ -93,8 +93,8 @@ def fold_ratio(folds: Mapping[Any, Predictions]) -> float:
     return size / (total - size)
 
 
-def _ends(found: paired_tests.TTest, interval: str) -> dict[str, Any]:
-    return {"difference": found.mean, "low": found.low, "high": found.high, "interval": interval}
+def _ends(test: paired_tests.TTest, interval: str) -> dict[str, Any]:
+    return {"difference": test.mean, "low": test.low, "high": test.high, "interval": interval}
 
 
 def _number(p: float) -> float | None:

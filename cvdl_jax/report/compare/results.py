@@ -31,13 +31,13 @@ def compare(methods: Sequence[Method], split: str) -> dict[str, Any]:
         ConfigError: for a split that a run has not evaluated.
         DataError: for runs that cannot be paired, naming them.
     """
-    found = {run.path: read(run.path, split) for method in methods for run in method.runs}
-    some = next(iter(found.values()))
+    predicted = {run.path: read(run.path, split) for method in methods for run in method.runs}
+    some = next(iter(predicted.values()))
     notes: list[str] = []
-    summaries = [_method(method, found) for method in methods]
+    summaries = [_method(method, predicted) for method in methods]
     pairs = []
     for i, j in itertools.combinations(range(len(methods)), 2):
-        pairs.append({"first": i, "second": j, **_pair(methods[i], methods[j], found, notes)})
+        pairs.append({"first": i, "second": j, **_pair(methods[i], methods[j], predicted, notes)})
     _judge(pairs)
     kinds = {pair["kind"] for pair in pairs}
     if "examples" in kinds:
@@ -53,18 +53,20 @@ def compare(methods: Sequence[Method], split: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _method(method: Method, found: dict[Any, Predictions]) -> dict[str, Any]:
+def _method(method: Method, predicted: dict[Any, Predictions]) -> dict[str, Any]:
     """One method: its metrics over examples, or over runs."""
     if len(method.runs) == 1:
-        metrics = examples.summary(found[method.runs[0].path])
+        metrics = examples.summary(predicted[method.runs[0].path])
     else:
-        each = [examples.values(found[run.path]) for run in method.runs]
-        metrics = {name: _over_runs(method, [one.get(name) for one in each]) for name in each[0]}
+        by_run = [examples.values(predicted[run.path]) for run in method.runs]
+        metrics = {name: _over_runs(method, [values.get(name) for values in by_run]) for name in by_run[0]}
     return {
         "name": method.name,
         "runs": [str(run.path) for run in method.runs],
         "kind": "folds" if method.folds else "seeds" if len(method.runs) > 1 else "run",
-        "examples": sum({run.fold if method.folds else "": len(found[run.path].truth) for run in method.runs}.values()),
+        "examples": sum(
+            {run.fold if method.folds else "": len(predicted[run.path].truth) for run in method.runs}.values()
+        ),
         "metrics": metrics,
     }
 
@@ -78,32 +80,32 @@ def _over_runs(method: Method, values: Sequence[float | None]) -> dict[str, Any]
     by_fold: dict[str, list[float]] = {}
     for run, value in zip(method.runs, values, strict=True):
         by_fold.setdefault(run.fold, []).append(value)
-    return replicates.spread([fmean(each) for each in by_fold.values()], "folds")
+    return replicates.spread([fmean(seeds) for seeds in by_fold.values()], "folds")
 
 
-def _pair(first: Method, second: Method, found: dict[Any, Predictions], notes: list[str]) -> dict[str, Any]:
+def _pair(first: Method, second: Method, predicted: dict[Any, Predictions], notes: list[str]) -> dict[str, Any]:
     """Two methods: by example where one of them has a single run, else by seed or by fold."""
     if len(first.runs) == len(second.runs) == 1:
-        return _examples(first.runs[0], second.runs[0], found, notes)
+        return _examples(first.runs[0], second.runs[0], predicted, notes)
     units = replicates.common(first, second)
     runs = [[_of(method, unit) for unit in units] for method in (first, second)]
     if not first.folds and len(units) == 1:
         if min(len(first.runs), len(second.runs)) > 1:
             notes.append(f"{first.name} and {second.name} have only the seed {units[0]} in common.")
-        return _examples(runs[0][0][0], runs[1][0][0], found, notes)
+        return _examples(runs[0][0][0], runs[1][0][0], predicted, notes)
     for a, b in zip(*runs, strict=True):
-        notes += [note for note in (check_same(found[a[0].path], found[b[0].path]),) if note]
-    mine, theirs = ([fmean(_value(found[run.path]) for run in each) for each in side] for side in runs)
-    values = list(zip(mine, theirs, strict=True))
+        notes += [note for note in (check_same(predicted[a[0].path], predicted[b[0].path]),) if note]
+    means = ([fmean(_value(predicted[run.path]) for run in same) for same in by_unit] for by_unit in runs)
+    values = list(zip(*means, strict=True))
     if first.folds:
-        ratio = replicates.fold_ratio({unit: found[a[0].path] for unit, a in zip(units, runs[0], strict=True)})
+        ratio = replicates.fold_ratio({unit: predicted[a[0].path] for unit, a in zip(units, runs[0], strict=True)})
         return {"kind": "folds", "values": values, **replicates.over_folds(values, ratio)}
-    one = _examples(runs[0][0][0], runs[1][0][0], found, [])
+    one = _examples(runs[0][0][0], runs[1][0][0], predicted, [])
     return {"kind": "seeds", "seeds": units, "values": values, **replicates.over_seeds(values), "first_seed": one}
 
 
-def _examples(first: Run, second: Run, found: dict[Any, Predictions], notes: list[str]) -> dict[str, Any]:
-    a, b = found[first.path], found[second.path]
+def _examples(first: Run, second: Run, predicted: dict[Any, Predictions], notes: list[str]) -> dict[str, Any]:
+    a, b = predicted[first.path], predicted[second.path]
     note = check_same(a, b)
     notes += [note] if note else []
     result = examples.compare(a, b)
@@ -116,9 +118,9 @@ def _of(method: Method, unit: Any) -> list[Run]:
     return [run for run in method.runs if unit == (run.fold if method.folds else run.seed)]
 
 
-def _value(found: Predictions) -> float:
+def _value(predictions: Predictions) -> float:
     """The primary metric of a run."""
-    return examples.values(found)[examples.primary(found)]
+    return examples.values(predictions)[examples.primary(predictions)]
 
 
 def _judge(pairs: list[dict[str, Any]]) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cvdl_jax.core import formatting
 from cvdl_jax.metrics.stats.paired_tests import EXACT_SEEDS, format_p, least_p, pairs_needed
 from cvdl_jax.report.compare.results import LOWER_IS_BETTER, NOT_SIGNIFICANT, SIGNIFICANT
-from cvdl_jax.report.table_cells import grid
 
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1", "auc": "AUC", "mae": "MAE", "rmse": "RMSE"}
 WIDTH = 8  # of the first column below a pair
@@ -26,10 +26,10 @@ def lines(results: Mapping[str, Any]) -> str:
 def missing(results: Mapping[str, Any]) -> list[str]:
     """Why some metrics have no interval."""
     return [
-        f"the {NAMES[name]} of {each['name']} has no interval: {found['why']}."
-        for each in results["methods"]
-        for name, found in each["metrics"].items()
-        if found["low"] is None
+        f"the {NAMES[name]} of {method['name']} has no interval: {interval['why']}."
+        for method in results["methods"]
+        for name, interval in method["metrics"].items()
+        if interval["low"] is None
     ]
 
 
@@ -39,42 +39,34 @@ def table(results: Mapping[str, Any]) -> str:
     metrics = list(methods[0]["metrics"])
     head = ["method", "runs", *(f"{NAMES[m]}, 95 % interval" for m in metrics)]
     rows = [
-        [each["name"], str(len(each["runs"])), *(cell(name, each["metrics"].get(name)) for name in metrics)]
-        for each in methods
+        [method["name"], str(len(method["runs"])), *(cell(name, method["metrics"].get(name)) for name in metrics)]
+        for method in methods
     ]
-    return grid(head, rows)
+    return "\n".join(formatting.columns(rows, head=head))
 
 
-def cell(name: str, found: Mapping[str, Any] | None) -> str:
+def cell(name: str, measured: Mapping[str, Any] | None) -> str:
     """A value with its interval, as 96.94 % [94.61, 98.28] Wilson."""
-    if found is None or found["value"] is None:
-        return "–"
-    scale, digits, unit = shape(name)
-    text = f"{scale * found['value']:.{digits}f}{unit}"
-    if found["low"] is None:
+    if measured is None or measured["value"] is None:
+        return formatting.NO_VALUE
+    percent = name in PERCENT
+    text = formatting.score(measured["value"], percent)
+    if measured["low"] is None:
         return f"{text} (no interval)"
-    ends = brackets(scale * found["low"], scale * found["high"], digits)
-    return f"{text} {ends} {found['interval']}"
+    return f"{text} {formatting.interval(measured['low'], measured['high'], percent)} {measured['interval']}"
 
 
-def shape(name: str) -> tuple[float, int, str]:
-    """Scale, digits and unit of a metric."""
-    return (100.0, 2, " %") if name in PERCENT else (1.0, 4, "")
+def points(name: str, difference: float, sign: str = "") -> str:
+    """A difference of a metric, in points of percent where it is a share; sign "+" shows that of a gain, too."""
+    return f"{100 * difference:{sign}.2f} points" if name in PERCENT else f"{difference:{sign}.4f}"
 
 
-def brackets(low: float, high: float, digits: int) -> str:
-    """[low, high] in so many digits; a zero has no sign."""
-    return f"[{low:z.{digits}f}, {high:z.{digits}f}]"
-
-
-def change(name: str, found: Mapping[str, Any]) -> str:
+def change(name: str, changed: Mapping[str, Any]) -> str:
     """A difference with its interval, as +1.39 points [-0.28, 3.06] (paired bootstrap)."""
-    if found["difference"] is None:
-        return f"not known: {found['why']}"
-    scale, digits, _ = shape(name)
-    unit = " points" if name in PERCENT else ""
-    ends = brackets(scale * found["low"], scale * found["high"], digits)
-    return f"{scale * found['difference']:+.{digits}f}{unit} {ends} ({found['interval']})"
+    if changed["difference"] is None:
+        return f"not known: {changed['why']}"
+    ends = formatting.interval(changed["low"], changed["high"], name in PERCENT)
+    return f"{points(name, changed['difference'], '+')} {ends} ({changed['interval']})"
 
 
 def p_of(p: float | None) -> str:
@@ -105,10 +97,10 @@ def pair_lines(pair: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]
 def example_lines(pair: Mapping[str, Any]) -> list[str]:
     """The tests on examples of two runs."""
     said = []
-    for name, found in pair["metrics"].items():
-        test = f"{found['test']} " if found["test"] != found.get("interval") else ""
-        tested = f", {test}{p_of(found['p'])}" if found["difference"] is not None else ""
-        said.append(f"  {NAMES[name]:{WIDTH}}  {change(name, found)}{tested}")
+    for name, changed in pair["metrics"].items():
+        test = f"{changed['test']} " if changed["test"] != changed.get("interval") else ""
+        tested = f", {test}{p_of(changed['p'])}" if changed["difference"] is not None else ""
+        said.append(f"  {NAMES[name]:{WIDTH}}  {change(name, changed)}{tested}")
     if "mcnemar" in pair:
         m, (first, second) = pair["mcnemar"], pair["runs"]
         p = ", ".join(f"{format_p(m[key])} ({form})" for form, key in FORMS.items())
@@ -126,10 +118,8 @@ def verdict(pair: Mapping[str, Any], first: str, second: str, results: Mapping[s
         better = second if (pair["difference"] > 0) != (metric in LOWER_IS_BETTER) else first
         sign = 1 if pair["difference"] > 0 else -1
         ends = sorted(sign * pair[end] for end in ("low", "high"))
-        scale, digits, _ = shape(metric)
-        unit = " points" if metric in PERCENT else f" of {NAMES[metric]}"
-        size = f"{scale * abs(pair['difference']):.{digits}f}{unit}"
-        story = f"{better} is better by {size} {brackets(scale * ends[0], scale * ends[1], digits)}"
+        size = points(metric, abs(pair["difference"])) + ("" if metric in PERCENT else f" of {NAMES[metric]}")
+        story = f"{better} is better by {size} {formatting.interval(*ends, metric in PERCENT)}"
     p = f"{pair['test']} {p_of(pair['p'])}"
     if several > 1 and pair["p_holm"] is not None:
         p += f"; after Holm's correction for {several} comparisons {format_p(pair['p_holm'])}"

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cvdl_jax.core import formatting
+from cvdl_jax.metrics import classification, confusion
 from cvdl_jax.report.pages import numbers, scores
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, el, image, section, table
 from cvdl_jax.report.pages.temperature import Temperature
@@ -20,7 +22,7 @@ ID = 48  # characters shown of an example's id
 
 def show(
     name: str,
-    each: predictions.Classified,
+    evaluation: predictions.Classified,
     class_names: Sequence[str],
     mistakes: Sequence[Mapping[str, Any]] | None,
     temperature: Temperature | None = None,
@@ -29,18 +31,19 @@ def show(
 
     Args:
         name: of the evaluation.
-        each: what was classified.
+        evaluation: what was classified.
         class_names: one per class, or () for numbers.
-        mistakes: as `facts.worst` saved them; None if they were not saved.
+        mistakes: as `report_facts.worst` saved them; None if they were not saved.
         temperature: of the run's probabilities.
     """
-    counts = predictions.confusions(each)
+    right, n = int((evaluation.guess == evaluation.label).sum()), len(evaluation.label)
+    more = f"; {evaluation.skipped} more have scores that are not finite, or no label" if evaluation.skipped else ""
+    said = f"{numbers.count(right)} of {numbers.count(n)} examples are right, {numbers.count(n - right)} wrong{more}."
+    if not n:
+        none = "No example has finite scores and a label, so nothing can be measured."
+        return section(f"classes-{name}", f"Classes: {name}", el("p", said), el("p", none, class_="note"))
+    counts = classification.confusion_matrix(evaluation.label, evaluation.guess, evaluation.scores.shape[1])
     names = [str(class_names[i]) if len(class_names) == len(counts) else str(i) for i in range(len(counts))]
-    right, n = int(np.trace(counts)), len(each.label)
-    skipped = f"; {each.skipped} more have scores that are not finite, or no label" if each.skipped else ""
-    said = (
-        f"{numbers.count(right)} of {numbers.count(n)} examples are right, {numbers.count(n - right)} wrong{skipped}."
-    )
     written = len(names) <= MOST_CLASSES
     return section(
         f"classes-{name}",
@@ -51,7 +54,7 @@ def show(
            None if written else el("div", el("h3", "Confused most often"), pairs(counts, names, name)),
            el("div", el("h3", "Each class"), measures(counts, names, name)),
            class_="side"),
-        scores.show(each, counts, temperature),
+        scores.show(evaluation, counts, temperature),
         el("h3", "Most confident mistakes"),
         gallery(mistakes, names, n - right),
     )  # fmt: skip
@@ -59,13 +62,12 @@ def show(
 
 def matrix(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
     """The confusion matrix int [c, c] as a table: counts, and percent of the row."""
-    total = counts.sum(1, keepdims=True)
-    share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    share = classification.normalised(counts, "true")
     head = el("tr", el("th", "true \\ predicted", scope="col", class_="corner"),
-              [el("th", each, scope="col") for each in names], el("th", "all", scope="col"))  # fmt: skip
+              [el("th", name, scope="col") for name in names], el("th", "all", scope="col"))  # fmt: skip
     rows = [
         el("tr", el("th", names[i], scope="row"), [_heat(counts[i, j], share[i, j], i == j) for j in range(len(names))],
-           el("td", numbers.count(total[i, 0]), class_="sum"))
+           el("td", numbers.count(counts[i].sum()), class_="sum"))
         for i in range(len(names))
     ]  # fmt: skip
     foot = el("tr", el("th", "all", scope="row"), [el("td", numbers.count(x), class_="sum") for x in counts.sum(0)],
@@ -89,7 +91,7 @@ def _heat(count: int, share: float, right: bool) -> Markup:
     strong = share > 0.5
     strength = 0.88 + 0.12 * share if strong else 0.05 + 0.5 * math.sqrt(share)
     shown = "100 %" if share == 1 else "< 0.1 %" if share < 0.0005 else "> 99.9 %" if share >= 0.9995 else None
-    return el("td", numbers.count(count), el("small", shown or numbers.percent(share, 1)),
+    return el("td", numbers.count(count), el("small", shown or formatting.percent(share, 1)),
               class_=f"{'right' if right else 'wrong'}{' strong' if strong else ''}",
               style=f"--strength:{strength:.3f}")  # fmt: skip
 
@@ -98,8 +100,7 @@ def picture(counts: np.ndarray, name: str) -> Markup:
     """The confusion matrix int [c, c] as a picture: the darker, the greater the share of the row."""
     from PIL import Image
 
-    total = counts.sum(1, keepdims=True)
-    share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    share = classification.normalised(counts, "true")
     pixels = np.round(255 * (1 - np.sqrt(share))).astype(np.uint8)  # the root shows what is rare
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "png", optimize=True)
@@ -111,12 +112,11 @@ def picture(counts: np.ndarray, name: str) -> Markup:
 
 def pairs(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
     """The pairs of classes that are confused most often, as a table."""
-    wrong = counts - np.diag(np.diag(counts))
-    found = [divmod(int(i), len(names)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
-    total = counts.sum(1)
+    wrong, share = counts - np.diag(np.diag(counts)), classification.normalised(counts, "true")
+    confused = [divmod(int(i), len(names)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
     rows = [
-        (names[i], names[j], int(wrong[i, j]), Cell(numbers.percent(wrong[i, j] / total[i], 1), wrong[i, j] / total[i]))
-        for i, j in found
+        (names[i], names[j], int(wrong[i, j]), Cell(formatting.percent(share[i, j], 1), share[i, j]))
+        for i, j in confused
         if wrong[i, j]
     ]
     columns = [Column("true"), Column("predicted"), Column("count", True), Column("of the true class", True)]
@@ -125,14 +125,15 @@ def pairs(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
 
 def measures(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
     """Precision, recall and F1 of each class as a table."""
-    found = predictions.class_metrics(counts)
+    one_vs_rest = classification.one_vs_rest(counts)
+    rates = [rate(one_vs_rest) for rate in (confusion.precision, confusion.recall, confusion.f1)]
     columns = [Column("class"), *(Column(title, True) for title in ("precision", "recall", "F1", "examples"))]
 
     def ratio(x: float) -> Cell:
-        return Cell("undefined", None) if np.isnan(x) else Cell(numbers.percent(x, 1), float(x))
+        return Cell("undefined", None) if np.isnan(x) else Cell(formatting.percent(x, 1), float(x))
 
     rows = [
-        [Cell(names[i], i), *(ratio(values[i]) for values in found), int(counts[i].sum())] for i in range(len(names))
+        [Cell(names[i], i), *(ratio(values[i]) for values in rates), int(counts[i].sum())] for i in range(len(names))
     ]
     note = ("Undefined: precision of a class that is never predicted, recall of one without examples, F1 of one with "
             "neither. Means are below.")  # fmt: skip
@@ -148,23 +149,24 @@ def gallery(mistakes: Sequence[Mapping[str, Any]] | None, names: Sequence[str], 
         return el("p", "They are saved when a run ends; this one has not, or is older than its page.", class_="note")
     note = f"{len(mistakes)} of {numbers.count(wrong)}; the percentages are the softmax of the scores."
     return Markup(
-        el("p", note, class_="note") + el("ul", [_mistake(each, names) for each in mistakes], class_="gallery")
+        el("p", note, class_="note") + el("ul", [_mistake(mistake, names) for mistake in mistakes], class_="gallery")
     )
 
 
-def _mistake(each: Mapping[str, Any], names: Sequence[str]) -> Markup:
-    guess, label = names[each["guess"]], names[each["label"]]
+def _mistake(mistake: Mapping[str, Any], names: Sequence[str]) -> Markup:
+    guess, label = names[mistake["guess"]], names[mistake["label"]]
     seen = None
-    if "image" in each:
-        small = max(each["size"]) < 64
-        seen = image(each["image"], f"{label}, called {guess}", class_="pixels" if small else None, loading="lazy")
-    elif "features" in each:
-        seen = el("span", "(", ", ".join(f"{x:g}" for x in each["features"]), ")", class_="features")
-    name = each["id"] if len(each["id"]) <= ID else f"…{each['id'][-ID:]}"
-    return el("li", seen, _row("called", el("strong", guess), each["confidence"], "guess"),
-              _row("is", label, each["right"], "truth"), el("span", name, class_="id", title=each["id"]))  # fmt: skip
+    if "image" in mistake:
+        small = max(mistake["size"]) < 64
+        seen = image(mistake["image"], f"{label}, called {guess}", class_="pixels" if small else None, loading="lazy")
+    elif "features" in mistake:
+        seen = el("span", "(", ", ".join(f"{x:g}" for x in mistake["features"]), ")", class_="features")
+    name = mistake["id"] if len(mistake["id"]) <= ID else f"…{mistake['id'][-ID:]}"
+    called = _row("called", el("strong", guess), mistake["confidence"], "guess")
+    true = _row("is", label, mistake["right"], "truth")
+    return el("li", seen, called, true, el("span", name, class_="id", title=mistake["id"]))
 
 
 def _row(said: str, name: Any, share: float, class_: str) -> Markup:
     what = el("span", el("small", said), " ", name)
-    return el("span", what, el("span", f"{100 * share:.1f} %", class_="share"), class_=class_)
+    return el("span", what, el("span", formatting.percent(share, 1), class_="share"), class_=class_)

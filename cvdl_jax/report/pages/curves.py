@@ -48,8 +48,8 @@ def all_series(rows: Sequence[Mapping[str, float]]) -> list[Series]:
     ends = {name for name in points for end in ("_low", "_high") if name.endswith(end)}
     ends = {name for name in ends if {f"{_stem(name)}{end}" for end in ("", "_low", "_high")} <= points.keys()}
     return [
-        Series(name, found, *(points[f"{name}{end}"] if f"{name}{end}" in ends else [] for end in ("_low", "_high")))
-        for name, found in points.items()
+        Series(name, curve, *(points[f"{name}{end}"] if f"{name}{end}" in ends else [] for end in ("_low", "_high")))
+        for name, curve in points.items()
         if name not in ends
     ]
 
@@ -65,18 +65,18 @@ def families(series: Sequence[Series], selected_by: str = "") -> tuple[list[list
         series: of a run.
         selected_by: the metric that chose the checkpoint; its family comes after the loss and the accuracy.
     """
-    found: dict[str, list[Series]] = {}
-    for each in series:
-        kind = _kind(each.name)
-        found.setdefault(kind, []).append(each)
+    by_kind: dict[str, list[Series]] = {}
+    for curve in series:
+        kind = _kind(curve.name)
+        by_kind.setdefault(kind, []).append(curve)
     first = [*FIRST, selected_by.rpartition("/")[2]]
 
     def place(kind: str) -> tuple:
         return kind.startswith("time/"), first.index(kind) if kind in first else len(first)
 
-    ordered = [found[kind] for kind in sorted(found, key=place)]
+    ordered = [by_kind[kind] for kind in sorted(by_kind, key=place)]
     still = [family for family in ordered if all(len({repr(v) for _, v in s.points}) == 1 for s in family)]
-    return [family for family in ordered if family not in still], [each for family in still for each in family]
+    return [family for family in ordered if family not in still], [curve for family in still for curve in family]
 
 
 def of_seed(metric: str) -> re.Match | None:
@@ -124,16 +124,16 @@ def plot_data(plots: Sequence[Sequence[Series]]) -> list[dict[str, Any]]:
 
 def _series(series: Series, colour: int) -> dict[str, Any]:
     kept = thin(series.points)
-    found = {
+    drawn = {
         "name": series.name,
         "colour": colour,
         "x": [series.points[i][0] for i in kept],
         "y": [numbers.encode(series.points[i][1]) for i in kept],
     }
     if [step for step, _ in series.low] == [step for step, _ in series.points] and len(series.high) == len(series.low):
-        found["low"] = [numbers.encode(series.low[i][1]) for i in kept]
-        found["high"] = [numbers.encode(series.high[i][1]) for i in kept]
-    return found
+        drawn["low"] = [numbers.encode(series.low[i][1]) for i in kept]
+        drawn["high"] = [numbers.encode(series.high[i][1]) for i in kept]
+    return drawn
 
 
 def _first_names(name: str) -> str:

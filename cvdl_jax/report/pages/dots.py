@@ -16,8 +16,8 @@ def plot(rows: Sequence[Row], metric: Row) -> Markup:
         rows: completed, one with a mean at least; intervals, single runs and published values are drawn too.
         metric: of the table.
     """
-    found = [v for row in rows for v in _values(row)]
-    low, high = min(found), max(found)
+    values = [v for row in rows for v in _values(row)]
+    low, high = min(values), max(values)
     pad = (high - low) * 0.06 or abs(low) * 0.02 or 1.0
     low, high = low - pad, high + pad
     ticks = scatter.linear_ticks(low, high, 5)
@@ -39,8 +39,8 @@ def _published(row: Row) -> float | None:
 
 
 def _values(row: Row) -> list[float]:
-    each = [row["mean"], row["low"], row["high"], _published(row), *row["values"]]
-    return [x for x in map(_number, each) if x is not None]
+    shown = [row["mean"], row["low"], row["high"], _published(row), *row["values"]]
+    return [x for x in map(_number, shown) if x is not None]
 
 
 def _at(x: float, low: float, high: float) -> str:

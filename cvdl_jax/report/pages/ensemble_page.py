@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.metrics.stats.paired_tests import format_p
+from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import classes, numbers, page
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, command_row, el, section, table
 from cvdl_jax.workdir import predictions, report_facts
@@ -32,12 +32,12 @@ def write(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_na
 
 def render(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -> str:
     """The page as text."""
-    each = predictions.classified(results["split"], dict(arrays))
-    if each is None:
+    evaluation = predictions.classified(results["split"], dict(arrays))
+    if evaluation is None:
         raise ValueError("an ensemble's arrays must hold scores [n, c] and labels [n]")
     sections = [
         section("members", "Members", members(results), el("p", said(results)), el("p", NOTE, class_="note")),
-        classes.show(results["split"], each, class_names, report_facts.worst(each, lambda index: {})),
+        classes.show(results["split"], evaluation, class_names, report_facts.worst(evaluation, lambda index: {})),
     ]
     made = el("span", f"Generated {results['generated']}")
     return page.render(f"Ensemble of {len(results['members'])}", header(results), sections, made)
@@ -46,11 +46,13 @@ def render(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_n
 def header(results: Mapping[str, Any]) -> Markup:
     """Title, what is classified, the accuracy in large figures, the command."""
     cards = [("mean probability", results["average"]), ("majority vote", results["vote"])]
-    large = [
-        el("div", el("span", f"{results['split']} accuracy, {name}", class_="label"),
-           el("strong", numbers.percent(x["accuracy"])), el("small", f"{_ends(x)} 95 % interval"), class_="card")
-        for name, x in cards
-    ]  # fmt: skip
+    large = []
+    for name, x in cards:
+        ends = f"{formatting.interval(x['low'], x['high'], True)} 95 % interval"
+        label = el("span", f"{results['split']} accuracy, {name}", class_="label")
+        large.append(
+            el("div", label, el("strong", formatting.percent(x["accuracy"])), el("small", ends), class_="card")
+        )
     what = f"{results['split']}, {numbers.count(results['examples'])} examples"
     command = shlex.join(results.get("command") or [])
     return Markup(
@@ -68,24 +70,19 @@ def members(results: Mapping[str, Any]) -> Markup:
                Column("p", True, "McNemar's exact test against the mean probability")]  # fmt: skip
     of = len(results["members"])
     rows = [_row(f"mean probability of {of}", results["average"]), _row(f"majority vote of {of}", results["vote"]),
-            *(_row(each["workdir"], each) for each in results["members"])]  # fmt: skip
+            *(_row(member["workdir"], member) for member in results["members"])]  # fmt: skip
     return table(columns, rows, "Accuracy of the ensembles and of each member", id_="members-table")
 
 
 def said(results: Mapping[str, Any]) -> str:
     """How the members do alone, and how often they differ."""
     return (
-        f"A member alone is right on {100 * results['mean']:.2f} % in the mean; two members disagree on "
-        f"{100 * results['disagreement']:.2f} % of the examples."
+        f"A member alone is right on {formatting.percent(results['mean'])} in the mean; two members disagree on "
+        f"{formatting.percent(results['disagreement'])} of the examples."
     )
 
 
-def _row(name: str, each: Mapping[str, Any]) -> Sequence[Any]:
-    accuracy = Cell([numbers.percent(each["accuracy"]), " ", el("small", _ends(each))], each["accuracy"])
-    loss = Cell(f"{each['loss']:.4f}", each["loss"]) if "loss" in each else Cell("–", None)
-    p = Cell(format_p(each["p"]).removeprefix("p = "), each["p"]) if "p" in each else Cell("–", None)
-    return name, accuracy, Cell(numbers.count(each["right"]), each["right"]), loss, p
-
-
-def _ends(each: Mapping[str, Any]) -> str:
-    return f"[{100 * each['low']:.2f}, {100 * each['high']:.2f}]"
+def _row(name: str, measured: Mapping[str, Any]) -> Sequence[Any]:
+    accuracy = numbers.proportion(measured["accuracy"], measured["low"], measured["high"])
+    loss = Cell(f"{measured['loss']:.4f}", measured["loss"]) if "loss" in measured else numbers.NO_NUMBER
+    return name, accuracy, measured["right"], loss, numbers.p_value(measured.get("p"))

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cvdl_jax.core import formatting
 from cvdl_jax.metrics.stats.paired_tests import format_p
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, el, section, table
 from cvdl_jax.workdir import test_set_ledger
 from cvdl_jax.workdir.folder import read_json
+
+SIDES = ("development", "external")
 
 
 def show(folder: Path) -> list[Markup]:
@@ -17,7 +20,7 @@ def show(folder: Path) -> list[Markup]:
     Args:
         folder: of the run.
     """
-    return [each for each in [counted(folder), *map(_external, _files(folder))] if each is not None]
+    return [part for part in [counted(folder), *map(_external, _files(folder))] if part is not None]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -27,16 +30,16 @@ def _files(folder: Path) -> list[Path]:
 def counted(folder: Path) -> Markup | None:
     """How often the test split and every external set were evaluated, and as what; None before the first time."""
     path = folder / test_set_ledger.NAME
-    later = [each["split"] for each in read_json(path)] if path.exists() else []
+    later = [look["split"] for look in read_json(path)] if path.exists() else []
     splits = list(dict.fromkeys(["test", *later]))
     looks = {split: test_set_ledger.looks(folder, split) for split in splits}
-    looks = {split: found for split, found in looks.items() if found}
+    looks = {split: made for split, made in looks.items() if made}
     if not looks:
         return None
-    said = [_said(split, len(found)) for split, found in looks.items()]
+    said = [_said(split, len(made)) for split, made in looks.items()]
     columns = [Column("set"), Column("step", True), Column("weights"), Column("changes"), Column("accuracy", True),
                Column("when")]  # fmt: skip
-    rows = [_row(each) for found in looks.values() for each in found]
+    rows = [_row(look) for made in looks.values() for look in made]
     shown = table(columns, rows, "Evaluations of test sets", class_="narrow") if len(rows) > 1 else None
     return section("looks", "Test sets", el("p", " ".join(said)), shown)
 
@@ -47,25 +50,25 @@ def _said(split: str, n: int) -> str:
     return f"{name} evaluated {test_set_ledger.times(n)}{warning}."
 
 
-def _row(each: Mapping[str, Any]) -> Sequence[Any]:
-    accuracy = next((x for key, x in each["metrics"].items() if key.endswith("/accuracy")), None)
-    shown = Cell("–", None) if accuracy is None else Cell(numbers.percent(accuracy), accuracy)
-    return (each["split"], Cell(numbers.count(each["step"]), each["step"]), each["weights"],
-            " ".join(each["changes"]) or "none", shown, each["time"])  # fmt: skip
+def _row(look: Mapping[str, Any]) -> Sequence[Any]:
+    accuracy = next((x for key, x in look["metrics"].items() if key.endswith("/accuracy")), None)
+    shown = numbers.NO_NUMBER if accuracy is None else Cell(formatting.percent(accuracy), accuracy)
+    return (look["split"], look["step"], look["weights"],
+            " ".join(look["changes"]) or "none", shown, look["time"])  # fmt: skip
 
 
 def _external(path: Path) -> Markup:
     """Development and external set side by side."""
-    found = read_json(path)
-    sets, change, labels = (found["development"], found["external"]), found["difference"], found["labels"]
-    rows = [(each["name"], each["n"], _proportion(each["accuracy"], each)) for each in sets]
+    comparison = read_json(path)
+    sets, change, labels = [comparison[side] for side in SIDES], comparison["difference"], comparison["labels"]
+    rows = [(side["name"], side["n"], _share(side, "accuracy")) for side in sets]
     said = (
         f"External minus development: {100 * change['value']:+.2f} points [{100 * change['low']:+.2f}, "
         f"{100 * change['high']:+.2f}] (Newcombe's 95 % interval), {format_p(change['p'])} (z test of two independent "
         f"proportions). The distributions of the classes differ by {labels['distance']:.3f} (total variation), "
         f"{format_p(labels['p'])} (chi-squared, {labels['degrees']} degrees of freedom)."
     )
-    name = found["external"]["name"]
+    name = comparison["external"]["name"]
     columns = [Column("set"), Column("examples", True), Column("accuracy", True)]
     return section(
         f"external-{path.stem}",
@@ -73,16 +76,13 @@ def _external(path: Path) -> Markup:
         table(columns, rows, f"Accuracy on the development set and on {name}", class_="narrow"),
         el("p", said),
         el("h3", "Recall of each class"),
-        _classes(found["classes"], name),
-        _pixels(found, sets),
+        _classes(comparison["classes"], name),
+        _pixels(comparison, sets),
     )
 
 
-def _proportion(value: float | None, ends: Mapping[str, Any]) -> Cell:
-    if value is None:
-        return Cell("–", None)
-    low, high = (f"{100 * ends[key]:.2f}" for key in ("low", "high"))
-    return Cell([numbers.percent(value), " ", el("small", f"[{low}, {high}]")], value)
+def _share(side: Mapping[str, Any], name: str) -> Cell:
+    return numbers.proportion(side[name], side["low"], side["high"])
 
 
 def _classes(classes: Sequence[Mapping[str, Any]], name: str) -> Markup:
@@ -90,26 +90,25 @@ def _classes(classes: Sequence[Mapping[str, Any]], name: str) -> Markup:
     columns = [Column("class"), Column("examples", True), Column("recall", True), Column("external examples", True),
                Column("external recall", True), Column("difference", True), Column("p", True)]  # fmt: skip
     rows = []
-    for i, each in enumerate(classes):
-        a, b, change = each["development"], each["external"], each["difference"]
-        moved = Cell("–", None) if change is None else Cell(f"{100 * change:+.1f}", change)
-        p = Cell("–", None) if each["p"] is None else Cell(format_p(each["p"]).removeprefix("p = "), each["p"])
-        rows.append((Cell(each["name"], i), a["n"], _proportion(a["recall"], a), b["n"], _proportion(b["recall"], b),
-                     moved, p))  # fmt: skip
+    for i, row in enumerate(classes):
+        change = row["difference"]
+        moved = numbers.NO_NUMBER if change is None else Cell(f"{100 * change:+.1f}", change)
+        recalls = [cell for side in SIDES for cell in (row[side]["n"], _share(row[side], "recall"))]
+        rows.append((Cell(row["name"], i), *recalls, moved, numbers.p_value(row["p"])))
     note = f"Brackets: Wilson's 95 % intervals; p of {len(rows)} tests, not corrected for their number."
     return Markup(table(columns, rows, f"Recall of each class, {name}") + el("p", note, class_="note"))
 
 
-def _pixels(found: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> Markup | None:
+def _pixels(comparison: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) -> Markup | None:
     """Brightness of the images in both sets."""
-    if not found["pixels"]:
+    if not comparison["pixels"]:
         return None
     columns = [Column("set"), Column("channel", True), Column("mean", True), Column("standard deviation", True)]
     rows = []
-    for each in sets:
-        for c, (mean, std) in enumerate(zip(each["pixels"]["mean"], each["pixels"]["std"], strict=True)):
-            rows.append((each["name"], c, Cell(f"{mean:.4f}", mean), Cell(f"{std:.4f}", std)))
+    for side in sets:
+        for c, (mean, std) in enumerate(zip(side["pixels"]["mean"], side["pixels"]["std"], strict=True)):
+            rows.append((side["name"], c, Cell(f"{mean:.4f}", mean), Cell(f"{std:.4f}", std)))
     note = ("Pixels in 0..1 as they are before normalisation; their histograms differ by "
-            f"{found['pixels']['distance']:.3f} (total variation of 16 bins).")  # fmt: skip
+            f"{comparison['pixels']['distance']:.3f} (total variation of 16 bins).")  # fmt: skip
     return Markup(el("h3", "Pixels") + table(columns, rows, "Pixels of both sets", class_="narrow") +
                   el("p", note, class_="note"))  # fmt: skip

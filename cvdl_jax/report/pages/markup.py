@@ -54,7 +54,7 @@ def text(value: Any) -> Markup:
     if isinstance(value, Markup):
         return value
     if isinstance(value, list | tuple):
-        return Markup("".join(text(each) for each in value))
+        return Markup("".join(text(part) for part in value))
     return Markup(escape(_CONTROLS.sub("\ufffd", str(value)), quote=True))
 
 

@@ -1,73 +1,49 @@
-"""How numbers are shown: short for people, the same everywhere."""
+"""How numbers are shown on a page: as everywhere else, with a typographic minus, and "not run" where there is none."""
 
 import math
 from typing import Any
 
+from cvdl_jax.core import formatting
+from cvdl_jax.metrics.stats.paired_tests import format_p
+from cvdl_jax.report.pages.markup import Cell, el
+
 NOT_RUN = "not run"
-_PREFIXES = ("", " k", " M", " G", " T", " P", " E")
+NO_NUMBER = Cell(formatting.NO_VALUE)
+
+
+def minus(text: str) -> str:
+    """A number as text, with the sign that typography knows."""
+    return text.replace("-", "−")
 
 
 def value(x: Any, digits: int = 4) -> str:
-    """A number with so many significant digits; None is "not run"."""
-    if x is None:
-        return NOT_RUN
-    if isinstance(x, bool | str):
-        return str(x)
-    if not math.isfinite(x):
-        return "NaN" if math.isnan(x) else "∞" if x > 0 else "−∞"
-    if x == int(x) and abs(x) < 10**7:
-        return f"{int(x):,}".replace("-", "−")
-    if 10 ** (digits - 1) <= abs(x) < 10**7:
-        return f"{x:,.0f}".replace("-", "−")
-    shown = f"{x:.{digits}g}"
-    if "e" in shown:
-        mantissa, _, exponent = shown.partition("e")
-        shown = f"{mantissa}e{int(exponent)}"
-    return shown.replace("-", "−")
+    """A number with so many significant digits; text and truth values as they are."""
+    if x is None or isinstance(x, bool | str):
+        return NOT_RUN if x is None else str(x)
+    return minus(formatting.significant(x, digits))
 
 
 def count(n: Any) -> str:
     """A whole number with separators, 1,234,567."""
-    return NOT_RUN if n is None else f"{int(n):,}"
+    return NOT_RUN if n is None else formatting.count(n)
 
 
-def short(n: float | None) -> str:
-    """Three digits and a prefix: 1.23 M."""
-    if n is None:
-        return NOT_RUN
-    magnitude, size = 0, abs(float(n))
-    while size >= 999.5 and magnitude < len(_PREFIXES) - 1:
-        size, magnitude = size / 1000, magnitude + 1
-    return f"{'−' if n < 0 else ''}{size:.3g}{_PREFIXES[magnitude]}"
+def short(n: float) -> str:
+    """Three digits at most and a prefix: 1.23 M, 50 k."""
+    return minus(formatting.scaled(n, zeros=False))
 
 
-def percent(fraction: float, digits: int = 2) -> str:
-    """A fraction as percent; NaN stays what it is."""
-    return f"{100 * fraction:.{digits}f} %" if math.isfinite(fraction) else value(fraction)
+def proportion(fraction: float | None, low: float | None, high: float | None) -> Cell:
+    """A fraction in percent, small behind it its interval."""
+    if fraction is None:
+        return NO_NUMBER
+    interval = el("small", formatting.interval(low, high, True))
+    return Cell([formatting.percent(fraction), " ", interval], fraction)
 
 
-def seconds(s: float | None) -> str:
-    """A duration: 850 ms, 12.3 s, 4 min 05 s, 3 h 07 min, 2 d 03 h."""
-    if s is None or not math.isfinite(s):
-        return NOT_RUN if s is None else value(s)
-    if s < 1:
-        return f"{1000 * s:.0f} ms"
-    if s < 59.95:
-        return f"{s:.1f} s"
-    s = round(s)
-    if s < 3600:
-        return f"{s // 60} min {s % 60:02d} s"
-    if s < 86400:
-        return f"{s // 3600} h {s % 3600 // 60:02d} min"
-    return f"{s // 86400} d {s % 86400 // 3600:02d} h"
-
-
-def size(n: int) -> str:
-    """Bytes: 512 B, 1.5 KiB, 3.2 MiB."""
-    amount, unit = float(n), 0
-    while amount >= 1024 and unit < 4:
-        amount, unit = amount / 1024, unit + 1
-    return f"{n} B" if unit == 0 else f"{amount:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[unit - 1]}"
+def p_value(p: float | None) -> Cell:
+    """The p value of a test."""
+    return NO_NUMBER if p is None else Cell(format_p(p).removeprefix("p = "), p)
 
 
 def encode(x: float, digits: int = 6) -> float | str:

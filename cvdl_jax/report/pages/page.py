@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.report.pages.markup import Markup, el
+from cvdl_jax.workdir.folder import write_whole
 
 HERE = Path(__file__).parent
 # Nothing is loaded from anywhere, whatever a run wrote: the browser itself refuses.
@@ -23,7 +24,7 @@ def render(
         footer: the last line.
         scripts: files beside this one.
     """
-    shown = [each for each in sections if each is not None]
+    shown = [part for part in sections if part is not None]
     head = el(
         "head",
         el("meta", charset="utf-8"),
@@ -35,7 +36,7 @@ def render(
         el("style", Markup((HERE / "style.css").read_text(encoding="utf-8"))),
     )
     theme = el("button", "theme: system", type="button", id="theme", class_="needs-script")
-    links = [el("a", _heading(each), href=f"#{_id(each)}") for each in shown]
+    links = [el("a", _heading(part), href=f"#{_id(part)}") for part in shown]
     body = el(
         "body",
         el("a", "Skip to content", href="#main", class_="skip"),
@@ -44,7 +45,7 @@ def render(
         el("main", shown, id="main"),
         el("footer", footer),
         el("div", id="said", role="status", class_="unseen"),
-        [el("script", Markup((HERE / each).read_text(encoding="utf-8"))) for each in scripts],
+        [el("script", Markup((HERE / file).read_text(encoding="utf-8"))) for file in scripts],
     )
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
 
@@ -59,7 +60,5 @@ def _heading(section: Markup) -> Markup:
 
 def write(path: Path, page: str) -> Path:
     """Writes a page: readers see the old one or the new one, whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(page.encode("utf-8", "backslashreplace"))  # a command line may hold bytes that are no text
-    temporary.replace(path)
+    write_whole(path, page.encode("utf-8", "backslashreplace"))  # a command line may hold bytes that are no text
     return path

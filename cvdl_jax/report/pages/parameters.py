@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Column, Markup, details, el, section, table
 
@@ -14,7 +15,7 @@ def show(facts: Mapping[str, Any], model: Mapping[str, Any] | None) -> Markup | 
     """The section of the parameters.
 
     Args:
-        facts: as `facts.collect` saved them.
+        facts: as `report_facts.collect` saved them.
         model: parameters and MACs that `meta.json` has; None without.
     """
     leaves = facts.get("parameters")
@@ -31,9 +32,9 @@ def show(facts: Mapping[str, Any], model: Mapping[str, Any] | None) -> Markup | 
     parts: list[Any] = [el("p", "; ".join(said), ".")]
     if leaves:
         parts += [tree(leaves), details(f"All {len(leaves)} arrays", arrays(leaves))]
-    others = {name: each for name, each in (facts.get("others") or {}).items() if each["values"]}
+    others = {name: sizes for name, sizes in (facts.get("others") or {}).items() if sizes["values"]}
     if others:
-        sizes = [f"{OTHERS.get(name, name)}: {numbers.count(each['values'])} values" for name, each in others.items()]
+        sizes = [f"{OTHERS.get(name, name)}: {numbers.count(sizes['values'])} values" for name, sizes in others.items()]
         parts.append(el("p", f"Besides, in checkpoints only: {'; '.join(sizes)}.", class_="note"))
     elif leaves is None:
         parts.append(el("p", "Names and shapes are saved when a run ends.", class_="note"))
@@ -84,7 +85,7 @@ def _size(count: int, total: int) -> Markup:
     share = count / total
     bar = el("span", el("span", style=f"width:{100 * share:.1f}%"), class_="bar", aria_hidden="true")
     return el("span", bar, el("span", numbers.count(count), class_="count"),
-              el("span", f"{100 * share:.1f} %", class_="share"), class_="size")  # fmt: skip
+              el("span", formatting.percent(share, 1), class_="share"), class_="size")  # fmt: skip
 
 
 def _natural(name: str) -> tuple:

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from cvdl_jax.report.pages import numbers
+from cvdl_jax.core import formatting
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, pairs, section, table
 
 HASH = 20  # characters of a hash that are shown
@@ -30,7 +30,7 @@ def time_split(split: Mapping[str, float], seconds: float | None) -> Markup:
         split: fractions by phase, {} if the run has not ended.
         seconds: of all starts together; None if nothing was logged.
     """
-    whole = f"{numbers.seconds(seconds)} until the last row, all starts together." if seconds is not None else None
+    whole = f"{formatting.seconds(seconds)} until the last row, all starts together." if seconds is not None else None
     if not split:
         body = el("p", whole, " The split is written when a run ends.", class_="note")
         return section("time", "Time", body)
@@ -39,7 +39,7 @@ def time_split(split: Mapping[str, float], seconds: float | None) -> Markup:
                      for i, (n, x) in enumerate(parts)], class_="split", aria_hidden="true")  # fmt: skip
     columns = [Column("phase"), Column("share", True)]
     rows = [
-        (el("span", el("i", class_=f"swatch phase-{i}"), PHASES.get(name, name)), Cell(numbers.percent(x, 1), x))
+        (el("span", el("i", class_=f"swatch phase-{i}"), PHASES.get(name, name)), Cell(formatting.percent(x, 1), x))
         for i, (name, x) in enumerate(parts)
     ]
     shown = table(columns, rows, "Shares of the time of the last start", class_="narrow")
@@ -61,11 +61,11 @@ def config_section(config: Mapping[str, Any]) -> Markup:
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    found = []
+    flat = []
     for key, value in values.items():
         name = f"{path}.{key}" if path else str(key)
-        found += _flat(value, name) if isinstance(value, Mapping) and value else [(name, value)]
-    return found
+        flat += _flat(value, name) if isinstance(value, Mapping) and value else [(name, value)]
+    return flat
 
 
 def _plain(value: Any) -> str:
@@ -104,9 +104,9 @@ def _devices(start: Mapping[str, Any]) -> str:
 def _starts(starts: list[Mapping[str, Any]]) -> Markup:
     columns = [Column("start", True), Column("time (UTC)"), Column("commit"), Column("devices"), Column("command")]
     rows = [
-        (i, el("span", each.get("time"), class_="nowrap"), el("code", (each.get("commit") or "unknown")[:10],
-         "+" if each.get("dirty") else ""), _devices(each), el("code", command(each), class_="command"))
-        for i, each in enumerate(starts, 1)
+        (i, el("span", start.get("time"), class_="nowrap"), el("code", (start.get("commit") or "unknown")[:10],
+         "+" if start.get("dirty") else ""), _devices(start), el("code", command(start), class_="command"))
+        for i, start in enumerate(starts, 1)
     ]  # fmt: skip
     said = "one start" if len(starts) == 1 else f"{len(starts)} starts"
     return details(f"Starts ({said})", table(columns, rows, "Starts of the run; + marks uncommitted changes"))

@@ -35,7 +35,7 @@ class RunFiles(NamedTuple):
     rows: list[dict[str, float]]
     results: dict[str, Any]
     failed: dict[str, Any]
-    report_facts: dict[str, Any]
+    facts: dict[str, Any]
     seconds: float | None
     console: str
 
@@ -69,10 +69,10 @@ def read_run(folder: Path) -> RunFiles:
 
 def _json(path: Path) -> dict[str, Any]:
     """The dictionary of a JSON file, {} where there is none."""
-    found = read_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
+    content = read_json(path) if path.exists() else {}
+    if not isinstance(content, dict):
         raise UserError(f"{path} is damaged (it holds no dictionary); restore it, or use a fresh --workdir")
-    return found
+    return content
 
 
 def _tail(path: Path) -> str:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import numbers, provenance
 from cvdl_jax.report.pages.curves import of_seed
 from cvdl_jax.report.pages.markup import Markup, command_row, el
@@ -32,7 +33,7 @@ def header(run: RunFiles) -> Markup:
     again = f"python launch.py --workdir {shlex.quote(str(run.path))}"
     return Markup(
         el("h1", name(run), " ", el("span", state, class_=f"badge {state.replace(' ', '-')}"))
-        + el("p", " · ".join(str(each) for each in [*what, seeds(run.config)] if each), class_="what")
+        + el("p", " · ".join(str(part) for part in [*what, seeds(run.config)] if part), class_="what")
         + el("p", progress(run), class_="what")
         + cards(run)
         + (command_row("Command", provenance.command(starts[0])) if starts else "")
@@ -73,7 +74,7 @@ def progress(run: RunFiles) -> str:
     saved = {"partial": f"; it would continue from step {numbers.count(state.step)}",
              "failed": f"; last saved step {numbers.count(state.step)}"}.get(state.state, "")  # fmt: skip
     eta = state.eta_seconds if state.state == "running" else None
-    left = f"; about {numbers.seconds(eta)} left" if eta else ""
+    left = f"; about {formatting.seconds(eta)} left" if eta else ""
     last = f"last logged step {numbers.count(logged)}{of}" if run.rows else "nothing is logged yet"
     return f"{last}{saved}{left}"
 
@@ -89,9 +90,9 @@ def main_metrics(run: RunFiles) -> list[str]:
 def _last_evaluation(run: RunFiles) -> tuple[int, dict[str, float]]:
     """The metrics of the last row that has an evaluation, else of the last row, with its step."""
     for row in reversed(run.rows):
-        found = {k: v for k, v in row.items() if "/" in k and not k.startswith(("train/", "time/"))}
-        if found:
-            return int(row["step"]), found
+        evaluated = {k: v for k, v in row.items() if "/" in k and not k.startswith(("train/", "time/"))}
+        if evaluated:
+            return int(row["step"]), evaluated
     last = run.rows[-1] if run.rows else {"step": 0}
     return int(last["step"]), {k: v for k, v in last.items() if k.startswith("train/")}
 
@@ -121,5 +122,5 @@ def _card(key: str, metrics: Mapping[str, float]) -> Markup:
         return el("strong", numbers.value(x))
     n = metrics.get(key.rpartition("/")[0] + "/examples")
     of = f", {numbers.count(n)} examples" if n else ""
-    return Markup(el("strong", numbers.percent(x)) +
-                  el("small", f"[{100 * ends[0]:.2f}, {100 * ends[1]:.2f}] 95 % interval{of}"))  # fmt: skip
+    said = f"{formatting.interval(*ends, True)} 95 % interval{of}"
+    return Markup(el("strong", formatting.percent(x)) + el("small", said))

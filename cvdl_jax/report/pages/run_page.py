@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import classes, curves, evaluations, figures, numbers, page, parameters, provenance, scores
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
 from cvdl_jax.report.pages.run_files import RunFiles, read_run
@@ -79,7 +80,7 @@ def results(run: RunFiles) -> Markup | None:
         return None
     splits = list(dict.fromkeys(key.partition("/")[0] for key in metrics))
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics if not key.endswith(("_low", "_high"))))
-    rows = [[each, *(_metric(f"{split}/{each}", metrics) for split in splits)] for each in names]
+    rows = [[metric, *(_metric(f"{split}/{metric}", metrics) for split in splits)] for metric in names]
     columns = [Column("metric"), *(Column(split, True) for split in splits)]
     notes = ["Brackets: 95 % interval over examples."] if any(interval(k, metrics) for k in metrics) else []
     if n := replicas(run):
@@ -92,35 +93,34 @@ def results(run: RunFiles) -> Markup | None:
 
 def _metric(key: str, metrics: Mapping[str, float]) -> Cell:
     if key not in metrics:
-        return Cell("–", None)
+        return numbers.NO_NUMBER
     x, ends = metrics[key], interval(key, metrics)
-    if ends is None:
-        return Cell(numbers.value(x), x)
-    return Cell([numbers.percent(x), " ", el("small", f"[{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]")], x)
+    return Cell(numbers.value(x), x) if ends is None else numbers.proportion(x, *ends)
 
 
 def classifications(run: RunFiles) -> list[Markup]:
     """A section for each evaluation that classified whole examples, and a note for each file that cannot be read."""
     saved, names = run.facts.get("mistakes") or {}, run.facts.get("class_names") or ()
-    found, shown = list(predictions.evaluations(run.path / "predictions")), []
-    temperature = fitted([each for each in found if not isinstance(each, str)], scores.MOST_SCORES)
-    for each in found:
-        if isinstance(each, str):
-            shown.append(section(f"damaged-{len(shown)}", "Predictions", el("p", each, class_="note")))
+    read, shown = list(predictions.evaluations(run.path / "predictions")), []
+    readable = [evaluation for evaluation in read if isinstance(evaluation, predictions.Classified)]
+    temperature = fitted(readable, scores.MOST_SCORES)
+    for evaluation in read:
+        if isinstance(evaluation, predictions.Classified):
+            shown.append(classes.show(evaluation.name, evaluation, names, saved.get(evaluation.name), temperature))
         else:
-            shown.append(classes.show(each.name, each, names, saved.get(each.name), temperature))
+            shown.append(section(f"damaged-{len(shown)}", "Predictions", el("p", evaluation, class_="note")))
     return shown
 
 
 def files(folder: Path) -> Markup:
     """What lies in the folder."""
-    found = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.name != NAME]
+    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.name != NAME]
     rows = []
-    for path in found:
-        inside = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    for path in paths:
+        inside = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
         size = sum(map(_size, inside))
         many = f"{numbers.count(len(inside))} files" if path.is_dir() else ""
-        rows.append((f"{path.name}/" if path.is_dir() else path.name, many, Cell(numbers.size(size), size)))
+        rows.append((f"{path.name}/" if path.is_dir() else path.name, many, Cell(formatting.binary(size, 1), size)))
     columns = [Column("name"), Column("holds"), Column("size", True)]
     where = el("p", copied(folder.absolute(), "path", 500))
     return section("files", "Files", where, table(columns, rows, "Files of the run", class_="mono narrow"))

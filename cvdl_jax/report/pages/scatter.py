@@ -121,9 +121,9 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten between two exponents, few of them; with 2 and 5 where there would be less than three."""
     powers = range(math.floor(low), math.ceil(high) + 1)
     every = max(1, math.ceil(len(powers) / 7))
-    found = [10.0**e for e in powers[::every] if low <= e <= high]
-    if len(found) >= 3:
-        return found
+    ticks = [10.0**e for e in powers[::every] if low <= e <= high]
+    if len(ticks) >= 3:
+        return ticks
     fine = [m * 10.0**e for e in powers for m in (1, 2, 5) if low <= math.log10(m) + e <= high]
     return fine if len(fine) >= 2 else [float(f"{10 ** ((low + high) / 2):.3g}")]
 
@@ -133,7 +133,7 @@ def _names(names: Sequence[str], places: Sequence[tuple[float, float]], whiskers
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
     taken += [(a - 1, b, c + 1, d) for a, b, c, d in whiskers]
     drawn = []
-    for name, (x, y) in sorted(zip(names, places, strict=True), key=lambda each: each[1]):
+    for name, (x, y) in sorted(zip(names, places, strict=True), key=lambda named: named[1]):
         shown = _short(name)
         width = CHARACTER * len(shown)
         box = min(_candidates(x, y, width), key=lambda c: (_covered(c, taken), _distance(c, x, y)))
@@ -153,16 +153,16 @@ def _short(name: str) -> str:
 
 def _candidates(x: float, y: float, width: float) -> list[Box]:
     """Boxes for a name around a point that are inside the plot, the nearest first."""
-    found = []
+    boxes = []
     for ring in range(6):
         for dy in dict.fromkeys((0, -ring * LINE, ring * LINE)):
             gap = 9 if abs(dy) < LINE else 6
             for left in (x + gap, x - gap - width, x - width / 2):
                 if left == x - width / 2 and abs(dy) < LINE:
                     continue
-                found.append((left, y + dy - LINE / 2, left + width, y + dy + LINE / 2))
-    inside = [b for b in found if b[0] >= LEFT + 2 and b[2] <= WIDTH - 2 and b[1] >= 0 and b[3] <= HEIGHT - BOTTOM]
-    return inside or found
+                boxes.append((left, y + dy - LINE / 2, left + width, y + dy + LINE / 2))
+    inside = [b for b in boxes if b[0] >= LEFT + 2 and b[2] <= WIDTH - 2 and b[1] >= 0 and b[3] <= HEIGHT - BOTTOM]
+    return inside or boxes
 
 
 def _covered(box: Box, taken: Sequence[Box]) -> float:

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvdl_jax.report import table_cells as render
+from cvdl_jax.core import formatting
+from cvdl_jax.report import table_cells
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Cell, Markup, code_block, copied, copy_button, el, pairs
 from cvdl_jax.report.verdicts import FEW, SAME
@@ -27,8 +28,8 @@ Row = Mapping[str, Any]
 def completed(results: Mapping[str, Any]) -> dict[str, Any]:
     """Results with every entry that a page reads, whatever is missing in them."""
 
-    def fill(found: Row | None, defaults: Row) -> dict[str, Any]:
-        return {**defaults, **{k: v for k, v in (found or {}).items() if v is not None}}
+    def fill(given: Row | None, defaults: Row) -> dict[str, Any]:
+        return {**defaults, **{k: v for k, v in (given or {}).items() if v is not None}}
 
     rows = []
     for row in results.get("rows") or ():
@@ -59,7 +60,7 @@ def cells(row: Row, i: int, results: Mapping[str, Any], best: bool) -> list[Cell
     return [
         Cell(el("span", expand, el("span", row["name"], badge), class_="name"), row["name"]),
         _ours(row, results["metric"], best),
-        Cell(render.runs(row), row["n"], "runs"),
+        Cell(table_cells.runs(row), row["n"], "runs"),
         _published(row["published"], results["metric"]),
         _brief(row["comparison"], row["comparison"] or None),
         _brief(row["significance"], row.get("p")),
@@ -72,13 +73,13 @@ def cells(row: Row, i: int, results: Mapping[str, Any], best: bool) -> list[Cell
 
 def _brief(text: str, key: Any) -> Cell:
     """What is found, without the reasons, which stand beneath the row: "not comparable", "p = 0.01"."""
-    short = next((each for each in VERDICTS if text.startswith(each)), text.partition(" (")[0])
-    return Cell(el("span", short, title=text) if text else "–", key, "wrapped")
+    short = next((verdict for verdict in VERDICTS if text.startswith(verdict)), text.partition(" (")[0])
+    return Cell(el("span", short, title=text) if text else formatting.NO_VALUE, key, "wrapped")
 
 
 def missing(row: Row) -> Markup:
     """What to say where there is no value: no run of the row is done, or those that are do not tell."""
-    return el("span", render.status(row) if not row["n"] else render.MISSING, class_="missing")
+    return el("span", table_cells.status(row) if not row["n"] else formatting.NO_VALUE, class_="missing")
 
 
 def _under(first: Any, note: str | None) -> Any:
@@ -87,16 +88,16 @@ def _under(first: Any, note: str | None) -> Any:
 
 def _length(row: Row) -> Cell:
     epochs, recipe = row.get("epochs"), row["recipe"].get("epochs")
-    dagger = render.MEMORY_MARK if row.get("recipe_memory") else ""
-    note = f"recipe: {render.count(recipe)}{dagger}" if recipe is not None else None
-    return Cell(_under(missing(row) if epochs is None else render.count(epochs), note), epochs)
+    dagger = table_cells.MEMORY_MARK if row.get("recipe_memory") else ""
+    note = f"recipe: {formatting.count(recipe)}{dagger}" if recipe is not None else None
+    return Cell(_under(missing(row) if epochs is None else formatting.count(epochs), note), epochs)
 
 
 def _time(row: Row) -> Cell:
     seconds = row.get("seconds")
     if seconds is None:
         return Cell(missing(row))
-    return Cell(_under(numbers.seconds(seconds), row.get("hardware")), seconds, "hardware")
+    return Cell(_under(formatting.seconds(seconds), row.get("hardware")), seconds, "hardware")
 
 
 def _ours(row: Row, metric: Row, best: bool) -> Cell:
@@ -104,7 +105,7 @@ def _ours(row: Row, metric: Row, best: bool) -> Cell:
         return Cell(missing(row))
     spread = f" ± {measured(row['std'], metric)}" if row["std"] is not None else ""
     shown = el("strong" if best else "span", f"{measured(row['mean'], metric)}{spread}", class_="nowrap")
-    mark = [" ", render.mark(row)] if render.mark(row) else None
+    mark = [" ", table_cells.mark(row)] if table_cells.mark(row) else None
     return Cell(_under([shown, mark], _ends(row, metric)), row["mean"])
 
 
@@ -116,13 +117,13 @@ def _ends(row: Row, metric: Row) -> str | None:
 
 def measured(x: float, metric: Row) -> str:
     """A value in the table's digits."""
-    return f"{x:.{metric['digits']}f}".replace("-", "−") if math.isfinite(x) else numbers.value(x)
+    return numbers.minus(f"{x:.{metric['digits']}f}") if math.isfinite(x) else numbers.value(x)
 
 
 def _published(published: Row | None, metric: Row) -> Cell:
     if not published:
-        return Cell("–")
-    mark = el("sup", render.MEMORY_MARK, title="from memory") if published["memory"] else None
+        return numbers.NO_NUMBER
+    mark = el("sup", table_cells.MEMORY_MARK, title="from memory") if published["memory"] else None
     return Cell(_under([_number(published, metric), mark], published["source"]), _value(published), "source")
 
 
@@ -137,14 +138,14 @@ def _number(published: Row, metric: Row) -> str:
 
 def _size(row: Row, key: str) -> Cell:
     n = row.get(key)
-    return Cell(missing(row)) if n is None else Cell(el("span", numbers.short(n), title=numbers.count(n)), n)
+    return Cell(missing(row)) if n is None else Cell(el("span", numbers.short(n), title=formatting.count(n)), n)
 
 
 def more(row: Row, i: int, columns: int, metric: Row) -> Markup:
     """The row beneath the i-th row, over so many columns: where its numbers come from, and its runs."""
     data = row.get("data") or {}
     dirty = [" ", el("em", "and uncommitted changes")] if row.get("dirty") else None
-    recipe = [f"{render.count(v)} {k}" for k, v in row["recipe"].items() if v is not None]
+    recipe = [f"{formatting.count(v)} {k}" for k, v in row["recipe"].items() if v is not None]
     facts = {
         "configuration": copied(row["config"], "configuration"),
         "overrides": copied(shlex.join(map(str, row["overrides"])), "overrides", 200),
@@ -155,8 +156,8 @@ def more(row: Row, i: int, columns: int, metric: Row) -> Markup:
         "interval": row.get("interval") or None,
         "against published": row["comparison"] or None,
         "against the best": row["significance"] or None,
-        "steps": render.count(row["steps"]) if row.get("steps") is not None else None,
-        "recipe": ", ".join(recipe) + (render.MEMORY_MARK if row.get("recipe_memory") else "") if recipe else None,
+        "steps": formatting.count(row["steps"]) if row.get("steps") is not None else None,
+        "recipe": ", ".join(recipe) + (table_cells.MEMORY_MARK if row.get("recipe_memory") else "") if recipe else None,
         "protocol": row.get("protocol") or None,
         "published": _source(row["published"], metric),
     }
@@ -174,7 +175,7 @@ def _source(published: Row | None, metric: Row) -> str | None:
         return None
     shown = f"{_number(published, metric)} {metric['unit']}".strip()
     facts = [str(published[k]) for k in ("metric", "data", "protocol", "source") if published.get(k)]
-    return "; ".join([f"{shown}{render.MEMORY_MARK if published['memory'] else ''}", *facts])
+    return "; ".join([f"{shown}{table_cells.MEMORY_MARK if published['memory'] else ''}", *facts])
 
 
 def _runs(runs: Sequence[Row], metric: Row) -> Markup:
@@ -182,7 +183,7 @@ def _runs(runs: Sequence[Row], metric: Row) -> Markup:
         return el("p", "No runs.", class_="note")
     heads = ("seed", "state", "value", "interval", "selected step", "time", "folder and command")
     return el("div", el("table", el("caption", "Runs of the row"),
-              el("thead", el("tr", [el("th", each, scope="col") for each in heads])),
+              el("thead", el("tr", [el("th", head, scope="col") for head in heads])),
               el("tbody", [_run(run, metric) for run in runs])), class_="scroll")  # fmt: skip
 
 
@@ -194,10 +195,10 @@ def _run(run: Row, metric: Row) -> Markup:
     cells = [
         el("th", run["seed"], scope="row"),
         el("td", badge, " ", el("small", run["message"], class_="message") if run["message"] else None),
-        el("td", "–" if run["value"] is None else measured(run["value"], metric)),
-        el("td", _ends(run, metric) or "–"),
-        el("td", "–" if step is None else numbers.count(step)),
-        el("td", "–" if seconds is None else numbers.seconds(seconds)),
+        el("td", formatting.NO_VALUE if run["value"] is None else measured(run["value"], metric)),
+        el("td", _ends(run, metric) or formatting.NO_VALUE),
+        el("td", formatting.NO_VALUE if step is None else formatting.count(step)),
+        el("td", formatting.NO_VALUE if seconds is None else formatting.seconds(seconds)),
         el("td", el("span", where, class_="copied")),
     ]
     return el("tr", cells)

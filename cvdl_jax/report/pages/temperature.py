@@ -29,22 +29,22 @@ def fitted(evaluations: Sequence[Classified], most_scores: int) -> Temperature |
         evaluations: of one run.
         most_scores: of validation, beyond which none is fitted.
     """
-    found = [each for each in evaluations if each.name == FITTED_ON and len(each.label)]
-    if not found or found[0].scores.size > most_scores:
+    validation = next((x for x in evaluations if x.name == FITTED_ON and len(x.label)), None)
+    if validation is None or validation.scores.size > most_scores:
         return None
     try:
-        return Temperature(calibration.fit_temperature(found[0].scores, found[0].label))
+        return Temperature(calibration.fit_temperature(validation.scores, validation.label))
     except DataError as error:
         return Temperature(None, str(error))
 
 
-def measures(each: Classified, temperature: float) -> list[tuple[str, float, str]]:
+def scaled_measures(evaluation: Classified, temperature: float) -> list[tuple[str, float, str]]:
     """(name, value, what it is) of an evaluation whose scores are divided by the temperature."""
-    p = calibration.softmax(each.scores, temperature)
-    log_loss = calibration.negative_log_likelihood(each.scores, each.label, temperature)
+    p, label = calibration.softmax(evaluation.scores, temperature), evaluation.label
+    log_loss = calibration.negative_log_likelihood(evaluation.scores, label, temperature)
     return [
         ("temperature", temperature, f"best log loss on {FITTED_ON}; above 1: was too confident"),
-        ("ECE at it", calibration.expected_calibration_error(p, each.label), "of scores divided by the temperature"),
-        ("Brier score at it", calibration.brier(p, each.label), "likewise; accuracy stays as it is"),
+        ("ECE at it", calibration.expected_calibration_error(p, label), "of scores divided by the temperature"),
+        ("Brier score at it", calibration.brier(p, label), "likewise; accuracy stays as it is"),
         ("log loss at it", log_loss, "likewise"),
     ]
