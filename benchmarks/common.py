@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cvdl_jax.core.formatting import columns
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -98,9 +100,7 @@ def report(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], fact
         facts: what the file keeps besides: machine, rounds.
     """
     rows = [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in row] for row in rows]
-    widths = [max(len(row[i]) for row in [list(header), *rows]) for i in range(len(header))]
-    for row in [list(header), ["-" * w for w in widths], *rows]:
-        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(columns(rows, head=header)))
     RESULTS.mkdir(exist_ok=True)
     table = [dict(zip(header, row, strict=True)) for row in rows]
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)

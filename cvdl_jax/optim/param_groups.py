@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from cvdl_jax.core.formatting import columns
 from cvdl_jax.core.trees import names
 from cvdl_jax.errors import ConfigError, nearest
 
@@ -193,15 +194,10 @@ def format_table(rows: Sequence[Row]) -> str:
         + ("yes" if r.frozen else "",)
         for r in rows
     ]
-    widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
-
-    def line(texts: Sequence[str]) -> str:
-        padded = zip(texts, widths, (False, False, True, False, True, True, False), strict=True)
-        return "  ".join(text.rjust(w) if right else text.ljust(w) for text, w, right in padded).rstrip()
-
     frozen = sum(r.size for r in rows if r.frozen)
     total = sum(r.size for r in rows)
-    return "\n".join([*map(line, [head, *cells]), f"{total - frozen:,} parameters trained, {frozen:,} frozen"])
+    lines = columns([head, *cells], "llrlrrl")
+    return "\n".join([*lines, f"{total - frozen:,} parameters trained, {frozen:,} frozen"])
 
 
 def describe(optim: Mapping[str, Any], params: Any) -> str:

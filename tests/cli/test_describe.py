@@ -15,7 +15,6 @@ from cvdl_jax.cli.describe import layers as layer_table
 from cvdl_jax.cli.describe import variants as describe
 from cvdl_jax.cli.describe.layers import Layer
 from cvdl_jax.core import counting
-from cvdl_jax.core.formatting import binary, columns, scaled, seconds
 from cvdl_jax.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -222,27 +221,3 @@ def test_a_batch_has_no_place_in_the_counts():
     init, _ = describe.initialiser(describe.find("mlp_tiny"))
     jaxpr = jax.make_jaxpr(init)(jax.random.key(0)).jaxpr
     assert counting.jaxpr_macs(jaxpr) == 64 * 16 + 16 * 8 + 8 * 10
-
-
-# Columns and numbers ----------------------------------------------------------------------------------------------
-
-
-def test_columns():
-    assert columns([("a", "1"), ("bbb", "22"), ("c",)], "lr", 2) == ["  a     1", "  bbb  22", "  c"]
-    assert columns([], "lr") == []
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0 X"), (7, "7 X"), (999, "999 X"), (1000, "1.00 kX"), (12_345, "12.3 kX"), (416_520, "417 kX"),
-     (999_600, "1.00 MX"), (1.5e9, "1.50 GX"), (1.97e14, "197 TX"), (2.5e15, "2.50 PX"), (0.5, "0.50 X")],
-)  # fmt: skip
-def test_scaled(value, text):
-    assert scaled(value, "X") == text
-
-
-def test_seconds_and_bytes():
-    assert [seconds(x) for x in (2.5, 0.0123, 4.2e-5, 0.0)] == ["2.50 s", "12.3 ms", "42.0 us", "0.00 us"]
-    assert [binary(x) for x in (12, 2048, 3 * 2**20, 1.5 * 2**30, 2**41)] == [
-        "12 B", "2.00 KiB", "3.00 MiB", "1.50 GiB", "2.00 TiB",
-    ]  # fmt: skip
