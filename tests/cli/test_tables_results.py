@@ -35,7 +35,7 @@ def row(name, seeds=(0, 1, 2, 3, 4), **values):
 
 
 def table(*rows, metric=METRIC):
-    return spec.Table("configs/tables/mine.py", "", (), False, "A & B", "Caption_1.", metric, rows)
+    return spec.Table("configs/tables/mine.py", "", (), "mine", "A & B", "Caption_1.", metric, rows)
 
 
 def right(k, n=100, wrong_at=()):
