@@ -11,7 +11,7 @@ import pytest
 from tables_for_tests import SOFTMAX, START, begin, fail, finish, planned
 
 from cvdl_jax.cli.tables import collect, render, spec
-from cvdl_jax.cli.tables.write import write_all
+from cvdl_jax.cli.tables.drive import write_all
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.report import table_cells, verdicts

@@ -27,21 +27,11 @@ WHY = (
 def collect(
     sweep: Sweep, planned: Sequence[Planned], overrides: Iterable[str], workdir: str | None, generated: str
 ) -> dict[str, Any]:
-    """The results of a sweep.
-
-    Args:
-        sweep: from `spec.load`.
-        planned: all its runs.
-        overrides: of the command line.
-        workdir: of the command line; None for the default.
-        generated: the time, UTC.
+    """The results of a sweep; arguments and errors as of `cvdl_jax/cli/tables/collect.py`.
 
     Returns:
-        What a table's results hold (`cvdl_jax/cli/tables/collect.py`), the rows sorted by the objective, the best
-        first; and `selected`: the selected row's name, and its test metrics.
-
-    Raises:
-        ConfigError: if a finished run has no such metric, naming the nearest one that it has.
+        What a table's results hold, the rows sorted by the objective, the best first; `selected`: the selected row's
+        name, and its test metrics; `varied`: the value of every varied key, by row.
     """
     rows = [_row(sweep, trial.name, [run for run in planned if run.row == trial.name]) for trial in sweep.trials]
     rows = sorted(rows, key=lambda row: _rank(row, sweep.metric["better"]))
@@ -126,19 +116,11 @@ def select(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> dict
     if not complete:
         return None
     best = complete[0]
-    return {
-        "name": best["name"],
-        "config": best["config"],
-        "overrides": list(best["overrides"]),
-        "value": best["mean"],
-        "low": best["low"],
-        "high": best["high"],
-        "interval": best["interval"],
+    return {key: best[key] for key in ("name", "config", "low", "high", "interval", "command")} | {
+        "overrides": list(best["overrides"]), "value": best["mean"],
         "ties": sum(row["mean"] == best["mean"] for row in complete) - 1,
-        "open": sum(row["n"] < len(row["runs"]) for row in rows),
-        "command": best["command"],
-        "test": tested(best["runs"]),
-    }
+        "open": sum(row["n"] < len(row["runs"]) for row in rows), "test": tested(best["runs"]),
+    }  # fmt: skip
 
 
 def tested(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Runs what a table or a sweep still needs and writes its results, or says how far it is."""
 
 import importlib
+import json
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ from cvdl_jax.cli.tables import render, status
 from cvdl_jax.cli.tables.execute import execute
 from cvdl_jax.cli.tables.plan import Planned
 from cvdl_jax.cli.tables.study import Study
-from cvdl_jax.cli.tables.write import write_all
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.run_state import state_of
 
@@ -71,6 +72,27 @@ def publish(results: dict[str, Any], root: Path) -> None:
     files = write_all(results, root)
     story = f"{results['caption']}\n\n" if "selected" in results else ""  # of a sweep: what was selected
     say(f"\n{render.console(results)}\n\n{story}results: {', '.join(str(path) for path in files)}")
+
+
+def write_all(results: Mapping[str, Any], root: Path) -> list[Path]:
+    """Writes results.json, .md, .tex, .csv and .html into a folder, each whole or not at all, whoever else writes it.
+
+    Returns:
+        The files.
+    """
+    from cvdl_jax.report.pages import table_page
+
+    root.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "json": json.dumps(results, indent=2) + "\n", "md": render.markdown(results), "tex": render.latex(results),
+        "csv": render.comma_separated(results),
+    }  # fmt: skip
+    for ending, text in texts.items():
+        part = root / f"results.{ending}.{os.getpid()}.tmp"
+        part.write_text(text, encoding="utf-8")
+        part.replace(root / f"results.{ending}")
+    table_page.write(dict(results), root / "results.html")
+    return [root / f"results.{ending}" for ending in (*texts, "html")]
 
 
 def say(text: str) -> None:
