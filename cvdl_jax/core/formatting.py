@@ -47,7 +47,9 @@ def count(n: float) -> str:
 
 
 def significant(x: float, digits: int = 4) -> str:
-    """A number with so many significant digits, whole numbers below ten million in full: 0.0613, 12,764, 1.25e-7."""
+    """A number with so many significant digits: 0.0613, 12,764, 1.25e-7; counts, and floats below 1e7, keep all."""
+    if isinstance(x, int):
+        return f"{x:,}"
     if not math.isfinite(x):
         return "NaN" if math.isnan(x) else "∞" if x > 0 else "-∞"
     if abs(x) < 10**7 and (x == int(x) or abs(x) >= 10 ** (digits - 1)):

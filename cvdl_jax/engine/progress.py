@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
+from cvdl_jax.core.formatting import duration, significant
 from cvdl_jax.workdir.metric_log import TIME
 
 PHASES = ("train", "evaluate", "save", "compile")
@@ -176,14 +177,16 @@ class Progress:
         metrics = {k: v for k, v in values.items() if not k.startswith(hidden) and not k.endswith("/examples")}
         if self._bar is not None:
             shown = [
-                f"{k.rsplit('/')[-1]} {number(v)}" for k, v in metrics.items() if k in ("train/loss", "train/accuracy")
+                f"{k.rsplit('/')[-1]} {significant(v)}"
+                for k, v in metrics.items()
+                if k in ("train/loss", "train/accuracy")
             ]
             self._bar.row(self.step, "  ".join([pace, *shown]).strip(), left)
             if all(k.startswith("train/") for k in metrics):
                 return
         of = f"/{self.total_steps:,}" if self.total_steps is not None else ""
         epoch = f"epoch {step / self.steps_per_epoch:.2f}" if self.steps_per_epoch else ""
-        shown = [f"{k} {number(v)}{interval(k, values)}" for k, v in metrics.items()]
+        shown = [f"{k} {significant(v)}{interval(k, values)}" for k, v in metrics.items()]
         self._print("  ".join(part for part in (f"step {step:,}{of}", epoch, *shown, pace, left) if part))
 
     def message(self, text: str) -> None:
@@ -209,11 +212,6 @@ class Progress:
         return f"ETA {duration(left)} ({clock_time(self._now(), left)})"
 
 
-def number(value: float) -> str:
-    """A metric in four significant digits: 0.1234, 98.2, 1.2e-05; counts in full."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
 def interval(name: str, values: Mapping[str, float]) -> str:
     """The interval of a metric, where its evaluation made one: " [0.9754, 0.9861]", else "".
 
@@ -221,18 +219,7 @@ def interval(name: str, values: Mapping[str, float]) -> str:
     model learns from, by weights that change meanwhile: no interval would be true of it, and none is shown.
     """
     ends = [values.get(f"{name}_{end}") for end in ("low", "high")]
-    return "" if None in ends else " [" + ", ".join(number(end) for end in ends) + "]"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 05 s, 2 h 07 min, 3 d 04 h."""
-    whole = round(seconds)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if days:
-        return f"{days} d {hours % 24:02d} h"
-    if hours:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+    return "" if None in ends else " [" + ", ".join(significant(end) for end in ends) + "]"
 
 
 def clock_time(now: datetime, seconds: float) -> str:

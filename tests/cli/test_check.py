@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import launch
-from cvdl_jax.cli.check import chips, collectives, compile, groups, memory, printing, roofline, topology
+from cvdl_jax.cli.check import chips, collectives, compile, memory, printing, roofline, topology
 from cvdl_jax.cli.check.chips import Chip
 from cvdl_jax.cli.check.collectives import Collective
 from cvdl_jax.config import configs
@@ -20,13 +20,7 @@ from cvdl_jax.errors import ConfigError, UserError
 MESH = {"data": 2, "fsdp": 4}
 
 
-def sets(*rows):
-    return frozenset(frozenset(row) for row in rows)
-
-
-FSDP = sets(range(4), range(4, 8))
-DATA = sets((0, 4), (1, 5), (2, 6), (3, 7))
-ALL = sets(range(8))
+FSDP, DATA, ALL = (frozenset(devices) for devices in (range(4), (0, 4), range(8)))
 
 
 # Groups -----------------------------------------------------------------------------------------------------------
@@ -48,18 +42,18 @@ ALL = sets(range(8))
         ("replica_groups=mesh['a'=1,'b'=1,'c'=4,'d'=2], device_ids=([2,4]T(1,0)) {'c'}, dimensions={2}", FSDP),
         ("replica_groups=mesh['a'=8] {'a':(2)4}", FSDP),
         ("replica_groups=mesh['a'=8] {'a':(1)2}", DATA),
-        ("replica_groups=mesh['a'=2,'b'=4], device_ids=(0,4,1,5,2,6,3,7) {'b'}", sets((0, 4, 1, 5), (2, 6, 3, 7))),
+        ("replica_groups=mesh['a'=2,'b'=4], device_ids=(0,4,1,5,2,6,3,7) {'b'}", frozenset((0, 4, 1, 5))),
         ("source_target_pairs={{0,1},{1,2},{2,3},{3,0},{4,5},{5,6},{6,7},{7,4}}", FSDP),
     ],
 )
 def test_groups_in_every_notation(notation, expected):
-    assert groups.replica_groups(f"  %x = f32[8]{{0}} all-reduce(%y), channel_id=1, {notation}", 8) == expected
+    assert collectives.first_group(f"  %x = f32[8]{{0}} all-reduce(%y), channel_id=1, {notation}", 8) == expected
 
 
 def test_names_of_axes():
-    assert groups.axis_groups(MESH) == {FSDP: "fsdp", DATA: "data", ALL: "data and fsdp"}
-    assert groups.axis_groups({"data": 8, "fsdp": 1}) == {ALL: "data"}
-    assert groups.axis_groups({"data": 1, "fsdp": 8}) == {ALL: "fsdp"}
+    assert collectives.axis_groups(MESH) == {FSDP: "fsdp", DATA: "data", ALL: "data and fsdp"}
+    assert collectives.axis_groups({"data": 8, "fsdp": 1}) == {ALL: "data"}
+    assert collectives.axis_groups({"data": 1, "fsdp": 8}) == {ALL: "fsdp"}
 
 
 # Collectives ------------------------------------------------------------------------------------------------------
@@ -116,7 +110,7 @@ def test_collectives_of_a_program():
         ("all-reduce", "data and fsdp"): Collective("all-reduce", "data and fsdp", 8, 1, 4 * (192 + 150 + 1)),
         ("reduce-scatter", "fsdp"): Collective("reduce-scatter", "fsdp", 4, 1, 2 * 640),  # bfloat16, fused
         ("reduce-scatter", "data and fsdp"): Collective("reduce-scatter", "data and fsdp", 8, 1, 8 * 80),
-        ("collective-permute", "groups of 2"): Collective("collective-permute", "groups of 2", 2, 1, 6),
+        ("collective-permute", "data"): Collective("collective-permute", "data", 2, 1, 6),
     }
     moved = [c.bytes for c in collectives.parse(HLO, MESH)]
     assert moved == sorted(moved, reverse=True)
@@ -332,7 +326,7 @@ def test_comparison_of_topologies():
     roofs = {"v5e:2x2": roofline.estimate(1e12, 0, [], CHIP, True, 1e12, 4)}
     lines = printing.comparison(steps, roofs, {"v5e:2x2": True, "v5e:4x4": False}, 64)
     assert "global batch of 64 (strong scaling), efficiency against v5e:2x2" in lines[0]
-    assert lines[2].split() == "v5e:2x2 4 16 1.50 GiB yes 10.0 ms 0.00 us 0.00 us 10.0 ms 6.40 k 25.0 % 100 %".split()
+    assert lines[2].split() == "v5e:2x2 4 16 1.50 GiB yes 10.0 ms 0 s 0 s 10.0 ms 6.40 k 25.0 % 100 %".split()
     assert lines[3].split() == "v5e:4x4 16 4 > 1.50 GiB NO".split()
 
 

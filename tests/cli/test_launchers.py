@@ -114,7 +114,7 @@ def test_documentation_lists_every_setting():
     """docs/launchers.md shows each key with its default."""
     import tomllib
 
-    text = (launch.MODES.parent.parent / "docs" / "launchers.md").read_text()
+    text = (launch.MODES.parents[2] / "docs" / "launchers.md").read_text()
     block = text.partition("    [slurm]\n")[2].partition("\n\n## ")[0]
     shown = tomllib.loads("[slurm]\n" + re.sub(r"^    ", "", block, flags=re.M))
     for name, module in (("slurm", slurm), ("tpu_vm", tpu_vm), ("gke", gke)):
@@ -402,7 +402,7 @@ def test_tpu_vm_copies_the_commit_and_runs_on_all_hosts():
     assert run.words[:-1] == (*gcloud, "ssh", "t", *where) and run.words[-1].startswith("--command=set -eu\n")
     assert run.follow
     assert f"git checkout --quiet --detach {COMMIT}" in run.words[-1]
-    assert f"each .venv/bin/python launch.py {shlex.join(JOB.words())} $peers" in run.words[-1]
+    assert f"until_done .venv/bin/python launch.py {shlex.join(JOB.words())} $peers" in run.words[-1]
 
 
 def test_tpu_vm_clones_or_creates_where_asked_to():

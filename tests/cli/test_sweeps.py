@@ -304,7 +304,7 @@ def test_some_trials_of_a_sweep(tmp_path):
     file = sweep_file(tmp_path)
     sweep = spec.load(f"{file}:only=lr_0.01")
     runs = spec.planned(sweep, (), tmp_path)
-    assert len(runs) == 2 and [run.row for run in spec.chosen(sweep, runs)] == ["lr=0.01"]
+    assert len(runs) == 2 and [run.row for run in sweep.chosen(runs)] == ["lr=0.01"]
     assert sweep.text() == file and sweep.text("lr_0.1") == f"{file}:only=lr_0.1"
     with pytest.raises(ConfigError, match=r"only=lr_0\.02: there is no such trial: did you mean 'lr_0\.0?1'"):
         spec.load(f"{file}:only=lr_0.02")

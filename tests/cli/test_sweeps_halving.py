@@ -8,8 +8,8 @@ from test_sweeps import sweep_file
 from test_sweeps_results import finish
 
 import launch
-from cvdl_jax.cli.modes import sweep as mode
 from cvdl_jax.cli.sweeps import build_all, halving, spec
+from cvdl_jax.cli.tables import drive
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.report.pages import sensitivity
 from cvdl_jax.workdir import run_state
@@ -34,7 +34,7 @@ def pretend(monkeypatch):
                 finish(run, right, 50)
         return 0
 
-    monkeypatch.setattr(mode, "execute", execute)
+    monkeypatch.setattr(drive, "execute", execute)
     monkeypatch.setattr(build_all, "check", lambda *_: None)
     return started
 

@@ -10,8 +10,9 @@ from tables_for_tests import begin, fail
 from test_sweeps import sweep_file
 
 import launch
-from cvdl_jax.cli.modes import sweep as mode
 from cvdl_jax.cli.sweeps import build_all, spec, summary
+from cvdl_jax.cli.tables import drive
+from cvdl_jax.cli.tables.drive import write_all
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.workdir import run_state
 
@@ -79,7 +80,7 @@ def test_test_metrics_are_shown_for_the_selected_configuration_alone(tmp_path):
     assert f"Its test accuracy: 61.00 % [{low:.2f}, {high:.2f}] (Student-t over 2 seeds)." in found["caption"]
     assert "Selected: lr=0.01, by validation accuracy 94.50 % [" in found["caption"]
     assert summary.WHY in found["caption"] and "As the best of 3 this value is optimistic" in found["caption"]
-    mode.write_all(found, tmp_path / "out")
+    write_all(found, tmp_path / "out")
     for name in ("results.md", "results.html", "results.tex"):
         text = (tmp_path / "out" / name).read_text()
         assert "61.00" in text
@@ -202,7 +203,7 @@ def pretend(monkeypatch):
                 finish(run, 100 + 10 * len(started), 50)
         return 0
 
-    monkeypatch.setattr(mode, "execute", execute)
+    monkeypatch.setattr(drive, "execute", execute)
     monkeypatch.setattr(build_all, "check", lambda *_: None)
     return started
 

@@ -169,7 +169,7 @@ def test_a_table_with_its_defaults(tmp_path):
     runs = spec.planned(table, [], tmp_path)
     assert [(run.row, run.seed) for run in runs] == [("A", 0), ("A", 1), ("B", 7)]
     assert runs[2].config.optim.lr == 0.5 and runs[0].config.optim.lr != 0.5
-    assert spec.root(table) == Path("runs/tables/mine") and spec.root(table, "w") == Path("w")
+    assert table.root() == Path("runs/tables/mine") and table.root("w") == Path("w")
 
 
 def test_metrics_that_are_no_percentages(tmp_path):
@@ -193,7 +193,7 @@ def test_only_some_rows_are_run_and_the_others_stay_in_the_table(tmp_path):
     assert table.arg == "seeds=(0,1)" and table.only == ("lenet-5", "a_b")
     runs = spec.planned(table, [], tmp_path)
     assert {run.row for run in runs} == {"LeNet-5", "MLP", "A (b)"}
-    assert {run.row for run in spec.chosen(table, runs)} == {"LeNet-5", "A (b)"}
+    assert {run.row for run in table.chosen(runs)} == {"LeNet-5", "A (b)"}
     assert table.text("mlp") == f"{file}:seeds=(0,1),only=mlp" and spec.load(file).text() == file
     with pytest.raises(ConfigError, match="only=mlpp: there is no such row: did you mean 'mlp'"):
         spec.load(f"{file}:only=mlpp")

@@ -11,7 +11,7 @@ import pytest
 from tables_for_tests import SOFTMAX, START, begin, fail, finish, planned
 
 from cvdl_jax.cli.tables import collect, render, spec
-from cvdl_jax.cli.tables.write import write_all
+from cvdl_jax.cli.tables.drive import write_all
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.report import table_cells, verdicts
@@ -35,7 +35,7 @@ def row(name, seeds=(0, 1, 2, 3, 4), **values):
 
 
 def table(*rows, metric=METRIC):
-    return spec.Table("configs/tables/mine.py", "", (), False, "A & B", "Caption_1.", metric, rows)
+    return spec.Table("configs/tables/mine.py", "", (), "mine", "A & B", "Caption_1.", metric, rows)
 
 
 def right(k, n=100, wrong_at=()):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from cvdl_jax.engine.progress import Progress, clock_time, duration, number
+from cvdl_jax.engine.progress import Progress, clock_time
 
 
 class Terminal(io.StringIO):
@@ -72,7 +72,7 @@ def test_no_pace_without_steps_or_time(clock):
     shown.advance(5)  # no time has passed
     assert shown.interval() == {"time/seconds": 0.0}
     shown.row(5, {"train/loss": math.nan})
-    assert stream.getvalue() == "step 5/1,000  epoch 0.05  train/loss nan  ETA 0 s (14:00)\n"
+    assert stream.getvalue() == "step 5/1,000  epoch 0.05  train/loss NaN  ETA 0 s (14:00)\n"
 
 
 def test_no_time_left_is_claimed_before_the_first_step(clock):
@@ -190,31 +190,6 @@ def test_bar_on_a_terminal(clock, monkeypatch):
     assert "gradient_norm" not in text  # a training row moves the bar only
     assert "validation/accuracy 0.9" in text  # an evaluation stays on the screen
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is given back
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (185, "3 min 05 s"),
-        (3599.9, "1 h 00 min"),
-        (7620, "2 h 07 min"),
-        (86400, "1 d 00 h"),
-        (273600, "3 d 04 h"),
-    ],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.123456, "0.1235"), (1.0, "1"), (12345, "12,345"), (1.2e-5, "1.2e-05"), (math.nan, "nan"), (math.inf, "inf")],
-)
-def test_number(value, text):
-    assert number(value) == text
 
 
 def test_clock_time_names_another_day():

@@ -1,18 +1,19 @@
-"""The communication of a compiled program: every collective, how much it moves, over which axis of the mesh."""
+"""The communication of a compiled program: every collective, how much it moves, over which axis of the mesh.
+
+JAX's own analyses (`cost_analysis`, `memory_analysis`) say nothing of communication, so it is read from the text of the
+program, where every computation stands above those that call it.
+"""
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cvdl_jax.cli.check.groups import axis_groups, replica_groups
+import numpy as np
 
-_KINDS = (
-    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
-    "collective-broadcast",
-)  # fmt: skip
-_COLLECTIVE = re.compile(rf"= (?P<shape>.*?) (?P<kind>{'|'.join(_KINDS)})(?P<start>-start)?\(")
+_KINDS = r"all-reduce|all-gather|reduce-scatter|(?:ragged-)?all-to-all|collective-\w+"
+_COLLECTIVE = re.compile(rf"= (?P<shape>.*?) (?P<kind>{_KINDS})(?P<start>-start)?\(")
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,<=]*)\]")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition|branch_computations|\w+_computation)=(\{[^}]*\}|[%\w.\-]+)")
@@ -47,39 +48,59 @@ def parse(text: str, mesh: Mapping[str, int]) -> list[Collective]:
     Returns:
         One row for each kind and axis. What is inside a loop of known length counts for each of its passes.
     """
-    devices = math.prod(mesh.values())
-    axes = axis_groups(mesh)
-    times, fused = _call_counts(text)
-    found: Counter = Counter()
+    axes, devices = axis_groups(mesh), math.prod(mesh.values())
+    passes: Counter[str] = Counter()  # how often each computation runs in a step
+    fused, seen = set(), set()
+    moved: Counter = Counter()
     counts: Counter = Counter()
-    seen: set[tuple[str, str]] = set()
-    for computation, line, match in _lines(text):
-        groups = replica_groups(line, devices)
-        size = max(map(len, groups))
-        kind, amount = match["kind"], _bytes(match, size)
-        if size == 1 or not times[computation]:
-            continue
-        if computation in fused:  # an asynchronous one is written once for its start, its end and whatever overlaps
-            channel = re.search(r"channel_id=(\d+)", line)
-            name = (kind, channel[1] if channel else line)
-            if name in seen:
+    for computation, lines in reversed(_computations(text)):  # callers before what they call
+        passes[computation] += computation == ""
+        for line in lines:
+            trips = int(m[1]) if " while(" in line and (m := _TRIPS.search(line)) else 1
+            called = [name for names in _CALLED.findall(line) for name in re.findall(r"[\w.\-]+", names)]
+            for name in called:
+                passes[name] += passes[computation] * trips
+            fused.update(called if " fusion(" in line else ())
+            match = _COLLECTIVE.search(line)
+            if not match or "-done(" in line or not passes[computation]:
                 continue
-            seen.add(name)
-        if "all-reduce-scatter" in computation:  # a TPU's fusion of an all-reduce and the slice that is kept
-            kind = "reduce-scatter"
-        key = (kind, axes.get(groups, f"groups of {size}"), size)
-        found[key] += times[computation] * amount
-        counts[key] += times[computation]
-    return [Collective(*key, counts[key], amount) for key, amount in found.most_common()]
+            if computation in fused:  # an asynchronous one is written for its start, its end and whatever overlaps
+                name = (match["kind"], (re.search(r"channel_id=\d+", line) or [line])[0])
+                if name in seen:
+                    continue
+                seen.add(name)
+            # A TPU fuses an all-reduce with the slice that is kept.
+            kind = "reduce-scatter" if "all-reduce-scatter" in computation else match["kind"]
+            group = first_group(line, devices)
+            if len(group) > 1:
+                key = (kind, axes.get(group, f"groups of {len(group)}"), len(group))
+                moved[key] += passes[computation] * _bytes(match, len(group))
+                counts[key] += passes[computation]
+    return [Collective(*key, counts[key], amount) for key, amount in moved.most_common()]
 
 
 def has_loops(text: str) -> bool:
     """Whether a program has loops, whose bodies XLA's own analysis counts once."""
-    return bool(re.search(r" while\(", text))
+    return " while(" in text
+
+
+def _computations(text: str) -> list[tuple[str, list[str]]]:
+    """(name, lines) of every computation in the order of the text; the name of the entry, which comes last, is ""."""
+    computations: list[tuple[str, list[str]]] = []
+    for line in text.splitlines():
+        header = _COMPUTATION.match(line)
+        if header:
+            computations.append(("" if header[1] else header[2], []))
+        elif computations:
+            computations[-1][1].append(line)
+    return computations
 
 
 def _bytes(match: re.Match, devices: int) -> int:
-    sizes = [_array_bytes(*array) for array in _ARRAY.findall(match["shape"])]
+    sizes = []
+    for dtype, dims in _ARRAY.findall(match["shape"]):
+        bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype)[0])
+        sizes.append(math.prod(_numbers(dims)) * bits // 8)
     kind = match["kind"]
     if match["start"] and kind == "collective-permute":  # (operand, result, context ...)
         sizes = sizes[1:2]
@@ -88,43 +109,60 @@ def _bytes(match: re.Match, devices: int) -> int:
     return sum(sizes) * (devices if kind == "reduce-scatter" else 1)
 
 
-def _array_bytes(dtype: str, dims: str) -> int:
-    bits = 8 if dtype == "pred" else int(re.search(r"\d+", dtype)[0])
-    return math.prod(int(n) for n in re.findall(r"\d+", dims)) * bits // 8
+# Which devices a collective joins -------------------------------------------------------------------------------------
 
 
-def _lines(text: str):
-    """(computation, line, match) of every collective."""
-    computation = ""
-    for line in text.splitlines():
-        header = _COMPUTATION.match(line)
-        if header:
-            computation = header[2]
-        elif "-done(" not in line and (match := _COLLECTIVE.search(line)):
-            yield computation, line, match
+def axis_groups(mesh: Mapping[str, int]) -> dict[frozenset[int], str]:
+    """{the devices that differ from the first in nothing but one axis, or in all of them: its name}."""
+    ids = np.arange(math.prod(mesh.values())).reshape(tuple(mesh.values()))
+    along = [tuple(slice(None) if axis == name else 0 for axis in mesh) for name in mesh]
+    named = {frozenset(ids[place].tolist()): name for place, name in zip(along, mesh, strict=True) if mesh[name] > 1}
+    return named if len(named) == 1 else named | {frozenset(ids.reshape(-1).tolist()): " and ".join(mesh)}
 
 
-def _call_counts(text: str) -> tuple[dict[str, int], set[str]]:
-    """How often each computation runs in a step, and which of them are bodies of fusions."""
-    callers: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    computation, entry, fused = "", "", set()
-    for line in text.splitlines():
-        header = _COMPUTATION.match(line)
-        if header:
-            computation = header[2]
-            entry = computation if header[1] else entry
-            continue
-        trips = int(m[1]) if " while(" in line and (m := _TRIPS.search(line)) else 1
-        for names in _CALLED.findall(line):
-            for name in re.findall(r"[\w.\-]+", names):
-                callers[name].append((computation, trips))
-                fused |= {name} if " fusion(" in line else set()
-    counts: dict[str, int] = {entry: 1}
+def first_group(line: str, devices: int) -> frozenset[int]:
+    """The first of the groups of devices that an HLO instruction joins, in any of XLA's notations.
 
-    def count(name: str) -> int:
-        if name not in counts:
-            counts[name] = 0  # recursion is not possible in HLO
-            counts[name] = sum(times * count(caller) for caller, times in callers[name])
-        return counts[name]
+    `{{0,1},{2,3}}`, `[2,2]<=[4]`, `[2,2]<=[2,2]T(1,0)`, `mesh['a'=2,'b'=2] {'a'}`, or `source_target_pairs`.
+    """
+    if pairs := re.search(r"source_target_pairs=\{([\d,{} ]*)\}", line):
+        return _connected(re.findall(r"\{(\d+),\s*(\d+)\}", pairs[1]))
+    if named := re.search(r"replica_groups=mesh\[(.*?)\](?:, ?device_ids=\((.*?)\))? \{(.*?)\}", line):
+        return _mesh_group(*named.groups())
+    if iota := re.search(r"replica_groups=(\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?)", line):
+        return frozenset(_iota(iota[1])[0].tolist())
+    listed = re.search(r"replica_groups=\{\{([\d, ]+)\}", line)
+    return frozenset(_numbers(listed[1]) if listed else range(devices))  # `replica_groups={}`: all of them
 
-    return defaultdict(int, {name: count(name) for name in [*callers, entry]}), fused
+
+def _iota(text: str) -> np.ndarray:
+    """The array that `[4,2]<=[2,4]T(1,0)` stands for; `[2,4]T(1,0)` is the same without its shape."""
+    shape, _, source = text.rpartition("<=")
+    dims, _, order = source.partition("T")
+    ids = np.arange(math.prod(_numbers(dims))).reshape(_numbers(dims))
+    ids = ids.transpose(_numbers(order)) if order else ids
+    return ids.reshape(_numbers(shape)) if shape else ids
+
+
+def _mesh_group(axes: str, ids: str | None, joined: str) -> frozenset[int]:
+    """The group of `mesh['a'=2,'b'=4], device_ids=(...) {'a','b':(1)2}`: a part of b is its first 2 of (2, 2)."""
+    dims = []
+    for name, size in re.findall(r"'([^']+)'=(\d+)", axes):  # each axis as what is before, in and behind the group
+        part = re.search(rf"'{name}'(?::\((\d+)\)(\d+))?", joined)
+        before, own = (int(part[1] or 1), int(part[2] or size)) if part else (1, 1)
+        dims += [before, own, int(size) // before // own]
+    order = ids or f"[{math.prod(dims)}]"
+    flat = _iota(order).reshape(-1) if order.startswith("[") else np.array(_numbers(order))
+    return frozenset(flat.reshape(dims)[(0, slice(None), 0) * (len(dims) // 3)].reshape(-1).tolist())
+
+
+def _connected(pairs: list[tuple[str, str]]) -> frozenset[int]:
+    """Whoever passes something on to the first device, or gets something from it, however many are between."""
+    group = set(pairs[0])
+    for _ in pairs:
+        group |= {device for pair in pairs if group & set(pair) for device in pair}
+    return frozenset(map(int, group))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", text)]

@@ -127,10 +127,10 @@ def compile_step(program: Program, label: str) -> Step:
 
 def overflow(message: str) -> str:
     """The sentence of a TPU compiler's message that says how much memory is needed and how much there is."""
-    found = re.search(
+    sentence = re.search(
         r"Used [\d.]+\w of [\d.]+\w \w+|the total memory required[^.]*\([\d.]+\w\)[^)]*\([\d.]+\w\)", message
     )
-    return found[0] if found else message.strip().splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+    return sentence[0] if sentence else message.strip().splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
 
 
 def model_macs(built: Run, program: Program) -> tuple[int, int | None]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from cvdl_jax.cli.check import memory
 from cvdl_jax.cli.check.compile import Step
 from cvdl_jax.cli.check.roofline import Roofline, scaling, traffic
-from cvdl_jax.core.formatting import binary, columns, scaled, seconds
+from cvdl_jax.core.formatting import binary, columns, percent, scaled, seconds
 
 ASSUMPTIONS = (
     "An estimate from published peaks; nothing is measured. Peaks are never reached, so all three are too short; bytes",
@@ -32,7 +32,7 @@ def memory_lines(step: Step, capacity: tuple[float, str] | None) -> list[str]:
     lines = [f"memory of each device: {binary(needed)}"]
     if capacity:
         limit, source = capacity
-        fits = f"of {binary(limit)} ({source}), {100 * needed / limit:.1f} %"
+        fits = f"of {binary(limit)} ({source}), {percent(needed / limit, 1)}"
         lines = [f"{lines[0]} {fits}: {'it fits' if needed <= limit else 'IT DOES NOT FIT'}"]
     lines += rows
     return lines if fits_into(step, capacity) else lines + _remedies()
@@ -86,7 +86,7 @@ def roofline_lines(step: Step, roof: Roofline, batch_size: int, dtype: str) -> l
     ]
     if roof.model_flops:
         work = f"of the model's {scaled(roof.model_flops, 'FLOP')} for the batch"
-        rows.append(("MFU", f"{100 * roof.mfu:.1f} %", work))
+        rows.append(("MFU", percent(roof.mfu, 1), work))
     pace = f"{scaled(batch_size / roof.seconds)} examples/s"
     head = f"roofline of a step on {chip.name}: {seconds(roof.seconds)}, {pace}, limited by {roof.limit}"
     return [head, *columns(rows, "lrl", 2), *(f"  {line}" for line in ASSUMPTIONS)]
@@ -107,8 +107,8 @@ def comparison(
         roof = roofs.get(step.label)
         if roof is not None:
             times = (roof.compute, roof.memory, roof.communication, roof.seconds)
-            row += (*map(seconds, times), scaled(batch_size / roof.seconds), f"{100 * roof.mfu:.1f} %")
-            row += (f"{100 * scaling(roofs[base], roof):.0f} %",)
+            row += (*map(seconds, times), scaled(batch_size / roof.seconds), percent(roof.mfu, 1))
+            row += (percent(scaling(roofs[base], roof), 0),)
         rows.append(row)
     against = f", efficiency against {base}" if base else ""
     return [

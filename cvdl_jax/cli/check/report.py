@@ -37,7 +37,7 @@ def run(config: Any, names: Sequence[str], say: Say) -> int:
     # Names are looked up before data are read and anything is compiled, which takes minutes.
     places = [(name, topology.devices(name)) for name in names] or [("here", jax.devices())]
     built = build(config)
-    periodic = [name for name, each in built.task.evals.items() if not each.final]
+    periodic = [name for name, evaluation in built.task.evals.items() if not evaluation.final]
     due(config, built.info, bool(periodic))
     preflight.check(config, periodic, False)
     for line in data_lines(built):

@@ -72,15 +72,15 @@ def estimate(
         devices: how many there are.
     """
     peak = chip.bf16 if half else chip.f32
-    talk = sum(traffic(each) for each in collectives) / chip.interconnect
-    return Roofline(flops / peak, moved / chip.bandwidth, talk, peak, model_flops, devices)
+    communication = sum(map(traffic, collectives)) / chip.interconnect
+    return Roofline(flops / peak, moved / chip.bandwidth, communication, peak, model_flops, devices)
 
 
-def traffic(each: Collective) -> float:
+def traffic(collective: Collective) -> float:
     """Bytes that a device must send for collectives of one kind."""
-    n = each.devices
+    n = collective.devices
     factor = {"all-reduce": 2 * (n - 1) / n, "collective-permute": 1.0, "collective-broadcast": 1.0}
-    return factor.get(each.kind, (n - 1) / n) * each.bytes
+    return factor.get(collective.kind, (n - 1) / n) * collective.bytes
 
 
 def model_flops(batch_size: int, forward_macs: int | None, step_macs: int) -> float:

@@ -56,10 +56,10 @@ def names(text: str) -> list[str]:
     Raises:
         ConfigError: for an empty name, or one that is given twice.
     """
-    found = [part.strip() for part in text.split(",")] if text else []
-    if len(set(found)) < len(found) or not all(found):
+    topologies = [part.strip() for part in text.split(",")] if text else []
+    if len(set(topologies)) < len(topologies) or not all(topologies):
         raise ConfigError(f"--topology={text!r}: write different topologies separated by commas, such as {EXAMPLES}")
-    return found
+    return topologies
 
 
 def devices(name: str) -> list[Any]:

@@ -85,10 +85,10 @@ def collect(args: Any, argv: Sequence[str]) -> Work:
     from cvdl_jax.cli.modes.train import load_config
     from cvdl_jax.workdir.run_state import DONE, RUNNING, state_of
 
-    found = state_of(workdir, load_config(args))
-    if found.state == RUNNING:
-        raise UserError(f"{workdir} is running already, at step {found.step}; wait for it, or choose another --workdir")
-    return Work(name, [] if found.state == DONE else [job], 1)
+    run = state_of(workdir, load_config(args))
+    if run.state == RUNNING:
+        raise UserError(f"{workdir} is running already, at step {run.step}; wait for it, or choose another --workdir")
+    return Work(name, [] if run.state == DONE else [job], 1)
 
 
 def _many(args: Any, argv: Sequence[str]) -> Work:
@@ -97,11 +97,11 @@ def _many(args: Any, argv: Sequence[str]) -> Work:
 
     name, planned = _plan(args)
     jobs = []
-    for each in {run.workdir: run for run in planned}.values():
-        if state_of(each.workdir, each.config).state not in (DONE, RUNNING):
-            *words, flag, workdir = arguments(each)
+    for run in {run.workdir: run for run in planned}.values():
+        if state_of(run.workdir, run.config).state not in (DONE, RUNNING):
+            *words, flag, workdir = arguments(run)
             check_name(flag, ("--workdir",), "the last argument of a planned run")
-            jobs.append(Job(each.name, tuple(words), workdir))
+            jobs.append(Job(run.name, tuple(words), workdir))
     limited = any(word.partition("=")[0] == "--workers" for word in argv)
     command = shell(["python", "launch.py", *without(argv, keep=("--workdir",))])
     return Work(name, jobs, len(planned), True, args.workers if limited else 0, command)
@@ -109,20 +109,15 @@ def _many(args: Any, argv: Sequence[str]) -> Work:
 
 def _plan(args: Any) -> tuple[str, list[Any]]:
     """The name of a table or sweep, and those of its runs that are asked for, their configurations resolved."""
-    if args.config is not None:
-        raise ConfigError(f"--{args.mode} names its configs itself; leave --config out")
-    if args.mode == "table":
-        from cvdl_jax.cli.tables import spec
+    from cvdl_jax.cli.tables.drive import load
 
-        table = spec.load(args.table)
-        runs = spec.planned(table, args.overrides, spec.root(table, args.workdir))
-        return table.name, spec.chosen(table, runs)
-    from cvdl_jax.cli.sweeps import build_all, spec
+    spec, study, root = load(args)
+    runs = study.chosen(spec.planned(study, args.overrides, root))
+    if args.mode == "sweep":
+        from cvdl_jax.cli.sweeps import build_all
 
-    sweep = spec.load(args.sweep)
-    runs = spec.planned(sweep, args.overrides, spec.root(sweep, args.workdir))
-    build_all.check(spec.chosen(sweep, runs), sweep.metric["key"], say)
-    return sweep.name, spec.chosen(sweep, runs)
+        build_all.check(runs, study.metric["key"], say)
+    return study.name, runs
 
 
 def without(argv: Sequence[str], keep: Sequence[str] = ()) -> list[str]:

@@ -43,7 +43,7 @@ fi"""
 # Runs that follow each other; one that saved and left with 75 goes on, unless this shell was told to stop.
 RUNS = """\
 worst=0
-each() {
+until_done() {
   while :; do
     run "$@"
     if [ "$code" -ne 75 ] || [ -n "$stopping" ]; then break; fi

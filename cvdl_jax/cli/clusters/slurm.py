@@ -99,7 +99,7 @@ def script(work: Work, options: Options) -> str:
     python = shlex.quote(options.python or sys.executable)
     launch = "launch.py" if Path.cwd() == configs.ROOT else shlex.quote(str(configs.ROOT / "launch.py"))
     srun = f"{_srun(options)} " if tasks * options.nodes > 1 else ""
-    lines = ["#!/bin/bash", *(f"#SBATCH {each}" for each in _header(work, jobs, options, tasks)), ""]
+    lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in _header(work, jobs, options, tasks)), ""]
     lines += [*options.setup, *exports(options.env), f"cd {shlex.quote(os.getcwd())} || exit 2", ""]
     if work.many:
         lines += ["case $SLURM_ARRAY_TASK_ID in"]
@@ -116,8 +116,8 @@ def processes(options: Options) -> int:
     Raises:
         ConfigError: if several processes do not match the GPUs of a node, of which JAX gives them one each.
     """
-    found = re.search(r"(\d+)$", str(options.gpus_per_node))
-    gpus = int(found[1]) if found else 0
+    number = re.search(r"(\d+)$", str(options.gpus_per_node))
+    gpus = int(number[1]) if number else 0
     tasks = options.tasks_per_node or (max(gpus, 1) if options.nodes > 1 else 1)
     if options.nodes < 1 or tasks < 1:
         raise ConfigError(f"slurm: nodes={options.nodes} and tasks_per_node={tasks} must be at least 1")
@@ -152,9 +152,9 @@ def _header(work: Work, jobs: list, options: Options, tasks: int) -> list[str]:
     for key, value in values.items():
         if not re.fullmatch(r"[\w.,:;@%/+=&|()*\[\]~-]*", str(value)):
             raise ConfigError(f"slurm: {key.replace('-', '_')}={value!r} may hold no space, quote or '#'")
-    for each in options.extra:
-        if not each.startswith("-") or "\n" in each:
-            raise ConfigError(f'slurm: extra={each!r} must be one option of sbatch, such as "--exclusive"')
+    for option in options.extra:
+        if not option.startswith("-") or "\n" in option:
+            raise ConfigError(f'slurm: extra={option!r} must be one option of sbatch, such as "--exclusive"')
     return [*(f"--{key}={value}" for key, value in values.items() if value), "--requeue", *options.extra]
 
 

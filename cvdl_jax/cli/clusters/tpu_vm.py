@@ -82,18 +82,18 @@ def prepare(work: Work, options: Options) -> None:
     Raises:
         UserError: naming what is not committed.
     """
-    found = code.differs(each for job in work.jobs for each in job.arguments)
-    if found:
-        raise UserError(f"{found}: the TPU runs a commit, so that its results can be traced; commit first")
+    differing = code.differs(word for job in work.jobs for word in job.arguments)
+    if differing:
+        raise UserError(f"{differing}: the TPU runs a commit, so that its results can be traced; commit first")
 
 
 def remarks(work: Work, options: Options) -> list[str]:
     """What people should know before it is submitted."""
-    found = code.differs(each for job in work.jobs for each in job.arguments)
+    differing = code.differs(word for job in work.jobs for word in job.arguments)
     stop = f'kill -TERM "$(cut -d " " -f 1 {_logs(options)}/now)"'
     ssh = shlex.join(_gcloud(options, "ssh", options.name, "--worker=all", f"--command={stop}"))
     return [
-        *([f"not as it is here: {found}; the TPU would run the commit"] if found else []),
+        *([f"not as it is here: {differing}; the TPU would run the commit"] if differing else []),
         "the runs go on when this command is stopped; the same command shows their output again",
         f"to save and stop them: {ssh}",
     ]
@@ -113,7 +113,7 @@ def script(work: Work, options: Options, commit: str) -> str:
     """What every host does, in POSIX sh."""
     name = re.sub(r"[^A-Za-z0-9.+-]+", "_", work.name)
     logs = f'"$HOME"/{_logs(options)}'
-    calls = [f"each {PYTHON} launch.py {shlex.join(job.words(options.runs))} $peers" for job in work.jobs]
+    calls = [f"until_done {PYTHON} launch.py {shlex.join(job.words(options.runs))} $peers" for job in work.jobs]
     job = "\n".join([SUPERVISE, PEERS, RUNS, "", *calls, f'echo "$worst" > {logs}/{name}.code'])
     start = [
         *_checkout(options, commit),
@@ -180,9 +180,9 @@ def _logs(options: Options) -> str:
 
 def _gcloud(options: Options, verb: str, *words: str) -> tuple[str, ...]:
     where = [f"--zone={options.zone}", *([f"--project={options.project}"] if options.project else [])]
-    flags = [each for each in words if each.startswith("--") and not each.startswith("--command=")]
-    last = [each for each in words if each.startswith("--command=")]
-    names = [each for each in words if not each.startswith("--")]
+    flags = [word for word in words if word.startswith("--") and not word.startswith("--command=")]
+    last = [word for word in words if word.startswith("--command=")]
+    names = [word for word in words if not word.startswith("--")]
     return ("gcloud", "compute", "tpus", "tpu-vm", verb, *names, *where, *flags, *last)
 
 

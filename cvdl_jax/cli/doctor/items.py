@@ -45,11 +45,10 @@ def examine(checks: Sequence[tuple[str, Check]], say: Callable[[str], None]) -> 
 
 
 def _findings(check: Check) -> list[Item]:
-    found = []
+    items = []
     try:
-        for item in check():
-            found.append(item)
+        items.extend(check())
     except Exception as error:  # whatever is broken, the other checks still run
         reason = str(error).strip().splitlines()
-        found.append(Item(PROBLEM, f"cannot be examined: {type(error).__name__}: {reason[0] if reason else ''}"))
-    return found
+        items.append(Item(PROBLEM, f"cannot be examined: {type(error).__name__}: {reason[0] if reason else ''}"))
+    return items

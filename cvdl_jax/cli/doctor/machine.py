@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cvdl_jax.cli.doctor.items import NOTE, OK, PROBLEM, Item
 from cvdl_jax.core.formatting import binary
-from cvdl_jax.engine.xla_flags import CONVOLUTIONS
 
 ENOUGH_DISK, ENOUGH_MEMORY = 2 * 2**30, 2**30
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -82,27 +81,19 @@ def memory(meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cg
 
 
 def threads(environment: Mapping[str, str] = os.environ) -> Iterator[Item]:
-    """Cores, and variables that change how JAX runs."""
+    """Cores, and variables that make runs hang or crawl; the devices' check lists all that JAX reads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Item(OK, f"{cores} cores for this process of {os.cpu_count()}")
-    found = re.search(r"xla_force_host_platform_device_count=(\d+)", environment.get("XLA_FLAGS", ""))
-    pool = environment.get("NPROC", "")
-    if found and int(found[1]) > 1 and not (pool.isdigit() and int(pool) >= 8 * int(found[1])):
-        text = (
-            f"XLA_FLAGS asks for {found[1]} virtual devices, NPROC={pool or '(not set)'} gives too few threads: they "
-        )
-        yield Item(
-            PROBLEM,
-            f"{text}can wait for each other forever",
-            f"export NPROC={8 * int(found[1])}, or use --host_devices={found[1]}",
-        )
+    own = f", OMP_NUM_THREADS={environment['OMP_NUM_THREADS']}" if environment.get("OMP_NUM_THREADS") else ""
+    yield Item(OK, f"{cores} cores for this process of {os.cpu_count()}{own}")
+    flag = re.search(r"xla_force_host_platform_device_count=(\d+)", environment.get("XLA_FLAGS", ""))
+    virtual, pool = int(flag[1]) if flag else 1, environment.get("NPROC", "")
+    if virtual > 1 and not (pool.isdigit() and int(pool) >= 8 * virtual):
+        given = f"XLA_FLAGS asks for {virtual} virtual devices, NPROC={pool or '(not set)'} gives too few threads"
+        fix = f"export NPROC={8 * virtual}, or use --host_devices={virtual}"
+        yield Item(PROBLEM, f"{given}: they can wait for each other forever", fix)
     for name, why in (("JAX_DISABLE_JIT", "nothing is compiled"), ("JAX_DEBUG_NANS", "every step is checked, slowly")):
         if environment.get(name, "").lower() not in ("", "0", "false"):
             yield Item(PROBLEM, f"{name}={environment[name]}: {why}", f"unset {name}")
-    for name in ("JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "XLA_FLAGS", "OMP_NUM_THREADS"):
-        value = environment.get(name, "").replace(CONVOLUTIONS, "").strip()  # launch.py adds that itself
-        if value:
-            yield Item(NOTE, f"{name}={value} is set", f"unset {name}")
 
 
 def git(root: Path) -> Iterator[Item]:

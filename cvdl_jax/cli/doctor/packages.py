@@ -1,6 +1,5 @@
 """Python and the installed packages, against what pyproject.toml asks for and requirements.txt was tested with."""
 
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -12,14 +11,15 @@ from cvdl_jax.cli.doctor.items import NOTE, OK, PROBLEM, Item
 
 ROOT = Path(__file__).resolve().parents[3]
 PIP = f"{sys.executable} -m pip install"
-Version = tuple[int, ...]
 
 
-def python(version: Version = sys.version_info[:3], root: Path = ROOT) -> Iterator[Item]:
+def python(version: tuple[int, ...] = sys.version_info[:3], root: Path = ROOT) -> Iterator[Item]:
     """The interpreter."""
-    needed = project(root).get("requires-python", ">=3.11")
-    text = f"{'.'.join(map(str, version))} at {sys.executable}"
-    if satisfies(".".join(map(str, version)), needed):
+    from packaging.specifiers import SpecifierSet  # a check that lacks it is a problem of its own, and ends nothing
+
+    needed, number = project(root).get("requires-python", ">=3.11"), ".".join(map(str, version))
+    text = f"{number} at {sys.executable}"
+    if SpecifierSet(needed).contains(number):
         yield Item(OK, text)
     else:
         least = needed.removeprefix(">=")
@@ -46,26 +46,24 @@ def installed(name: str) -> str | None:
 
 def required(root: Path = ROOT, version_of: Callable[[str], str | None] = installed) -> Iterator[Item]:
     """Every dependency: there, and in the range that the code needs."""
+    from packaging.requirements import Requirement
+
     wrong, fine = [], []
     for line in project(root)["dependencies"]:
-        requirement, _, marker = (part.strip() for part in line.partition(";"))
-        if "platform_system" in marker and not sys.platform.startswith("linux"):
+        needed, requirement = Requirement(line), line.partition(";")[0].strip()
+        if needed.marker is not None and not needed.marker.evaluate():
             continue
-        name, wanted = split(requirement)
-        found = version_of(name)
-        if found is None:
+        name, version = needed.name, version_of(needed.name)
+        if version is None:
             wrong.append((f"{name} is not installed", requirement))
-        elif not satisfies(found, wanted):
-            wrong.append((f"{name} {found} is too old or too new, needed: {wanted}", requirement))
+        elif not needed.specifier.contains(version, prereleases=True):
+            wrong.append((f"{name} {version} is too old or too new, needed: {needed.specifier}", requirement))
         else:
-            fine.append(f"{name} {found}")
+            fine.append(f"{name} {version}")
     for text, requirement in wrong:
         yield Item(PROBLEM, text, f'{PIP} "{requirement}"')
     if fine:
         yield Item(OK, ", ".join(fine))
-    if version_of("jax") and version_of("jaxlib") and _release(version_of("jax")) != _release(version_of("jaxlib")):
-        text = f"jax {version_of('jax')} and jaxlib {version_of('jaxlib')} belong to different releases"
-        yield Item(PROBLEM, text, f'{PIP} "jaxlib=={version_of("jax")}"')
 
 
 def pinned(root: Path = ROOT, version_of: Callable[[str], str | None] = installed) -> Iterator[Item]:
@@ -73,12 +71,10 @@ def pinned(root: Path = ROOT, version_of: Callable[[str], str | None] = installe
     file = root / "requirements.txt"
     if not file.is_file():
         return
-    lines = [re.split("[;#]", line)[0].strip() for line in file.read_text().splitlines()]
-    pins = [line for line in lines if "==" in line]
     other = []
-    for pin in pins:
-        name, _, version = pin.partition("==")
-        if version_of(name) not in (version, None):
+    for line in file.read_text().splitlines():
+        name, _, version = line.partition("#")[0].partition(";")[0].strip().partition("==")
+        if version and version_of(name) not in (version, None):
             other.append(f"{name} {version_of(name)} (tested: {version})")
     if other:
         yield Item(NOTE, f"other versions than the tests ran with: {', '.join(other)}", f"{PIP} -r {file}")
@@ -88,42 +84,16 @@ def pinned(root: Path = ROOT, version_of: Callable[[str], str | None] = installe
 
 def optional(version_of: Callable[[str], str | None] = installed, root: Path = ROOT) -> Iterator[Item]:
     """Packages of the extras: what they are for, and how to get them."""
+    from packaging.requirements import Requirement
+
     from cvdl_jax.cli.check.topology import requirement
 
-    wanted = {"wandb": ("config.log.wandb", '"wandb>=0.19"'), "libtpu": ("--topology", f'"{requirement()}"')}
+    wanted = {"wandb": ("config.log.wandb", "wandb>=0.19"), "libtpu": ("--topology", requirement())}
     for name, (purpose, package) in wanted.items():
-        found = version_of(name)
-        if found is None:
-            yield Item(OK, f"{name} is not installed; only {purpose} needs it ({PIP} {package})")
-        elif name == "libtpu" and not satisfies(found, package.strip('"').removeprefix("libtpu")):
-            yield Item(NOTE, f"libtpu {found} is not the one that this jax was made with", f"{PIP} {package}")
+        version, fix = version_of(name), f'{PIP} "{package}"'
+        if version is None:
+            yield Item(OK, f"{name} is not installed; only {purpose} needs it ({fix})")
+        elif name == "libtpu" and not Requirement(package).specifier.contains(version):
+            yield Item(NOTE, f"libtpu {version} is not the one that this jax was made with", fix)
         else:
-            yield Item(OK, f"{name} {found}, for {purpose}")
-
-
-def split(requirement: str) -> tuple[str, str]:
-    """("flax", ">=0.12") of "flax>=0.12"."""
-    found = re.match(r"([\w.\-]+)(?:\[[^\]]*\])?\s*(.*)", requirement)
-    return found[1], found[2].strip("() ")
-
-
-def satisfies(version: str, wanted: str) -> bool:
-    """Whether a version is in a range such as ">=0.12,<1", "==0.17.5" or "==0.0.42.*"."""
-    for part in filter(None, (p.strip() for p in wanted.split(","))):
-        sign, bound = re.match(r"(>=|<=|==|!=|~=|>|<)\s*(.*)", part).groups()
-        a, b = _release(version), _release(bound)
-        if bound.endswith(".*") or sign == "~=":
-            same = a[: len(b) - (sign == "~=")] == b[: len(b) - (sign == "~=")]
-            if (sign != "!=") != same or (sign == "~=" and a < b):
-                return False
-            continue
-        n = max(len(a), len(b))
-        a, b = a + (0,) * (n - len(a)), b + (0,) * (n - len(b))
-        if not {">=": a >= b, "<=": a <= b, "==": a == b, "!=": a != b, ">": a > b, "<": a < b}[sign]:
-            return False
-    return True
-
-
-def _release(version: str) -> Version:
-    """(0, 10, 2) of "0.10.2", "0.10.2.dev3" and "0.10.*"."""
-    return tuple(int(n) for n in re.match(r"\d+(\.\d+)*", version)[0].split("."))
+            yield Item(OK, f"{name} {version}, for {purpose}")

@@ -18,11 +18,11 @@ def run(args: Any) -> int:
     given = [f"--{name}={getattr(args, name)}" for name in ("config", "workdir") if getattr(args, name) is not None]
     if given or args.overrides:
         raise ConfigError(f"--compare takes runs as they are; leave out {[*given, *args.overrides][0]}")
-    found = results.compare(methods.methods(args.compare), args.split or "test")
-    print(text.lines(found), flush=True)
+    comparison = results.compare(methods.methods(args.compare), args.split or "test")
+    print(text.lines(comparison), flush=True)
     if args.out:
         try:
-            write_json(Path(args.out), found)
+            write_json(Path(args.out), comparison)
         except OSError as error:
             raise DataError(f"--out {args.out} cannot be written: {error.strerror}") from error
         print(f"written to {args.out}")

@@ -1,15 +1,10 @@
 """`--table FILE`: runs what a table still needs, then writes it. Run again, it goes on; finished runs are kept."""
 
-from collections import Counter
 from typing import Any
 
-from cvdl_jax.cli.tables import render, spec, status
 from cvdl_jax.cli.tables.collect import collect
-from cvdl_jax.cli.tables.execute import execute
-from cvdl_jax.cli.tables.write import write_all
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.cli.tables.drive import drive, load
 from cvdl_jax.workdir.folder import now
-from cvdl_jax.workdir.run_state import state_of
 
 
 def run(args: Any) -> int:
@@ -21,24 +16,6 @@ def run(args: Any) -> int:
     Raises:
         ConfigError: for a mistake in the table, a configuration or a flag.
     """
-    if args.config is not None:
-        raise ConfigError("--table names its configs itself; leave --config out")
-    table = spec.load(args.table)
-    root = spec.root(table, args.workdir)
+    spec, table, root = load(args)
     planned = spec.planned(table, args.overrides, root)
-    todo = spec.chosen(table, planned)
-    if args.status:
-        print(status.report(planned, args.workers))
-        return 0
-    states = Counter(state_of(each.workdir, each.config).state for each in todo)
-    print(f"{table.title}: {len(todo)} runs in {root} ({', '.join(f'{n} {name}' for name, n in states.items())})")
-    code = execute(todo, args.workers, say, table.metric["key"])
-    results = collect(table, planned, args.overrides, args.workdir, now())
-    files = write_all(results, root)
-    print(f"\n{render.console(results)}\n\nresults: {', '.join(str(path) for path in files)}", flush=True)
-    return code
-
-
-def say(text: str) -> None:
-    """Prints a line at once."""
-    print(text, flush=True)
+    return drive(table, planned, root, args, lambda: collect(table, planned, args.overrides, args.workdir, now()))[0]

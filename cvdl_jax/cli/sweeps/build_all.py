@@ -28,9 +28,9 @@ def check(planned: Sequence[Planned], metric: str, say: Callable[[str], None]) -
     Raises:
         ConfigError: naming the trial, the key and the nearest right one.
     """
-    new = [each for each in planned if state_of(each.workdir, each.config).state == NOT_RUN]
-    first = {(each.row, *map(str, map(each.config.data.get, ("validation", "split")))): each for each in reversed(new)}
-    jobs = [[each.label, each.spec, list(each.overrides)] for each in reversed(first.values())]
+    new = [run for run in planned if state_of(run.workdir, run.config).state == NOT_RUN]
+    first = {(run.row, *map(str, map(run.config.data.get, ("validation", "split")))): run for run in reversed(new)}
+    jobs = [[run.label, run.spec, list(run.overrides)] for run in reversed(first.values())]
     if not jobs:
         return
     say(f"checking {len(jobs)} configuration{'s' if len(jobs) > 1 else ''}")
@@ -71,11 +71,11 @@ def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
             if key not in data:
                 data = {key: load_data(config)}  # the newest only: sets may be large
             task = find_experiment(config.experiment)(fitted(config, data[key]), make_info(config, data[key]))
-            periodic = [name for name, each in task.evals.items() if not each.final]
+            periodic = [name for name, evaluation in task.evals.items() if not evaluation.final]
             if metric.partition("/")[0] not in periodic:
                 raise ConfigError(
                     f"objective.metric={metric!r} is not evaluated during training; evaluated: "
-                    f"{', '.join(f'{each}/...' for each in periodic) or 'nothing'}"
+                    f"{', '.join(f'{name}/...' for name in periodic) or 'nothing'}"
                 )
             preflight.check_metric(config.select.metric, periodic)
         except UserError as error:

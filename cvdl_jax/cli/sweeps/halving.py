@@ -11,6 +11,7 @@ figure 1; Li et al. 2018, "Hyperband", for the factor.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from cvdl_jax.errors import ConfigError
@@ -76,7 +77,8 @@ def rung(sweep: Any, k: int, names: Sequence[str] | None) -> Any:
     value = budgets(sweep.halving)[k]
     unit = sweep.halving.budget.removeprefix("total_")
     trials = tuple(trial for trial in sweep.trials if names is None or trial.name in names)
-    return sweep._replace(
+    return replace(
+        sweep,
         title=f"{sweep.title}: rung {k + 1} of {sweep.halving.rungs}, {value} {unit}",
         overrides=(*sweep.overrides, f"--config.{sweep.halving.budget}={value}"),
         trials=trials,
@@ -93,11 +95,10 @@ def survivors(rows: Sequence[Mapping[str, Any]], factor: int) -> list[str]:
     return [row["name"] for row in rows[: max(1, len(rows) // factor)]]
 
 
-def told(results: Sequence[Mapping[str, Any]]) -> str:
+def told(rungs: Sequence[Mapping[str, Any]]) -> str:
     """A sentence of what became of the trials, for the caption."""
     parts = []
-    for each in results:
-        best = each["rows"][0]
-        value = table_cells.value(best, each["metric"])
-        parts.append(f"{each['title'].rpartition(', ')[2]}: {len(each['rows'])} trials, the best {value}")
+    for results in rungs:
+        value = table_cells.value(results["rows"][0], results["metric"])
+        parts.append(f"{results['title'].rpartition(', ')[2]}: {len(results['rows'])} trials, the best {value}")
     return f"Successive halving ({'; '.join(parts)})."

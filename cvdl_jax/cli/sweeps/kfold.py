@@ -93,19 +93,19 @@ def cut(intervals: Sequence[Interval], ranges: Sequence[tuple[int, int]]) -> lis
         intervals: the examples.
         ranges: (start, stop) in them, ascending.
     """
-    found: list[Interval] = []
+    pieces: list[Interval] = []
     for start, stop in ranges:
         before = 0
         for split, first, last in intervals:
             low, high = max(start, before), min(stop, before + last - first)
             if low < high:
                 piece = Interval(split, first + low - before, first + high - before)
-                if found and found[-1].split == split and found[-1].stop == piece.start:
-                    found[-1] = Interval(split, found[-1].start, piece.stop)
+                if pieces and pieces[-1].split == split and pieces[-1].stop == piece.start:
+                    pieces[-1] = Interval(split, pieces[-1].start, piece.stop)
                 else:
-                    found.append(piece)
+                    pieces.append(piece)
             before += last - first
-    return found
+    return pieces
 
 
 def text(intervals: Sequence[Interval]) -> str:
@@ -142,7 +142,7 @@ def overrides(kfold: KFold, config: Any, where: str) -> list[tuple[str, ...]]:
     common = [] if kfold.test or not test else ["--config.data.test="]
     common += ["--config.select.metric="] if config.select.metric else []
     if kfold.stratified:
-        return [(*each, *common) for each in stratified(kfold, source, where)]
+        return [(*changes, *common) for changes in stratified(kfold, source, where)]
     if name.startswith("folder:") and kfold.blocks == 1:
         raise ConfigError(
             f"{where}: a folder of images is ordered by class, so that contiguous folds would lack whole classes; set "

@@ -14,23 +14,21 @@ Instead of `grid`: `"random": {"optim.lr": {"log_uniform": (1e-4, 1e-1)}, "n": 2
 `--sweep FILE:only=NAME` runs some of the trials (NAME+NAME, in the spelling of their folders).
 """
 
-import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from cvdl_jax.cli.sweeps import grid as grids
 from cvdl_jax.cli.sweeps import halving as halvings
 from cvdl_jax.cli.sweeps import kfold as folding
 from cvdl_jax.cli.sweeps import random as draws
-from cvdl_jax.cli.tables.plan import Planned, make, slug
-from cvdl_jax.cli.tables.spec import function, merged, split_only
+from cvdl_jax.cli.tables.plan import Planned, load_config, make
+from cvdl_jax.cli.tables.study import Study, check_only, check_seeds, dashed, merged, read_file
 from cvdl_jax.config import configs
-from cvdl_jax.config.binding import check_name
-from cvdl_jax.config.parsing import plain, read
+from cvdl_jax.config.parsing import read
 from cvdl_jax.errors import ConfigError
 
-FOLDER = Path("runs") / "sweeps"
 LONGEST = 100  # characters of a trial's name, which becomes that of a folder
 
 
@@ -67,20 +65,14 @@ class Trial(NamedTuple):
     overrides: tuple[str, ...]
 
 
-class Sweep(NamedTuple):
+@dataclass(frozen=True)
+class Sweep(Study):
     """A sweep file, read and checked.
 
     Attributes:
-        file: as typed.
-        arg: what followed its colon, without `only`.
-        only: slugs of the trials to run; () for all.
-        name: of the sweep's folder: the file's, unless it gives one; a smoke run has its own.
-        title: of the sweep.
-        caption: a sentence or more.
         config: what follows --config.
         overrides: "--config.key=value" for every trial.
         seeds: of every trial.
-        metric: of the objective, as results.json has it.
         kind: how the trials were chosen, in words.
         trials: the configurations.
         kfold: how each of them is cross-validated, or None.
@@ -88,26 +80,15 @@ class Sweep(NamedTuple):
         varied: {dotted key: {trial's name: value}}.
     """
 
-    file: str
-    arg: str
-    only: tuple[str, ...]
-    name: str
-    title: str
-    caption: str
+    flag: ClassVar[str] = "sweep"
     config: str
     overrides: tuple[str, ...]
     seeds: tuple[int, ...]
-    metric: dict[str, Any]
     kind: str
     trials: tuple[Trial, ...]
     kfold: folding.KFold | None
     halving: halvings.Halving | None
     varied: dict[str, dict[str, Any]]
-
-    def text(self, only: str = "") -> str:
-        """What follows --sweep, for these trials."""
-        parts = [part for part in (self.arg, f"only={only}" if only else "") if part]
-        return ":".join([self.file, ",".join(parts)]) if parts else self.file
 
 
 def load(text: str) -> Sweep:
@@ -119,21 +100,14 @@ def load(text: str) -> Sweep:
     Raises:
         ConfigError: for a missing file, or a key or value that is wrong, with the nearest right one.
     """
-    file, _, args = text.partition(":")
-    arg, only = split_only(args)
-    found = plain(function(file, "get_sweep", "configs/sweeps")(arg or None))
-    if not isinstance(found, Mapping):
-        raise ConfigError(f"{file}: get_sweep must return a dict, got {type(found).__name__}")
-    sweep = configs.call(_sweep, found, file, file=file, arg=arg, only=only)
-    for name in only:
-        check_name(name, [slug(t.name) for t in sweep.trials], f"{file}:only={name}: there is no such trial")
+    named, values = read_file(text, "sweep")
+    sweep = configs.call(_sweep, values, named["file"], named=named)
+    check_only(sweep, [trial.name for trial in sweep.trials], "trial")
     return sweep
 
 
 def _sweep(
-    file: str,
-    arg: str,
-    only: tuple[str, ...],
+    named: dict,
     config: str,
     objective: Mapping,
     title: str = "",
@@ -146,53 +120,50 @@ def _sweep(
     kfold: Mapping = {},
     halving: Mapping = {},
 ) -> Sweep:
-    """A sweep from the keys of its file."""
+    """A sweep from the keys of its file; `name` is read already, with the rest of what `named` has."""
+    file = named["file"]
     goal = configs.call(Objective, objective, f"{file}: objective")
     if "/" not in goal.metric or goal.metric.startswith("test/"):
         raise ConfigError(
             f"{file}: objective.metric={goal.metric!r} must be of an evaluation during training, such as "
             "validation/accuracy: what the test split had selected, it could no longer judge"
         )
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigError(f"{file}: seeds={seeds} must be one number or more, each once")
+    check_seeds(seeds, file)
     if bool(grid) + bool(random) > 1 or not (grid or random or kfold):
         raise ConfigError(f"{file} needs one of grid and random, or kfold, which may stand with one of them")
     folded = configs.call(folding.KFold, kfold, f"{file}: kfold") if kfold else None
     if folded:
         folding.check(folded, f"{file}: kfold")
-    overrides = tuple(f"--{each.lstrip('-')}" for each in overrides)
+    overrides = dashed(overrides)
     kind, points = _points(file, grid, random)
     _check_keys(file, [key for key in (*grid, *random) if not (random and key in ("n", "seed"))], overrides)
     trials = _trials(points, Path(config.partition(":")[0]).stem)
     varied = {key: {trial.name: point[key] for trial, point in trials.items()} for key in points[0]}
     halved = configs.call(halvings.Halving, halving, f"{file}: halving") if halving else None
     if halved:
-        taken = [*points[0], *(each.partition("=")[0].removeprefix("--config.") for each in overrides)]
+        taken = [*points[0], *(override.partition("=")[0].removeprefix("--config.") for override in overrides)]
         halvings.check(halved, len(trials), taken, f"{file}: halving")
-    described = goal.described()
-    smoke = "_smoke" if re.search(r"(^|,)\s*smoke\s*(=\s*(True|true)\s*)?(,|$)", arg) else ""
-    name = f"{name or Path(file).stem}{smoke}"
-    title = title or name.replace("_", " ")
     return Sweep(
-        file, arg, only, name, title, caption, config, overrides, seeds, described, kind, tuple(trials), folded, halved,
-        varied,
+        **named, title=title or named["name"].replace("_", " "), caption=caption, metric=goal.described(),
+        config=config, overrides=overrides, seeds=seeds, kind=kind, trials=tuple(trials), kfold=folded, halving=halved,
+        varied=varied,
     )  # fmt: skip
 
 
 def _points(file: str, grid: Mapping, random: Mapping) -> tuple[str, list[dict[str, Any]]]:
     """How the trials were chosen, and {key: value} of each."""
     if grid:
-        found = grids.points(grid, f"{file}: grid")
-        return f"a grid of {' x '.join(str(len(each)) for each in grid.values())} configurations", found
+        shape = " x ".join(str(len(values)) for values in grid.values())
+        return f"a grid of {shape} configurations", grids.points(grid, f"{file}: grid")
     if random:
-        found = draws.points(random, f"{file}: random")
-        return f"{len(found)} random draws (seed {random.get('seed', 0)})", found
+        drawn = draws.points(random, f"{file}: random")
+        return f"{len(drawn)} random draws (seed {random.get('seed', 0)})", drawn
     return "one configuration", [{}]
 
 
 def _check_keys(file: str, keys: Iterable[str], overrides: Iterable[str]) -> None:
     """Refuses keys that are not dotted config keys, that runs have for themselves, or that are set twice."""
-    fixed = {each.partition("=")[0].removeprefix("--config.") for each in overrides}
+    fixed = {override.partition("=")[0].removeprefix("--config.") for override in overrides}
     for key in keys:
         if key.startswith("config."):
             raise ConfigError(f"{file}: write {key!r} without its first word, as {key.removeprefix('config.')!r}")
@@ -220,11 +191,11 @@ def _trials(points: Iterable[Mapping[str, Any]], alone: str) -> dict[Trial, Mapp
 def _shortest(keys: Iterable[str]) -> dict[str, str]:
     """The last words of each key that tell it from the others: optim.lr is "lr", loss.name is "loss"."""
     keys = {key: key.removesuffix(".name") for key in keys}
-    found = {}
+    short = {}
     for key, whole in keys.items():
         tails = [whole.split(".", n)[-1] for n in reversed(range(whole.count(".") + 1))]
-        found[key] = next(t for t in tails if sum(other.endswith(t) for other in keys.values()) == 1 or t == whole)
-    return found
+        short[key] = next(t for t in tails if sum(other.endswith(t) for other in keys.values()) == 1 or t == whole)
+    return short
 
 
 def _shown(value: Any) -> str:
@@ -235,11 +206,6 @@ def _shown(value: Any) -> str:
 def written(value: Any) -> str:
     """A value as the command line takes it: text that would be read as something else is quoted."""
     return value if isinstance(value, str) and read(value) == value and value[:1] not in "'\"" else repr(value)
-
-
-def root(sweep: Sweep, workdir: str | Path | None = None) -> Path:
-    """The folder of a sweep: --workdir, else runs/sweeps/NAME."""
-    return Path(workdir) if workdir else FOLDER / sweep.name
 
 
 def planned(sweep: Sweep, overrides: Iterable[str], folder: str | Path) -> list[Planned]:
@@ -254,10 +220,11 @@ def planned(sweep: Sweep, overrides: Iterable[str], folder: str | Path) -> list[
         ConfigError: for a configuration that is wrong, naming the trial.
     """
     overrides = tuple(overrides)
-    varied = {each.partition("=")[0] for trial in sweep.trials for each in trial.overrides}
-    for each in overrides:
-        if f"--{each.lstrip('-').partition('=')[0]}" in varied:
-            raise ConfigError(f"{each.partition('=')[0]} is varied by {sweep.file}; leave it out, or change the file")
+    varied = {override.partition("=")[0] for trial in sweep.trials for override in trial.overrides}
+    for override in dashed(overrides):
+        key = override.partition("=")[0]
+        if key in varied:
+            raise ConfigError(f"{key} is varied by {sweep.file}; leave it out, or change the file")
     common = merged(sweep.overrides, overrides)
     runs = []
     for trial in sweep.trials:
@@ -265,32 +232,20 @@ def planned(sweep: Sweep, overrides: Iterable[str], folder: str | Path) -> list[
         folds = [("", ())]
         if sweep.kfold:
             where = f"{sweep.file}: kfold"
-            found = folding.overrides(sweep.kfold, load_config(trial.name, sweep.config, mine), where)
-            folds = [(f" fold {i} of {len(found)}", each) for i, each in enumerate(found, 1)]
-            _check_free(where, found[0], mine)
-        for suffix, changes in folds:
+            changes = folding.overrides(sweep.kfold, load_config(trial.name, sweep.config, mine), where)
+            folds = [(f" fold {i} of {len(changes)}", change) for i, change in enumerate(changes, 1)]
+            _check_free(where, changes[0], mine)
+        for suffix, change in folds:
             for seed in sweep.seeds:
-                words = merged(mine, changes)
+                words = merged(mine, change)
                 runs.append(make(f"{trial.name}{suffix}", trial.name, sweep.config, words, seed, folder))
     return runs
 
 
 def _check_free(where: str, changes: Iterable[str], overrides: Iterable[str]) -> None:
     """Refuses overrides of what the folds set."""
-    fixed = {each.partition("=")[0] for each in changes}
-    for each in overrides:
-        if each.partition("=")[0] in fixed:
-            raise ConfigError(f"{where} sets {each.partition('=')[0].lstrip('-')} itself; leave out {each}")
-
-
-def load_config(name: str, spec: str, overrides: Iterable[str]) -> Any:
-    """The configuration of a trial; errors name it."""
-    try:
-        return configs.load(spec, overrides)
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error
-
-
-def chosen(sweep: Sweep, runs: Iterable[Planned]) -> list[Planned]:
-    """Those runs that `only` asks for."""
-    return [each for each in runs if not sweep.only or slug(each.row) in sweep.only]
+    fixed = {change.partition("=")[0] for change in changes}
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key in fixed:
+            raise ConfigError(f"{where} sets {key.lstrip('-')} itself; leave out {override}")

@@ -6,13 +6,15 @@ among all of them would make the test split a second validation split.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from cvdl_jax.cli.sweeps.spec import Sweep
-from cvdl_jax.cli.tables.collect import header, public, row_facts, run_facts, spread, warnings
-from cvdl_jax.cli.tables.plan import SEED, Planned, shell, slug
+from cvdl_jax.cli.tables.collect import measured, results_of, row_facts, run_facts, spread
+from cvdl_jax.cli.tables.plan import SEED, Planned, slug
 from cvdl_jax.cli.tables.spec import RECIPE
+from cvdl_jax.core.formatting import interval, score
 from cvdl_jax.workdir.folder import Workdir, read_json
 from cvdl_jax.workdir.run_state import DONE
 
@@ -25,46 +27,25 @@ WHY = (
 def collect(
     sweep: Sweep, planned: Sequence[Planned], overrides: Iterable[str], workdir: str | None, generated: str
 ) -> dict[str, Any]:
-    """The results of a sweep.
-
-    Args:
-        sweep: from `spec.load`.
-        planned: all its runs.
-        overrides: of the command line.
-        workdir: of the command line; None for the default.
-        generated: the time, UTC.
+    """The results of a sweep; arguments and errors as of `cvdl_jax/cli/tables/collect.py`.
 
     Returns:
-        What a table's results hold (`cvdl_jax/cli/tables/collect.py`), the rows sorted by the objective, the best
-        first; and `selected`: the selected row's name, and its test metrics.
-
-    Raises:
-        ConfigError: if a finished run has no such metric, naming the nearest one that it has.
+        What a table's results hold, the rows sorted by the objective, the best first; `selected`: the selected row's
+        name, and its test metrics; `varied`: the value of every varied key, by row.
     """
-
-    def again(only: str = "") -> str:
-        where = ["--workdir", workdir] if workdir else []
-        return shell(["python", "launch.py", "--sweep", sweep.text(only), *overrides, *where])
-
-    rows = [_row(sweep, trial.name, [one for one in planned if one.row == trial.name]) for trial in sweep.trials]
+    rows = [_row(sweep, trial.name, [run for run in planned if run.row == trial.name]) for trial in sweep.trials]
     rows = sorted(rows, key=lambda row: _rank(row, sweep.metric["better"]))
-    for row in rows:
-        row["command"] = again("" if sweep.halving else slug(row["name"]))  # of a halved one none runs by itself
+    for row in rows:  # of a halved sweep no trial runs by itself
+        row["command"] = sweep.command("" if sweep.halving else slug(row["name"]), overrides, workdir)
     selected = select(rows, sweep.metric)
-    return {
-        "name": sweep.name,
-        "title": sweep.title,
-        "caption": " ".join(f"{part.rstrip('.')}." for part in (sweep.caption, *story(sweep, rows, selected)) if part),
-        "command": again(),
-        "overrides": list(overrides),
-        "generated": generated,
-        "metric": sweep.metric,
-        "interval": header(rows),
+    sentences = [sweep.caption, *story(sweep, rows, selected)]
+    results = results_of(sweep, rows, overrides, workdir, generated)
+    return results | {
+        "caption": " ".join(f"{sentence.rstrip('.')}." for sentence in sentences if sentence),
         "over": "folds" if sweep.kfold else "seeds",
-        "rows": [{**row, "runs": [public(run) for run in row["runs"]]} for row in rows],
         "selected": selected,
         "varied": {key: {row["name"]: values[row["name"]] for row in rows} for key, values in sweep.varied.items()},
-        "warnings": [each for each in warnings(rows) if not (sweep.kfold and "different data:" in each)],
+        "warnings": [warning for warning in results["warnings"] if not (sweep.kfold and "different data:" in warning)],
     }
 
 
@@ -77,18 +58,18 @@ def _row(sweep: Sweep, name: str, planned: Sequence[Planned]) -> dict[str, Any]:
         "recipe": {key: default for key, (_, default) in RECIPE.items()}, "published": None,
         "protocol": folded, "data": data.get("name", ""),
     }  # fmt: skip
-    runs = [run_facts(one, sweep.metric) for one in planned]
+    runs = [run_facts(run, sweep.metric) for run in planned]
     facts = row_facts(row, runs, planned[0].config)
     if sweep.kfold:
-        folds = [str([each.config.data.get(key) for key in ("validation", "split")]) for each in planned]
-        facts |= over_folds(folds, runs) | {"seeds": [each.seed for each in planned]}  # one per run, as elsewhere
+        folds = [str([run.config.data.get(key) for key in ("validation", "split")]) for run in planned]
+        facts |= over_folds(folds, runs) | {"seeds": [run.seed for run in planned]}  # one per run, as elsewhere
     return facts
 
 
 def _common(planned: Sequence[Planned]) -> tuple[str, ...]:
     """The overrides that all runs of a configuration have, without the seed."""
-    shared = [each for each in planned[0].overrides if all(each in other.overrides for other in planned)]
-    return tuple(each for each in shared if each.partition("=")[0] != SEED)
+    shared = [override for override in planned[0].overrides if all(override in run.overrides for run in planned)]
+    return tuple(override for override in shared if override.partition("=")[0] != SEED)
 
 
 def over_folds(folds: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -106,8 +87,8 @@ def over_folds(folds: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> dict[
     if len(means) < 2:
         value = means[0]["value"] if means else None
         return {"mean": value, "std": None, "low": None, "high": None, "interval": ""}
-    found = spread(means)
-    return {**found, "interval": found["interval"].replace("seeds", "folds")}
+    facts = spread(means)
+    return {**facts, "interval": facts["interval"].replace("seeds", "folds")}
 
 
 def _rank(row: Mapping[str, Any], better: str) -> tuple[int, float]:
@@ -135,19 +116,11 @@ def select(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> dict
     if not complete:
         return None
     best = complete[0]
-    return {
-        "name": best["name"],
-        "config": best["config"],
-        "overrides": list(best["overrides"]),
-        "value": best["mean"],
-        "low": best["low"],
-        "high": best["high"],
-        "interval": best["interval"],
+    return {key: best[key] for key in ("name", "config", "low", "high", "interval", "command")} | {
+        "overrides": list(best["overrides"]), "value": best["mean"],
         "ties": sum(row["mean"] == best["mean"] for row in complete) - 1,
-        "open": sum(row["n"] < len(row["runs"]) for row in rows),
-        "command": best["command"],
-        "test": tested(best["runs"]),
-    }
+        "open": sum(row["n"] < len(row["runs"]) for row in rows), "test": tested(best["runs"]),
+    }  # fmt: skip
 
 
 def tested(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -155,28 +128,24 @@ def tested(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     metrics = [read_json(Workdir(run["workdir"]).results)["metrics"] for run in runs]
     ends = ("_low", "_high", "/examples")
     names = [key for key in metrics[0] if key.startswith("test/") and not key.endswith(ends)]
-    found = {}
+    plain = {"scale": 1.0}
+    facts = {}
     for name in names:
         done = [
-            {
-                "value": each[name],
-                "low": each.get(f"{name}_low"),
-                "high": each.get(f"{name}_high"),
-                "examples": int(each["test/examples"]) if "test/examples" in each else None,
-            }
-            for each in metrics
-            if name in each
+            measured(of_run, plain | {"key": name}, Path(run["workdir"]))
+            for of_run, run in zip(metrics, runs, strict=True)
+            if name in of_run
         ]
-        found[name] = {**spread(done), "n": len(done)}
-    return found
+        facts[name] = {**spread(done), "n": len(done)}
+    return facts
 
 
 def story(sweep: Sweep, rows: Sequence[Mapping[str, Any]], selected: Mapping[str, Any] | None) -> list[str]:
     """What was done and what came of it, a sentence each."""
     metric, seeds = sweep.metric, len(sweep.seeds)
-    each = [f"{sweep.kfold.folds} folds"] if sweep.kfold else []
-    each += [f"{seeds} seeds"] if seeds > 1 else []
-    lines = [f"{sweep.kind[:1].upper()}{sweep.kind[1:]}{', each with ' + ' and '.join(each) if each else ''}"]
+    repeats = [f"{sweep.kfold.folds} folds"] if sweep.kfold else []
+    repeats += [f"{seeds} seeds"] if seeds > 1 else []
+    lines = [f"{sweep.kind[:1].upper()}{sweep.kind[1:]}{', each with ' + ' and '.join(repeats) if repeats else ''}"]
     if sweep.kfold:
         pieces = f"{sweep.kfold.blocks} pieces" if sweep.kfold.blocks > 1 else "one contiguous piece"
         drawn = f"{pieces} of the examples in their stored order, not stratified by class"
@@ -206,13 +175,8 @@ def story(sweep: Sweep, rows: Sequence[Mapping[str, Any]], selected: Mapping[str
 
 def shown(name: str, test: Mapping[str, Any]) -> str:
     """A test metric in words: "98.05 % [96.03, 99.05] (Wilson over 359 examples)"."""
-    percent = name.endswith("/accuracy")
-    scale, digits, unit = (100, 2, " %") if percent else (1, 4, "")
-
-    def number(value: float) -> str:
-        return f"{scale * value:.{digits}f}"
-
-    text = f"{number(test['mean'])}{unit}"
+    accuracy = name.endswith("/accuracy")
+    text = score(test["mean"], accuracy)
     if test["low"] is None:
         return text
-    return f"{text} [{number(test['low'])}, {number(test['high'])}] ({test['interval']})"
+    return f"{text} {interval(test['low'], test['high'], accuracy)} ({test['interval']})"

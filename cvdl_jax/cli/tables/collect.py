@@ -9,7 +9,9 @@ from typing import Any
 
 from cvdl_jax.cli.tables.plan import Planned, command, shell, slug
 from cvdl_jax.cli.tables.spec import Table
+from cvdl_jax.cli.tables.study import Study
 from cvdl_jax.config import configs
+from cvdl_jax.core.formatting import count
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.metrics.stats.intervals import student_t
 from cvdl_jax.report import verdicts
@@ -33,37 +35,34 @@ def collect(
     Raises:
         ConfigError: if a finished run has no such metric, naming the nearest one that it has.
     """
-
-    def again(only: str = "") -> str:
-        where = ["--workdir", workdir] if workdir else []
-        return shell(["python", "launch.py", "--table", table.text(only), *overrides, *where])
-
     rows = []
-    for each in table.rows:
-        runs = [run_facts(one, table.metric) for one in planned if one.row == each["name"]]
-        config = next(one.config for one in planned if one.row == each["name"])
-        rows.append({**row_facts(each, runs, config), "command": again(slug(each["name"]))})
+    for entry in table.rows:
+        mine = [run for run in planned if run.row == entry["name"]]
+        facts = row_facts(entry, [run_facts(run, table.metric) for run in mine], mine[0].config)
+        rows.append({**facts, "command": table.command(slug(entry["name"]), overrides, workdir)})
     for row in rows:
         row["comparison"] = verdicts.with_published(row, table.metric)
     verdicts.with_best(rows, table.metric)
+    return results_of(table, rows, overrides, workdir, generated)
+
+
+def results_of(
+    study: Study, rows: Sequence[Mapping[str, Any]], overrides: Iterable[str], workdir: str | None, generated: str
+) -> dict[str, Any]:
+    """What the results of a table and of a sweep hold; arguments as for `collect`."""
+    kinds = list(dict.fromkeys(row["interval"] for row in rows if row["interval"]))
     return {
-        "name": table.name,
-        "title": table.title,
-        "caption": table.caption,
-        "command": again(),
+        "name": study.name,
+        "title": study.title,
+        "caption": study.caption,
+        "command": study.command("", overrides, workdir),
         "overrides": list(overrides),
         "generated": generated,
-        "metric": table.metric,
-        "interval": header(rows),
+        "metric": study.metric,
+        "interval": "95 % interval: " + "; ".join(kinds) if kinds else "95 % interval",
         "rows": [{**row, "runs": [public(run) for run in row["runs"]]} for row in rows],
         "warnings": warnings(rows),
     }
-
-
-def header(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What kinds of interval the table has."""
-    kinds = list(dict.fromkeys(row["interval"] for row in rows if row["interval"]))
-    return "95 % interval: " + "; ".join(kinds) if kinds else "95 % interval"
 
 
 # One run ------------------------------------------------------------------------------------------------------------
@@ -107,7 +106,7 @@ def measured(metrics: Mapping[str, float], metric: Mapping[str, Any], path: Path
         raise ConfigError(f"metric key {key!r} is not in {path}; {nearest(key, metrics)}")
     ends = [metrics.get(f"{key}_{end}") for end in ("low", "high")]
     low, high = (None if end is None else scale * end for end in ends)
-    examples = metrics.get(f"{key.rpartition('/')[0]}/examples")
+    examples = metrics.get(f"{key.partition('/')[0]}/examples")
     return {
         "value": scale * metrics[key],
         "low": low,
@@ -133,11 +132,11 @@ def public(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def unique(values: Iterable[Any]) -> list[Any]:
     """The different ones in their order, None left out."""
-    found: list[Any] = []
+    different: list[Any] = []
     for value in values:
-        if value is not None and value not in found:
-            found.append(value)
-    return found
+        if value is not None and value not in different:
+            different.append(value)
+    return different
 
 
 # One row ------------------------------------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ def row_facts(row: Mapping[str, Any], runs: list[dict[str, Any]], config: Any) -
         "epochs": mean(run["epochs"] for run in done), "steps": mean(run["steps"] for run in done),
         "recipe": {key: row["recipe"][key] for key in ("epochs", "steps")},
         "recipe_memory": row["recipe"]["memory"], "seconds": mean(run["seconds"] for run in done),
-        "hardware": "; ".join(unique(each for run in done for each in run["hardware"])) or None,
+        "hardware": "; ".join(unique(machine for run in done for machine in run["hardware"])) or None,
         "commit": ", ".join(commit[:10] for commit in commits) or None,
         "dirty": any(run["dirty"] for run in done) if done else None,
         "config_digest": configs.digest(without_seed), "data": data[0] if data else None,
@@ -181,7 +180,9 @@ def spread(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {"mean": None, "std": None, "low": None, "high": None, "interval": ""}
     if len(values) == 1:
         run = done[0]
-        examples = f"Wilson over {run['examples']:,} examples" if run["examples"] and run["low"] is not None else ""
+        examples = (
+            f"Wilson over {count(run['examples'])} examples" if run["examples"] and run["low"] is not None else ""
+        )
         return {"mean": values[0], "std": None, "low": run["low"], "high": run["high"], "interval": examples}
     low, high = student_t(values) if all(map(math.isfinite, values)) else (math.nan, math.nan)
     kind = f"Student-t over {len(values)} seeds"
@@ -207,21 +208,21 @@ def mean(values: Iterable[float | None]) -> float | None:
 def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What makes rows less comparable than they look."""
     done = [(row["name"], run) for row in rows for run in row["runs"] if run["state"] == DONE]
-    found = []
+    told = []
     commits = unique(commit for _, run in done for commit in run["commits"])
     if len(commits) > 1:
-        found.append(f"the runs were made at {len(commits)} commits: {', '.join(c[:10] for c in commits)}")
+        told.append(f"the runs were made at {len(commits)} commits: {', '.join(c[:10] for c in commits)}")
     dirty = unique(name for name, run in done if run["dirty"])
     if dirty:
-        found.append(f"made with uncommitted changes: {', '.join(dirty)}")
-    machines = unique(each for _, run in done for each in run["hardware"])
+        told.append(f"made with uncommitted changes: {', '.join(dirty)}")
+    machines = unique(machine for _, run in done for machine in run["hardware"])
     if len(machines) > 1:
-        found.append(f"seconds were measured on different hardware: {'; '.join(machines)}")
+        told.append(f"seconds were measured on different hardware: {'; '.join(machines)}")
     for key, what in (("data", "data"), ("parameters", "numbers of parameters")):
         differing = [row["name"] for row in rows if len(unique(r[key] for n, r in done if n == row["name"])) > 1]
         if differing:
-            found.append(f"runs of one row have different {what}: {', '.join(differing)}")
+            told.append(f"runs of one row have different {what}: {', '.join(differing)}")
     again = unique(name for name, run in done if run["starts"] > 1)
     if again:
-        found.append(f"continued after a stop, so that their seconds are the sum over their starts: {', '.join(again)}")
-    return found
+        told.append(f"continued after a stop, so that their seconds are the sum over their starts: {', '.join(again)}")
+    return told

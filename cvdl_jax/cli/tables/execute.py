@@ -18,7 +18,8 @@ from typing import Any
 from cvdl_jax.cli.tables import gpus
 from cvdl_jax.cli.tables.plan import Planned, arguments, command, shell
 from cvdl_jax.config import configs
-from cvdl_jax.engine.progress import duration, interval
+from cvdl_jax.core.formatting import duration
+from cvdl_jax.engine.progress import interval
 from cvdl_jax.engine.signals import INTERRUPTED, PREEMPTED
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.folder import Workdir, now, read_json
@@ -55,7 +56,7 @@ def execute(
     """
     if workers < 1:
         raise ConfigError(f"--workers={workers} must be a number of runs at once, 1 or more")
-    once = list({each.workdir: each for each in planned}.values())
+    once = list({run.workdir: run for run in planned}.values())
     pool = Pool(once, max(1, min(workers, len(once))), say, metric)
     with pool.signals():
         try:
@@ -83,7 +84,7 @@ class Pool:
         self.waiting = list(planned)
         self.slots: list[Any] = [None] * workers  # (planned, process, where its output begins, when it began) or None
         self.environments = gpus.environments(workers, os.environ)
-        self.attempts = dict.fromkeys((each.workdir for each in planned), 0)
+        self.attempts = dict.fromkeys((run.workdir for run in planned), 0)
         self.elsewhere: set[Path] = set()
         self.failed: list[Planned] = []
         self.ended = 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 FRACTION = 0.9  # of a GPU's memory, shared by the workers on it
 
 
-def environments(workers: int, environment: Mapping[str, str], found: Sequence[str] | None = None) -> list[dict]:
+def environments(workers: int, environment: Mapping[str, str], gpus: Sequence[str] | None = None) -> list[dict]:
     """What is added to the environment of each worker's runs.
 
     One worker uses everything, as a run by itself does. Of several, the i-th gets GPU i modulo their number and, where
@@ -17,15 +17,15 @@ def environments(workers: int, environment: Mapping[str, str], found: Sequence[s
     Args:
         workers: how many runs at once.
         environment: of this process; CUDA_VISIBLE_DEVICES limits the choice, JAX_PLATFORMS=cpu ends it.
-        found: ids of the GPUs; by default what nvidia-smi lists.
+        gpus: ids of the GPUs; by default what nvidia-smi lists.
     """
     if workers == 1 or environment.get("JAX_PLATFORMS", "").split(",")[0] in ("cpu", "tpu"):
         return [{} for _ in range(workers)]
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        ids = [each.strip() for each in visible.split(",") if each.strip() and each.strip() != "-1"]
+        ids = [name.strip() for name in visible.split(",") if name.strip() and name.strip() != "-1"]
     else:
-        ids = list(listed() if found is None else found)
+        ids = list(listed() if gpus is None else gpus)
     if not ids:
         return [{} for _ in range(workers)]
     sharing = math.ceil(workers / len(ids))

@@ -54,15 +54,20 @@ def make(label: str, row: str, spec: str, overrides: Iterable[str], seed: int, r
         ConfigError: for a wrong configuration, or one whose overrides set the seed.
     """
     overrides = tuple(overrides)
-    if any(each.partition("=")[0].lstrip("-") == SEED.lstrip("-") for each in overrides):
+    if any(override.partition("=")[0].lstrip("-") == SEED.lstrip("-") for override in overrides):
         raise ConfigError(f"{label}: config.seed is set by the seeds of the file; leave the override {SEED} out")
     overrides = (*overrides, f"{SEED}={seed}")
-    try:
-        config = configs.load(spec, overrides)
-    except ConfigError as error:
-        raise ConfigError(f"{label}: {error}") from error
+    config = load_config(label, spec, overrides)
     folder = Path(root) / f"{slug(label)}-seed{seed}-{configs.digest(config)[:8]}"
     return Planned(label, row, spec, overrides, seed, folder, config)
+
+
+def load_config(label: str, spec: str, overrides: Iterable[str]) -> Any:
+    """The configuration of a run; errors name the run."""
+    try:
+        return configs.load(spec, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{label}: {error}") from error
 
 
 def slug(label: str) -> str:

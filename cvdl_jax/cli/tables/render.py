@@ -5,9 +5,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
+from cvdl_jax.core import formatting
 from cvdl_jax.report import table_cells
 
 LATEX = {
@@ -33,10 +35,10 @@ def columns(results: Mapping[str, Any], value: Callable[[int, Mapping[str, Any]]
     with_recipe = {key: any(row["recipe"].get(key) for row in rows) for key in ("epochs", "steps")}
     recipes = {key: f"{key} (recipe)" if given else key for key, given in with_recipe.items()}
 
-    def parameters(row: Mapping[str, Any]) -> str:
-        return table_cells.known(row, None if row["parameters"] is None else f"{row['parameters']:,}")
+    def known(row: Mapping[str, Any], key: str, shown: Callable[[float], str]) -> str:
+        return table_cells.known(row, None if row[key] is None else shown(row[key]))
 
-    found = {
+    cells = {
         "method": [row["name"] for row in rows],
         table_cells.metric_label(metric): [value(i, row) for i, row in enumerate(rows)],
         "95 % interval": [table_cells.interval(row, metric) for row in rows],
@@ -44,17 +46,17 @@ def columns(results: Mapping[str, Any], value: Callable[[int, Mapping[str, Any]]
         AGAINST: [row["significance"] for row in rows],
         PUBLISHED: [table_cells.published(row, metric) for row in rows],
         DIFFERENCE: [row["comparison"] for row in rows],
-        "parameters": [parameters(row) for row in rows],
-        "MACs": [table_cells.known(row, table_cells.amount(row["macs"])) for row in rows],
+        "parameters": [known(row, "parameters", formatting.count) for row in rows],
+        "MACs": [known(row, "macs", partial(formatting.scaled, digits=4)) for row in rows],
         **{name: [table_cells.beside(row, key) for row in rows] for key, name in recipes.items()},
         "seconds": [table_cells.seconds(row) for row in rows],
     }
-    return {name: column for name, column in found.items() if any(column)}
+    return {name: column for name, column in cells.items() if any(column)}
 
 
-def lines(found: Mapping[str, Sequence[str]]) -> list[list[str]]:
+def lines(columns: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """Columns as rows."""
-    return [list(row) for row in zip(*found.values(), strict=True)]
+    return [list(row) for row in zip(*columns.values(), strict=True)]
 
 
 def provenance_row(row: Mapping[str, Any]) -> list[str]:
@@ -76,13 +78,13 @@ def markdown(results: Mapping[str, Any]) -> str:
         text = table_cells.value(row, metric)
         return (f"**{text}**" if i in best else text) + (f" {table_cells.mark(row)}" if table_cells.mark(row) else "")
 
-    found = columns(results, value)
+    cells = columns(results, value)
     origins = [[*provenance_row(row)[:-1], f"`{row['command']}`"] for row in results["rows"]]
     runs = [run_row(row, run, metric) for row in results["rows"] for run in row["runs"]]
     parts = [
         f"# {results['title']}",
         results["caption"],
-        pipes(list(found), lines(found)),
+        pipes(list(cells), lines(cells)),
         "\n".join(f"- {note}" for note in [*table_cells.notes(results), REPEAT]),
         f"All of it: `{results['command']}`, written {results['generated']}.",
         "## Where the rows come from",
@@ -99,7 +101,7 @@ def run_row(row: Mapping[str, Any], run: Mapping[str, Any], metric: Mapping[str,
     ends = "" if run["low"] is None else table_cells.interval(run | {"n": 1}, metric)
     return [
         row["name"], str(run["seed"]), state_text(run), table_cells.number(run["value"], metric) or "", ends,
-        "" if run["selected_step"] is None else f"{run['selected_step']:,}",
+        "" if run["selected_step"] is None else formatting.count(run["selected_step"]),
         "" if run["seconds"] is None else f"{run['seconds']:,.1f}", f"[{folder}]({folder})",
     ]  # fmt: skip
 
@@ -108,8 +110,10 @@ def state_text(run: Mapping[str, Any]) -> str:
     """The state of a run, with its reason or how far it is."""
     if run["state"] == "failed":
         return f"failed: {run['message']}"
-    of = f" of {run['total_steps']:,}" if run["total_steps"] is not None else ""
-    return f"{run['state']}, step {run['step']:,}{of}" if run["state"] in ("running", "partial") else run["state"]
+    if run["state"] not in ("running", "partial"):
+        return run["state"]
+    of = f" of {formatting.count(run['total_steps'])}" if run["total_steps"] is not None else ""
+    return f"{run['state']}, step {formatting.count(run['step'])}{of}"
 
 
 def pipes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -130,15 +134,15 @@ def latex(results: Mapping[str, Any]) -> str:
         mark = table_cells.mark(row)
         return (rf"\textbf{{{text}}}" if i in best else text) + (rf"\,{escape(mark)}" if mark else "")
 
-    found = columns(results, value)
-    found.pop(AGAINST, None)  # sentences go to the notes
-    if PUBLISHED in found:
-        found[PUBLISHED] = [table_cells.published_value(row, metric) for row in results["rows"]]
-    if DIFFERENCE in found:
-        found[DIFFERENCE] = [re.sub(r"^not comparable:.*", "not comparable", each) for each in found[DIFFERENCE]]
+    cells = columns(results, value)
+    cells.pop(AGAINST, None)  # sentences go to the notes
+    if PUBLISHED in cells:
+        cells[PUBLISHED] = [table_cells.published_value(row, metric) for row in results["rows"]]
+    if DIFFERENCE in cells:
+        cells[DIFFERENCE] = [re.sub(r"^not comparable:.*", "not comparable", text) for text in cells[DIFFERENCE]]
     marked = table_cells.metric_label(metric)
-    found = {name: column if name == marked else [*map(escape, column)] for name, column in found.items()}
-    body = ["    " + " & ".join(line) + r" \\" for line in lines(found)]
+    cells = {name: column if name == marked else [*map(escape, column)] for name, column in cells.items()}
+    body = ["    " + " & ".join(line) + r" \\" for line in lines(cells)]
     notes = [*table_cells.notes(results), *row_notes(results)]
     comments = [f"% {row['name']}: {row['command']}" for row in results["rows"]]
     comments += [f"% {' | '.join(provenance_row(row)[:-1])}" for row in results["rows"]]
@@ -150,9 +154,9 @@ def latex(results: Mapping[str, Any]) -> str:
             r"  \centering\footnotesize\setlength{\tabcolsep}{3pt}",
             rf"  \caption{{{escape(results['title'])}. {escape(results['caption'])}}}",
             rf"  \label{{tab:{results['name'].replace('_', '-')}}}",
-            rf"  \begin{{tabular}}{{ll{'r' * (len(found) - 2)}}}",
+            rf"  \begin{{tabular}}{{ll{'r' * (len(cells) - 2)}}}",
             r"    \toprule",
-            "    " + " & ".join(map(escape, found)) + r" \\",
+            "    " + " & ".join(map(escape, cells)) + r" \\",
             r"    \midrule",
             *body,
             r"    \bottomrule",
@@ -169,10 +173,10 @@ def row_notes(results: Mapping[str, Any]) -> list[str]:
     """The sentences of rows that are too long for a cell."""
     rows = results["rows"]
     tested = [f"{row['name']}: {row['significance']}" for row in rows if row["significance"] not in ("", "best")]
-    found = [(row["name"], row["published"]["source"], row["comparison"]) for row in rows if row["published"]]
-    why = [". ".join(part for part in (f"{name}: {source}", text) if part) for name, source, text in found]
+    sourced = [(row["name"], row["published"]["source"], row["comparison"]) for row in rows if row["published"]]
+    why = [". ".join(part for part in (f"{name}: {source}", text) if part) for name, source, text in sourced]
     both = {"Against the best": tested, "Published": why}
-    return [f"{title}: {'. '.join(each)}." for title, each in both.items() if each]
+    return [f"{title}: {'. '.join(sentences)}." for title, sentences in both.items() if sentences]
 
 
 def escape(text: str) -> str:
@@ -212,9 +216,8 @@ def flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def console(results: Mapping[str, Any]) -> str:
     """What is printed at the end: the columns that fit, the best rows with a star."""
     metric, best = results["metric"], table_cells.best(results)
-    found = columns(results, lambda i, row: table_cells.value(row, metric))
+    cells = columns(results, lambda i, row: table_cells.value(row, metric))
     signs = ["*" if i in best else table_cells.mark(row) for i, row in enumerate(results["rows"])]
-    shown = {"": signs} | {name: found[name] for name in (*list(found)[:4], "parameters", "seconds")}
-    return "\n".join(
-        [results["title"], "", table_cells.grid(list(shown), lines(shown)), "", *table_cells.notes(results)]
-    )
+    shown = {"": signs} | {name: cells[name] for name in (*list(cells)[:4], "parameters", "seconds")}
+    table = formatting.columns(lines(shown), head=list(shown))
+    return "\n".join([results["title"], "", *table, "", *table_cells.notes(results)])

@@ -15,19 +15,16 @@ own. `--table FILE:only=NAME` runs some of the rows (NAME+NAME, in the spelling 
 table.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from cvdl_jax.cli.tables.plan import Planned, make, slug
-from cvdl_jax.config import configs
-from cvdl_jax.config import configs as config_files
-from cvdl_jax.config.binding import UNITS, check_name, check_value
-from cvdl_jax.config.parsing import plain
-from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.cli.tables.study import Study, check_only, check_seeds, dashed, merged, read_file
+from cvdl_jax.config.binding import check_name, check_value
+from cvdl_jax.errors import ConfigError
 
-FOLDER = Path("runs") / "tables"
 REQUIRED = object()
 TABLE = {
     "title": (str, REQUIRED), "caption": (str, ""), "metric": (Mapping, REQUIRED), "seeds": (tuple[int, ...], (0,)),
@@ -49,39 +46,16 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True)
+class Table(Study):
     """A table file, read and checked.
 
     Attributes:
-        file: as typed.
-        arg: what followed its colon, without `only`.
-        only: slugs of the rows to run; () for all.
-        smoke: whether `arg` asks for the two-step version, whose files must not replace the real ones.
-        title: of the table.
-        caption: a sentence or more.
-        metric: key in results.json, label, unit, better ("max" or "min"), scale (measured times scale is in the unit),
-            digits after the point.
         rows: dicts of ROW's keys, with the table's seeds, data and protocol where they have none of their own.
     """
 
-    file: str
-    arg: str
-    only: tuple[str, ...]
-    smoke: bool
-    title: str
-    caption: str
-    metric: dict[str, Any]
+    flag: ClassVar[str] = "table"
     rows: tuple[dict[str, Any], ...]
-
-    @property
-    def name(self) -> str:
-        """Of the table's folder."""
-        return Path(self.file).stem + ("_smoke" if self.smoke else "")
-
-    def text(self, only: str = "") -> str:
-        """What follows --table, for these rows."""
-        parts = [part for part in (self.arg, f"only={only}" if only else "") if part]
-        return ":".join([self.file, ",".join(parts)]) if parts else self.file
 
 
 def load(text: str) -> Table:
@@ -93,12 +67,9 @@ def load(text: str) -> Table:
     Raises:
         ConfigError: for a missing file, or a key or value that is wrong, with the nearest right one.
     """
-    file, _, args = text.partition(":")
-    arg, only = split_only(args)
-    found = plain(function(file, "get_table", "configs/tables")(arg or None))
-    if not isinstance(found, Mapping):
-        raise ConfigError(f"{file}: get_table must return a dict, got {type(found).__name__}")
-    values = _section(found, TABLE, file)
+    named, values = read_file(text, "table")
+    file = named["file"]
+    values = _section(values, TABLE, file)
     metric = _section(values["metric"], METRIC, f"{file}: metric")
     percent = metric["unit"] == "%"
     metric["scale"] = metric["scale"] or (100.0 if percent else 1.0)
@@ -110,44 +81,9 @@ def load(text: str) -> Table:
         raise ConfigError(f"{file}: two rows are called {twice[0]!r} in file names; give each its own name")
     if not rows:
         raise ConfigError(f"{file}: rows is empty; a table needs one row or more")
-    for name in only:
-        check_name(name, slugs, f"{file}:only={name}: there is no such row")
-    smoke = bool(re.search(r"(^|,)\s*smoke\s*(=\s*(True|true)\s*)?(,|$)", arg))
-    return Table(file, arg, only, smoke, values["title"], values["caption"], metric, rows)
-
-
-def split_only(args: str) -> tuple[str, tuple[str, ...]]:
-    """Takes `only=A+B` out of the arguments of a table.
-
-    Returns:
-        (the other arguments, (A, B)).
-    """
-    parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", args) if part.strip()]
-    chosen = [part.partition("=")[2] for part in parts if part.partition("=")[0].strip() == "only"]
-    others = [part for part in parts if part.partition("=")[0].strip() != "only"]
-    return ",".join(others), tuple(slug(name) for each in chosen for name in each.split("+") if name.strip())
-
-
-def function(file: str, name: str, folder: str) -> Callable[[str | None], Any]:
-    """The function of a table or sweep file that is called with its arguments.
-
-    Args:
-        file: relative to the working directory, else to the root of the repository.
-        name: "get_table" or "get_sweep".
-        folder: where files of this kind are kept, for the message.
-
-    Raises:
-        ConfigError: if there is no such file or function.
-    """
-    paths = [path for path in (Path(file).expanduser(), configs.ROOT / file) if path.is_file()]
-    if not paths:
-        kept = (configs.ROOT / folder).glob("*.py")
-        known = [path.relative_to(configs.ROOT).as_posix() for path in kept if path.stem != "__init__"]
-        raise ConfigError(f"there is no file {file!r}; {nearest(file, known)}")
-    module = config_files.load_module(paths[0])
-    if not hasattr(module, name):
-        raise ConfigError(f"{paths[0]} defines no {name}(arg=None); see another file in {folder}/ for the form")
-    return getattr(module, name)
+    table = Table(**named, title=values["title"], caption=values["caption"], metric=metric, rows=rows)
+    check_only(table, [row["name"] for row in rows], "row")
+    return table
 
 
 def _section(values: Mapping[str, Any], keys: Mapping[str, tuple], where: str) -> dict[str, Any]:
@@ -171,18 +107,12 @@ def _row(row: Any, number: int, table: Mapping[str, Any], file: str) -> dict[str
     values = _section(row, ROW, where)
     for key in ("seeds", "data", "protocol"):
         values[key] = table[key] if values[key] is None else values[key]
-    if not values["seeds"] or len(set(values["seeds"])) != len(values["seeds"]):
-        raise ConfigError(f"{where}: seeds={values['seeds']} must be one number or more, each once")
+    check_seeds(values["seeds"], where)
     values["recipe"] = _section(values["recipe"], RECIPE, f"{where}: recipe")
     if values["published"] is not None:
         values["published"] = _section(values["published"], PUBLISHED, f"{where}: published")
-    values["overrides"] = tuple(f"--{each.lstrip('-')}" for each in values["overrides"])
+    values["overrides"] = dashed(values["overrides"])
     return values
-
-
-def root(table: Table, workdir: str | Path | None = None) -> Path:
-    """The folder of a table: --workdir, else runs/tables/NAME."""
-    return Path(workdir) if workdir else FOLDER / table.name
 
 
 def planned(table: Table, overrides: Iterable[str], folder: str | Path) -> list[Planned]:
@@ -201,19 +131,3 @@ def planned(table: Table, overrides: Iterable[str], folder: str | Path) -> list[
         for row in table.rows
         for seed in row["seeds"]
     ]
-
-
-def chosen(table: Table, runs: Iterable[Planned]) -> list[Planned]:
-    """Those runs that `only` asks for."""
-    return [each for each in runs if not table.only or slug(each.row) in table.only]
-
-
-def merged(row: Iterable[str], command_line: Iterable[str]) -> tuple[str, ...]:
-    """The overrides of a row and of the command line, which wins; a duration replaces one in another unit."""
-
-    def key(override: str) -> str:
-        return re.sub(rf"_({'|'.join(UNITS)})$", "", override.lstrip("-").partition("=")[0])
-
-    command_line = tuple(command_line)
-    set_there = {key(each) for each in command_line}
-    return (*(each for each in row if key(each) not in set_there), *command_line)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from cvdl_jax.cli.tables.plan import Planned
-from cvdl_jax.engine.progress import UNKNOWN, duration
-from cvdl_jax.report.table_cells import grid
+from cvdl_jax.core.formatting import columns, count, duration
+from cvdl_jax.engine.progress import UNKNOWN
 from cvdl_jax.workdir.folder import Workdir
 from cvdl_jax.workdir.metric_log import read
 from cvdl_jax.workdir.run_state import DONE, STATES, RunState, seconds, state_of
@@ -18,19 +18,20 @@ def report(planned: Sequence[Planned], workers: int) -> str:
         planned: the runs.
         workers: how many would run at once.
     """
-    states = [state_of(each.workdir, each.config) for each in planned]
+    states = [state_of(run.workdir, run.config) for run in planned]
     left = estimates(planned, states)
-    lines = [
-        [each.label, str(each.seed), state.state, steps(state), eta(state, rest), each.workdir.name, state.message]
-        for each, state, rest in zip(planned, states, left, strict=True)
+    rows = [
+        [run.label, str(run.seed), state.state, steps(state), eta(state, rest), run.workdir.name, state.message]
+        for run, state, rest in zip(planned, states, left, strict=True)
     ]
-    return f"{grid(['run', 'seed', 'state', 'step', 'ETA', 'folder', ''], lines)}\n\n{totals(states, left, workers)}"
+    head = ["run", "seed", "state", "step", "ETA", "folder", ""]
+    return "\n".join([*columns(rows, head=head), "", totals(states, left, workers)])
 
 
 def steps(state: RunState) -> str:
     """Step k of n."""
-    of = f" of {state.total_steps:,}" if state.total_steps is not None else ""
-    return f"{state.step:,}{of}"
+    of = f" of {count(state.total_steps)}" if state.total_steps is not None else ""
+    return f"{count(state.step)}{of}"
 
 
 def eta(state: RunState, rest: float | None) -> str:
@@ -45,16 +46,15 @@ def eta(state: RunState, rest: float | None) -> str:
 def estimates(planned: Sequence[Planned], states: Sequence[RunState]) -> list[float | None]:
     """Seconds that each run still needs: at its own pace, else what the finished runs of its row took."""
     took: dict[str, list[float]] = {}
-    for each, state in zip(planned, states, strict=True):
+    for run, state in zip(planned, states, strict=True):
         if state.state == DONE:
-            spent = seconds(read(Workdir(each.workdir).metrics))
-            took.setdefault(each.row, []).extend([] if spent is None else [spent])
+            spent = seconds(read(Workdir(run.workdir).metrics))
+            took.setdefault(run.row, []).extend([] if spent is None else [spent])
+    like = {row: fmean(spent) if spent else None for row, spent in took.items()}
     return [
-        state.eta_seconds
-        if state.eta_seconds is not None
-        else fmean(took[each.row]) if took.get(each.row) else None
-        for each, state in zip(planned, states, strict=True)
-    ]  # fmt: skip
+        like.get(run.row) if state.eta_seconds is None else state.eta_seconds
+        for run, state in zip(planned, states, strict=True)
+    ]
 
 
 def totals(states: Sequence[RunState], left: Sequence[float | None], workers: int) -> str:

@@ -171,14 +171,10 @@ def placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
     m, n = len(positive), len(negative)
     if m < 2 or n < 2:
         raise DataError(f"DeLong's variance needs two examples of each class, got {m} positive and {n} negative ones")
-    ranks = midranks(np.concatenate([positive, negative]))
-    return (ranks[:m] - midranks(positive)) / n, 1 - (ranks[m:] - midranks(negative)) / m
+    from scipy.stats import rankdata  # slow to import
 
-
-def midranks(x: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values share the mean of theirs. Args: x [n]. Returns: float64 [n]."""
-    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    ranks = rankdata(np.concatenate([positive, negative]))  # equal scores share the mean of their ranks
+    return (ranks[:m] - rankdata(positive)) / n, 1 - (ranks[m:] - rankdata(negative)) / m
 
 
 def _around(auc: float, error: float, confidence: float, scale: str) -> tuple[float, float]:

@@ -1,4 +1,7 @@
-"""Confidence intervals of what was measured on a finite test set, or with a few seeds."""
+"""Confidence intervals of what was measured on a finite test set or with a few seeds, and two samples side by side.
+
+SciPy computes what it knows. `scipy.stats` takes most of a second to import, so it is imported where it is called.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,10 +10,44 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvdl_jax.core.formatting import interval, percent
 from cvdl_jax.errors import ConfigError, DataError
 
 
-def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+class Difference(NamedTuple):
+    """The difference of two proportions.
+
+    Attributes:
+        value: p1 - p2.
+        low, high: 95 % interval, or that of the confidence asked for.
+        z: test statistic.
+        p: two-sided p value of the test that p1 = p2.
+    """
+
+    value: float
+    low: float
+    high: float
+    z: float
+    p: float
+
+
+class Homogeneity(NamedTuple):
+    """Whether two samples have one distribution over classes.
+
+    Attributes:
+        distance: total variation, half the sum of |p1 - p2|, in 0..1.
+        chi2: Pearson's statistic.
+        degrees: of freedom.
+        p: p value of the test that the distributions are equal.
+    """
+
+    distance: float
+    chi2: float
+    degrees: int
+    p: float
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion; it stays inside 0..1 and is honest near both ends.
 
     With p = successes / n and z the normal quantile of (1 + confidence) / 2:
@@ -26,23 +63,15 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
         (low, high).
 
     Raises:
-        DataError: without examples, or with more successes than examples.
+        DataError: without examples, with more successes than examples, or for parts of examples.
         ConfigError: if the confidence is not in (0, 1).
 
     Reference: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
     """
-    _check_counts(successes, n)
-    z = normal_quantile(confidence)
-    p = successes / n
-    centre = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    low = 0.0 if successes == 0 else (centre - half) / scale  # exact at the ends, where rounding would leave 1e-17
-    high = 1.0 if successes == n else (centre + half) / scale
-    return low, high
+    return _proportion(successes, n, confidence, "wilson")
 
 
-def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's exact interval of a proportion: it never covers less than it says, and often more.
 
     The ends are the proportions at which as few, or as many, successes have probability alpha / 2,
@@ -59,20 +88,13 @@ def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> tup
         (low, high).
 
     Raises:
-        DataError: without examples, or with more successes than examples.
+        DataError: without examples, with more successes than examples, or for parts of examples.
         ConfigError: if the confidence is not in (0, 1).
 
     Reference: Clopper and Pearson 1934, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the
     Binomial".
     """
-    _check_counts(successes, n)
-    check_confidence(confidence)
-    from scipy.special import betaincinv  # lighter than scipy.stats
-
-    k, tail = successes, (1 - confidence) / 2
-    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
-    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
-    return low, high
+    return _proportion(successes, n, confidence, "exact")
 
 
 def student_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -99,11 +121,31 @@ def student_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float,
     n = len(values)
     if n < 2 or not all(map(math.isfinite, values)):
         raise DataError(f"an interval over seeds needs two finite values or more, got {list(values)}")
+    return around_mean(fmean(values), stdev(values) / math.sqrt(n), n - 1, confidence)
+
+
+def around_mean(mean: float, error: float, df: int, confidence: float) -> tuple[float, float]:
+    """The interval of a mean with its standard error, by Student's distribution.
+
+    `scipy.stats.ttest_1samp` would compute the same from the values, but warns and gives NaN where these are equal, or
+    equal but for rounding, as the accuracies of two seeds often are.
+
+    Args:
+        mean: of the values.
+        error: its standard error.
+        df: degrees of freedom.
+        confidence: in (0, 1).
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ConfigError: if the confidence is not in (0, 1).
+    """
     check_confidence(confidence)
     from scipy.special import stdtrit  # lighter than scipy.stats
 
-    mean = fmean(values)
-    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * stdev(values) / math.sqrt(n)
+    half = float(stdtrit(df, (1 + confidence) / 2)) * error
     return mean - half, mean + half
 
 
@@ -119,62 +161,17 @@ def with_wilson(means: Mapping[str, float], n: int, names: Iterable[str] | None 
         The metrics, and the ends.
     """
     chosen = [name for name in means if name.endswith("accuracy")] if names is None else names
-    found = dict(means)
+    metrics = dict(means)
     for name in chosen:
         low, high = wilson(round(means[name] * n), n)
-        found |= {f"{name}_low": low, f"{name}_high": high}
-    return found
+        metrics |= {f"{name}_low": low, f"{name}_high": high}
+    return metrics
 
 
-def format_percent(successes: float, n: float, confidence: float = 0.95) -> str:
+def format_percent(successes: int, n: int, confidence: float = 0.95) -> str:
     """A proportion with Wilson's interval, for people: `98.3 % [96.4, 99.3]`."""
-    low, high = wilson(successes, n, confidence)
-    return f"{100 * successes / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def check_confidence(confidence: float) -> None:
-    """Refuses a confidence that is no probability.
-
-    Raises:
-        ConfigError: if it is not in (0, 1).
-    """
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence={confidence} must lie in (0, 1), such as 0.95")
-
-
-def normal_quantile(confidence: float) -> float:
-    """Quantile z of a two-sided normal interval: 1.96 for 0.95.
-
-    Raises:
-        ConfigError: if the confidence is not in (0, 1).
-    """
-    check_confidence(confidence)
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _check_counts(successes: float, n: float) -> None:
-    if n <= 0 or not 0 <= successes <= n:
-        raise DataError(f"an interval needs 0 <= successes <= n and n > 0, got {successes} of {n}")
-
-
-# Two proportions of independent samples: the interval of their difference, and a test that there is none.
-
-
-class Difference(NamedTuple):
-    """The difference of two proportions.
-
-    Attributes:
-        value: p1 - p2.
-        low, high: 95 % interval, or that of the confidence asked for.
-        z: test statistic.
-        p: two-sided p value of the test that p1 = p2.
-    """
-
-    value: float
-    low: float
-    high: float
-    z: float
-    p: float
+    ends = wilson(successes, n, confidence)
+    return f"{percent(successes / n, 1)} {interval(*ends, True, 1)}"
 
 
 def difference(x1: int, n1: int, x2: int, n2: int, confidence: float = 0.95) -> Difference:
@@ -209,22 +206,6 @@ def difference(x1: int, n1: int, x2: int, n2: int, confidence: float = 0.95) -> 
     return Difference(d, low, high, z, 2 * NormalDist().cdf(-abs(z)))
 
 
-class Homogeneity(NamedTuple):
-    """Whether two samples have one distribution over classes.
-
-    Attributes:
-        distance: total variation, half the sum of |p1 - p2|, in 0..1.
-        chi2: Pearson's statistic.
-        degrees: of freedom.
-        p: p value of the test that the distributions are equal.
-    """
-
-    distance: float
-    chi2: float
-    degrees: int
-    p: float
-
-
 def homogeneity(first: np.ndarray, second: np.ndarray) -> Homogeneity:
     """Pearson's chi-squared test that two samples of classes come from one distribution.
 
@@ -247,12 +228,38 @@ def homogeneity(first: np.ndarray, second: np.ndarray) -> Homogeneity:
     if (totals <= 0).any():
         raise DataError(f"two samples of classes need examples each, got {int(totals[0])} and {int(totals[1])}")
     distance = float(np.abs(table[0] / totals[0] - table[1] / totals[1]).sum() / 2)
-    table = table[:, table.sum(0) > 0]
-    degrees = table.shape[1] - 1
-    if degrees == 0:
-        return Homogeneity(distance, 0.0, 0, 1.0)
-    expected = totals[:, None] * table.sum(0)[None] / totals.sum()
-    chi2 = float(((table - expected) ** 2 / expected).sum())
-    from scipy.special import chdtrc  # the chi-squared distribution; lighter than scipy.stats
+    from scipy.stats import chi2_contingency
 
-    return Homogeneity(distance, chi2, degrees, float(chdtrc(degrees, chi2)))
+    test = chi2_contingency(table[:, table.sum(0) > 0], correction=False)
+    return Homogeneity(distance, float(test.statistic), int(test.dof), float(test.pvalue))
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuses a confidence that is no probability.
+
+    Raises:
+        ConfigError: if it is not in (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence={confidence} must lie in (0, 1), such as 0.95")
+
+
+def normal_quantile(confidence: float) -> float:
+    """Quantile z of a two-sided normal interval: 1.96 for 0.95.
+
+    Raises:
+        ConfigError: if the confidence is not in (0, 1).
+    """
+    check_confidence(confidence)
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _proportion(successes: int, n: int, confidence: float, method: str) -> tuple[float, float]:
+    whole = successes % 1 == 0 and n % 1 == 0
+    if not whole or n <= 0 or not 0 <= successes <= n:
+        raise DataError(f"an interval needs whole numbers 0 <= successes <= n and n > 0, got {successes} of {n}")
+    check_confidence(confidence)
+    from scipy.stats import binomtest
+
+    low, high = binomtest(int(successes), int(n)).proportion_ci(confidence, method)
+    return float(low), float(high)

@@ -1,4 +1,9 @@
-"""Is one method better than another? Paired tests: on the examples of one test set, and on seeds."""
+"""Is one method better than another? Paired tests on the examples of one test set, on seeds, and on folds.
+
+McNemar's test and t tests take their distributions from SciPy. SciPy's own `ttest_1samp` gives NaN where differences
+are equal, `permutation_test` does not count patterns whose sums are equal on paper, and neither knows the corrected
+tests of folds; so the statistics themselves are computed here.
+"""
 
 import itertools
 import math
@@ -9,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.metrics.stats.intervals import check_confidence
+from cvdl_jax.metrics.stats.intervals import around_mean
 
 EXACT_SEEDS = 20  # 2^20 sign patterns are counted one by one; beyond, they would be too many
 
@@ -28,6 +33,26 @@ class McNemar(NamedTuple):
     first_only: int
     second_only: int
     n: int
+
+
+class TTest(NamedTuple):
+    """What a t test says.
+
+    Attributes:
+        t: the statistic; NaN where the differences have no spread, but a mean.
+        df: degrees of freedom.
+        p: two-sided p value; NaN with t.
+        mean: of the differences.
+        low: lower end of the interval of the mean.
+        high: upper end.
+    """
+
+    t: float
+    df: int
+    p: float
+    mean: float
+    low: float
+    high: float
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray, form: str = "exact") -> McNemar:
@@ -79,8 +104,7 @@ def _midp(b: int, c: int) -> float:
     from scipy.special import bdtr
 
     k, n = min(b, c), b + c
-    here = math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
-    return min(1.0, 2 * float(bdtr(k, n, 0.5)) - here)
+    return min(1.0, float(bdtr(k, n, 0.5) + (bdtr(k - 1, n, 0.5) if k else 0.0)))  # 2 P[X <= k] - P[X = k]
 
 
 def _chi2(b: int, c: int, correction: int = 0) -> float:
@@ -115,8 +139,8 @@ def sign_flip(differences: Sequence[float]) -> float:
     if d.ndim != 1 or not 1 <= d.size <= EXACT_SEEDS or not np.isfinite(d).all():
         raise DataError(f"the sign-flip test takes 1 to {EXACT_SEEDS} finite differences, got {list(differences)}")
     totals = np.zeros(1)
-    for each in d[1:]:  # a pattern and its negative have one |sum|: the first sign stays
-        totals = np.concatenate([totals + each, totals - each])
+    for difference in d[1:]:  # a pattern and its negative have one |sum|: the first sign stays
+        totals = np.concatenate([totals + difference, totals - difference])
     totals = np.abs(totals + d[0])
     tolerance = 1e-9 * np.abs(d).sum()  # sums that are equal on paper
     return float(np.mean(totals >= abs(d.sum()) - tolerance))
@@ -154,38 +178,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise DataError(f"p values must lie in 0..1, got {list(p_values)}")
     order = np.argsort(p, kind="stable")
-    corrected = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    found = np.empty_like(p)
-    found[order] = corrected
-    return found.tolist()
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return corrected.tolist()
 
 
 def format_p(p: float) -> str:
     """A p value for people: "p = 0.0312", "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
-
-
-# t tests of paired results: over seeds, over the folds of a cross-validation, and five times two folds.
-
-
-class TTest(NamedTuple):
-    """What a t test says.
-
-    Attributes:
-        t: the statistic; NaN where the differences have no spread, but a mean.
-        df: degrees of freedom.
-        p: two-sided p value; NaN with t.
-        mean: of the differences.
-        low: lower end of the interval of the mean.
-        high: upper end.
-    """
-
-    t: float
-    df: int
-    p: float
-    mean: float
-    low: float
-    high: float
 
 
 def paired_t(differences: Sequence[float], confidence: float = 0.95) -> TTest:
@@ -282,12 +282,10 @@ def _test(d: np.ndarray, factor: float, confidence: float) -> TTest:
 
 def _student(mean: float, error: float, df: int, confidence: float) -> TTest:
     """A mean with its standard error against 0."""
-    check_confidence(confidence)
-    from scipy.special import stdtr, stdtrit  # Student's distribution; lighter than scipy.stats
+    from scipy.special import stdtr  # Student's distribution; lighter than scipy.stats
 
+    low, high = around_mean(mean, error, df, confidence)
     if error == 0:
-        t, p = (0.0, 1.0) if mean == 0 else (math.nan, math.nan)
-        return TTest(t, df, p, mean, mean, mean)
+        return TTest(*((0.0, df, 1.0) if mean == 0 else (math.nan, df, math.nan)), mean, low, high)
     t = mean / error
-    half = float(stdtrit(df, (1 + confidence) / 2)) * error
-    return TTest(t, df, min(1.0, 2 * float(stdtr(df, -abs(t)))), mean, mean - half, mean + half)
+    return TTest(t, df, min(1.0, 2 * float(stdtr(df, -abs(t)))), mean, low, high)

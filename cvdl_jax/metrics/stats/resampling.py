@@ -1,4 +1,9 @@
-"""Bootstrap: intervals of any metric, and of the difference of two methods, from the examples of one test set."""
+"""Resampling the examples of one test set: bootstrap intervals of any metric, and the paired permutation test.
+
+`interval` draws as `scipy.stats.bootstrap` does and gives the same ends, but knows strata, jackknifes many examples by
+groups, and says what to do where BCa does not exist. `paired` counts differences of either sign at once, where
+`scipy.stats.permutation_test` doubles the rarer side.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +16,7 @@ from cvdl_jax.metrics.stats.intervals import check_confidence
 
 DRAWN_AT_ONCE = 1 << 22  # indices held in memory
 GROUPS = 500  # of the jackknife, where there are more examples
+TOLERANCE = 1e-12  # metrics that are equal on paper
 
 
 class Interval(NamedTuple):
@@ -27,6 +33,18 @@ class Interval(NamedTuple):
     estimate: float
     low: float
     high: float
+    p: float
+
+
+class Permutation(NamedTuple):
+    """What the permutation test says.
+
+    Attributes:
+        difference: metric of the second method - that of the first.
+        p: two-sided p value; at least 1 / (1 + resamples).
+    """
+
+    difference: float
     p: float
 
 
@@ -79,8 +97,8 @@ def interval(
     check_confidence(confidence)
     arrays = checked(arrays)
     estimate = float(_values(metric, arrays, np.arange(len(arrays[0]))[None], vectorised)[0])
-    found = [_values(metric, arrays, rows, vectorised) for rows in draws(len(arrays[0]), resamples, seed, strata)]
-    values = np.concatenate(found)
+    resampled = draws(len(arrays[0]), resamples, seed, strata)
+    values = np.concatenate([_values(metric, arrays, rows, vectorised) for rows in resampled])
     _check_finite(estimate, values)
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     if method == "bca" and values.min() < values.max():
@@ -117,7 +135,7 @@ def draws(n: int, resamples: int, seed: int, strata: np.ndarray | None = None) -
     at_once = max(1, DRAWN_AT_ONCE // n)
     for start in range(0, resamples, at_once):
         r = min(at_once, resamples - start)
-        parts = [each[random.integers(0, len(each), (r, len(each)))] for each in members]
+        parts = [stratum[random.integers(0, len(stratum), (r, len(stratum)))] for stratum in members]
         yield np.concatenate(parts, 1)
 
 
@@ -138,7 +156,7 @@ def _values(metric: Any, arrays: Sequence[np.ndarray], rows: np.ndarray, vectori
     """The metric of some samples: rows int [r, m] -> float64 [r]."""
     if vectorised:
         return np.asarray(metric(*(array[rows] for array in arrays)), np.float64)
-    return np.array([metric(*(array[each] for array in arrays)) for each in rows], np.float64)
+    return np.array([metric(*(array[sample] for array in arrays)) for sample in rows], np.float64)
 
 
 def _jackknife(metric: Any, arrays: Sequence[np.ndarray], vectorised: bool) -> np.ndarray:
@@ -167,23 +185,6 @@ def _bca_tails(tails: np.ndarray, values: np.ndarray, estimate: float, without: 
             f"{a:.3g}); use method='percentile'"
         )
     return ndtr(z0 + (z0 + ndtri(tails)) / scale)
-
-
-# Paired permutation test: do two methods differ by more than exchanging their predictions would make them?
-
-TOLERANCE = 1e-12  # metrics that are equal on paper
-
-
-class Permutation(NamedTuple):
-    """What the permutation test says.
-
-    Attributes:
-        difference: metric of the second method - that of the first.
-        p: two-sided p value; at least 1 / (1 + resamples).
-    """
-
-    difference: float
-    p: float
 
 
 def paired(
@@ -232,7 +233,7 @@ def paired(
 
     def differences(exchanged: np.ndarray) -> np.ndarray:
         where = exchanged.reshape(*exchanged.shape, *[1] * (first.ndim - 1))
-        fixed = [np.broadcast_to(each, (len(exchanged), *each.shape)) for each in shared]
+        fixed = [np.broadcast_to(array, (len(exchanged), *array.shape)) for array in shared]
         one, other = np.where(where, second, first), np.where(where, first, second)
         if vectorised:
             return np.asarray(metric(other, *fixed), np.float64) - np.asarray(metric(one, *fixed), np.float64)
@@ -241,8 +242,8 @@ def paired(
     observed = differences(np.zeros((1, n), bool))[0]
     reached, at_once = 0, max(1, DRAWN_AT_ONCE // n)
     for start in range(0, resamples, at_once):
-        found = differences(random.random((min(at_once, resamples - start), n), np.float32) < 0.5)
-        if not np.isfinite(found).all() or not np.isfinite(observed):
+        drawn = differences(random.random((min(at_once, resamples - start), n), np.float32) < 0.5)
+        if not np.isfinite(drawn).all() or not np.isfinite(observed):
             raise DataError("the metric of these predictions, or of some exchanged ones, is not finite")
-        reached += int((np.abs(found) >= abs(observed) - TOLERANCE).sum())
+        reached += int((np.abs(drawn) >= abs(observed) - TOLERANCE).sum())
     return Permutation(float(observed), (1 + reached) / (1 + resamples))

@@ -1,0 +1,100 @@
+"""Runs what a table or a sweep still needs and writes its results, or says how far it is."""
+
+import importlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvdl_jax.cli.tables import render, status
+from cvdl_jax.cli.tables.execute import execute
+from cvdl_jax.cli.tables.plan import Planned
+from cvdl_jax.cli.tables.study import Study
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.workdir.run_state import state_of
+
+
+def load(args: Any) -> tuple[Any, Study, Path]:
+    """The module that plans what the command line names, the table or sweep itself, and its folder.
+
+    Args:
+        args: parsed by launch.py, its mode "table" or "sweep".
+
+    Raises:
+        ConfigError: for a mistake in the file, or a --config.
+    """
+    if args.config is not None:
+        raise ConfigError(f"--{args.mode} names its configs itself; leave --config out")
+    spec = importlib.import_module(f"cvdl_jax.cli.{args.mode}s.spec")
+    study = spec.load(getattr(args, args.mode))
+    return spec, study, study.root(args.workdir)
+
+
+def drive(
+    study: Study,
+    planned: Sequence[Planned],
+    root: Path,
+    args: Any,
+    collect: Callable[[], dict[str, Any]],
+    check: Callable[[Sequence[Planned]], None] = lambda todo: None,
+) -> tuple[int, dict[str, Any] | None]:
+    """Runs what is not done and writes the results; with --status prints how far the runs are.
+
+    Args:
+        study: the table or sweep.
+        planned: all its runs.
+        root: its folder.
+        args: parsed by launch.py.
+        collect: makes the results from the folders of the runs.
+        check: refuses runs that could not start.
+
+    Returns:
+        (0 if every run is done, 1 if some failed, 75 or 130 if a signal stopped them; the results, which are written
+        each time). With --status 0 and None.
+    """
+    if args.status:
+        print(status.report(planned, args.workers))
+        return 0, None
+    todo = study.chosen(planned)
+    states = Counter(state_of(run.workdir, run.config).state for run in todo)
+    say(f"{study.title}: {len(todo)} runs in {root} ({', '.join(f'{n} {name}' for name, n in states.items())})")
+    check(todo)
+    code = execute(todo, args.workers, say, study.metric["key"])
+    results = collect()
+    publish(results, root)
+    return code, results
+
+
+def publish(results: dict[str, Any], root: Path) -> None:
+    """Writes results in every form and prints them."""
+    files = write_all(results, root)
+    story = f"{results['caption']}\n\n" if "selected" in results else ""  # of a sweep: what was selected
+    say(f"\n{render.console(results)}\n\n{story}results: {', '.join(str(path) for path in files)}")
+
+
+def write_all(results: Mapping[str, Any], root: Path) -> list[Path]:
+    """Writes results.json, .md, .tex, .csv and .html into a folder, each whole or not at all, whoever else writes it.
+
+    Returns:
+        The files.
+    """
+    from cvdl_jax.report.pages import table_page
+
+    root.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "json": json.dumps(results, indent=2) + "\n", "md": render.markdown(results), "tex": render.latex(results),
+        "csv": render.comma_separated(results),
+    }  # fmt: skip
+    for ending, text in texts.items():
+        part = root / f"results.{ending}.{os.getpid()}.tmp"
+        part.write_text(text, encoding="utf-8")
+        part.replace(root / f"results.{ending}")
+    table_page.write(dict(results), root / "results.html")
+    return [root / f"results.{ending}" for ending in (*texts, "html")]
+
+
+def say(text: str) -> None:
+    """Prints a line at once."""
+    print(text, flush=True)
