@@ -35,7 +35,7 @@ class RunFiles(NamedTuple):
     rows: list[dict[str, float]]
     results: dict[str, Any]
     failed: dict[str, Any]
-    report_facts: dict[str, Any]
+    facts: dict[str, Any]
     seconds: float | None
     console: str
 
