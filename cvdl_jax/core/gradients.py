@@ -1,6 +1,7 @@
 """Gradient estimators for `task.descend`: plain, accumulated over micro-batches, sharpness-aware. They compose.
 
 An estimator maps `(loss, on)` to `(state, batch, key) -> (grads, state, sums)`. Only here are gradients averaged.
+`layer_norms` measures a gradient layer by layer, for runs that ask for it.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,8 @@
 
 Experiments and models never name a device or an axis. The few places where devices must talk (normalised losses,
 synchronised statistics, per-example keys) ask here, so that the same function runs under `jit` over a mesh, where a
-batch is one global array, and under `pmap`, where each device sees its own rows.
+batch is one global array, and under `pmap`, where each device sees its own rows. What they need to know of the code
+being traced (the mesh, which rows are padding, what rows are known by) is kept in `core/trace_context.py`.
 """
 
 import itertools
