@@ -61,7 +61,7 @@ def loop(name: str) -> float:
         "--config.eval.every_percent=100",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        train(configs.load(path, [*overrides, *more]), folder, ["benchmark"])
+        train(configs.load(path, [*overrides, *more]), folder, ["benchmark"], lambda folder: None)
         rows = read(Path(folder) / "metrics.jsonl")
     return statistics.median(row["time/seconds_per_step"] for row in rows[1:])
 

@@ -24,6 +24,8 @@ from cvdl_jax.ops.losses import classification as losses
 from cvdl_jax.optim import optimizer as optim
 from cvdl_jax.optim import plateau
 
+READS = ("class_weights", "test_time")  # optional sections of the configuration
+
 
 def inputs(normalise, batch):
     """What the model sees of a batch: normalised images [b, h, w, c] or features [b, d]."""

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.core.gradients import wanted
+from cvdl_jax.core import trace_context
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import Eval, State, Task, Transform, as_transform
 from cvdl_jax.errors import ConfigError
@@ -60,7 +60,7 @@ def diagnosed(
 
 def _with_norms(train: Transform) -> Transform:
     def update(state: State, batch: Any, key: jax.Array):
-        with wanted():
+        with trace_context.within(layer_norms=True):
             return train.update(state, batch, key)
 
     return Transform(update, train.init)

@@ -1,11 +1,10 @@
 """Gradient estimators for `task.descend`: plain, accumulated over micro-batches, sharpness-aware. They compose.
 
 An estimator maps `(loss, on)` to `(state, batch, key) -> (grads, state, sums)`. Only here are gradients averaged.
+`layer_norms` measures a gradient layer by layer, for runs that ask for it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ import optax
 from jax import lax
 
 from cvdl_jax.config import configs
+from cvdl_jax.core import trace_context
 from cvdl_jax.core.parallel import backend, mean_devices, rowwise, sum_devices, whole
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.errors import ConfigError
@@ -189,31 +189,19 @@ def sam(rho: float, inner: Callable = plain) -> Callable:
     return estimator
 
 
-# Gradient norms layer by layer, which `task.descend` adds to its sums where a run asks for them.
-
-_WANTED: ContextVar[bool] = ContextVar("wanted", default=False)
-
-
-@contextmanager
-def wanted() -> Iterator[None]:
-    """Steps that are traced in this context report the gradient norm of every layer."""
-    token = _WANTED.set(True)
-    try:
-        yield
-    finally:
-        _WANTED.reset(token)
-
-
 def layer_norms(grads: Any) -> dict[str, jax.Array]:
-    """Euclidean norm of the gradient of each layer, the parameters of one module together; {} if nobody asked.
+    """Euclidean norm of the gradient of each layer, the parameters of one module together.
+
+    `task.descend` adds them to its sums where the code is traced within `trace_context.within(layer_norms=True)`;
+    elsewhere there are none.
 
     Args:
         grads: a tree; the last key of a path is the parameter, those before it are the layer.
 
     Returns:
-        {"dense0": float []}; a parameter without a layer is one of its own.
+        {"dense0": float []}; a parameter without a layer is one of its own; {} if nobody asked.
     """
-    if not _WANTED.get():
+    if not trace_context.current().layer_norms:
         return {}
     layers: dict[str, list[jax.Array]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(grads):

@@ -1,4 +1,4 @@
-"""What an experiment is told about its data and its run."""
+"""What an experiment is told about its data and its run, and the check that they suit classification."""
 
 import math
 from collections.abc import Mapping
@@ -35,9 +35,6 @@ class Info(NamedTuple):
     def epoch(self, step: int) -> float:
         """Epochs completed after `step` steps."""
         return step / self.steps_per_epoch if math.isfinite(self.steps_per_epoch) else 0.0
-
-
-# What a data set must have for classification.
 
 
 def check(config: ConfigDict, info: Info) -> None:

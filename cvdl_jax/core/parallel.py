@@ -2,13 +2,13 @@
 
 Experiments and models never name a device or an axis. The few places where devices must talk (normalised losses,
 synchronised statistics, per-example keys) ask here, so that the same function runs under `jit` over a mesh, where a
-batch is one global array, and under `pmap`, where each device sees its own rows.
+batch is one global array, and under `pmap`, where each device sees its own rows. What they need to know of the code
+being traced (the mesh, which rows are padding, what rows are known by) is kept in `core/trace_context.py`.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cvdl_jax.core import trace_context
 from cvdl_jax.errors import ConfigError
 
 PMAP_AXIS = "batch"
@@ -55,21 +56,13 @@ def gather_rows(tree: Any) -> Any:
     return lax.all_gather(tree, PMAP_AXIS, tiled=True) if is_mapped() else tree
 
 
-_IDENTITIES: ContextVar[jax.Array | None] = ContextVar("identities", default=None)
-
-
-@contextmanager
-def rows_known_by(identities: jax.Array) -> Iterator[None]:
+def rows_known_by(identities: jax.Array) -> AbstractContextManager:
     """Code traced in here draws each row's random numbers from the row's identity instead of its place in the batch.
 
     Args:
         identities: uint32 [b], the same whatever the batches.
     """
-    token = _IDENTITIES.set(identities)
-    try:
-        yield
-    finally:
-        _IDENTITIES.reset(token)
+    return trace_context.within(row_identities=identities)
 
 
 def contents(x: jax.Array) -> jax.Array:
@@ -100,7 +93,7 @@ def row_keys(key: jax.Array, n: int) -> jax.Array:
     Returns:
         Typed keys [n].
     """
-    identities = _IDENTITIES.get()
+    identities = trace_context.current().row_identities
     if identities is None:
         identities = (lax.axis_index(PMAP_AXIS) * n if is_mapped() else 0) + jnp.arange(n)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, identities)
@@ -120,28 +113,15 @@ def row_random(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[i
     return rowwise(jax.vmap(lambda k: draw(k, tuple(shape[1:])))(row_keys(key, shape[0])))
 
 
-_MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)
-_PLATFORM: ContextVar[str] = ContextVar("platform", default="")
-_DEVICES: ContextVar[int] = ContextVar("devices", default=1)
-
-
-@contextmanager
-def tracing_for(mesh: Mesh) -> Iterator[None]:
-    """Lets what is traced inside ask the partitioner for a layout over this mesh (`whole`, `rowwise`)."""
-    token = _MESH.set(mesh if mesh.shape["fsdp"] > 1 else None)
-    platform = _PLATFORM.set(mesh.devices.flat[0].platform)
-    devices = _DEVICES.set(mesh.size)
-    try:
-        yield
-    finally:
-        _MESH.reset(token)
-        _PLATFORM.reset(platform)
-        _DEVICES.reset(devices)
+def tracing_for(mesh: Mesh) -> AbstractContextManager:
+    """Code traced in here will run on this mesh: its backend, its devices, its layout (`whole`, `rowwise`)."""
+    return trace_context.within(mesh=mesh)
 
 
 def backend() -> str:
     """What the code being traced will run on, "cpu", "gpu" or "tpu"; it need not be what this machine has."""
-    return _PLATFORM.get() or jax.default_backend()
+    mesh = trace_context.current().mesh
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
 
 
 def row_blocks() -> int:
@@ -149,18 +129,25 @@ def row_blocks() -> int:
 
     1 under pmap, where a device sees no rows but its own, and outside of a training step.
     """
-    return 1 if is_mapped() else _DEVICES.get()
+    mesh = trace_context.current().mesh
+    return 1 if mesh is None or is_mapped() else mesh.size
+
+
+def _splitting_mesh() -> Mesh | None:
+    """The mesh of the code being traced if it stores parameters in parts; else there is no layout to ask for."""
+    mesh = trace_context.current().mesh
+    return mesh if mesh is not None and mesh.shape["fsdp"] > 1 else None
 
 
 def whole(tree: Any) -> Any:
     """Parameters that a computation uses, gathered on every device where they are stored in parts."""
-    mesh = _MESH.get()
+    mesh = _splitting_mesh()
     return tree if mesh is None else constrain(tree, mesh, REPLICATED)
 
 
 def rowwise(tree: Any) -> Any:
     """Rows that must stay on their devices; else the partitioner would lay activations out as parameters are."""
-    mesh = _MESH.get()
+    mesh = _splitting_mesh()
     return tree if mesh is None else constrain(tree, mesh, ROWS)
 
 
@@ -289,21 +276,14 @@ def wait_for_all(what: str) -> None:
         multihost.get_barrier_sync_fn()(key=f"{meeting} {what}", timeout_ms=MEETING_SECONDS * 1000)
 
 
-# Which rows of a batch are real, for layers that couple examples: the last batch of an evaluation is padded.
+def padded(mask: jax.Array | None) -> AbstractContextManager:
+    """Code traced in here sees batches whose row i is padding where `mask[i]` is 0; None: all rows are real.
 
-_MASK: ContextVar[jax.Array | None] = ContextVar("mask", default=None)
-
-
-@contextmanager
-def padded(mask: jax.Array | None) -> Iterator[None]:
-    """Code traced in here sees batches whose row i is padding where `mask[i]` is 0; None: all rows are real."""
-    token = _MASK.set(mask)
-    try:
-        yield
-    finally:
-        _MASK.reset(token)
+    The last batch of an evaluation is padded, and layers that couple examples must leave the padding out.
+    """
+    return trace_context.within(padding_mask=mask)
 
 
 def real_rows() -> jax.Array | None:
     """The mask float [b], 1 for real rows and 0 for padding; None where all rows are real."""
-    return _MASK.get()
+    return trace_context.current().padding_mask

@@ -18,10 +18,12 @@ that masks, micro-batches and devices agree with one big batch.
 **Randomness**: everything at step k comes from the key `fold_in(seed, k)`; what is drawn per example comes from
 `parallel.row_keys`. Nothing random is stored, so a resumed run repeats itself bit for bit.
 
+**Pure** means: a function of its arguments and of the one context that `core/trace_context.py` describes.
+
     def loss(model, state, batch, key):                       # image [b, h, w, c], label [b]
         logits, state = apply(model, state, batch["image"], key)
-        each = cross_entropy(logits, batch["label"])          # [b]
-        return state, {"loss": (each.sum(), len(each))}
+        losses = cross_entropy(logits, batch["label"])        # [b]
+        return state, {"loss": (losses.sum(), len(losses))}
 
     train = chain(flip(), descend(partial(loss, model), optimizer), ema(0.999))
 """
@@ -37,24 +39,6 @@ from jax import lax
 from cvdl_jax.core.gradients import layer_norms, plain, select, slice_rows, substitute, zeros_like
 from cvdl_jax.core.parallel import backend, sum_devices
 from cvdl_jax.core.prng import root
-
-
-class Pass(NamedTuple):
-    """One look at every example of a split, which prepares the state that an evaluation sees.
-
-    Attributes:
-        step: `(state, batch, key) -> tree of sums`, added over the batches in float64; `batch["mask"]` [b] is 0 on
-            padding. The examples come in order and not augmented.
-        apply: `(state, sums) -> state`, array operations alone; its result is forgotten after the evaluation.
-        data: the name of the split.
-    """
-
-    step: Callable[..., Any]
-    apply: Callable[..., Any]
-    data: str = "train"
-
-
-# A pass over a split before an evaluation; see `task.Eval`.
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -81,6 +65,21 @@ class Transform(NamedTuple):
     init: Callable[[State], State] = lambda state: state
 
 
+class Pass(NamedTuple):
+    """One look at every example of a split, which prepares the state that an evaluation sees.
+
+    Attributes:
+        step: `(state, batch, key) -> tree of sums`, added over the batches in float64; `batch["mask"]` [b] is 0 on
+            padding. The examples come in order and not augmented.
+        apply: `(state, sums) -> state`, array operations alone; its result is forgotten after the evaluation.
+        data: the name of the split.
+    """
+
+    step: Callable[..., Any]
+    apply: Callable[..., Any]
+    data: str = "train"
+
+
 class Eval(NamedTuple):
     """One evaluation.
 
@@ -91,6 +90,9 @@ class Eval(NamedTuple):
         data: the name of a split of the config's data section ("validation"), or a number of empty batches to run.
         final: evaluated once, after training, on the selected checkpoint, and never during training.
         before: a pass over a split that prepares the state first; evaluations that share one make it once.
+        draw: `(metrics, rows) -> {name: figure or text}` on the host, once, when the run ends, of what `finalize`
+            returned and the arrays it was given. What an evaluation measured reaches a figure in this way alone: an
+            evaluation keeps nothing for `Task.report`.
     """
 
     step: Callable[..., Mapping[str, Any]]
@@ -98,6 +100,7 @@ class Eval(NamedTuple):
     data: str | int = "validation"
     final: bool = False
     before: Pass | None = None
+    draw: Callable[[dict, dict], Mapping[str, Any]] | None = None
 
 
 class Task(NamedTuple):
@@ -240,7 +243,7 @@ def descend(
 
 
 def _statistics(grads: Any, opt: Any) -> Sums:
-    share = 1 / sum_devices(jnp.ones((), jnp.float32))  # each device adds its part of what all of them know
+    share = 1 / sum_devices(jnp.ones((), jnp.float32))  # every device adds its part of what all of them know
     norms = {"gradient_norm": optax.tree.norm(grads)}
     norms |= {f"{layer}/gradient_norm": norm for layer, norm in layer_norms(grads).items()}
     sums = {name: (norm.astype(jnp.float32) * share, share) for name, norm in norms.items()}

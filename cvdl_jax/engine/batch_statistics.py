@@ -23,7 +23,7 @@ import jax
 
 from cvdl_jax.config.binding import check_name
 from cvdl_jax.core.info import Info
-from cvdl_jax.core.task import Pass, State, Task
+from cvdl_jax.core.task import Eval, Pass, State, Task
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.batch_norm import batch_statistics
 
@@ -52,23 +52,27 @@ def evaluated_by(task: Task, info: Info, statistics: str) -> Task:
         )
     if statistics == "batch":
         return task._replace(
-            evals={name: each._replace(step=partial(_by_batch, each.step)) for name, each in task.evals.items()},
+            evals={name: _replace_step(evaluation) for name, evaluation in task.evals.items()},
             report=task.report and partial(_by_batch, task.report),
             predict=task.predict and partial(_by_batch, task.predict),
         )
     if "train" not in info.sizes:
         raise ConfigError("config.batch_stats='exact' needs config.data.train, the split whose statistics it takes")
     evals, passes = dict(task.evals), {}
-    for name, each in task.evals.items():
-        if isinstance(each.data, str) and each.before is None:
-            passes.setdefault(each.step, exact(each.step))  # evaluations of one step share one pass
-            evals[name] = each._replace(before=passes[each.step])
+    for name, evaluation in task.evals.items():
+        if isinstance(evaluation.data, str) and evaluation.before is None:
+            passes.setdefault(evaluation.step, exact(evaluation.step))  # evaluations of one step share one pass
+            evals[name] = evaluation._replace(before=passes[evaluation.step])
     return task._replace(evals=evals)
 
 
 def _normalises(task: Task, info: Info) -> bool:
     made = jax.eval_shape(task.init, jax.random.key(0), dict(info.spec))
     return bool(jax.tree.leaves(made.get("extra", {}).get("batch_stats", {})))
+
+
+def _replace_step(evaluation: Eval) -> Eval:
+    return evaluation._replace(step=partial(_by_batch, evaluation.step))
 
 
 def _by_batch(function: Callable, *args: Any) -> Mapping[str, Any]:
@@ -85,14 +89,14 @@ def exact(step: Callable[..., Any], data: str = "train") -> Pass:
     """
 
     def sums(state: State, batch: Any, key: jax.Array) -> Any:
-        with batch_statistics(collect=True) as found:
+        with batch_statistics(collect=True) as moments:
             step(state, batch, key)
-        if not found:
+        if not moments:
             raise ConfigError(
                 "config.batch_stats='exact': this run has an evaluation that runs no model on the examples of its "
                 "split; set config.batch_stats='running' or 'batch'"
             )
-        return found
+        return moments
 
     return Pass(sums, apply_statistics, data)
 
@@ -105,13 +109,13 @@ def apply_statistics(state: State, sums: Mapping[str, Any]) -> State:
         sums: {name of a model or "": {layer: ... {"count", "total", "deviations", "freedom"}}}.
     """
     stats = state.extra["batch_stats"]
-    for name, found in sums.items():
-        stats = {**stats, name: _replaced(stats[name], found)} if name else _replaced(stats, found)
+    for name, moments in sums.items():
+        stats = {**stats, name: _replaced(stats[name], moments)} if name else _replaced(stats, moments)
     return state._replace(extra={**state.extra, "batch_stats": stats})
 
 
-def _replaced(stats: Any, found: Mapping[str, Any]) -> Any:
-    if "freedom" in found:
-        mean, var = found["total"] / found["count"], found["deviations"] / found["freedom"]
+def _replaced(stats: Any, moments: Mapping[str, Any]) -> Any:
+    if "freedom" in moments:  # those of one layer
+        mean, var = moments["total"] / moments["count"], moments["deviations"] / moments["freedom"]
         return {**stats, "mean": mean.astype(stats["mean"].dtype), "var": var.astype(stats["var"].dtype)}
-    return {**stats, **{name: _replaced(stats[name], each) for name, each in found.items()}}
+    return {**stats, **{name: _replaced(stats[name], inner) for name, inner in moments.items()}}

@@ -1,9 +1,14 @@
-"""From a configuration to what runs: data, info, task. The only way to an experiment is the path the config names."""
+"""From a configuration to what runs: data, info, task. The only way to an experiment is the path the config names.
+
+An experiment is a module with `make(config, info) -> Task`. It may say `READS = ("class_weights", "test_time")`: which
+of the sections of a configuration that few experiments have a use for (`OPTIONAL`) it reads.
+"""
 
 import importlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -17,6 +22,9 @@ from cvdl_jax.data import class_weights, scaling
 from cvdl_jax.data import load as data_load
 from cvdl_jax.engine.program import Program, to_unit
 from cvdl_jax.errors import ConfigError, nearest
+
+OPTIONAL = ("class_weights", "test_time")  # sections that an experiment must say it reads
+EXPERIMENTS = configs.ROOT / "experiments"  # beside the package, and importable as it is
 
 
 class Run(NamedTuple):
@@ -41,11 +49,11 @@ def build(config: ConfigDict) -> Run:
         ConfigError, DataError: naming the key or the folder, and what to type next.
     """
     configs.check(config)
-    if config.experiment != "classify" and not config.experiment.endswith(".py"):
-        configs.refuse_sections(config, ("class_weights", "test_time"))  # nothing else reads them
+    experiment = load_experiment(config.experiment)
+    configs.refuse_sections(config, [section for section in OPTIONAL if section not in reads(experiment)])
     data = load_data(config)
     info = make_info(config, data)
-    task = find_experiment(config.experiment)(fitted(config, data), info)
+    task = experiment.make(fitted(config, data), info)
     if config.batch_stats != "running":
         from cvdl_jax.engine import batch_statistics
 
@@ -101,11 +109,16 @@ def batch_spec(example: dict[str, jax.ShapeDtypeStruct], batch_size: int) -> dic
     return jax.eval_shape(to_unit, raw)
 
 
-def find_experiment(name: str) -> Callable:
-    """The `make` function of `experiments/<name>.py` (a dot is a folder), or of the file that `name` is the path of.
+def find_experiment(name: str) -> Callable[[ConfigDict, Info], Task]:
+    """The `make` function of an experiment; see `load_experiment`."""
+    return load_experiment(name).make
+
+
+def load_experiment(name: str) -> ModuleType:
+    """The module `experiments/<name>.py` (a dot is a folder), or the file that `name` is the path of.
 
     Raises:
-        ConfigError: if there is no such experiment, naming the nearest one.
+        ConfigError: if there is no such experiment, naming the nearest one, or it has no `make`.
     """
     if name.endswith(".py"):
         if not Path(name).is_file():
@@ -114,17 +127,23 @@ def find_experiment(name: str) -> Callable:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     else:
-        import experiments
-
-        folder = Path(experiments.__file__).parent
-        files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py") if path.stem != "__init__")
-        known = sorted(".".join(file.parts) for file in files)
+        paths = (path.relative_to(EXPERIMENTS).with_suffix("") for path in EXPERIMENTS.rglob("*.py"))
+        known = sorted(".".join(path.parts) for path in paths if path.name != "__init__")
         if name not in known:
-            raise ConfigError(f"config.experiment={name!r} is not in {folder.name}/; {nearest(name, known)}")
-        module = importlib.import_module(f"experiments.{name}")
+            raise ConfigError(f"config.experiment={name!r} is not in {EXPERIMENTS.name}/; {nearest(name, known)}")
+        module = importlib.import_module(f"{EXPERIMENTS.name}.{name}")
     if not hasattr(module, "make"):
         raise ConfigError(f"config.experiment={name!r} defines no make(config, info)")
-    return module.make
+    return module
+
+
+def reads(experiment: ModuleType) -> tuple[str, ...]:
+    """The optional sections that an experiment reads: its `READS`.
+
+    An experiment of the package that says nothing reads none. A file of a user that says nothing may read all of them.
+    """
+    inside = experiment.__name__.startswith(f"{EXPERIMENTS.name}.")
+    return getattr(experiment, "READS", () if inside else OPTIONAL)
 
 
 def make_program(built: Run, steps_per_call: int | str = "auto") -> Program:

@@ -69,11 +69,11 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
     return (tasks.isdigit() and int(tasks) > 1) or len([w for w in workers if w]) > 1 or kubernetes
 
 
-def initialise(found: Peers, timeout: int, heartbeat: int) -> None:
+def initialise(group: Peers, timeout: int, heartbeat: int) -> None:
     """Waits for all processes, saying for whom.
 
     Args:
-        found: from `peers`.
+        group: from `peers`.
         timeout: seconds to wait for all.
         heartbeat: seconds without a sign of life after which a process counts as lost; JAX then aborts the others.
 
@@ -83,81 +83,81 @@ def initialise(found: Peers, timeout: int, heartbeat: int) -> None:
     import jax
 
     explicit: dict[str, Any] = {}
-    if found.coordinator:
-        explicit = {"coordinator_address": found.coordinator, "num_processes": found.count, "process_id": found.index}
+    if group.coordinator:
+        explicit = {"coordinator_address": group.coordinator, "num_processes": group.count, "process_id": group.index}
         print(
-            f"process {found.index} of {found.count}: waiting for all at {found.coordinator}, at most {timeout} s",
+            f"process {group.index} of {group.count}: waiting for all at {group.coordinator}, at most {timeout} s",
             flush=True,
         )
     else:
         print(f"waiting for the other processes of this job, at most {timeout} s", flush=True)
-    if found.coordinator:
-        roll_call(found, timeout)  # JAX itself aborts the process when somebody is missing, and does not say who
+    if group.coordinator:
+        roll_call(group, timeout)  # JAX itself aborts the process when somebody is missing, and does not say who
     jax.distributed.initialize(**explicit, initialization_timeout=timeout, heartbeat_timeout_seconds=heartbeat)
     print(f"process {jax.process_index()} of {jax.process_count()}: all are here", flush=True)
 
 
-def roll_call(found: Peers, timeout: float) -> None:
+def roll_call(group: Peers, timeout: float) -> None:
     """Returns when all processes have reached the coordinator's port.
 
     Args:
-        found: explicit peers.
+        group: given by flags, with its coordinator.
         timeout: seconds.
 
     Raises:
         UserError: naming the processes that did not come, or the coordinator that cannot be reached.
     """
-    host, port = found.coordinator.rsplit(":", 1)
+    host, port = group.coordinator.rsplit(":", 1)
     deadline = time.monotonic() + timeout
-    if found.index > 0:
-        _report(found, (host, int(port)), deadline, timeout)
-    elif found.count > 1:
-        _collect(found, int(port), deadline, timeout)
+    if group.index > 0:
+        _report(group, (host, int(port)), deadline, timeout)
+    elif group.count > 1:
+        _collect(group, int(port), deadline, timeout)
 
 
-def _collect(found: Peers, port: int, deadline: float, timeout: float) -> None:
+def _collect(group: Peers, port: int, deadline: float, timeout: float) -> None:
     """Process 0: waits until everybody has said its index, then lets all go."""
     here: dict[int, socket.socket] = {}
     try:
-        server = socket.create_server(("", port), backlog=found.count)
+        server = socket.create_server(("", port), backlog=group.count)
     except OSError as error:
         raise UserError(
             f"process 0 cannot listen on port {port} ({error.strerror}); choose another --coordinator"
         ) from error
     with server:
-        while len(here) < found.count - 1:
+        while len(here) < group.count - 1:
             server.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
                 peer, _ = server.accept()
                 index = int(peer.recv(16) or b"-1")
             except TimeoutError as error:
-                missing = sorted(set(range(1, found.count)) - here.keys())
-                who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {found.count}"
+                missing = sorted(set(range(1, group.count)) - here.keys())
+                who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {group.count}"
                 raise UserError(
-                    f"{who} did not come to {found.coordinator} within {timeout:g} s; start every process with the "
+                    f"{who} did not come to {group.coordinator} within {timeout:g} s; start every process with the "
                     "same --coordinator and its own --process_id"
                 ) from error
-            if index in here or not 0 < index < found.count:
-                raise UserError(f"--process_id={index} came twice or is not below --num_processes={found.count}")
+            if index in here or not 0 < index < group.count:
+                raise UserError(f"--process_id={index} came twice or is not below --num_processes={group.count}")
             here[index] = peer
     for peer in here.values():
         with peer:
             peer.sendall(b"go")
 
 
-def _report(found: Peers, address: tuple[str, int], deadline: float, timeout: float) -> None:
+def _report(group: Peers, address: tuple[str, int], deadline: float, timeout: float) -> None:
     """Another process: says its index to process 0 and waits until all are there."""
     while True:
         try:
             with socket.create_connection(address, timeout=max(deadline - time.monotonic(), 0.001)) as peer:
-                peer.sendall(str(found.index).encode())
+                peer.sendall(str(group.index).encode())
                 if peer.recv(2) == b"go":
                     return
-                raise UserError(f"process 0 at {found.coordinator} gave up waiting for the others; see what it says")
+                raise UserError(f"process 0 at {group.coordinator} gave up waiting for the others; see what it says")
         except OSError as error:
             if time.monotonic() > deadline - RETRY_SECONDS:
                 raise UserError(
-                    f"process {found.index} cannot reach process 0 at {found.coordinator} after {timeout:g} s "
+                    f"process {group.index} cannot reach process 0 at {group.coordinator} after {timeout:g} s "
                     f"({error}); start process 0 there, and check that the port is open"
                 ) from error
             time.sleep(RETRY_SECONDS)

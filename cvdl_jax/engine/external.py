@@ -2,6 +2,7 @@
 
 What a model does on examples of its own set says little of what it will do elsewhere. An external set with the same
 classes, made by other people or devices, tells how far it generalises; `analysis/dataset_shift.py` compares the two.
+Classes and images are looked for under the names that all data sets give them, "label" and "image" (`data/schema.py`).
 """
 
 from dataclasses import replace
@@ -31,7 +32,7 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
         ConfigError: if the classes are not the run's, or the run evaluates no split.
         DataError: if the data do not exist, are the run's own, or cannot be brought into its shapes.
     """
-    like = [each for each in built.task.evals.values() if isinstance(each.data, str)]
+    like = [evaluation for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
     if built.data is None or not like or "train" not in built.data.splits:
         raise ConfigError(f"--external={name!r}: experiment {built.config.experiment!r} evaluates no split of a set")
     source = open_source(name, split, data_dir)
@@ -82,16 +83,15 @@ def as_trained(built: Run, source: Source, name: str) -> Split:
         DataError: naming an entry that is missing, or whose shape cannot be made the run's.
     """
     trained = built.data.splits["train"]
-    wanted = trained.spec
     missing = [key for key in trained.features if key not in source.features]
     if missing:
         raise DataError(f"{source.name} has no {missing[0]!r}, which the run reads; it has {sorted(source.features)}")
     split = Split(name, source, stage_as_trained(built), {key: source.features[key] for key in trained.features})
-    found = split.spec
-    for key, spec in wanted.items():
-        if (found[key].shape, found[key].dtype) != (spec.shape, spec.dtype):
+    for key, spec in trained.spec.items():
+        theirs = split.spec[key]
+        if (theirs.shape, theirs.dtype) != (spec.shape, spec.dtype):
             raise DataError(
-                f"{source.name}: {key!r} is {found[key].dtype}{list(found[key].shape)}, the run was trained on "
+                f"{source.name}: {key!r} is {theirs.dtype}{list(theirs.shape)}, the run was trained on "
                 f"{spec.dtype}{list(spec.shape)}; name a set of the same kind"
             )
     return split

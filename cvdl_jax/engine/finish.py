@@ -1,5 +1,8 @@
 """The end of a run: every evaluation once on the selected checkpoint, predictions, figures, results, DONE, its page."""
 
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,118 +11,170 @@ import numpy as np
 
 from cvdl_jax.core.parallel import is_first_process, to_host
 from cvdl_jax.core.task import State
+from cvdl_jax.data.load import Data
+from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
+from cvdl_jax.engine.program import to_unit
+from cvdl_jax.engine.progress import Progress
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.workdir.checkpoint import restore_step
-from cvdl_jax.workdir.folder import now, write_json
+from cvdl_jax.workdir.folder import Workdir, now, write_json
+
+PageWriter = Callable[[Path], Any]  # writes report.html into the folder of a run
 
 
-def finish(loop: Any) -> int:
+def finish(
+    run: FinishedRun,
+    write_page: PageWriter,
+    interrupted: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+) -> bool:
     """Evaluates the selected step on every split, the test split for the only time, and writes what is reported.
 
     Args:
-        loop: a `train.Loop` whose last step is saved.
+        run: whose last step is saved.
+        write_page: called with the run's folder when everything else is in it.
+        interrupted: asked between batches of an evaluation.
+        progress: shows and times the evaluations; None for a run without times of its own.
 
     Returns:
-        The exit code; that of the signal if one came, and then the next start does this again.
+        Whether the run is done; False if it was interrupted, and then the next start does this again.
     """
-    loop.checkpoints.wait()
-    step, state = select(loop)
-    metrics: dict[str, float] = {}
-    with loop.progress.phase("evaluate"):
-        for name in loop.task.evals:
-            result = evaluate(loop.program, name, state, loop.split(name), step, loop.flagged, loop.progress.evaluated)
-            if result is None:
-                return loop.leave()
-            values, rows = result
-            metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
-            save_predictions(loop, name, rows)
-    prepared = loop.program.prepared  # by the last evaluation's pass over a split
+    context = run.context
+    context.checkpoints.wait()
+    step, state = select(run)
+    with progress.phase("evaluate") if progress is not None else contextlib.nullcontext():
+        on_batch = progress.evaluated if progress is not None else lambda examples: None
+        evaluated = evaluate_all(context, step, state, interrupted, on_batch)
+    if evaluated is None:
+        return False
+    metrics, figures = evaluated
+    prepared = context.program.prepared  # by the last evaluation's pass over a split
     shown = prepared[2] if prepared is not None and prepared[1] is state else state
     if jax.process_count() > 1:
         state, shown = to_host((state, shown))  # what one process alone may compute with
     if not is_first_process():
-        return 0
-    draw(loop, shown)
-    save_facts(loop, state)
+        return True
+    save_figures(context.workdir, figures)
+    draw(run, shown)
+    save_facts(context, state)
     results = {
-        "step": loop.step,
+        "step": run.step,
         "selected_step": step,
-        "selected_by": loop.config.select.metric if loop.memory["best_step"] is not None else "last step",
+        "selected_by": context.built.config.select.metric if run.best_step is not None else "last step",
         "metrics": metrics,
-        "time_split": loop.progress.time_split(),
+        "time_split": progress.time_split() if progress is not None else {},
     }
-    write_json(loop.workdir.results, results)
-    loop.workdir.done.write_text(now() + "\n")
-    loop.progress.finish()
-    write_page(loop.workdir)
-    print_results(loop, results)
-    return 0
+    write_json(context.workdir.results, results)
+    context.workdir.done.write_text(now() + "\n")
+    if progress is not None:
+        progress.finish()
+    try_page(context.workdir, write_page)
+    print_results(context.workdir, results)
+    return True
 
 
-def select(loop: Any) -> tuple[int, State]:
+def select(run: FinishedRun) -> tuple[int, State]:
     """The step that validation chose, or the last one where nothing chose, and its state."""
-    best = loop.memory["best_step"]
-    if best is None or best == loop.step:
-        return loop.step, loop.state
-    path = loop.checkpoints.folder / str(best)
+    best, context = run.best_step, run.context
+    if best is None or best == run.step:
+        return run.step, run.state
+    path = context.checkpoints.folder / str(best)
     try:
-        tree, _ = restore_step(path, loop.program.abstract_tree())
+        tree, _ = restore_step(path, context.program.abstract_tree())
     except CheckpointError as error:
         raise CheckpointError(
             f"{error}\nValidation chose this step, so the run cannot end without it: put {path} back from a copy, or "
             f"train anew in another --workdir. For the figures of the last step type: python launch.py --mode eval "
-            f"--workdir {loop.workdir.path} --checkpoint latest"
+            f"--workdir {context.workdir.path} --checkpoint latest"
         ) from error
     return best, tree["state"]
 
 
-def save_predictions(loop: Any, name: str, rows: dict[str, np.ndarray]) -> None:
+def evaluate_all(
+    context: RunContext,
+    step: int,
+    state: State,
+    interrupted: Callable[[], bool],
+    on_batch: Callable[[int], None],
+) -> tuple[dict[str, float], dict[str, Any]] | None:
+    """Runs every evaluation and saves its predictions.
+
+    Args:
+        context: of the run.
+        step: of the state, for the keys of stochastic evaluations.
+        state: the weights to evaluate.
+        interrupted: asked between batches.
+        on_batch: told the number of examples after each batch.
+
+    Returns:
+        ({"evaluation/metric": value}, {name: figure or text that an evaluation drew}), or None if interrupted.
+    """
+    metrics: dict[str, float] = {}
+    figures: dict[str, Any] = {}
+    for name, evaluation in context.built.task.evals.items():
+        split = context.split(name)
+        result = evaluate(context.program, name, state, split, step, interrupted, on_batch)
+        if result is None:
+            return None
+        values, rows = result
+        metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
+        if is_first_process():
+            save_predictions(context, name, rows)
+            figures.update(evaluation.draw(values, rows) if evaluation.draw is not None else {})
+    return metrics, figures
+
+
+def save_predictions(context: RunContext, name: str, rows: dict[str, np.ndarray]) -> None:
     """Writes `predictions/<evaluation>.npz`: ids and the per-example arrays, in the order of the split."""
-    if not rows or not is_first_process():
+    if not rows:
         return
-    loop.workdir.predictions.mkdir(exist_ok=True)
-    split = loop.split(name)
+    folder, split = context.workdir.predictions, context.split(name)
+    folder.mkdir(exist_ok=True)
     ids = {"ids": np.asarray(split.ids)} if split is not None else {}
-    temporary = loop.workdir.predictions / f"{name}.tmp.npz"
+    temporary = folder / f"{name}.tmp.npz"
     np.savez(temporary, **ids, **rows)
-    temporary.replace(loop.workdir.predictions / f"{name}.npz")
+    temporary.replace(folder / f"{name}.npz")
 
 
-def draw(loop: Any, state: State) -> None:
-    """Saves what the task reports of one batch: figures as PNG, texts as they are."""
-    if loop.task.report is None:
+def draw(run: FinishedRun, state: State) -> None:
+    """Saves what the task reports of one batch."""
+    built = run.context.built
+    if built.task.report is None:
         return
-    batch = report_batch(loop)
-    key = jax.random.fold_in(jax.random.key(loop.config.seed), loop.step)
-    for name, shown in loop.task.report(state, batch, key).items():
-        loop.workdir.figures.mkdir(exist_ok=True)
+    key = jax.random.fold_in(jax.random.key(built.config.seed), run.step)
+    save_figures(run.context.workdir, built.task.report(state, report_batch(built.data), key))
+
+
+def save_figures(workdir: Workdir, figures: Mapping[str, Any]) -> None:
+    """Saves figures as `figures/<name>.png`, and texts as they are."""
+    for name, shown in figures.items():
+        workdir.figures.mkdir(exist_ok=True)
         if isinstance(shown, str):
-            (loop.workdir.figures / f"{name}.txt").write_text(shown, encoding="utf-8", newline="\n")
+            (workdir.figures / f"{name}.txt").write_text(shown, encoding="utf-8", newline="\n")
         else:
-            shown.savefig(loop.workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight")
+            shown.savefig(workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight")
 
 
-def save_facts(loop: Any, state: State) -> None:
+def save_facts(context: RunContext, state: State) -> None:
     """Saves what the page of the run shows and its other files do not hold."""
     from cvdl_jax.workdir import report_facts
 
     def example(name: str, index: int) -> dict[str, np.ndarray]:
-        split = loop.split(name) if name in loop.task.evals else None
+        split = context.split(name) if name in context.built.task.evals else None
         return split.example(index) if split is not None else {}
 
-    collected = report_facts.collect(loop.workdir.predictions, state, loop.info.class_names, example)
-    loop.workdir.figures.mkdir(exist_ok=True)
-    write_json(loop.workdir.figures / report_facts.NAME, collected)
+    workdir = context.workdir
+    collected = report_facts.collect(workdir.predictions, state, context.built.info.class_names, example)
+    workdir.figures.mkdir(exist_ok=True)
+    write_json(workdir.figures / report_facts.NAME, collected)
 
 
-def write_page(workdir: Any) -> None:
+def try_page(workdir: Workdir, write_page: PageWriter) -> None:
     """Writes report.html. What goes wrong here is said, and does not change how the run ended."""
-    from cvdl_jax.report.pages import run_page
-
     try:
-        run_page.write(workdir.path)
+        write_page(workdir.path)
     except Exception as error:
         again = f"python launch.py --mode report --workdir {workdir.path}"
         print(
@@ -127,24 +182,21 @@ def write_page(workdir: Any) -> None:
         )
 
 
-def report_batch(loop: Any) -> dict[str, Any]:
+def report_batch(data: Data | None) -> dict[str, Any]:
     """The first examples of the validation split, else of the training split; {} without data."""
-    from cvdl_jax.engine.program import to_unit
-
-    if loop.built.data is None:
+    if data is None:
         return {}
-    splits = loop.built.data.splits
-    split = splits.get("validation", splits["train"])
+    split = data.splits.get("validation", data.splits["train"])
     examples = [split.example(i) for i in range(min(32, split.size))]
     return to_unit({name: jnp.stack([jnp.asarray(e[name]) for e in examples]) for name in examples[0]})
 
 
-def print_results(loop: Any, results: dict[str, Any]) -> None:
+def print_results(workdir: Workdir, results: dict[str, Any]) -> None:
     """Prints each evaluation's metrics and where everything lies."""
     print(f"selected step {results['selected_step']} of {results['step']} (by {results['selected_by']})")
     for line in describe_metrics(results["metrics"]):
         print(line)
-    print(f"results: {loop.workdir.results}; report.html, predictions and checkpoints are beside it", flush=True)
+    print(f"results: {workdir.results}; report.html, predictions and checkpoints are beside it", flush=True)
 
 
 def describe_metrics(metrics: dict[str, float]) -> list[str]:

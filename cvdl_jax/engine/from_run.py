@@ -1,4 +1,12 @@
-"""Starts a run from the weights of another: what fits is loaded, and what was not is said."""
+"""What one run takes from another that has been trained: its weights, its features, its judgement.
+
+    config.init_from = "runs/source"                     # load_weights: what fits is loaded, and what was not is said
+    config.embed = {"workdir": "runs/source", ...}       # load_features: a layer of a classifier, for every example
+    config.judge = {"workdir": "runs/source", ...}       # load_judge: a classifier that judges generated images
+
+This is the one module of the engine that knows what a classifier is: what it loads is a model of `config.model` behind
+`config.normalise`, as the experiment "classify" trains it, or a task that predicts "scores" from "image".
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +31,11 @@ from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.optim.ema import AVERAGES, restart_averages
 from cvdl_jax.workdir.checkpoint import read_step
 
-PARTS = ("params", "extra")  # optimizer states and step counts begin anew
+PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
+CLASSIFIER = "classify"  # the experiment whose layers can be embedded
+CHUNK = 256  # examples that pass through the model at once
+
+# Weights --------------------------------------------------------------------------------------------------------------
 
 
 def find(source: str) -> Path:
@@ -53,7 +65,7 @@ def load_weights(source: str, state: State) -> tuple[State, str]:
     """
     path = find(source)
     saved = read_step(path)["state"]
-    found = {
+    theirs = {
         path_name(p): x for part in PARTS for p, x in jax.tree_util.tree_leaves_with_path({part: saved.get(part, {})})
     }
     loaded, anew = [], []
@@ -62,18 +74,18 @@ def load_weights(source: str, state: State) -> tuple[State, str]:
         name = path_name(key_path)
         if name.startswith("extra/feedback"):
             return x
-        if name in found and found[name].shape == x.shape:
+        if name in theirs and theirs[name].shape == x.shape:
             loaded.append(name)
-            return jax.device_put(found[name].astype(x.dtype), x.sharding)
-        anew.append(f"{name} {tuple(x.shape)}" + (f", {tuple(found[name].shape)} there" if name in found else ""))
+            return jax.device_put(theirs[name].astype(x.dtype), x.sharding)
+        anew.append(f"{name} {tuple(x.shape)}" + (f", {tuple(theirs[name].shape)} there" if name in theirs else ""))
         return x
 
     chosen = jax.tree_util.tree_map_with_path(choose, {part: getattr(state, part) for part in PARTS})
-    skipped = sorted(set(found) - set(loaded) - {name for name in found if name.startswith("extra/feedback")})
+    skipped = sorted(set(theirs) - set(loaded) - {name for name in theirs if name.startswith("extra/feedback")})
     if not any(name.startswith("params/") for name in loaded):
         raise CheckpointError(
             f"config.init_from={source!r}: none of its parameters fits this model (they are called "
-            f"{', '.join(sorted(found)[:3])} ...); choose a checkpoint of the same architecture"
+            f"{', '.join(sorted(theirs)[:3])} ...); choose a checkpoint of the same architecture"
         )
     state = state._replace(**chosen)
     fresh = tuple(key for key in AVERAGES if key in state.extra and key not in saved.get("extra", {}))
@@ -94,13 +106,11 @@ def _report(path: Path, loaded: list[str], skipped: list[str], anew: list[str]) 
     return "\n".join(lines)
 
 
-# Features of examples, to be embedded: a layer of a restored classifier, or the pixels themselves.
-
-CHUNK = 256  # examples that pass through the model at once
+# Features -------------------------------------------------------------------------------------------------------------
 
 
 def load_features(section: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """What is to be embedded.
+    """What is to be embedded: a layer of a restored classifier for every example, or the pixels themselves.
 
     Args:
         section: `config.embed`: workdir, checkpoint, layer, data, splits and limit, see `experiments/embed.py`.
@@ -112,8 +122,6 @@ def load_features(section: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
         ConfigError: for a run that is no classifier, and unknown layers or splits.
     """
     if section.workdir:
-        from cvdl_jax.engine import runs  # restoring needs Orbax, which pixels do not
-
         built, state, _ = runs.load_built(section.workdir, section.checkpoint)
         data, features_of = built.data, model_features(built, jax.device_get(state), section)
     else:
@@ -132,8 +140,8 @@ def load_features(section: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
         for start in range(0, size, CHUNK):
             batch = split.batch(np.arange(start, min(start + CHUNK, size)))
             labels.append(np.asarray(batch.pop("label")))
-            found = np.asarray(features_of(to_unit({name: jnp.asarray(x) for name, x in batch.items()})))
-            features.append(found.reshape(len(found), -1).astype(np.float32))  # [b, d]
+            part = np.asarray(features_of(to_unit({name: jnp.asarray(x) for name, x in batch.items()})))
+            features.append(part.reshape(len(part), -1).astype(np.float32))  # [b, d]
         room -= size
     return np.concatenate(features), np.concatenate(labels).astype(np.int32), data.class_names
 
@@ -145,8 +153,8 @@ def seen(batch: dict[str, jax.Array]) -> jax.Array:
 
 def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str, jax.Array]], jax.Array]:
     """`batch -> features [b, ...]`: a layer of a restored classifier, of its averaged weights where it has them."""
-    if built.config.experiment != "classify":
-        raise ConfigError(f"config.embed.workdir={section.workdir!r} is no run of 'classify'; name one that is")
+    if built.config.experiment != CLASSIFIER:
+        raise ConfigError(f"config.embed.workdir={section.workdir!r} is no run of {CLASSIFIER!r}; name one that is")
     model = configs.call(
         registry.create, built.config.model, "config.model",
         num_classes=built.info.num_classes, dtype=built.config.compute_dtype, remat=False,
@@ -169,11 +177,11 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
     return jax.jit(features)
 
 
-# A separately trained classifier as the judge of generated images.
+# Judgement ------------------------------------------------------------------------------------------------------------
 
 
 def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str = "best") -> Judge:
-    """The classifier of a finished run: `config.judge = dict(workdir="runs/mnist_lenet5", samples=1000)`.
+    """The classifier of a finished run as the judge of generated images.
 
     Args:
         workdir: of a run of a classification experiment.
@@ -188,8 +196,6 @@ def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str
         ConfigError: for a run that does not classify images of as many channels, or fewer than one sample.
         UserError: if the folder holds no run.
     """
-    from cvdl_jax.engine import runs  # restoring needs Orbax, which a run without a judge does not
-
     if samples < 1:
         raise ConfigError(f"config.judge.samples={samples} must be at least 1")
     built, state, _ = runs.load_built(workdir, checkpoint)

@@ -1,4 +1,9 @@
-"""When the loop logs, evaluates and saves, in steps."""
+"""How many steps lie between two things that the loop does: logging, evaluating, saving, and looking for a signal.
+
+`Due` says after which steps the loop logs, evaluates and saves. `Stride` says how many steps one call of the compiled
+step makes up to then, and how far the host runs ahead of the device: signals are to be answered soon. The program takes
+the number of steps as an argument and computes the same whatever it is; only the time differs.
+"""
 
 import time
 from collections import deque
@@ -9,6 +14,10 @@ import jax
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
+
+SECONDS = 0.5  # that a call should take: a signal waits for the calls in flight
+GROWTH = 4  # of the number of steps, at most, from one call to the next
+IN_FLIGHT = 2  # calls the host may be ahead of the device
 
 
 class Due(NamedTuple):
@@ -49,15 +58,6 @@ def due(config: Any, info: Info, evaluates: bool) -> Due:
     evaluate = configs.duration(config.eval, "every", path="config.eval", **units) if evaluates else None
     save = configs.duration(config.checkpoint, "every", path="config.checkpoint", required=False, **units)
     return Due(log, evaluate, save or evaluate, info.total_steps)
-
-
-# How many steps a call of the compiled step makes, and how far the host runs ahead: signals are to be answered soon.
-#
-# The program takes the number of steps as an argument and computes the same whatever it is; only the time differs.
-
-SECONDS = 0.5  # that a call should take: a signal waits for the calls in flight
-GROWTH = 4
-IN_FLIGHT = 2  # calls the host may be ahead of the device
 
 
 class Stride:

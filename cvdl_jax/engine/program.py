@@ -19,19 +19,24 @@ from jax.extend.core import jaxpr_as_fun, jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
 
 from cvdl_jax.core import parallel
-from cvdl_jax.core import parallel as padding
 from cvdl_jax.core.task import Eval, Pass, State, Task, create_state, step_function
-from cvdl_jax.data import pixels as to_float
+from cvdl_jax.data import pixels
 from cvdl_jax.engine.layouts import LAYOUTS, Jit
 from cvdl_jax.errors import ConfigError
 
+LOOP_STEPS = 50  # steps a call makes where looping gains; long enough to hide the dispatch, short enough for signals
+INIT_STREAM = 2**31 - 1  # the key of initialisation, which no step number reaches
+
 
 def to_unit(batch: Any) -> Any:
-    """A stored batch as the experiments see it: images and features float, pixels in 0..1; the rest as it is."""
+    """A stored batch as the experiments see it: images and features float, pixels in 0..1; the rest as it is.
+
+    By the names of entries that all data sets share (`data/schema.py`): "image..." and "features...".
+    """
 
     def one(name: str, x: Any) -> Any:
-        pixels = x.dtype == jnp.uint8 or jnp.issubdtype(x.dtype, jnp.floating)  # "image/id" holds none
-        return to_float.to_unit(x) if name.startswith(("image", "features")) and pixels else x
+        numeric = x.dtype == jnp.uint8 or jnp.issubdtype(x.dtype, jnp.floating)  # "image/id" holds no pixels
+        return pixels.to_unit(x) if name.startswith(("image", "features")) and numeric else x
 
     return {name: one(name, x) for name, x in batch.items()}
 
@@ -50,109 +55,6 @@ def abstract_of(data: Any) -> Any:
     )
 
 
-class Evaluating:
-    """The part of a `program.Program` that evaluates; always jit, whatever a step uses.
-
-    Attributes:
-        splits: {split: Split}, which evaluations may pass over before they begin.
-        prepared: the last pass that was made, the state it saw, and the state it made, for the next evaluation.
-    """
-
-    splits: Mapping[str, Any] = {}
-    prepared: tuple[Pass, State, State] | None = None
-
-    def eval_function(self, name: str) -> Callable:
-        """`(state, data, source, mask, place) -> outputs` of one evaluation batch; `place` is (step, batch)."""
-        whole = self._batch_function(self.task.evals[name], name, "eval")
-
-        def evaluate(*arguments: Any) -> dict:
-            return {
-                k: tuple(jnp.asarray(x, jnp.result_type(float)) for x in v) if isinstance(v, tuple) else v
-                for k, v in whole(*arguments).items()
-            }
-
-        return evaluate
-
-    def pass_function(self, name: str) -> Callable:
-        """`(state, data, source, mask, place) -> sums` of one batch of the pass before an evaluation."""
-        before = self.task.evals[name].before
-        return self._batch_function(before, f"before {before.data}", "pass")
-
-    def _batch_function(self, evaluation: Eval | Pass, name: str, kind: str) -> Callable:
-        stream = zlib.crc32(name.encode()) & 0x7FFFFFFF
-
-        def evaluate(state: State, data: Any, source: Any, mask: jax.Array, place: jax.Array):
-            key = jax.random.fold_in(jax.random.key(self.seed), stream)
-            key = jax.random.fold_in(jax.random.fold_in(key, place[0]), place[1])
-            self.traces[kind] = self.traces.get(kind, 0) + 1
-            batch = self.jit.rowwise(to_unit(gather(data, source) if data else source))
-            batch = {**batch, "mask": mask} if not isinstance(evaluation.data, int) else {}
-            with padding.padded(batch.get("mask")):
-                return evaluation.step(state, batch, key)
-
-        return evaluate
-
-    def _compile_eval(self, name: str) -> None:
-        evaluation = self.task.evals[name]
-        jitted = jax.jit(self.eval_function(name))
-        self._functions[f"eval {name}"] = jitted.lower(*self.eval_arguments(evaluation)).compile()
-        if evaluation.before is None:
-            return
-        with self._lock:  # evaluations that share a pass compile it once
-            if id(evaluation.before) not in self._passes:
-                jitted = jax.jit(self.pass_function(name))
-                compiled = jitted.lower(*self.eval_arguments(evaluation.before)).compile()
-                self._passes[id(evaluation.before)] = compiled
-
-    def trace_evaluations(self) -> None:
-        """Traces the evaluations and the passes before them, which finds mistakes without the time to compile."""
-        for name, evaluation in self.task.evals.items():
-            if evaluation.before is not None:
-                sums = jax.eval_shape(self.pass_function(name), *self.eval_arguments(evaluation.before))
-                jax.eval_shape(evaluation.before.apply, self.abstract_state, sums)
-            jax.eval_shape(self.eval_function(name), *self.eval_arguments(evaluation))
-
-    def eval_arguments(self, evaluation: Eval | Pass) -> tuple[Any, Any, Any, Any, Any]:
-        """What `eval_function` or `pass_function` takes, abstract: state, data, source, mask, place."""
-        size = self.eval_batch_size
-        mask = self.jit.abstract_source(jax.ShapeDtypeStruct((size,), jnp.float32), False)
-        place = jax.ShapeDtypeStruct((2,), jnp.int32, sharding=self.replicated)
-        data = abstract_of(self.data.get(evaluation.data))
-        source: Any = {}
-        if isinstance(evaluation.data, str):
-            source = jax.ShapeDtypeStruct((size,), jnp.int32) if data else self._batch_shapes(size)
-        return self.abstract_state, data, self.jit.abstract_source(source, False), mask, place
-
-    def evaluate(self, name: str, state: State, source: Any, mask: np.ndarray, step: int, batch: int) -> dict:
-        """Outputs of one evaluation batch; its key comes from the seed, the evaluation, the step and the batch."""
-        return self._functions[f"eval {name}"](*self._placed(self.task.evals[name], state, source, mask, step, batch))
-
-    def add_up(self, name: str, state: State, source: Any, mask: np.ndarray, step: int, batch: int) -> Any:
-        """Sums over one batch of the pass before an evaluation."""
-        before = self.task.evals[name].before
-        return self._passes[id(before)](*self._placed(before, state, source, mask, step, batch))
-
-    def apply(self, name: str, state: State, sums: Any) -> State:
-        """The state that an evaluation sees after its pass, from the sums over all batches, on the host.
-
-        Operation by operation: a compiled function would copy every parameter that it returns unchanged.
-        """
-        wide = jnp.result_type(float)
-        sums = parallel.replicate(jax.tree.map(lambda x: np.asarray(x, wide), sums), self.mesh)
-        return jax.device_put(self.task.evals[name].before.apply(state, sums), self.shardings)
-
-    def _placed(self, evaluation: Eval | Pass, state: State, source: Any, mask: Any, step: int, batch: int) -> tuple:
-        place = parallel.replicate(np.asarray([step, batch], np.int32), self.mesh)
-        source, mask = self.jit.put(source, False), self.jit.put(mask, False)
-        return state, self.data.get(evaluation.data), source, mask, place
-
-
-# What a program compiles and calls for evaluations, and for the passes over a split that prepare them.
-
-LOOP_STEPS = 50  # steps a call makes where looping gains; long enough to hide the dispatch, short enough for signals
-INIT_STREAM = 2**31 - 1  # the key of initialisation, which no step number reaches
-
-
 def has_convolution(jaxpr: Any) -> bool:
     """Whether a jaxpr, or one inside it, convolves."""
     for equation in jaxpr.eqns:
@@ -163,7 +65,7 @@ def has_convolution(jaxpr: Any) -> bool:
     return False
 
 
-class Program(Evaluating):
+class Program:
     """The functions of one run, traced once each and compiled ahead of time by `compile`.
 
     Args:
@@ -177,6 +79,11 @@ class Program(Evaluating):
         steps_per_call: "auto" or a number recorded by an earlier start of this run.
         mode: how a step is spread over the devices, "jit" or "pmap"; evaluations always use jit.
         splits: {split: Split}, which evaluations may pass over before they begin.
+
+    Attributes:
+        prepared: the last pass that was made before an evaluation, the state it saw, and the state it made; the next
+            evaluation uses it again.
+        traces: {kind of function: how often it was traced}.
     """
 
     def __init__(
@@ -195,11 +102,12 @@ class Program(Evaluating):
         self.task, self.seed, self.mesh = task, seed, mesh
         self.spec, self.batch_size, self.eval_batch_size = dict(spec), batch_size, eval_batch_size
         self.splits = splits
+        self.prepared: tuple[Pass, State, State] | None = None
         self.traces: dict[str, int] = {}
         self.jit = Jit(mesh)
         self.layout = LAYOUTS[mode](mesh)
         self.replicated = self.jit.replicated
-        self.data = {split: parallel.replicate(dict(each), mesh) for split, each in arrays.items()}
+        self.data = {split: parallel.replicate(dict(entries), mesh) for split, entries in arrays.items()}
         self.abstract = jax.eval_shape(self._create)
         self.shardings = parallel.state_shardings(self.abstract, mesh)
         self.abstract_state = jax.tree.map(_with_sharding, self.abstract, self.shardings)
@@ -212,6 +120,8 @@ class Program(Evaluating):
         if task.train is not None:
             self._trace_step(steps_per_call)
         self.abstract_sums = jax.tree.map(lambda s: _with_sharding(s, self.replicated), self.sum_shapes)
+
+    # The state and the step -------------------------------------------------------------------------------------------
 
     def _create(self) -> State:
         key = jax.random.fold_in(jax.random.key(self.seed), INIT_STREAM)
@@ -269,8 +179,6 @@ class Program(Evaluating):
             return lax.fori_loop(0, count, body, (state, sums))
 
         return advance
-
-    # What the loop calls ------------------------------------------------------------------------------------------
 
     def jobs(self) -> dict[str, Callable[[], None]]:
         """The compilations this run needs, by name, each to be run once, in any thread."""
@@ -343,6 +251,93 @@ class Program(Evaluating):
         source = self.layout.put(source, self.stacked)
         count = parallel.replicate(np.int32(count), self.mesh)
         return self._functions["advance"](state, sums, self.data.get("train"), source, count)
+
+    # Evaluations: always jit, whatever a step uses --------------------------------------------------------------------
+
+    def eval_function(self, name: str) -> Callable:
+        """`(state, data, source, mask, place) -> outputs` of one evaluation batch; `place` is (step, batch)."""
+        whole = self._batch_function(self.task.evals[name], name, "eval")
+
+        def evaluate(*arguments: Any) -> dict:
+            return {
+                k: tuple(jnp.asarray(x, jnp.result_type(float)) for x in v) if isinstance(v, tuple) else v
+                for k, v in whole(*arguments).items()
+            }
+
+        return evaluate
+
+    def pass_function(self, name: str) -> Callable:
+        """`(state, data, source, mask, place) -> sums` of one batch of the pass before an evaluation."""
+        before = self.task.evals[name].before
+        return self._batch_function(before, f"before {before.data}", "pass")
+
+    def _batch_function(self, evaluation: Eval | Pass, name: str, kind: str) -> Callable:
+        stream = zlib.crc32(name.encode()) & 0x7FFFFFFF
+
+        def evaluate(state: State, data: Any, source: Any, mask: jax.Array, place: jax.Array):
+            key = jax.random.fold_in(jax.random.key(self.seed), stream)
+            key = jax.random.fold_in(jax.random.fold_in(key, place[0]), place[1])
+            self.traces[kind] = self.traces.get(kind, 0) + 1
+            batch = self.jit.rowwise(to_unit(gather(data, source) if data else source))
+            batch = {**batch, "mask": mask} if not isinstance(evaluation.data, int) else {}
+            with parallel.padded(batch.get("mask")):
+                return evaluation.step(state, batch, key)
+
+        return evaluate
+
+    def eval_arguments(self, evaluation: Eval | Pass) -> tuple[Any, Any, Any, Any, Any]:
+        """What `eval_function` or `pass_function` takes, abstract: state, data, source, mask, place."""
+        size = self.eval_batch_size
+        mask = self.jit.abstract_source(jax.ShapeDtypeStruct((size,), jnp.float32), False)
+        place = jax.ShapeDtypeStruct((2,), jnp.int32, sharding=self.replicated)
+        data = abstract_of(self.data.get(evaluation.data))
+        source: Any = {}
+        if isinstance(evaluation.data, str):
+            source = jax.ShapeDtypeStruct((size,), jnp.int32) if data else self._batch_shapes(size)
+        return self.abstract_state, data, self.jit.abstract_source(source, False), mask, place
+
+    def _compile_eval(self, name: str) -> None:
+        evaluation = self.task.evals[name]
+        jitted = jax.jit(self.eval_function(name))
+        self._functions[f"eval {name}"] = jitted.lower(*self.eval_arguments(evaluation)).compile()
+        if evaluation.before is None:
+            return
+        with self._lock:  # evaluations that share a pass compile it once
+            if id(evaluation.before) not in self._passes:
+                jitted = jax.jit(self.pass_function(name))
+                compiled = jitted.lower(*self.eval_arguments(evaluation.before)).compile()
+                self._passes[id(evaluation.before)] = compiled
+
+    def trace_evaluations(self) -> None:
+        """Traces the evaluations and the passes before them, which finds mistakes without the time to compile."""
+        for name, evaluation in self.task.evals.items():
+            if evaluation.before is not None:
+                sums = jax.eval_shape(self.pass_function(name), *self.eval_arguments(evaluation.before))
+                jax.eval_shape(evaluation.before.apply, self.abstract_state, sums)
+            jax.eval_shape(self.eval_function(name), *self.eval_arguments(evaluation))
+
+    def evaluate(self, name: str, state: State, source: Any, mask: np.ndarray, step: int, batch: int) -> dict:
+        """Outputs of one evaluation batch; its key comes from the seed, the evaluation, the step and the batch."""
+        return self._functions[f"eval {name}"](*self._placed(self.task.evals[name], state, source, mask, step, batch))
+
+    def add_up(self, name: str, state: State, source: Any, mask: np.ndarray, step: int, batch: int) -> Any:
+        """Sums over one batch of the pass before an evaluation."""
+        before = self.task.evals[name].before
+        return self._passes[id(before)](*self._placed(before, state, source, mask, step, batch))
+
+    def apply(self, name: str, state: State, sums: Any) -> State:
+        """The state that an evaluation sees after its pass, from the sums over all batches, on the host.
+
+        Operation by operation: a compiled function would copy every parameter that it returns unchanged.
+        """
+        wide = jnp.result_type(float)
+        sums = parallel.replicate(jax.tree.map(lambda x: np.asarray(x, wide), sums), self.mesh)
+        return jax.device_put(self.task.evals[name].before.apply(state, sums), self.shardings)
+
+    def _placed(self, evaluation: Eval | Pass, state: State, source: Any, mask: Any, step: int, batch: int) -> tuple:
+        place = parallel.replicate(np.asarray([step, batch], np.int32), self.mesh)
+        source, mask = self.jit.put(source, False), self.jit.put(mask, False)
+        return state, self.data.get(evaluation.data), source, mask, place
 
 
 def _with_sharding(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

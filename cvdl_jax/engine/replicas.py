@@ -5,17 +5,20 @@
 Every leaf of `params`, `opt` and `extra` becomes [replicas, ...], and a step is `vmap` of the task's own step. Replica
 i has the seed `seed + i`: its own initialisation, dropout and augmentation. The batches are the same for all of them,
 in the order of the first seed, so that each is gathered once; the run that replica i equals has that order too, by
-`config.data.order_seed`. When the run ends each replica becomes an ordinary run folder, `engine/replicas.py`.
+`config.data.order_seed`.
 
 A metric of one replica is "accuracy_seed3", the mean over replicas "accuracy". What validation selects for each replica
 is kept in `extra["selected"]`: parameters, optimizer state and `extra` of its best step.
 
+When the run has ended, `export` makes an ordinary run folder of every replica, `WORKDIR/seed0`, `WORKDIR/seed1` ...,
+with what a run of its seed would have left: configuration, metrics, checkpoints of its selected and last step,
+predictions, results, figures, report. They can be evaluated, compared, combined and continued as any other.
+
 Reference: Lakshminarayanan et al. 2017, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles".
 """
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -30,14 +33,15 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, State, Task, Transform, as_transform
 from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import Run, build, make_program
-from cvdl_jax.engine.finish import finish
+from cvdl_jax.engine.context import FinishedRun, RunContext
+from cvdl_jax.engine.finish import PageWriter, finish
 from cvdl_jax.engine.program import INIT_STREAM
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.checkpoint import Checkpoints
 from cvdl_jax.workdir.folder import Workdir, read_json, write_json
 from cvdl_jax.workdir.metric_log import Writers, read
 
-EXPERIMENT = "replicas"  # experiments/replicas.py
+EXPERIMENT = "replicas"  # the experiment that hands the task of another one to `replicated`
 MOST = 256
 
 
@@ -102,10 +106,10 @@ def replicated(task: Task, seeds: Sequence[int], select: Mapping[str, Any]) -> T
     Raises:
         ConfigError: for a task that takes no steps, or whose evaluations prepare the state.
     """
-    periodic = {name: each for name, each in task.evals.items() if not each.final}
+    periodic = {name: evaluation for name, evaluation in task.evals.items() if not evaluation.final}
     if task.train is None:
         raise ConfigError("--replicas: this experiment takes no training steps; there is nothing to train at once")
-    if any(getattr(each, "before", None) is not None for each in periodic.values()):
+    if any(evaluation.before is not None for evaluation in periodic.values()):
         raise ConfigError("--replicas: an evaluation of this experiment prepares the state; run the seeds one by one")
     keep = bool(select["metric"]) and bool(periodic)
     on_eval = partial(_on_eval, task, seeds, select) if keep or task.on_eval else None
@@ -114,8 +118,8 @@ def replicated(task: Task, seeds: Sequence[int], select: Mapping[str, Any]) -> T
         init=partial(_init, task, seeds),
         train=Transform(partial(_update, train, seeds), partial(_init_transform, train, keep)),
         evals={
-            name: Eval(partial(_evaluate, each, seeds), partial(_finalise, each, seeds), each.data)
-            for name, each in periodic.items()
+            name: Eval(partial(_evaluate, inner, seeds), partial(_finalise, inner, seeds), inner.data)
+            for name, inner in periodic.items()
         },
         on_eval=on_eval,
     )
@@ -176,34 +180,34 @@ def _update(train: Transform, seeds: Sequence[int], state: State, batch: Any, ke
 
 def _named(sums: Mapping[str, tuple[jax.Array, jax.Array]], seeds: Sequence[int]) -> dict[str, Any]:
     """Sums [replicas] as those of every replica, and of all of them together."""
-    found = {name: (total.sum(), weight.sum()) for name, (total, weight) in sums.items()}
+    named = {name: (total.sum(), weight.sum()) for name, (total, weight) in sums.items()}
     for i, seed in enumerate(seeds):
-        found |= {f"{name}_seed{seed}": (total[i], weight[i]) for name, (total, weight) in sums.items()}
-    return found
+        named |= {f"{name}_seed{seed}": (total[i], weight[i]) for name, (total, weight) in sums.items()}
+    return named
 
 
-def _evaluate(each: Eval, seeds: Sequence[int], state: State, batch: Any, key: jax.Array) -> dict[str, Any]:
+def _evaluate(evaluation: Eval, seeds: Sequence[int], state: State, batch: Any, key: jax.Array) -> dict[str, Any]:
     """An evaluation batch of every replica: sums as `_named`, arrays [b, replicas, ...]."""
 
     def one(params: Any, opt: Any, extra: Any) -> dict[str, Any]:
-        return dict(each.step(State(state.step, params, opt, extra), batch, key))
+        return dict(evaluation.step(State(state.step, params, opt, extra), batch, key))
 
-    found = jax.vmap(one)(*_inner(state))
-    arrays = {name: jnp.moveaxis(x, 0, 1) for name, x in found.items() if not isinstance(x, tuple)}
-    return {**_named({name: x for name, x in found.items() if isinstance(x, tuple)}, seeds), **arrays}
+    outputs = jax.vmap(one)(*_inner(state))
+    arrays = {name: jnp.moveaxis(x, 0, 1) for name, x in outputs.items() if not isinstance(x, tuple)}
+    return {**_named({name: x for name, x in outputs.items() if isinstance(x, tuple)}, seeds), **arrays}
 
 
-def _finalise(each: Eval, seeds: Sequence[int], means: dict, rows: dict) -> dict[str, float]:
+def _finalise(evaluation: Eval, seeds: Sequence[int], means: dict, rows: dict) -> dict[str, float]:
     """The metrics of every replica, and their means; an interval belongs to one replica, so that it has no mean."""
     metrics = []
     for i, seed in enumerate(seeds):
         mine = {k.removesuffix(f"_seed{seed}"): x for k, x in means.items() if k.endswith(f"_seed{seed}")}
-        found = each.finalize(mine, {name: x[:, i] for name, x in rows.items()})
-        metrics.append({name: float(x) for name, x in found.items() if not name.endswith(("_low", "_high"))})
-    found = {name: fmean(one[name] for one in metrics) for name in metrics[0]}
-    for seed, one in zip(seeds, metrics, strict=True):
-        found |= {f"{name}_seed{seed}": x for name, x in one.items() if name != "examples"}
-    return found
+        own = evaluation.finalize(mine, {name: x[:, i] for name, x in rows.items()})
+        metrics.append({name: float(x) for name, x in own.items() if not name.endswith(("_low", "_high"))})
+    all_of_them = {name: fmean(own[name] for own in metrics) for name in metrics[0]}
+    for seed, own in zip(seeds, metrics, strict=True):
+        all_of_them |= {f"{name}_seed{seed}": x for name, x in own.items() if name != "examples"}
+    return all_of_them
 
 
 def of_seed(metrics: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -221,8 +225,8 @@ def _on_eval(
     task: Task, seeds: Sequence[int], select: Mapping[str, Any], state: State, metrics: Mapping[str, jax.Array]
 ) -> tuple[State, jax.Array]:
     """Feeds each replica's metrics back to it, then keeps those replicas that are better than ever before."""
-    each = [of_seed(metrics, seed) for seed in seeds]
-    mine = {name: jnp.stack([one[name] for one in each]) for name in each[0]}
+    by_seed = [of_seed(metrics, seed) for seed in seeds]
+    mine = {name: jnp.stack([own[name] for own in by_seed]) for name in by_seed[0]}
     parts = _inner(state)
     if task.on_eval is not None:
 
@@ -239,7 +243,7 @@ def _on_eval(
 
 
 def _select(state: State, parts: Any, metrics: Mapping[str, jax.Array], select: Mapping[str, Any]) -> dict[str, Any]:
-    """The selected parts after an evaluation; the first of equals stays, NaN is never best: see `selection.update`."""
+    """The selected parts after an evaluation; the first of equals stays, NaN is never best: see `checkpoint.update`."""
     old = state.extra["selected"]
     if select["metric"] not in metrics:
         raise ConfigError(f"config.select.metric={select['metric']!r} is not evaluated; it is {sorted(metrics)}")
@@ -274,18 +278,16 @@ def slices(state: State, i: int) -> tuple[State, State | None, float | None]:
     return last, cut(selected["step"][i], selected["parts"]), float(selected["value"][i])
 
 
-# From a run of replicas to ordinary run folders, `WORKDIR/seed0`, `WORKDIR/seed1` ...
-#
-# Each has what a run of its seed would have left: configuration, metrics, checkpoints of its selected and last step,
-# predictions, results, figures, report. They can be evaluated, compared, combined and continued as any other.
+# Ordinary run folders -------------------------------------------------------------------------------------------------
 
 
-def export(parent: str | Path, argv: Sequence[str]) -> list[Path]:
+def export(parent: str | Path, argv: Sequence[str], write_page: PageWriter) -> list[Path]:
     """Writes the run folder of every replica of a finished run; those that are done are kept.
 
     Args:
         parent: workdir of the run of replicas.
         argv: the command line, for `meta.json`.
+        write_page: called with every folder when everything else is in it.
 
     Returns:
         The folders.
@@ -302,12 +304,19 @@ def export(parent: str | Path, argv: Sequence[str]) -> list[Path]:
             continue
         print(f"replica {i + 1} of {len(seeds)}: {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted export left
-        _write(workdir, folder, build(member(config, seed)), slices(state, i), list(argv))
+        _write(workdir, folder, build(member(config, seed)), slices(state, i), list(argv), write_page)
     return folders
 
 
-def _write(parent: Workdir, folder: Path, built: Run, parts: tuple[State, State | None, float | None], argv: list[str]):
-    """One run folder."""
+def _write(
+    parent: Workdir,
+    folder: Path,
+    built: Run,
+    parts: tuple[State, State | None, float | None],
+    argv: list[str],
+    write_page: PageWriter,
+) -> None:
+    """One run folder; no signal stops it, because the next start would write an unfinished one anew."""
     workdir, seed = Workdir(folder), built.config.seed
     workdir.lock()
     try:
@@ -320,63 +329,30 @@ def _write(parent: Workdir, folder: Path, built: Run, parts: tuple[State, State 
             step = row.pop("step")
             writers.row(step, of_seed(row, seed))
         writers.close()
-        finish(Finished(workdir, built, *parts))
+        finish(_finished(workdir, built, *parts), write_page)  # the run of all replicas has the times
     finally:
         workdir.unlock()
 
 
-class Finished:
-    """What `finish` asks of a loop that has made its last step, for a replica that another run has trained.
+def _finished(workdir: Workdir, built: Run, last: State, best: State | None, value: float | None) -> FinishedRun:
+    """A replica as a run that has made its last step, with the checkpoints that its own run would have left.
 
     Args:
-        workdir: locked.
+        workdir: locked, with a configuration and `meta.json`.
         built: of the replica's own configuration.
         last: its state after the last step.
         best: the state that validation selected; None where nothing was selected.
         value: of the metric that selected it.
     """
-
-    def __init__(self, workdir: Workdir, built: Run, last: State, best: State | None, value: float | None):
-        self.workdir, self.built, self.config = workdir, built, built.config
-        self.task, self.info, self.progress = built.task, built.info, Quiet()
-        self.program = make_program(built, workdir.read_meta()["steps_per_call"])
-        runs.compile_functions(self.program, [name for name in self.program.jobs() if name.startswith("eval ")])
-        self.step = int(last.step)
-        best_step = int(best.step) if best is not None else None
-        self.memory = dict(evaluated=self.step, best_step=best_step, best_value=value, stop=False, row=None)
-        self.checkpoints = Checkpoints(workdir.checkpoints, built.config.checkpoint.keep)
-        self.state = jax.device_put(last, self.program.shardings)
-        earlier = [] if best is None or best_step == self.step else [jax.device_put(best, self.program.shardings)]
-        sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype, device=s.sharding), self.program.abstract_sums)
-        for state in [*earlier, self.state]:
-            step = int(state.step)
-            memory = {**self.memory, "evaluated": step}
-            self.checkpoints.save(step, {"state": state, "sums": sums}, memory, best_step)
-
-    def split(self, name: str) -> Any:
-        """The data of an evaluation; None where it has none."""
-        data = self.task.evals[name].data
-        return None if isinstance(data, int) else self.built.data.splits[data]
-
-    def flagged(self) -> bool:
-        """No signal stops it: the next start writes the folder anew."""
-        return False
-
-
-class Quiet:
-    """A progress that shows nothing."""
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Nothing is measured."""
-        yield
-
-    def evaluated(self, examples: int) -> None:
-        """Nothing is shown."""
-
-    def time_split(self) -> dict[str, float]:
-        """The run of all replicas has it."""
-        return {}
-
-    def finish(self) -> None:
-        """There is no bar to close."""
+    program = make_program(built, workdir.read_meta()["steps_per_call"])
+    runs.compile_functions(program, [name for name in program.jobs() if name.startswith("eval ")])
+    checkpoints = Checkpoints(workdir.checkpoints, built.config.checkpoint.keep)
+    step, best_step = int(last.step), int(best.step) if best is not None else None
+    sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype, device=s.sharding), program.abstract_sums)
+    state = jax.device_put(last, program.shardings)
+    earlier = [] if best is None or best_step == step else [jax.device_put(best, program.shardings)]
+    for saved in [*earlier, state]:
+        at = int(saved.step)
+        memory = dict(evaluated=at, best_step=best_step, best_value=value, stop=False, row=None)
+        checkpoints.save(at, {"state": saved, "sums": sums}, memory, best_step)
+    return FinishedRun(RunContext(workdir, built, program, checkpoints), step, state, best_step)

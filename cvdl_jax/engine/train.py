@@ -19,9 +19,10 @@ from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
 from cvdl_jax.engine import compiling, from_run, nonfinite, preflight
 from cvdl_jax.engine.build import build, make_program
+from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.engine.feed import TrainFeed
-from cvdl_jax.engine.finish import finish, write_page
+from cvdl_jax.engine.finish import PageWriter, finish, try_page
 from cvdl_jax.engine.intervals import Stride, due
 from cvdl_jax.engine.progress import Progress
 from cvdl_jax.engine.signals import PREEMPTED, Signals, exit_now
@@ -33,13 +34,15 @@ from cvdl_jax.workdir.folder import Workdir
 from cvdl_jax.workdir.metric_log import OpenRow, Writers
 
 
-def train(config: Any, folder: str, argv: list[str]) -> int:
+def train(config: Any, folder: str, argv: list[str], write_page: PageWriter) -> int:
     """Trains, or continues, the run of a folder.
 
     Args:
         config: from `configs.load`.
         folder: the workdir.
         argv: the command line, for `meta.json`.
+        write_page: called with the folder when the run has ended, or failed, to write its page; its errors are said
+            and change nothing.
 
     Returns:
         The exit code: 0 done, 75 preempted and saved, 130 interrupted and saved.
@@ -63,7 +66,7 @@ def train(config: Any, folder: str, argv: list[str]) -> int:
             return 0
         if jax.process_count() == 1:  # several processes agree through JAX's own preemption notice
             signals.install()
-        loop = Loop(config, workdir, signals, argv)
+        loop = Loop(config, workdir, signals, argv, write_page)
         return loop.run()
     except BaseException as error:
         if loop is not None:
@@ -71,7 +74,7 @@ def train(config: Any, folder: str, argv: list[str]) -> int:
         if first and not isinstance(error, ConfigError):  # a mistake in the command is no failure of the run
             workdir.fail(error, loop.step if loop else None)
             if isinstance(error, Exception):
-                write_page(workdir)
+                try_page(workdir, write_page)
         raise
     finally:
         signals.restore()
@@ -86,14 +89,15 @@ class Loop:
         workdir: locked.
         signals: installed.
         argv: the command line.
+        write_page: see `train`.
     """
 
-    def __init__(self, config: Any, workdir: Workdir, signals: Signals, argv: list[str]):
-        self.config, self.workdir, self.signals = config, workdir, signals
+    def __init__(self, config: Any, workdir: Workdir, signals: Signals, argv: list[str], write_page: PageWriter):
+        self.config, self.workdir, self.signals, self.write_page = config, workdir, signals, write_page
         self.cache = compiling.use_cache(configs.cache_folder() / "compilation")
         self.built = build(config)
         self.task, self.info = self.built.task, self.built.info
-        self.periodic = [name for name, each in self.task.evals.items() if not each.final]
+        self.periodic = [name for name, evaluation in self.task.evals.items() if not evaluation.final]
         self.due = due(config, self.info, bool(self.periodic))
         preflight.check(config, self.periodic, workdir.begun())
         self.step = self.calls = 0
@@ -109,7 +113,7 @@ class Loop:
         meta = workdir.read_meta()
         self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
         self.stride = Stride(self.program.steps_per_call, fixed=jax.process_count() > 1)
-        info, unit = self.info, "img" if "image" in self.info.spec else "examples"
+        info, unit = self.info, "img" if "image" in self.info.spec else "examples"  # as data sets name their entries
         self.progress = Progress(info.total_steps, 0, info.batch_size, info.steps_per_epoch, unit=unit)
         if parallel.is_first_process():
             workdir.record_start(self.built, self.program.steps_per_call, argv)
@@ -123,6 +127,7 @@ class Loop:
             f"{self.program.steps_per_call} steps per call"
         )
         self.checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
+        self.context = RunContext(workdir, self.built, self.program, self.checkpoints)
         restored = self.checkpoints.restore_latest(self.program.abstract_tree())
         if restored is None:
             self.state, self.sums = self.first_state(self.progress.message), self.program.zero_sums()
@@ -130,7 +135,8 @@ class Loop:
             self.step, tree, self.memory = restored
             self.state, self.sums = tree["state"], tree["sums"]
             self.progress.message(f"restored step {self.step} from {workdir.checkpoints}")
-        self.row = OpenRow(self.info, partial(nonfinite.explain, self), self.memory["row"] or {})
+        explain = partial(nonfinite.explain, self.context, self.first_state)
+        self.row = OpenRow(self.info, explain, self.memory["row"] or {})
         self._open_writers()
         self.progress.start_step = self.step
         self.feed = TrainFeed(self.program, self.built.data, config.seed, self.step, self.info.total_steps)
@@ -191,10 +197,12 @@ class Loop:
                 return self.leave()
             self._advance()
             self._agree_on_signals()
-        code = finish(self)
+        finished = FinishedRun(self.context, self.step, self.state, self.memory["best_step"])
+        if not finish(finished, self.write_page, self.flagged, self.progress):
+            return self.leave()
         self.checkpoints.close()
         self.writers.close()
-        return code
+        return 0
 
     def _advance(self) -> None:
         """Makes the steps up to the next thing that is due, as one call."""
@@ -230,8 +238,9 @@ class Loop:
         metrics: dict[str, float] = {}
         with self.progress.phase("evaluate"):
             for name in self.periodic:
+                split = self.context.split(name)
                 result = evaluate(
-                    self.program, name, self.state, self.split(name), self.step, self.flagged, self.progress.evaluated
+                    self.program, name, self.state, split, self.step, self.flagged, self.progress.evaluated
                 )
                 if result is None:
                     return
@@ -240,11 +249,6 @@ class Loop:
         self._feed_back({k: v for k, v in self.row.values.items() if not k.startswith("time/")})
         checkpoint.update(self.memory, self.config.select, metrics, self.step)
         self.memory["evaluated"] = self.step
-
-    def split(self, name: str) -> Any:
-        """The data of an evaluation; None where it has none."""
-        data = self.task.evals[name].data
-        return None if isinstance(data, int) else self.built.data.splits[data]
 
     def _feed_back(self, metrics: dict[str, float]) -> None:
         """Lets the task change its state after an evaluation: plateau learning rate, early stopping."""

@@ -35,7 +35,7 @@ def prepare(host_devices: int = 0) -> None:
 
 def _jaxlib_version() -> str:
     """Read from its file: importing jaxlib, or asking importlib.metadata, takes longer."""
-    found = importlib.util.find_spec("jaxlib")
-    text = (Path(found.origin).parent / "version.py").read_text() if found and found.origin else ""
+    package = importlib.util.find_spec("jaxlib")
+    text = (Path(package.origin).parent / "version.py").read_text() if package and package.origin else ""
     version = re.search(r'^_version = "([^"]+)"', text, re.MULTILINE)
     return version[1] if version else ""

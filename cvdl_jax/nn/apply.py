@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 from flax.errors import ModifyScopeVariableError, ScopeCollectionNotFound
 
+from cvdl_jax.core import trace_context
 from cvdl_jax.core.gradients import select, substitute
 from cvdl_jax.core.task import State
 from cvdl_jax.errors import ConfigError
@@ -71,7 +72,7 @@ def apply_train(
 
 
 def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = None, params: Any = None) -> Any:
-    """Applies a module in evaluation mode, with running statistics unless in `nn.norm.batch_statistics`.
+    """Applies a module in evaluation mode, with running statistics unless in `batch_norm.batch_statistics`.
 
     Args:
         module: `module(x, train)`.
@@ -82,10 +83,10 @@ def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = N
     """
     params = select(state.params, on) if params is None else params
     variables = {"params": params, "batch_stats": select(state.extra["batch_stats"], on)}
-    found = batch_norm.found_statistics()
-    if found is None:
+    moments = trace_context.current().moments
+    if moments is None:
         return observe.apply(module, variables, x, False, on=on)
-    variables[batch_norm.MOMENTS] = found.get(on or "", {})  # a second call adds to what the first one found
+    variables[batch_norm.MOMENTS] = moments.get(on or "", {})  # a second call adds to the sums of the first
     out, new = module.apply(variables, x, False, mutable=[batch_norm.MOMENTS])
-    found[on or ""] = new.get(batch_norm.MOMENTS, {})
+    moments[on or ""] = new.get(batch_norm.MOMENTS, {})
     return out

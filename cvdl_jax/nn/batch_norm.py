@@ -1,12 +1,11 @@
 """Batch and layer normalisation. Statistics and parameters are at least float32, whatever the model computes in.
 
-More kinds are in `nn/norms.py`; models choose one by name with `nn/norms.py`.
+More kinds are in `nn/norms.py`, where models choose one by name.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import flax.linen as nn
@@ -14,14 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cvdl_jax.core import trace_context
 from cvdl_jax.core.parallel import axis_name, mean_devices, real_rows, row_blocks
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.precision import at_least_float32
 
 PATH = "config.model.norm"
 MOMENTS = "moments"  # collection of Flax variables: sums from which `engine/batch_statistics.py` makes statistics
-_BY_BATCH: ContextVar[bool] = ContextVar("by_batch", default=False)
-_FOUND: ContextVar[dict[str, Any] | None] = ContextVar("found", default=None)
 
 
 @contextmanager
@@ -31,18 +29,9 @@ def batch_statistics(collect: bool = False) -> Iterator[dict[str, Any]]:
     Args:
         collect: put sums of every layer's moments into the dict, {name of a model in the state or "": tree}.
     """
-    found: dict[str, Any] = {}
-    by_batch, collected = _BY_BATCH.set(True), _FOUND.set(found if collect else None)
-    try:
-        yield found
-    finally:
-        _BY_BATCH.reset(by_batch)
-        _FOUND.reset(collected)
-
-
-def found_statistics() -> dict[str, Any] | None:
-    """The dict that `batch_statistics` fills; None where nothing is collected."""
-    return _FOUND.get()
+    moments: dict[str, Any] = {}
+    with trace_context.within(normalise_by_batch=True, moments=moments if collect else None):
+        yield moments
 
 
 class BatchNorm(nn.Module):
@@ -104,7 +93,7 @@ class BatchNorm(nn.Module):
                 self.variable("batch_stats", "var", jnp.ones, (c,), wide),
             )
         x = x.astype(wide)
-        if train or running is None or _BY_BATCH.get():
+        if train or running is None or trace_context.current().normalise_by_batch:
             blocks = row_blocks() if train and not self.synchronised and not self.is_initializing() else 1
             mean, var = self._moments(x, blocks, None if train else real_rows())  # [c] or [blocks, 1 ..., c]
             if train and running is not None and not self.is_initializing():
@@ -170,7 +159,8 @@ class BatchNorm(nn.Module):
 
         mean = average(x)
         var = average(jnp.square(x - mean))
-        if weights is not None and _FOUND.get() is None:  # one real value has no variance; known when it runs
+        if weights is not None and trace_context.current().moments is None:
+            # one real value has no variance; how many are real is known when it runs
             var = jnp.where(weights.sum() * (x.size // x.shape[-1] // len(x)) < 2, jnp.nan, var)
         self._note(mean, var, x, weights)
         return (mean, var) if blocks > 1 else (mean.reshape(-1), var.reshape(-1))

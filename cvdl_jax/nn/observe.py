@@ -11,14 +11,14 @@ JAX is not seen: its arrays do not exist outside of it.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict
 from jax.extend.core import get_opaque_trace_state
 
+from cvdl_jax.core import trace_context
 from cvdl_jax.nn.batch_norm import BatchNorm
 from cvdl_jax.nn.conv import ConvTranspose
 
@@ -26,8 +26,13 @@ Seen = dict[str, dict[str, list[jax.Array]]]  # {layer: {"output", or "input" an
 COLLECTION = "diagnostics"  # of Flax variables; it exists only while somebody looks
 NORMS = (BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm, nn.RMSNorm)
 LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, ConvTranspose, nn.ConvTranspose, *NORMS)
-_SEEN: ContextVar[tuple[Seen, Any] | None] = ContextVar("seen", default=None)
-_INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # an observed call of a model
+
+
+class Observer(NamedTuple):
+    """Who looks: where to put what is seen, and under which transformation of JAX."""
+
+    seen: Seen
+    trace: Any
 
 
 def _trace() -> Any:
@@ -39,22 +44,19 @@ def _trace() -> Any:
 def observing() -> Iterator[Seen]:
     """What the models called in this context compute, by layer; filled while they run."""
     seen: Seen = {}
-    token = _SEEN.set((seen, _trace()))
-    try:
+    with trace_context.within(observer=Observer(seen, _trace())):
         yield seen
-    finally:
-        _SEEN.reset(token)
 
 
 def looking() -> bool:
     """Whether models called here and now would be seen; a step that only has them in a loop then calls one outside."""
-    looker = _SEEN.get()
-    return looker is not None and looker[1] == _trace()
+    observer = trace_context.current().observer
+    return observer is not None and observer.trace == _trace()
 
 
 def inside() -> bool:
     """Whether the code being traced belongs to a model that is looked at."""
-    return _INSIDE.get()
+    return trace_context.current().observed
 
 
 def apply(module: nn.Module, variables: Any, *args: Any, on: str | None = None) -> Any:
@@ -68,13 +70,9 @@ def apply(module: nn.Module, variables: Any, *args: Any, on: str | None = None) 
     """
     if not looking():
         return module.apply(variables, *args)
-    seen, _ = _SEEN.get()
-    token = _INSIDE.set(True)
-    try:
-        with nn.intercept_methods(_sow_output):
-            out, new = module.apply(variables, *args, mutable=[COLLECTION])
-    finally:
-        _INSIDE.reset(token)
+    seen = trace_context.current().observer.seen
+    with trace_context.within(observed=True), nn.intercept_methods(_sow_output):
+        out, new = module.apply(variables, *args, mutable=[COLLECTION])
     for path, arrays in flatten_dict(new.get(COLLECTION, {})).items():
         layer = "/".join(([on] if on else []) + [_layer_name(part) for part in path[:-1]])
         seen.setdefault(layer, {}).setdefault(path[-1], []).extend(arrays)

@@ -48,7 +48,7 @@ def in_parts(transform: Transform, n: int) -> Transform:
     return Transform(update, transform.init)
 
 
-def accuracies(found, cases):
+def accuracies(cases, metrics, rows):
     """Accuracy of every case on the evaluated split: bars, or lines over the batch size where that is what differs."""
     from cvdl_jax.analysis.figures import images
 
@@ -58,7 +58,8 @@ def accuracies(found, cases):
     kinds = {name.rsplit("_", 1)[0] for name in cases}
     if all(name == f"{name.rsplit('_', 1)[0]}_{case['batch']}" for name, case in cases.items()):
         for kind in sorted(kinds):
-            points = sorted((case["batch"], found[name]) for name, case in cases.items() if name.startswith(f"{kind}_"))
+            of_kind = {name: case["batch"] for name, case in cases.items() if name.startswith(f"{kind}_")}
+            points = sorted((size, metrics[f"{name}/accuracy"]) for name, size in of_kind.items())
             axis.semilogx(*zip(*points, strict=True), "-o", base=2, label=kind)
         sizes = sorted({case["batch"] for case in cases.values()})
         axis.set_xticks(sizes, [str(size) for size in sizes])
@@ -67,7 +68,7 @@ def accuracies(found, cases):
         axis.set_xlabel("batch size")
         axis.legend()
     else:
-        axis.barh(range(len(cases)), [found[name] for name in cases])
+        axis.barh(range(len(cases)), [metrics[f"{name}/accuracy"] for name in cases])
         axis.set_yticks(range(len(cases)), list(cases), fontsize=7)
         axis.invert_yaxis()
         axis.set_xticks(np.linspace(0, 1, 6))
@@ -85,7 +86,7 @@ def make(config, info) -> Task:
     }
     normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
     loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")
-    models, steps, found = {}, [], {}
+    models, steps = {}, []
     for name, case in cases.items():
         path, size = f"config.study.cases.{name}", case["batch"]
         if size < 1 or config.batch_size % size:
@@ -105,18 +106,12 @@ def make(config, info) -> Task:
     def init(key: jax.Array, batch: dict) -> dict:
         x = inputs(normalise, batch)[:1]
         made = {name: initialise(model, key, x, False) for name, model in models.items()}
-        params, stats = ({name: each[i] for name, each in made.items()} for i in (0, 1))
+        params, stats = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
         return {"params": params, "extra": {"batch_stats": stats}}
-
-    def finalise(means, rows):
-        found.update({name: means[f"{name}/accuracy"] for name in cases})  # the last evaluation is the figure's
-        return means
 
     step = partial(evaluation_step, models, normalise, loss)
     names = [name for name in ("validation", "test") if name in info.sizes]
-    return Task(
-        init=init,
-        train=chain(*steps),
-        evals={name: Eval(step, finalise, name, final=name == "test") for name in names},
-        report=lambda state, batch, key: accuracies(found, cases) if found else {},
-    )
+    evals = {name: Eval(step, data=name, final=name == "test") for name in names}
+    if names:
+        evals[names[-1]] = evals[names[-1]]._replace(draw=partial(accuracies, cases))
+    return Task(init=init, train=chain(*steps), evals=evals)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import launch
 from cvdl_jax.analysis import diagnostics
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients, task
+from cvdl_jax.core import task, trace_context
 from cvdl_jax.core.task import State
 from cvdl_jax.engine import build
 from cvdl_jax.errors import ConfigError
@@ -190,7 +190,7 @@ def test_descend_reports_the_norm_of_every_layer():
 
     step = task.descend(loss, optax.sgd(0.1))
     state = step.init(State(jnp.zeros((), jnp.int32), params))
-    with gradients.wanted():
+    with trace_context.within(layer_norms=True):
         _, _, sums = step.update(state, {}, jax.random.key(0))
     norms = {name: float(total / weight) for name, (total, weight) in sums.items() if name != "loss"}
     expected = {"a/gradient_norm": (4 + 8) ** 0.5, "block/b/gradient_norm": 27**0.5, "gradient_norm": 39**0.5}

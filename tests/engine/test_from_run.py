@@ -32,7 +32,7 @@ def start(workdir, *flags: str) -> int:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """They take half the time of a run of two steps; tests of whole runs draw them."""
-    monkeypatch.setattr(finish, "draw", lambda loop, state: None)
+    monkeypatch.setattr(finish, "draw", lambda run, state: None)
 
 
 @pytest.fixture(scope="module")

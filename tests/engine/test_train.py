@@ -33,7 +33,7 @@ def results_of(workdir) -> dict:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """They take half the time of a run of twelve steps; tests of whole runs draw them."""
-    monkeypatch.setattr(finish, "draw", lambda loop, state: None)
+    monkeypatch.setattr(finish, "draw", lambda run, state: None)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_batch_normalisation_saves_small_weights_and_steadies_distributions(tmp_
     cases = {name: dict(config.study.cases[name]) for name in ("none_small", "batch_small")}
     config.study = {"cases": cases}
     config.update({"total_epochs": 9, "eval": {"every_epochs": 3}})  # running averages have arrived at the first
-    assert train.train(configs.from_plain(configs.to_plain(config)), str(tmp_path), []) == 0
+    assert train.train(configs.from_plain(configs.to_plain(config)), str(tmp_path), [], lambda folder: None) == 0
     rows = read(tmp_path / "metrics.jsonl")
     first = {name: rows[0][f"train/{name}/dense0/gradient_norm"] for name in cases}
     assert first["batch_small"] > 1000 * first["none_small"]
@@ -84,8 +84,8 @@ def test_the_studies_name_what_they_compare():
     assert cases["batch_after"].placement == "after" and cases["none_lr1"].lr == 10 * cases["none_large"].lr
     cases = configs.load("configs/studies/small_batches.py").study.cases
     assert cases["standardised_1"].to_dict() == {"batch": 1, "norm": "group(groups=4)", "conv": "standardised"}
-    found = {name: 0.5 for name in cases}
-    assert "accuracy" in normalisation.accuracies(found, cases)
+    metrics = {f"{name}/accuracy": 0.5 for name in cases}
+    assert "accuracy" in normalisation.accuracies(cases, metrics, {})
 
 
 def test_a_case_must_divide_the_batch():
@@ -104,7 +104,7 @@ def test_a_case_must_divide_the_batch():
 def test_experiments_that_keep_parameters_alone_refuse_running_averages(run, tmp_path):
     config = configs.load(run, ["config.model.norm=batch"])
     with pytest.raises(ConfigError, match=r"config\.model\.norm: this experiment keeps the parameters .* use 'layer'"):
-        train.train(config, str(tmp_path), [])
+        train.train(config, str(tmp_path), [], lambda folder: None)
 
 
 @pytest.mark.curriculum("G13")

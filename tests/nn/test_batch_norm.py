@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from cvdl_jax.core import parallel
-from cvdl_jax.core import parallel as padding
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.models.backbones import resnet
@@ -81,7 +80,7 @@ def test_without_running_statistics_evaluation_uses_the_batch():
     trained = apply(BatchNorm(), FRESH, X[0], True)[0]
     np.testing.assert_allclose(run(X[0], True), trained, atol=1e-5)
     np.testing.assert_allclose(run(X[0], False), trained, atol=1e-5)
-    with padding.padded(jnp.array([1.0, 1.0, 1.0, 0.0])):
+    with parallel.padded(jnp.array([1.0, 1.0, 1.0, 0.0])):
         y = run(np.concatenate([X[0], np.full_like(X[0][:1], 1e3)]), False)
         np.testing.assert_allclose(y[:3], trained, atol=1e-5)
         with pytest.raises(ConfigError, match="met 3 rows in an evaluation of batches of 4"):
@@ -100,11 +99,10 @@ def test_unsynchronised_devices_normalise_their_own_rows(mode):
         return layer.apply({"params": PARAMS, "batch_stats": FRESH}, x, True, mutable=["batch_stats"])
 
     if mode == "jit":
-        token = parallel._DEVICES.set(2)
-        y, new = train(x)
-        with pytest.raises(ConfigError, match="3 rows do not divide over 2 devices"):
-            train(x[:3])
-        parallel._DEVICES.reset(token)
+        with parallel.tracing_for(parallel.make_mesh(2 * jax.devices()[:1])):
+            y, new = train(x)
+            with pytest.raises(ConfigError, match="3 rows do not divide over 2 devices"):
+                train(x[:3])
     else:
         y, new = jax.vmap(train, axis_name=parallel.PMAP_AXIS)(x.reshape(2, 2, 2, 2, 4))
         y, new = y.reshape(x.shape), jax.tree.map(lambda leaf: leaf[1], new)

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 from reports_for_tests import NASTY, Tree, checked, classifier, decoded, failed, rows, start, write_rows
 from sklearn import metrics as oracle
 
 import launch
+from cvdl_jax.cli.modes import train
+from cvdl_jax.core.task import Task
 from cvdl_jax.data import load as data_load
 from cvdl_jax.engine import finish
+from cvdl_jax.engine.build import Run
+from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.errors import UserError
 from cvdl_jax.report.pages import curves, provenance, run_page
+from cvdl_jax.workdir.folder import Workdir
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -173,22 +179,14 @@ def test_time_split_and_its_phases():
 # The end of a run -----------------------------------------------------------------------------------------------------
 
 
-class FakeLoop:
-    """As much of a loop as the end of a run needs."""
-
-    def __init__(self, folder: Path, shown: dict):
-        from types import SimpleNamespace
-
-        self.workdir = SimpleNamespace(figures=folder / "figures", path=folder)
-        self.task = SimpleNamespace(report=lambda state, batch, key: shown)
-        self.built, self.config, self.step = SimpleNamespace(data=None), SimpleNamespace(seed=0), 3
-
-
 def test_a_task_reports_figures_and_texts(tmp_path):
     from matplotlib.figure import Figure
 
     text = "to be\n\nor not to be ä\n"
-    finish.draw(FakeLoop(tmp_path, {"samples_cold": text, "samples": Figure(figsize=(1, 1))}), None)
+    shown = {"samples_cold": text, "samples": Figure(figsize=(1, 1))}
+    task = Task(None, None, report=lambda state, batch, key: shown)
+    built = Run(ConfigDict({"seed": 0}), None, None, task)
+    finish.draw(FinishedRun(RunContext(Workdir(tmp_path), built, None, None), 3, None, None), None)
     assert (tmp_path / "figures" / "samples_cold.txt").read_bytes() == text.encode()
     with Image.open(tmp_path / "figures" / "samples.png") as image:
         assert image.size[0] > 10
@@ -200,7 +198,7 @@ def test_a_page_that_cannot_be_written_does_not_undo_the_run(tmp_path, monkeypat
         raise OSError("No space left on device")
 
     monkeypatch.setattr(run_page, "write", broken)
-    finish.write_page(FakeLoop(tmp_path, {}).workdir)
+    finish.try_page(Workdir(tmp_path), train.write_page)
     said = capsys.readouterr().out
     assert "report.html could not be written (OSError: No space left on device)" in said
     assert f"python launch.py --mode report --workdir {tmp_path}" in said

@@ -32,18 +32,18 @@ def run(args: Any) -> int:
     """
     if args.config is not None:
         raise ConfigError(f"--ensemble takes the configurations of its runs; leave out --config={args.config}")
-    split, found = args.split or "test", ensembles.folders(args.ensemble)
-    saved = [None if args.overrides else ensembles.read(folder, split) for folder in found]
-    members = [each or evaluated(folder, split, args) for folder, each in zip(found, saved, strict=True)]
+    split, runs = args.split or "test", ensembles.folders(args.ensemble)
+    saved = [None if args.overrides else ensembles.read(folder, split) for folder in runs]
+    members = [member or evaluated(run, split, args) for run, member in zip(runs, saved, strict=True)]
     results, arrays = ensembles.combine(ensembles.aligned(members))
-    folder = Path(args.workdir) if args.workdir else FOLDER / name(found, split, args.overrides)
+    folder = Path(args.workdir) if args.workdir else FOLDER / name(runs, split, args.overrides)
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     about = {"split": split, "overrides": list(args.overrides), "command": ["python", *sys.argv], "generated": now()}
     results = {**about, **results}
     write_json(folder / "results.json", results)
     (folder / "results.md").write_text("\n".join(lines(results)) + "\n", encoding="utf-8")
     np.savez(folder / "predictions" / f"{split}.npz", **arrays)
-    ensemble_page.write(results, arrays, class_names(found), folder / "report.html")
+    ensemble_page.write(results, arrays, class_names(runs), folder / "report.html")
     files = f"{folder / 'results.json'}, results.md, report.html, predictions/{split}.npz"
     print(*lines(results), f"\nresults: {files}", sep="\n")
     return 0
@@ -100,14 +100,14 @@ def lines(results: Mapping[str, Any]) -> list[str]:
     rows = [
         (f"mean probability of {len(members)}", results["average"], ""),
         (f"majority vote of {len(members)}", results["vote"], ""),
-        *((each["workdir"], each, format_p(each["p"])) for each in members),
+        *((member["workdir"], member, format_p(member["p"])) for member in members),
     ]
     shown = [
-        f"| {who} | {100 * each['accuracy']:.2f} % | [{100 * each['low']:.2f}, {100 * each['high']:.2f}] | "
-        f"{each['loss']:.4f} | {p} |" if "loss" in each else
-        f"| {who} | {100 * each['accuracy']:.2f} % | [{100 * each['low']:.2f}, {100 * each['high']:.2f}] |  | {p} |"
-        for who, each, p in rows
-    ]  # fmt: skip
+        f"| {who} | {100 * one['accuracy']:.2f} % | [{100 * one['low']:.2f}, {100 * one['high']:.2f}] | "
+        + (f"{one['loss']:.4f}" if "loss" in one else "")
+        + f" | {p} |"
+        for who, one, p in rows
+    ]
     return [
         f"| {split}, {results['examples']} examples | accuracy | 95 % interval | NLL | against the mean probability |",
         "|---|---|---|---|---|",

@@ -40,19 +40,19 @@ def run(args: Any) -> int:
     with out_of_memory.explained(config):
         program = compiled(built, names)
         state = runs.with_weights(runs.restore_state(path, built), args.weights)
-    new = [look(args, built, name, int(path.name)) for name in names if built.task.evals[name].final]
-    for each in new:
-        test_set_ledger.check(args.workdir, each, args.again)
+    looks = [look(args, built, name, int(path.name)) for name in names if built.task.evals[name].final]
+    for new in looks:
+        test_set_ledger.check(args.workdir, new, args.again)
     with out_of_memory.explained(config):
         results = measure(program, built, names, state)
     metrics = {f"{name}/{key}": value for name in names for key, value in results[name][0].items()}
     print(f"checkpoint {path}, weights {args.weights}")
     print(*describe_metrics(metrics), sep="\n")
-    for each in new if parallel.is_first_process() else ():
-        mine = external.NAME if each.split.startswith(f"{external.NAME} ") else each.split
+    for new in looks if parallel.is_first_process() else ():
+        mine = external.NAME if new.split.startswith(f"{external.NAME} ") else new.split
         kept = {key: value for key, value in metrics.items() if key.startswith(f"{mine}/")}
-        n = test_set_ledger.record(args.workdir, each, kept)
-        print(f"{each.split} of this run has been evaluated {test_set_ledger.times(n)}")
+        n = test_set_ledger.record(args.workdir, new, kept)
+        print(f"{new.split} of this run has been evaluated {test_set_ledger.times(n)}")
     if args.external and parallel.is_first_process():
         compare(args, built, names[0], results)
     if args.out:
@@ -93,7 +93,7 @@ def measure(
 def with_split(built: Run, name: str) -> Run:
     """The run with an evaluation of a split that it does not evaluate itself, such as "train", as its test split is."""
     evals, splits = built.task.evals, built.data.splits if built.data is not None else {}
-    like = [each for each in evals.values() if isinstance(each.data, str)]
+    like = [evaluation for evaluation in evals.values() if isinstance(evaluation.data, str)]
     if not like or name in evals or name not in splits:
         return built
     split = replace(splits[name], stage=splits[name].stage.for_evaluation())
@@ -127,34 +127,35 @@ def development(args: Any, built: Run, step: int) -> str:
     Raises:
         ConfigError: for a run that has neither.
     """
-    finals = [name for name, each in built.task.evals.items() if each.final and name != external.NAME]
+    evals = built.task.evals
+    finals = [name for name, evaluation in evals.items() if evaluation.final and name != external.NAME]
     for name in finals:
         if not test_set_ledger.is_new(args.workdir, look(args, built, name, step)):
             return name
-    periodic = [name for name, each in built.task.evals.items() if not each.final and isinstance(each.data, str)]
-    if not periodic:
+    validations = [name for name in evals if not evals[name].final and isinstance(evals[name].data, str)]
+    if not validations:
         raise ConfigError(
             f"--external={args.external!r}: {args.workdir} has neither a tested checkpoint nor a validation split to "
             "compare with; name one, --config.data.validation=SPLIT"
         )
-    return periodic[0]
+    return validations[0]
 
 
 def compare(args: Any, built: Run, name: str, results: Any) -> None:
     """Prints how the external set differs from the development set, and keeps it for the report."""
     title = external.described(args.external, args.split or "all")
-    said = []
+    sets = []
     for key, shown in ((name, f"{built.data.name} {name}"), (external.NAME, title)):
         rows = external.rows_of(results[key], shown)
         split = built.data.splits[built.task.evals[key].data]
-        found = dataset_shift.performance(rows["label"], rows["scores"])
-        said.append({"name": shown, **found, "pixels": dataset_shift.pixels(split)})
-    found = dataset_shift.compare(*said, built.info.class_names)
-    print("development and external set:", *dataset_shift.lines(found), sep="\n")
+        performance = dataset_shift.performance(rows["label"], rows["scores"])
+        sets.append({"name": shown, **performance, "pixels": dataset_shift.pixels(split)})
+    comparison = dataset_shift.compare(*sets, built.info.class_names)
+    print("development and external set:", *dataset_shift.lines(comparison), sep="\n")
     folder, stem = Workdir(args.workdir), external.file_name(title)
-    for each in (folder.path / "external", folder.predictions):
-        each.mkdir(exist_ok=True)
-    write_json(folder.path / "external" / f"{stem}.json", found)
+    for path in (folder.path / "external", folder.predictions):
+        path.mkdir(exist_ok=True)
+    write_json(folder.path / "external" / f"{stem}.json", comparison)
     ids = np.asarray(built.data.splits[external.NAME].ids)
     np.savez(folder.predictions / f"{stem}.npz", ids=ids, **results[external.NAME][1])
     print(f"written to {folder.path / 'external' / f'{stem}.json'}; python launch.py --mode report shows it")

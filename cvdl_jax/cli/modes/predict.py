@@ -34,11 +34,16 @@ def run(args: Any) -> int:
         raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
     split, state = as_trained(built, args.input), with_statistics(built, state)
     with out_of_memory.explained(built.config):
-        found = predict(built, state, split)
-    if "scores" not in found:
-        raise UserError(f"experiment {built.config.experiment!r} predicts {sorted(found)}, no classes; use another run")
-    names = built.info.class_names or tuple(str(c) for c in range(found["scores"].shape[-1]))
-    rows = detections(split.ids, found, names) if "boxes" in found else probabilities(split.ids, found["scores"], names)
+        outputs = predict(built, state, split)
+    if "scores" not in outputs:
+        raise UserError(
+            f"experiment {built.config.experiment!r} predicts {sorted(outputs)}, no classes; use another run"
+        )
+    names = built.info.class_names or tuple(str(c) for c in range(outputs["scores"].shape[-1]))
+    if "boxes" in outputs:
+        rows = detections(split.ids, outputs, names)
+    else:
+        rows = probabilities(split.ids, outputs["scores"], names)
     write(Path(args.out), rows)
     print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
     return 0
@@ -46,7 +51,7 @@ def run(args: Any) -> int:
 
 def with_statistics(built: Run, state: State) -> State:
     """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one."""
-    name = next((name for name, each in built.task.evals.items() if each.before is not None), None)
+    name = next((name for name, evaluation in built.task.evals.items() if evaluation.before is not None), None)
     if name is None:
         return state
     with out_of_memory.explained(built.config):
@@ -73,8 +78,8 @@ def predict(built: Run, state: Any, split: Split) -> dict[str, np.ndarray]:
     parts = []
     for batch in stream.eval_batches(split, size):
         mask = batch.pop("mask")
-        found = function(state, jax.tree.map(jnp.asarray, batch), jnp.asarray(mask))
-        parts.append({name: np.asarray(x)[mask > 0] for name, x in found.items()})
+        outputs = function(state, jax.tree.map(jnp.asarray, batch), jnp.asarray(mask))
+        parts.append({name: np.asarray(x)[mask > 0] for name, x in outputs.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -89,32 +94,32 @@ def probabilities(files: Sequence[str], scores: np.ndarray, names: Sequence[str]
     Raises:
         DataError: for scores that are not numbers.
     """
-    found = np.asarray(jax.nn.softmax(scores))  # [n, num_classes]
-    undefined = np.flatnonzero(np.isnan(found).any(1))
+    all_p = np.asarray(jax.nn.softmax(scores))  # [n, num_classes]
+    undefined = np.flatnonzero(np.isnan(all_p).any(1))
     if len(undefined):
         raise DataError(
             f"{len(undefined)} of {len(files)} images have no probabilities, {files[undefined[0]]} first: the run "
             "diverged, or it normalises by the batch, and a batch holds one image; give it one image more or less"
         )
     rows: list[list[Any]] = [["file", "label", "name", "probability", *(f"p({name})" for name in names)]]
-    for file, p in zip(files, found, strict=True):
+    for file, p in zip(files, all_p, strict=True):
         label = int(p.argmax())
         rows.append([file, label, names[label], f"{p[label]:.6f}", *(f"{x:.6f}" for x in p)])
     return rows
 
 
-def detections(files: Sequence[str], found: dict[str, np.ndarray], names: Sequence[str]) -> list[list[Any]]:
+def detections(files: Sequence[str], boxes: dict[str, np.ndarray], names: Sequence[str]) -> list[list[Any]]:
     """A heading, then of each detected object its image, class, score and box in 0..1; an image may have none.
 
     Args:
         files: n names.
-        found: boxes [n, d, 4], classes int [n, d], scores [n, d], mask [n, d], 1 where there is a detection.
+        boxes: boxes [n, d, 4], classes int [n, d], scores [n, d], mask [n, d], 1 where there is a detection.
         names: of the classes.
     """
     rows: list[list[Any]] = [["file", "label", "name", "score", "ymin", "xmin", "ymax", "xmax"]]
     for i, file in enumerate(files):
-        for k in np.flatnonzero(found["mask"][i] > 0):
-            label, numbers = int(found["classes"][i, k]), (found["scores"][i, k], *found["boxes"][i, k])
+        for k in np.flatnonzero(boxes["mask"][i] > 0):
+            label, numbers = int(boxes["classes"][i, k]), (boxes["scores"][i, k], *boxes["boxes"][i, k])
             rows.append([file, label, names[label], *(f"{x:.6f}" for x in numbers)])
     return rows
 

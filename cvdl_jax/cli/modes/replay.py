@@ -78,11 +78,11 @@ def trace_modules(task: Task, state: State, batch: Any, seed: int) -> tuple[list
     Returns:
         ([(module path, whether all its outputs are finite)] in the order of computation, the state after the step).
     """
-    found: dict[int, tuple[str, bool]] = {}
+    outputs: dict[int, tuple[str, bool]] = {}
     calls = iter(range(10**9))
 
     def record(order: int, name: str, finite: Any) -> None:
-        found[order] = (name, bool(finite) and found.get(order, ("", True))[1])
+        outputs[order] = (name, bool(finite) and outputs.get(order, ("", True))[1])
 
     def probe(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         out = call(*args, **kwargs)
@@ -100,4 +100,4 @@ def trace_modules(task: Task, state: State, batch: Any, seed: int) -> tuple[list
 
     after = jax.jit(step)(state, batch)
     jax.effects_barrier()
-    return [found[order] for order in sorted(found)], after
+    return [outputs[order] for order in sorted(outputs)], after

@@ -1,6 +1,7 @@
 """`--mode train`: trains a run, or continues it."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from cvdl_jax.config import configs
@@ -18,12 +19,17 @@ def run(args: Any) -> int:
         config = replicas.parent(config, args.replicas)
     argv = ["python", *sys.argv]
     with out_of_memory.explained(config):
-        code = train(config, args.workdir, argv)
+        code = train(config, args.workdir, argv, write_page)
     if code == 0 and config.experiment == replicas.EXPERIMENT:
-        from cvdl_jax.engine import replicas as replica_runs
-
-        replica_runs.export(args.workdir, argv)
+        replicas.export(args.workdir, argv, write_page)
     return code
+
+
+def write_page(folder: Path) -> None:
+    """Writes the report.html of a run's folder."""
+    from cvdl_jax.report.pages import run_page  # only when a run ends; its first step does not wait for it
+
+    run_page.write(folder)
 
 
 def load_config(args: Any) -> Any:
