@@ -17,15 +17,13 @@ from jax import lax
 
 from cvdl_jax.analysis.figures import images
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
 from cvdl_jax.core.parallel import row_random
-from cvdl_jax.core.task import Eval, Task, chain, descend, ema
+from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import text as texts
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.sequence import recurrent
 from cvdl_jax.nn import observe
-from cvdl_jax.optim import optimizer as optim
-from cvdl_jax.optim import plateau
 
 EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
 
@@ -48,9 +46,9 @@ def training_loss(model, state, batch, key):
     logits, out = model.apply(
         {"params": state.params}, batch["inputs"], True, state.rows["hidden"], rngs={"dropout": key}
     )
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])  # [b, t]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])  # [b, t]
     rows = {**state.rows, "hidden": lax.stop_gradient(out["carry"])}
-    return state._replace(rows=rows), {"loss": (each.sum(), jnp.full((), each.size, each.dtype))}
+    return state._replace(rows=rows), {"loss": (losses.sum(), jnp.full((), losses.size, losses.dtype))}
 
 
 def weights(state):
@@ -63,10 +61,10 @@ def evaluation_step(model, chunks, state, batch, key):
 
     def read(carry, chunk):
         logits, out = model.apply({"params": weights(state)}, chunk["inputs"], False, carry)
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, chunk["targets"])  # [streams, t]
-        hits = (jnp.argmax(logits, -1) == chunk["targets"]).astype(each.dtype)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, chunk["targets"])  # [streams, t]
+        hits = (jnp.argmax(logits, -1) == chunk["targets"]).astype(losses.dtype)
         return out["carry"], {
-            "loss": (each * chunk["mask"]).sum(),
+            "loss": (losses * chunk["mask"]).sum(),
             "accuracy": (hits * chunk["mask"]).sum(),
             "characters": chunk["mask"].sum(),
         }
@@ -74,7 +72,7 @@ def evaluation_step(model, chunks, state, batch, key):
     if observe.looking():  # the scan hides what the model does; its first chunk stands for all
         observe.apply(model, {"params": weights(state)}, jnp.asarray(chunks["inputs"][0]), False)
     sums = lax.scan(read, model.zero_carry(chunks["mask"].shape[1]), jax.tree.map(jnp.asarray, chunks))[1]
-    totals = {name: each.sum() for name, each in sums.items()}
+    totals = {name: of_chunks.sum() for name, of_chunks in sums.items()}
     one = jnp.ones_like(totals["characters"])
     weight = {"loss": totals["characters"], "accuracy": totals["characters"], "characters": one}
     return {name: (total, weight[name]) for name, total in totals.items()}
@@ -116,35 +114,29 @@ def make(config, info) -> Task:
         recurrent.create, config.model, "config.model",
         num_classes=len(text.vocabulary), dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
-    )
-    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
+    feedback = recipe.feedback(config)
     ids = text.splits["train"]
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, jnp.zeros((1, 1), jnp.int32), False)["params"]
         starts = jnp.asarray(texts.stream_starts(len(ids), info.batch_size))
         rows = {"start": starts, "hidden": model.zero_carry(info.batch_size)}
-        return {"params": params, "extra": {"feedback": memory} if memory else {}, "rows": rows}
+        return {"params": params, "extra": dict(feedback.extra), "rows": rows}
 
-    evals = {}
-    for name in ("validation", "test"):
-        if name in text.splits:
-            chunks = texts.evaluation_chunks(text.splits[name], streams.evaluation, EVALUATION_LENGTH)
-            step = partial(evaluation_step, model, chunks)
-            evals[name] = Eval(step, partial(finalise, len(text.splits[name])), data=1, final=name == "test")
+    def evaluation(split: str) -> Eval:
+        chunks = texts.evaluation_chunks(text.splits[split], streams.evaluation, EVALUATION_LENGTH)
+        return Eval(partial(evaluation_step, model, chunks), partial(finalise, len(text.splits[split])), data=1)
+
     small = ids.astype(np.uint8) if len(text.vocabulary) <= 256 else ids  # a constant of the compiled step
-    train = [
-        partial(read_on, small, streams.length),
-        partial(begin_anew, streams.reset) if streams.reset else None,
-        descend(partial(training_loss, model), optimizer, grad=gradients.build(config.grad)),
-        configs.call(ema, config.ema, "config.ema") if config.ema else None,
-    ]
     return Task(
         init=init,
-        train=chain(*[t for t in train if t is not None]),
-        evals=evals,
+        train=chain(
+            partial(read_on, small, streams.length),
+            partial(begin_anew, streams.reset) if streams.reset else None,
+            recipe.descend(config, info, partial(training_loss, model)),
+            recipe.average(config),
+        ),
+        evals=recipe.evaluations(evaluation, text.splits),
         report=configs.call(sampler, config.sample, "config.sample", model=model, vocabulary=text.vocabulary),
-        on_eval=on_eval,
+        on_eval=feedback.on_eval,
     )
