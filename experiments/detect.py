@@ -51,7 +51,7 @@ def losses(method: Method, logits, out, batch):
 
 
 def as_sums(class_loss, box_loss, positives):
-    """Losses for each positive anchor, as sums; [b] each."""
+    """The three losses as sums over a batch, weighted by its number of positive anchors. Args: [b]."""
     parts = {"loss": class_loss + box_loss, "class_loss": class_loss, "box_loss": box_loss}
     return {name: (part.sum(), positives.sum()) for name, part in parts.items()}
 
@@ -101,7 +101,7 @@ def report(method: Method, class_names, state, batch, key):
 
 
 def make_method(config, num_classes: int) -> Method:
-    """What the configuration chooses, checked."""
+    """The functions that a configuration chooses; every section is checked against its function."""
     background = config.loss.get("name") == "hard_negatives"
     more = {"outputs": num_classes + background, "dtype": config.compute_dtype, "remat": config.remat}
     return Method(

@@ -87,9 +87,9 @@ def sample(generator, state, key, n):
 
 def grid(generator, seed, state, batch, key):
     """64 samples from noise that depends on the seed alone."""
-    from cvdl_jax.analysis.figures import images as figures
+    from cvdl_jax.analysis.figures.images import mosaic
 
-    return {"samples": figures.mosaic(sample(generator, state, jax.random.key(seed), 64))}
+    return {"samples": mosaic(sample(generator, state, jax.random.key(seed), 64))}
 
 
 def players(config, info):

@@ -19,7 +19,7 @@ from cvdl_jax.analysis.figures import images
 from cvdl_jax.config import configs
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Eval, Task, chain
-from cvdl_jax.data import text as texts
+from cvdl_jax.data import text
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.sequence import recurrent
@@ -30,7 +30,7 @@ EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the res
 
 def read_on(ids, length, state, batch, key):
     """Replaces the batch by what the streams read at this step, a function of the step alone."""
-    return state, texts.cut(jnp.asarray(ids), state.rows["start"], state.step, length), {}
+    return state, text.cut(jnp.asarray(ids), state.rows["start"], state.step, length), {}
 
 
 def begin_anew(probability, state, batch, key):
@@ -87,7 +87,7 @@ def finalise(size, means, rows):
 
 def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[float, ...]):
     """The report of `config.sample`: a text for each temperature, and all of them side by side as a figure."""
-    ids = texts.encode(prompt, vocabulary, "config.sample.prompt")
+    ids = text.encode(prompt, vocabulary, "config.sample.prompt")
     if length < 1 or min(temperatures, default=1) <= 0:
         raise ConfigError(f"config.sample: length={length} and temperatures={temperatures} must be above 0")
     draw = jax.jit(partial(recurrent.sample, model), static_argnames="length")
@@ -96,7 +96,7 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
         pages = {}
         for i, t in enumerate(temperatures):
             drawn = draw(weights(state), ids, jax.random.fold_in(key, i), length=length, temperature=jnp.float32(t))
-            pages[f"temperature {t:g}"] = prompt + texts.decode(drawn, vocabulary)
+            pages[f"temperature {t:g}"] = prompt + text.decode(drawn, vocabulary)
         texts_of = {f"samples_{title.replace(' ', '_')}": page for title, page in pages.items()}
         return {**texts_of, "samples": images.text_pages(pages)}
 
@@ -106,28 +106,28 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
 def make(config, info) -> Task:
     """The language task of a configuration."""
     configs.refuse_sections(config, ("augment", "data", "loss", "normalise"))
-    text = configs.call(texts.load, config.text, "config.text")
-    streams = configs.call(texts.StreamSettings, config.streams, "config.streams")
+    corpus = configs.call(text.load, config.text, "config.text")
+    streams = configs.call(text.StreamSettings, config.streams, "config.streams")
     if not 0 <= streams.reset <= 1:
         raise ConfigError(f"config.streams.reset={streams.reset} is a probability and must lie in 0..1")
     model = configs.call(
         recurrent.create, config.model, "config.model",
-        num_classes=len(text.vocabulary), dtype=config.compute_dtype, remat=config.remat,
+        num_classes=len(corpus.vocabulary), dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     feedback = recipe.feedback(config)
-    ids = text.splits["train"]
+    ids = corpus.splits["train"]
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, jnp.zeros((1, 1), jnp.int32), False)["params"]
-        starts = jnp.asarray(texts.stream_starts(len(ids), info.batch_size))
+        starts = jnp.asarray(text.stream_starts(len(ids), info.batch_size))
         rows = {"start": starts, "hidden": model.zero_carry(info.batch_size)}
         return {"params": params, "extra": dict(feedback.extra), "rows": rows}
 
     def evaluation(split: str) -> Eval:
-        chunks = texts.evaluation_chunks(text.splits[split], streams.evaluation, EVALUATION_LENGTH)
-        return Eval(partial(evaluation_step, model, chunks), partial(finalise, len(text.splits[split])), data=1)
+        chunks = text.evaluation_chunks(corpus.splits[split], streams.evaluation, EVALUATION_LENGTH)
+        return Eval(partial(evaluation_step, model, chunks), partial(finalise, len(corpus.splits[split])), data=1)
 
-    small = ids.astype(np.uint8) if len(text.vocabulary) <= 256 else ids  # a constant of the compiled step
+    small = ids.astype(np.uint8) if len(corpus.vocabulary) <= 256 else ids  # a constant of the compiled step
     return Task(
         init=init,
         train=chain(
@@ -136,7 +136,7 @@ def make(config, info) -> Task:
             recipe.descend(config, info, partial(training_loss, model)),
             recipe.average(config),
         ),
-        evals=recipe.evaluations(evaluation, text.splits),
-        report=configs.call(sampler, config.sample, "config.sample", model=model, vocabulary=text.vocabulary),
+        evals=recipe.evaluations(evaluation, corpus.splits),
+        report=configs.call(sampler, config.sample, "config.sample", model=model, vocabulary=corpus.vocabulary),
         on_eval=feedback.on_eval,
     )

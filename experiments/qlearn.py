@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis.figures import episodes as figures
+from cvdl_jax.analysis.figures.episodes import episode
 from cvdl_jax.config import configs
 from cvdl_jax.core.parallel import row_keys
 from cvdl_jax.core.task import Eval, Task, chain, copy_to, every
@@ -25,8 +25,7 @@ from cvdl_jax.models import registry
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses import td
-from cvdl_jax.rl import environment as environments
-from cvdl_jax.rl import episodes, policies, replay
+from cvdl_jax.rl import environment, episodes, policies, replay
 from cvdl_jax.rl.returns import q_learning_errors
 
 
@@ -62,7 +61,7 @@ def act(model, env, explore, discount, state, batch, key):
     }
     ended = terminated | truncated
     rows = {
-        "environment": environments.where(ended, jax.vmap(env.reset)(keys[:, 2]), new),
+        "environment": environment.where(ended, jax.vmap(env.reset)(keys[:, 2]), new),
         "replay": replay.record(state.rows["replay"], happened, state.step),
     }
     weight = jnp.full((), len(reward), reward.dtype)
@@ -109,12 +108,12 @@ def finalise(means, rows):
 def report(model, env, state, batch, key):
     """One greedy episode, step by step."""
     played = jax.jit(partial(episodes.history, env, greedy(model, state.params)))(key)
-    return {"episode": figures.episode(played)}
+    return {"episode": episode(played)}
 
 
 def make(config, info) -> Task:
     """The Q-learning task of a configuration."""
-    env = environments.create(config.environment)
+    env = environment.create(config.environment)
     agent = configs.call(Agent, config.agent, "config.agent")
     if min(agent.capacity, agent.draws, agent.target_every, agent.episodes) < 1 or not 0 <= agent.discount <= 1:
         raise ConfigError(f"config.agent: counts must be at least 1 and the discount in 0..1, got {agent}")

@@ -46,17 +46,33 @@ def _decay(on: str, weight_decay: float) -> Penalty:
 
 
 def l2(*, strength: NotNegative, on: str = param_groups.DECAY) -> Penalty:
-    """`strength |w|^2`, with gradient `2 strength w`: the coupled weight decay `2 strength`."""
+    """`strength |w|^2`, with gradient `2 strength w`: the coupled weight decay `2 strength`.
+
+    Args:
+        strength: lambda.
+        on: which parameters, an expression (see `param_groups`).
+    """
     return _decay(on, as_weight_decay(strength, "sum"))
 
 
 def frobenius(*, strength: NotNegative, examples: Count, on: str = param_groups.DECAY) -> Penalty:
-    """`strength / (2 m) |w|^2`, with gradient `strength / m w`; a config may leave m, its training set's size, out."""
+    """`strength / (2 m) |w|^2`, with gradient `strength / m w`.
+
+    Args:
+        strength: lambda.
+        examples: m, the size of the training set; a config may leave it out.
+        on: which parameters, an expression (see `param_groups`).
+    """
     return _decay(on, as_weight_decay(strength, "mean", examples))
 
 
 def l1(*, strength: NotNegative, on: str = param_groups.DECAY) -> Penalty:
-    """`strength |w|_1` by its subgradient, `strength sign(w)`: weights come close to 0, and seldom are 0."""
+    """`strength |w|_1` by its subgradient, `strength sign(w)`: weights come close to 0, and seldom are 0.
+
+    Args:
+        strength: lambda.
+        on: which parameters, an expression (see `param_groups`).
+    """
     return Penalty(on, lambda w: strength * jnp.sign(w))
 
 
@@ -66,6 +82,10 @@ def proximal_l1(*, strength: NotNegative, on: str = param_groups.DECAY) -> Penal
     The threshold `lr strength` is the same for all weights, whatever the rule divides their gradients by, as decoupled
     weight decay is; with plain SGD this is proximal gradient descent (ISTA). Momentum of the form "sum" makes steps on
     the loss `1 / (1 - momentum)` times as long, but not those on the penalty: give it `strength / (1 - momentum)`.
+
+    Args:
+        strength: lambda.
+        on: which parameters, an expression (see `param_groups`).
     """
     return Penalty(on, threshold=strength)
 

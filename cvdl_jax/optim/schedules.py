@@ -37,7 +37,7 @@ _IN_UNITS = ("milestones", "every", "timescale")  # keyword arguments that confi
 
 
 def constant(steps: int) -> Factor:
-    """The peak rate throughout."""
+    """The peak rate throughout. Args: steps, not used."""
     return lambda t: jnp.ones_like(t)
 
 
@@ -65,7 +65,12 @@ def polynomial(steps: int, *, power: Positive = 1.0, final: NotNegative = 0.0) -
 
 
 def linear(steps: int, *, final: NotNegative = 0.0) -> Factor:
-    """A straight line from 1 to `final` over the schedule's `steps`."""
+    """A straight line from 1 to `final`.
+
+    Args:
+        steps: T, the length of the schedule.
+        final: factor at its end.
+    """
     return polynomial(steps, power=1.0, final=final)
 
 
@@ -121,7 +126,13 @@ def exponential(
 
 
 def inverse_time(steps: int, *, rate: NotNegative, every: int = 1) -> Factor:
-    """1/t decay, `1 / (1 + rate t / every)`; in a config `every_epochs=1` makes `rate` one per epoch."""
+    """1/t decay, `1 / (1 + rate t / every)`.
+
+    Args:
+        steps: not used.
+        rate: k, zero or more.
+        every: in steps; in a config `every_epochs=1` makes `rate` one per epoch.
+    """
     return lambda t: 1 / (1 + rate * t / every)
 
 

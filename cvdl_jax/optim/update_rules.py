@@ -262,12 +262,26 @@ def adagrad(*, initial: NotNegative = 0.0, eps: NotNegative = 1e-7, eps_inside: 
 
 
 def lamb(*, b1: Share = 0.9, b2: Share = 0.999, eps: NotNegative = 1e-6) -> Rule:
-    """LAMB: Adam with decay, scaled per tensor by `|w| / |update|`. Reference: You et al. 2020, algorithm 2."""
+    """LAMB: Adam with decay, whose update of each tensor is scaled to the norm of the tensor, `|w| / |update|`.
+
+    Args:
+        b1: of the first moment.
+        b2: of the second moment.
+        eps: added to the root.
+
+    Reference: You et al. 2020, algorithm 2.
+    """
     return Rule(optax.scale_by_adam(b1, b2, eps), optax.scale_by_trust_ratio(), decoupled=True)
 
 
 def lars(*, momentum: Share = 0.9, nesterov: bool = False, trust: Positive = 0.001, eps: NotNegative = 0.0) -> Rule:
-    """LARS: per-tensor rates `trust |w| / |g|` for tensors of two or more dimensions, then momentum.
+    """LARS: a rate for each tensor of two or more dimensions, `trust |w| / |g|`, then momentum.
+
+    Args:
+        momentum: of the velocity.
+        nesterov: of that velocity.
+        trust: eta, the ratio of the norms of a step and of its tensor.
+        eps: added to `|g|`.
 
     Reference: You et al. 2017, algorithm 1 (which has the global rate inside the momentum; the same while it is
     constant).
@@ -278,7 +292,14 @@ def lars(*, momentum: Share = 0.9, nesterov: bool = False, trust: Positive = 0.0
 
 
 def lion(*, b1: Share = 0.9, b2: Share = 0.99) -> Rule:
-    """Lion: the sign of a momentum. Reference: Chen et al. 2023, program 1."""
+    """Lion: the sign of a momentum.
+
+    Args:
+        b1: of the mean of momentum and gradient whose sign is the direction.
+        b2: of the momentum that is kept.
+
+    Reference: Chen et al. 2023, program 1.
+    """
     return Rule(optax.scale_by_lion(b1, b2), decoupled=True)
 
 
@@ -331,7 +352,7 @@ def schedule_free_sgd(*, interpolation: Inside = 0.9, weight_power: NotNegative 
     """Gradient descent with averaging in place of a falling rate; use a constant one, after a warm-up.
 
     `z <- z - lr g(y)`, `x <- (1 - c) x + c z`, `y = interpolation x + (1 - interpolation) z`, where c is the share of
-    this update in all `weight_t`. The parameters are y; `optim.averaged_params` gives x, which is to be evaluated.
+    this update in all `weight_t`. The parameters are y; `optimizer.averaged_params` gives x, which is to be evaluated.
 
     Args:
         interpolation: beta, in (0, 1).
@@ -346,6 +367,12 @@ def schedule_free_adamw(
     *, interpolation: Inside = 0.9, b2: Share = 0.999, eps: NotNegative = 1e-8, weight_power: NotNegative = 2.0
 ) -> Rule:
     """AdamW with averaging in place of momentum and a falling rate; decay is taken at y. See `schedule_free_sgd`.
+
+    Args:
+        interpolation: beta, in (0, 1).
+        b2: of the second moment.
+        eps: added to the root.
+        weight_power: `weight_t` is the largest rate so far to this power.
 
     Reference: Defazio et al. 2024, "The Road Less Scheduled", algorithm 1.
     """

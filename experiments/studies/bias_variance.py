@@ -1,6 +1,7 @@
 """Bias and variance of polynomials fitted to a noisy sine, by training again on many samples.
 
-No steps. Low degrees are far from the sine on average (bias), high ones follow each sample's noise (variance).
+The run takes no steps. Low degrees are far from the sine on average (bias), high ones follow each sample's noise
+(variance).
 """
 
 from functools import partial

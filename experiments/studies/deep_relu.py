@@ -38,7 +38,7 @@ def logits_of(models, params, image):
 
 
 def losses_of(logits, label):
-    """[initialisers * seeds, b]."""
+    """The loss of every network on every example, [initialisers * seeds, b]."""
     return jax.vmap(softmax_cross_entropy, (0, None))(logits, label)
 
 

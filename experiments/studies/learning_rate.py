@@ -1,7 +1,8 @@
 """What the learning rate does to gradient descent on a quadratic, whose threshold `2 / L` is known.
 
-Below the threshold the loss falls, slowly where the rate is small and where it is near the threshold; above it grows.
-With momentum beta the threshold is `2 (1 + beta) / L` (Polyak 1964). Nothing is trained: no params, no data.
+Below the threshold the loss falls: slowly where the rate is small, and slowly where it is near the threshold. Above it
+the loss grows. With momentum beta the threshold is `2 (1 + beta) / L` (Polyak 1964). The run itself takes no steps, has
+no parameters and reads no data.
 """
 
 from functools import partial

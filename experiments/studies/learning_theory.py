@@ -1,7 +1,8 @@
 """Can a sample say anything of the rest? Finite hypothesis sets, shattering, and the VC inequality on many samples.
 
-No steps. Three measurements: half-planes chosen on small samples, with E_in, E_out and Hoeffding's bound; growth
-functions and VC dimensions by brute force; the largest |E_out - E_in| of positive rays against Vapnik and Chervonenkis.
+The run takes no steps and makes three measurements: half-planes chosen on small samples, with E_in, E_out and
+Hoeffding's bound; growth functions and VC dimensions by brute force; the largest |E_out - E_in| of positive rays
+against the bound of Vapnik and Chervonenkis.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Paths of optimizers on the level sets of a ravine, a saddle, Rosenbrock's valley and Beale's function.
 
 Every optimizer gets, on every surface, that one of a grid of rates whose path stays in the figure and ends lowest.
-Nothing is trained: the points of the plane are no params of the run, and there are no data.
+The run itself takes no steps: the points of the plane are not its parameters, and it reads no data.
 """
 
 from collections.abc import Mapping

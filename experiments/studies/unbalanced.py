@@ -1,7 +1,7 @@
 """What accuracy hides when positives are rare: one digit against the rest, fewer and fewer of it.
 
-No steps. A logistic regression on pixels is fitted by Newton's method for every prevalence and several subsets of the
-positives; beside it a "classifier" that calls everything negative.
+The run takes no steps. A logistic regression on pixels is fitted by Newton's method for every prevalence and several
+subsets of the positives. Beside it stands a "classifier" that calls everything negative.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Study(NamedTuple):
 
 
 def thinned(x, label, prevalence, rng):
-    """All negatives and as many positives, drawn without replacement, as make them that share."""
+    """All negatives, and as many positives, drawn without replacement, as make `prevalence` their share."""
     rest, rare = np.flatnonzero(~label), np.flatnonzero(label)
     kept = round(prevalence / (1 - prevalence) * len(rest))
     if not 1 <= kept <= len(rare):
@@ -59,7 +59,7 @@ def scores_of(w, x):
 
 
 def judged(label, scores, prevalence):
-    """Measures of one test set: at thresholds 1/2, the prevalence and infinity (all negative), and over all."""
+    """Measures of one test set: at the thresholds 1/2, prevalence and infinity (all negative), and over all of them."""
     measures = {}
     for name, threshold in (("half", 0.5), ("prevalence", prevalence), ("never", np.inf)):
         report = confusion.report(*confusion.counts_at(label, scores, threshold))
