@@ -104,14 +104,15 @@ def players(config, info):
     return configs.call(dcgan_generator.build, config.model.generator, path, shape=shape, dtype=dtype), discriminator
 
 
-def player_optimizer(config, info, name, updates):
-    """The optimizer of a player that makes this many updates in a step, each on a part of the batch."""
+def descent(config, info, name, loss, updates):
+    """The update of a player who makes so many of them in a step, each on a part of the batch."""
     counted = info._replace(
         total_steps=info.total_steps * updates,
         steps_per_epoch=info.steps_per_epoch * updates,
         batch_size=info.batch_size // updates,
     )
-    return recipe.optimizer(config.optim[name], counted, f"config.optim.{name}")
+    optimizer = recipe.optimizer(config.optim[name], counted, f"config.optim.{name}")
+    return descend(loss, optimizer, on=name, grad=gradients.build(config.grad))
 
 
 def make(config, info) -> Task:
@@ -133,13 +134,11 @@ def make(config, info) -> Task:
 
     of_discriminator = partial(discriminator_loss, generator, discriminator, loss)
     of_generator = partial(generator_loss, generator, discriminator, loss, n)
-    grad = gradients.build(config.grad)
-    d_optimizer, g_optimizer = (player_optimizer(config, info, *p) for p in zip(PLAYERS, (n, 1), strict=True))
-    critic = descend(of_discriminator, d_optimizer, on="discriminator", grad=grad)
+    critic = descent(config, info, "discriminator", of_discriminator, n)
     train = chain(
         recipe.augmentation(config, info),
         repeat(chain(critic, partial(clip, loss.clip)) if loss.clip else critic, n),
-        descend(of_generator, g_optimizer, on="generator", grad=grad),
+        descent(config, info, "generator", of_generator, 1),
         recipe.average(config, on="generator", with_statistics=True),
     )
     sampler = partial(sample, generator)
