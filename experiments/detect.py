@@ -13,19 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Eval, Task, chain, descend, ema
-from cvdl_jax.data import pixels
-from cvdl_jax.data.augment import policy
+from cvdl_jax.core.task import Eval, Task, chain
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import detection as metrics
+from cvdl_jax.metrics.detection import coco_metrics, voc_metrics
 from cvdl_jax.models.detection import anchor_detector
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import boxes
-from cvdl_jax.ops.losses import detection as detection_losses
-from cvdl_jax.ops.losses import regression
-from cvdl_jax.optim import optimizer as optim
-from cvdl_jax.optim import plateau
+from cvdl_jax.ops.losses import detection, regression
 
 NEEDED = ("image", "objects/bbox", "objects/label", "boxes_mask")
 
@@ -56,7 +51,7 @@ def losses(method: Method, logits, out, batch):
 
 
 def as_sums(class_loss, box_loss, positives):
-    """Losses for each positive anchor, as sums; [b] each."""
+    """The three losses as sums over a batch, weighted by its number of positive anchors. Args: [b]."""
     parts = {"loss": class_loss + box_loss, "class_loss": class_loss, "box_loss": box_loss}
     return {name: (part.sum(), positives.sum()) for name, part in parts.items()}
 
@@ -93,8 +88,8 @@ def evaluation_step(method: Method, state, batch, key):
 def finalise(num_classes: int, image_size: tuple[int, int], means, rows):
     """The losses, and average precision in VOC's and in COCO's way."""
     truth = {name.removeprefix("true_"): x for name, x in rows.items() if name.startswith("true_")}
-    voc = metrics.voc_metrics(rows, truth, num_classes)
-    return {**means, **voc, **metrics.coco_metrics(rows, truth, num_classes, image_size)}
+    voc = voc_metrics(rows, truth, num_classes)
+    return {**means, **voc, **coco_metrics(rows, truth, num_classes, image_size)}
 
 
 def report(method: Method, class_names, state, batch, key):
@@ -106,14 +101,14 @@ def report(method: Method, class_names, state, batch, key):
 
 
 def make_method(config, num_classes: int) -> Method:
-    """What the configuration chooses, checked."""
+    """The functions that a configuration chooses; every section is checked against its function."""
     background = config.loss.get("name") == "hard_negatives"
     more = {"outputs": num_classes + background, "dtype": config.compute_dtype, "remat": config.remat}
     return Method(
         model=configs.named(anchor_detector, config.model, "config.model", *more)(**more),
-        normalise=configs.partially(pixels.normalise, config.normalise, "config.normalise", "image"),
+        normalise=recipe.normalisation(config),
         match=configs.partially(boxes.match, config.match, "config.match", "boxes", "mask", "anchors"),
-        class_loss=configs.named(detection_losses, config.loss, "config.loss", "logits", "labels"),
+        class_loss=configs.named(detection, config.loss, "config.loss", "logits", "labels"),
         box_loss=configs.partially(box_loss, config.boxes, "config.boxes", "x"),
         background=background,
         thin=configs.partially(boxes.detections, config.nms, "config.nms", "boxes", "scores"),
@@ -129,27 +124,22 @@ def make(config, info) -> Task:
             "boxes with labels, padded by config.data.max_boxes=N"
         )
     method = make_method(config, info.num_classes)
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim",
-        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-    )  # fmt: skip
-    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
+    feedback = recipe.feedback(config)
 
     def init(key: jax.Array, batch: dict) -> dict:
         params, stats = initialise(method.model, key, method.normalise(batch["image"])[:1], False)
-        return {"params": params, "extra": {"batch_stats": stats, **({"feedback": memory} if memory else {})}}
+        return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
     step, final = partial(evaluation_step, method), partial(finalise, info.num_classes, info.spec["image"].shape[1:3])
-    train = [
-        policy.build(config.augment, info.num_classes),
-        descend(partial(training_loss, method), optimizer, grad=gradients.build(config.grad)),
-        configs.call(ema, config.ema, "config.ema") if config.ema else None,
-    ]
     return Task(
         init=init,
-        train=chain(*[t for t in train if t is not None]),
-        evals={n: Eval(step, final, n, n == "test") for n in ("validation", "test") if n in info.sizes},
+        train=chain(
+            recipe.augmentation(config, info),
+            recipe.descend(config, info, partial(training_loss, method)),
+            recipe.average(config),
+        ),
+        evals=recipe.evaluations(partial(Eval, step, final), info.sizes),
         report=partial(report, method, info.class_names),
-        on_eval=on_eval,
+        on_eval=feedback.on_eval,
         predict=lambda state, batch: detect(method, *forward(method, state, batch)),
     )

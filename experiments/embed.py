@@ -18,11 +18,9 @@ from jax import lax
 
 from cvdl_jax.analysis.embedding import pca, tsne
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Eval, Task, descend
-from cvdl_jax.engine import from_run
+from cvdl_jax.core.task import Eval, Task
+from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.optim import optimizer as optim
 
 
 class Embed(NamedTuple):
@@ -104,11 +102,6 @@ def make(config, info) -> Task:
         points = points * (1e-4 / points[:, 0].std())
         return {"params": {"points": points}, "extra": {**extra, "affinities": tsne.joint(seen, embed.perplexity)}}
 
-    train = None
-    if embed.method == "tsne":
-        optimizer = configs.call(
-            optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
-        )
-        train = descend(partial(training_loss, embed), optimizer, grad=gradients.build(config.grad))
+    train = recipe.descend(config, info, partial(training_loss, embed)) if embed.method == "tsne" else None
     evals = {"embedding": Eval(evaluation_step, data=1)}
     return Task(init=init, train=train, evals=evals, report=partial(report, class_names))

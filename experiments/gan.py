@@ -17,8 +17,7 @@ from cvdl_jax.config.binding import check_value
 from cvdl_jax.core import gradients
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Task, chain, descend, repeat
-from cvdl_jax.data.augment import policy
-from cvdl_jax.engine import from_run
+from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import generation
 from cvdl_jax.models import registry
@@ -27,8 +26,6 @@ from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_train, initialise
 from cvdl_jax.ops.losses import adversarial
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
-from cvdl_jax.optim import optimizer, plateau
-from cvdl_jax.optim.ema import ema_with_statistics
 
 PLAYERS = ("discriminator", "generator")
 
@@ -62,15 +59,15 @@ def discriminator_loss(generator, discriminator, loss, state, batch, key):
         between = interpolate(real, fake, row_random(jax.random.uniform, keys[3], (len(real),)))
         values["penalty"] = gradient_penalty(lambda x: score(discriminator, state, x, keys[4])[0], between)
         values["loss"] += loss.penalty * values["penalty"]
-    return state, {name: (each.sum(), weight) for name, each in values.items()}
+    return state, {name: (value.sum(), weight) for name, value in values.items()}
 
 
 def generator_loss(generator, discriminator, loss, n, state, batch, key):
     """Sums over b / n new samples; the discriminator's statistics stay."""
     keys = jax.random.split(key)
     fake, state = make_images(generator, state, keys[0], len(batch["image"]) // n)
-    each = loss.generator(score(discriminator, state, fake, keys[1])[0])
-    return state, {"loss": (each.sum(), jnp.ones(len(each)).sum())}
+    losses = loss.generator(score(discriminator, state, fake, keys[1])[0])
+    return state, {"loss": (losses.sum(), jnp.ones(len(losses)).sum())}
 
 
 def clip(bound, state, batch, key):
@@ -90,9 +87,9 @@ def sample(generator, state, key, n):
 
 def grid(generator, seed, state, batch, key):
     """64 samples from noise that depends on the seed alone."""
-    from cvdl_jax.analysis.figures import images as figures
+    from cvdl_jax.analysis.figures.images import mosaic
 
-    return {"samples": figures.mosaic(sample(generator, state, jax.random.key(seed), 64))}
+    return {"samples": mosaic(sample(generator, state, jax.random.key(seed), 64))}
 
 
 def players(config, info):
@@ -107,14 +104,15 @@ def players(config, info):
     return configs.call(dcgan_generator.build, config.model.generator, path, shape=shape, dtype=dtype), discriminator
 
 
-def player_optimizer(config, info, name, updates):
-    """The optimizer of a player that makes this many updates in a step."""
-    path = f"config.optim.{name}"
-    lengths = {"total_steps": info.total_steps * updates, "steps_per_epoch": info.steps_per_epoch * updates}
-    bound = configs.bind(
-        optimizer.optimizer, config.optim[name], path, **lengths, batch_size=info.batch_size // updates
+def descent(config, info, name, loss, updates):
+    """The update of a player who makes so many of them in a step, each on a part of the batch."""
+    counted = info._replace(
+        total_steps=info.total_steps * updates,
+        steps_per_epoch=info.steps_per_epoch * updates,
+        batch_size=info.batch_size // updates,
     )
-    return optimizer.optimizer(**bound, path=path)
+    optimizer = recipe.optimizer(config.optim[name], counted, f"config.optim.{name}")
+    return descend(loss, optimizer, on=name, grad=gradients.build(config.grad))
 
 
 def make(config, info) -> Task:
@@ -125,31 +123,27 @@ def make(config, info) -> Task:
     if n < 1 or info.batch_size % n:
         raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
     loss, (generator, discriminator) = configs.named(adversarial, config.loss, "config.loss")(), players(config, info)
-    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
+    feedback = recipe.feedback(config)
 
     def init(key: jax.Array, batch: dict) -> dict:
         keys = jax.random.split(key)
         d, d_stats = initialise(discriminator, keys[0], batch["image"][:1], False)
         g, g_stats = initialise(generator, keys[1], jnp.zeros((1, generator.latent)), False)
         stats = {"discriminator": d_stats, "generator": g_stats}
-        extra = {"batch_stats": stats, **({"feedback": memory} if memory else {})}
-        return {"params": {"discriminator": d, "generator": g}, "extra": extra}
+        return {"params": {"discriminator": d, "generator": g}, "extra": {"batch_stats": stats, **feedback.extra}}
 
     of_discriminator = partial(discriminator_loss, generator, discriminator, loss)
     of_generator = partial(generator_loss, generator, discriminator, loss, n)
-    grad = gradients.build(config.grad)
-    optimizers = [player_optimizer(config, info, *each) for each in zip(PLAYERS, (n, 1), strict=True)]
-    critic = descend(of_discriminator, optimizers[0], on="discriminator", grad=grad)
-    train = [
-        policy.build(config.augment, info.num_classes),
+    critic = descent(config, info, "discriminator", of_discriminator, n)
+    train = chain(
+        recipe.augmentation(config, info),
         repeat(chain(critic, partial(clip, loss.clip)) if loss.clip else critic, n),
-        descend(of_generator, optimizers[1], on="generator", grad=grad),
-        configs.call(ema_with_statistics, config.ema, "config.ema", on="generator") if config.ema else None,
-    ]
+        descent(config, info, "generator", of_generator, 1),
+        recipe.average(config, on="generator", with_statistics=True),
+    )
     sampler = partial(sample, generator)
-    evals = {name: generation.compared(sampler, name) for name in ("validation", "test") if name in info.sizes}
+    evals = recipe.evaluations(partial(generation.compared, sampler), info.sizes)
     if config.get("judge"):
         jury = configs.call(from_run.load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
         evals["judge"] = generation.judged(sampler, jury, config.eval_batch_size or config.batch_size)
-    report = partial(grid, generator, info.seed)
-    return Task(init, chain(*[t for t in train if t is not None]), evals, report, on_eval)
+    return Task(init, train, evals, partial(grid, generator, info.seed), feedback.on_eval)

@@ -17,22 +17,20 @@ from jax import lax
 
 from cvdl_jax.analysis.figures import images
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
 from cvdl_jax.core.parallel import row_random
-from cvdl_jax.core.task import Eval, Task, chain, descend, ema
-from cvdl_jax.data import text as texts
+from cvdl_jax.core.task import Eval, Task, chain
+from cvdl_jax.data import text
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.sequence import recurrent
 from cvdl_jax.nn import observe
-from cvdl_jax.optim import optimizer as optim
-from cvdl_jax.optim import plateau
 
 EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
 
 
 def read_on(ids, length, state, batch, key):
     """Replaces the batch by what the streams read at this step, a function of the step alone."""
-    return state, texts.cut(jnp.asarray(ids), state.rows["start"], state.step, length), {}
+    return state, text.cut(jnp.asarray(ids), state.rows["start"], state.step, length), {}
 
 
 def begin_anew(probability, state, batch, key):
@@ -48,9 +46,9 @@ def training_loss(model, state, batch, key):
     logits, out = model.apply(
         {"params": state.params}, batch["inputs"], True, state.rows["hidden"], rngs={"dropout": key}
     )
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])  # [b, t]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])  # [b, t]
     rows = {**state.rows, "hidden": lax.stop_gradient(out["carry"])}
-    return state._replace(rows=rows), {"loss": (each.sum(), jnp.full((), each.size, each.dtype))}
+    return state._replace(rows=rows), {"loss": (losses.sum(), jnp.full((), losses.size, losses.dtype))}
 
 
 def weights(state):
@@ -63,10 +61,10 @@ def evaluation_step(model, chunks, state, batch, key):
 
     def read(carry, chunk):
         logits, out = model.apply({"params": weights(state)}, chunk["inputs"], False, carry)
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, chunk["targets"])  # [streams, t]
-        hits = (jnp.argmax(logits, -1) == chunk["targets"]).astype(each.dtype)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, chunk["targets"])  # [streams, t]
+        hits = (jnp.argmax(logits, -1) == chunk["targets"]).astype(losses.dtype)
         return out["carry"], {
-            "loss": (each * chunk["mask"]).sum(),
+            "loss": (losses * chunk["mask"]).sum(),
             "accuracy": (hits * chunk["mask"]).sum(),
             "characters": chunk["mask"].sum(),
         }
@@ -74,7 +72,7 @@ def evaluation_step(model, chunks, state, batch, key):
     if observe.looking():  # the scan hides what the model does; its first chunk stands for all
         observe.apply(model, {"params": weights(state)}, jnp.asarray(chunks["inputs"][0]), False)
     sums = lax.scan(read, model.zero_carry(chunks["mask"].shape[1]), jax.tree.map(jnp.asarray, chunks))[1]
-    totals = {name: each.sum() for name, each in sums.items()}
+    totals = {name: of_chunks.sum() for name, of_chunks in sums.items()}
     one = jnp.ones_like(totals["characters"])
     weight = {"loss": totals["characters"], "accuracy": totals["characters"], "characters": one}
     return {name: (total, weight[name]) for name, total in totals.items()}
@@ -89,7 +87,7 @@ def finalise(size, means, rows):
 
 def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[float, ...]):
     """The report of `config.sample`: a text for each temperature, and all of them side by side as a figure."""
-    ids = texts.encode(prompt, vocabulary, "config.sample.prompt")
+    ids = text.encode(prompt, vocabulary, "config.sample.prompt")
     if length < 1 or min(temperatures, default=1) <= 0:
         raise ConfigError(f"config.sample: length={length} and temperatures={temperatures} must be above 0")
     draw = jax.jit(partial(recurrent.sample, model), static_argnames="length")
@@ -98,7 +96,7 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
         pages = {}
         for i, t in enumerate(temperatures):
             drawn = draw(weights(state), ids, jax.random.fold_in(key, i), length=length, temperature=jnp.float32(t))
-            pages[f"temperature {t:g}"] = prompt + texts.decode(drawn, vocabulary)
+            pages[f"temperature {t:g}"] = prompt + text.decode(drawn, vocabulary)
         texts_of = {f"samples_{title.replace(' ', '_')}": page for title, page in pages.items()}
         return {**texts_of, "samples": images.text_pages(pages)}
 
@@ -108,43 +106,37 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
 def make(config, info) -> Task:
     """The language task of a configuration."""
     configs.refuse_sections(config, ("augment", "data", "loss", "normalise"))
-    text = configs.call(texts.load, config.text, "config.text")
-    streams = configs.call(texts.StreamSettings, config.streams, "config.streams")
+    corpus = configs.call(text.load, config.text, "config.text")
+    streams = configs.call(text.StreamSettings, config.streams, "config.streams")
     if not 0 <= streams.reset <= 1:
         raise ConfigError(f"config.streams.reset={streams.reset} is a probability and must lie in 0..1")
     model = configs.call(
         recurrent.create, config.model, "config.model",
-        num_classes=len(text.vocabulary), dtype=config.compute_dtype, remat=config.remat,
+        num_classes=len(corpus.vocabulary), dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
-    )
-    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
-    ids = text.splits["train"]
+    feedback = recipe.feedback(config)
+    ids = corpus.splits["train"]
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, jnp.zeros((1, 1), jnp.int32), False)["params"]
-        starts = jnp.asarray(texts.stream_starts(len(ids), info.batch_size))
+        starts = jnp.asarray(text.stream_starts(len(ids), info.batch_size))
         rows = {"start": starts, "hidden": model.zero_carry(info.batch_size)}
-        return {"params": params, "extra": {"feedback": memory} if memory else {}, "rows": rows}
+        return {"params": params, "extra": dict(feedback.extra), "rows": rows}
 
-    evals = {}
-    for name in ("validation", "test"):
-        if name in text.splits:
-            chunks = texts.evaluation_chunks(text.splits[name], streams.evaluation, EVALUATION_LENGTH)
-            step = partial(evaluation_step, model, chunks)
-            evals[name] = Eval(step, partial(finalise, len(text.splits[name])), data=1, final=name == "test")
-    small = ids.astype(np.uint8) if len(text.vocabulary) <= 256 else ids  # a constant of the compiled step
-    train = [
-        partial(read_on, small, streams.length),
-        partial(begin_anew, streams.reset) if streams.reset else None,
-        descend(partial(training_loss, model), optimizer, grad=gradients.build(config.grad)),
-        configs.call(ema, config.ema, "config.ema") if config.ema else None,
-    ]
+    def evaluation(split: str) -> Eval:
+        chunks = text.evaluation_chunks(corpus.splits[split], streams.evaluation, EVALUATION_LENGTH)
+        return Eval(partial(evaluation_step, model, chunks), partial(finalise, len(corpus.splits[split])), data=1)
+
+    small = ids.astype(np.uint8) if len(corpus.vocabulary) <= 256 else ids  # a constant of the compiled step
     return Task(
         init=init,
-        train=chain(*[t for t in train if t is not None]),
-        evals=evals,
-        report=configs.call(sampler, config.sample, "config.sample", model=model, vocabulary=text.vocabulary),
-        on_eval=on_eval,
+        train=chain(
+            partial(read_on, small, streams.length),
+            partial(begin_anew, streams.reset) if streams.reset else None,
+            recipe.descend(config, info, partial(training_loss, model)),
+            recipe.average(config),
+        ),
+        evals=recipe.evaluations(evaluation, corpus.splits),
+        report=configs.call(sampler, config.sample, "config.sample", model=model, vocabulary=corpus.vocabulary),
+        on_eval=feedback.on_eval,
     )

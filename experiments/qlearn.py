@@ -15,20 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis.figures import episodes as figures
+from cvdl_jax.analysis.figures.episodes import episode
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
 from cvdl_jax.core.parallel import row_keys
-from cvdl_jax.core.task import Eval, Task, chain, copy_to, descend, every
+from cvdl_jax.core.task import Eval, Task, chain, copy_to, every
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses import td
-from cvdl_jax.optim import optimizer as optim
-from cvdl_jax.optim import plateau
-from cvdl_jax.rl import environment as environments
-from cvdl_jax.rl import episodes, policies, replay
+from cvdl_jax.rl import environment, episodes, policies, replay
 from cvdl_jax.rl.returns import q_learning_errors
 
 
@@ -64,7 +61,7 @@ def act(model, env, explore, discount, state, batch, key):
     }
     ended = terminated | truncated
     rows = {
-        "environment": environments.where(ended, jax.vmap(env.reset)(keys[:, 2]), new),
+        "environment": environment.where(ended, jax.vmap(env.reset)(keys[:, 2]), new),
         "replay": replay.record(state.rows["replay"], happened, state.step),
     }
     weight = jnp.full((), len(reward), reward.dtype)
@@ -98,7 +95,7 @@ def evaluation_step(model, env, count, state, batch, key):
         observe.apply(model, {"params": state.params}, jax.vmap(env.observe)(state.rows["environment"]), False)
     played = episodes.play(env, greedy(model, state.params), key, count)
     weight = jnp.full((), count, played["return"].dtype)
-    sums = {name: (each.sum(dtype=weight.dtype), weight) for name, each in played.items()}
+    sums = {name: (of_episodes.sum(dtype=weight.dtype), weight) for name, of_episodes in played.items()}
     return {**sums, "returns": played["return"]}
 
 
@@ -111,12 +108,12 @@ def finalise(means, rows):
 def report(model, env, state, batch, key):
     """One greedy episode, step by step."""
     played = jax.jit(partial(episodes.history, env, greedy(model, state.params)))(key)
-    return {"episode": figures.episode(played)}
+    return {"episode": episode(played)}
 
 
 def make(config, info) -> Task:
     """The Q-learning task of a configuration."""
-    env = environments.create(config.environment)
+    env = environment.create(config.environment)
     agent = configs.call(Agent, config.agent, "config.agent")
     if min(agent.capacity, agent.draws, agent.target_every, agent.episodes) < 1 or not 0 <= agent.discount <= 1:
         raise ConfigError(f"config.agent: counts must be at least 1 and the discount in 0..1, got {agent}")
@@ -126,10 +123,7 @@ def make(config, info) -> Task:
     )  # fmt: skip
     explore = configs.named(policies, config.exploration, "config.exploration", "keys", "values", "step")
     loss = configs.named(td, config.loss, "config.loss", "errors")
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
-    )
-    memory, on_eval = plateau.build(config.plateau, config.early_stopping) or ({}, None)
+    feedback = recipe.feedback(config)
     configs.refuse_sections(config, ("augment", "data", "ema", "normalise"))
 
     def init(key: jax.Array, batch: dict) -> dict:
@@ -139,14 +133,14 @@ def make(config, info) -> Task:
         number = jnp.zeros(info.batch_size)
         happened = {"before": seen, "action": number.astype(jnp.int32), "reward": number, "discount": number}
         rows = {"environment": state, "replay": replay.empty({**happened, "after": seen}, agent.capacity)}
-        return {"params": params, "extra": {"feedback": memory} if memory else {}, "rows": rows}
+        return {"params": params, "extra": dict(feedback.extra), "rows": rows}
 
     step = partial(evaluation_step, model, env, agent.episodes)
     train = chain(
         partial(act, model, env, explore, agent.discount),
         partial(recall, agent.draws),
-        descend(partial(training_loss, model, loss, agent.double), optimizer, grad=gradients.build(config.grad)),
+        recipe.descend(config, info, partial(training_loss, model, loss, agent.double)),
         every(agent.target_every, copy_to("target")),
     )
-    evals = {name: Eval(step, finalise, data=1, final=name == "test") for name in ("validation", "test")}
-    return Task(init=init, train=train, evals=evals, report=partial(report, model, env), on_eval=on_eval)
+    evals = recipe.evaluations(lambda split: Eval(step, finalise, data=1))
+    return Task(init, train, evals, partial(report, model, env), feedback.on_eval)

@@ -8,7 +8,7 @@ import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from cvdl_jax.config.parsing import parse_calls, plain
 from cvdl_jax.errors import ConfigError, nearest
@@ -19,6 +19,8 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 def _describe(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _describe(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
     if get_origin(annotation) in (Union, types.UnionType):
@@ -31,6 +33,8 @@ def _describe(annotation: Any) -> str:
 def _fits(value: Any, annotation: Any) -> tuple[bool, Any]:
     """Whether a value is of the annotated type, and the value in that type (an int where a float is expected)."""
     origin = get_origin(annotation) or annotation
+    if origin is Annotated:
+        return _fits(value, get_args(annotation)[0])
     if origin is Literal:
         return value in get_args(annotation), value
     if origin in (Union, types.UnionType):
@@ -72,11 +76,18 @@ def check_value(value: Any, annotation: Any, path: str) -> Any:
     Args:
         value: from a config.
         annotation: int, float, bool, str, tuple, tuple[int, ...], X | None, Mapping or Literal; others accept anything.
+            `Annotated[X, Range]` accepts the numbers of a range, and what is no number as X does.
         path: name for messages, such as "config.optim.lr".
 
     Raises:
-        ConfigError: naming the path, the value and the expected type.
+        ConfigError: naming the path, the value and the expected type or range.
     """
+    if get_origin(annotation) is Annotated:
+        kind, *ranges = get_args(annotation)
+        value = check_value(value, kind, path)
+        for accepted in ranges:
+            check_range(value, accepted, path)
+        return value
     if annotation in (inspect.Parameter.empty, Any):
         return value
     fits, new = _fits(value, annotation)
@@ -253,6 +264,26 @@ def partially(fn: Callable, section: Mapping[str, Any], path: str, *later: str) 
     return partial(fn, **{name: value for name, value in arguments.items() if name not in later})
 
 
+def functions(module: types.ModuleType, returns: Any = None) -> dict[str, Callable]:
+    """The public functions that a module defines: the names that a config may choose from.
+
+    The file is the registry. A new function in it can be named at once; no list is to be edited.
+
+    Args:
+        module: imported. What it has imported itself does not count.
+        returns: only the functions whose result is annotated with this very type; None for all.
+
+    Returns:
+        {name: function}, in the order of the file.
+    """
+    public = {
+        name: fn
+        for name, fn in vars(module).items()
+        if inspect.isfunction(fn) and fn.__module__ == module.__name__ and not name.startswith("_")
+    }
+    return {name: fn for name, fn in public.items() if returns is None or fn.__annotations__.get("return") is returns}
+
+
 def named(module: types.ModuleType, section: Mapping[str, Any], path: str, *later: str) -> Callable:
     """The public function of a module that `section.name` names, with the rest of the section as keyword arguments.
 
@@ -265,19 +296,15 @@ def named(module: types.ModuleType, section: Mapping[str, Any], path: str, *late
     Raises:
         ConfigError: for a missing or unknown name, or wrong arguments.
     """
-    functions = {
-        name: fn
-        for name, fn in vars(module).items()
-        if inspect.isfunction(fn) and fn.__module__ == module.__name__ and not name.startswith("_")
-    }
+    known = functions(module)
     if "name" not in section:
-        raise ConfigError(f"{path}.name is missing; {nearest('', functions)}")
-    check_name(section["name"], functions, f"{path}.name={section['name']!r} is not known")
+        raise ConfigError(f"{path}.name is missing; {nearest('', known)}")
+    check_name(section["name"], known, f"{path}.name={section['name']!r} is not known")
     rest = {key: value for key, value in section.items() if key != "name"}
-    return partially(functions[section["name"]], rest, path, *later)
+    return partially(known[section["name"]], rest, path, *later)
 
 
-# Which numbers a configuration may hold: one table of ranges by argument name, and one message.
+# Which numbers a configuration may hold: ranges, which an annotation or a table carries, and one message.
 
 
 class Range(NamedTuple):
@@ -294,6 +321,23 @@ NOT_NEGATIVE = Range("0 or more, and finite", lambda x: 0 <= x < math.inf)
 POSITIVE = Range("positive and finite", lambda x: 0 < x < math.inf)
 AT_LEAST_ONE = Range("1 or more", lambda x: 1 <= x < math.inf)
 
+Share = Annotated[float, SHARE]
+Inside = Annotated[float, INSIDE]
+NotNegative = Annotated[float, NOT_NEGATIVE]
+Positive = Annotated[float, POSITIVE]
+Count = Annotated[int, AT_LEAST_ONE]
+
+
+def check_range(value: Any, accepted: Range, path: str) -> None:
+    """Refuses a number outside a range; what is no number (None, a word, True) passes.
+
+    Raises:
+        ConfigError: naming the path, the value and the range.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not accepted.holds(value):
+        raise ConfigError(f"{path}={value} must be {accepted.words}")
+
 
 def check(values: Mapping[str, Any], ranges: Mapping[str, Range], path: str) -> None:
     """Refuses numbers outside their ranges.
@@ -307,6 +351,5 @@ def check(values: Mapping[str, Any], ranges: Mapping[str, Range], path: str) -> 
         ConfigError: naming the argument, its value and the range.
     """
     for name, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and name in ranges and not ranges[name].holds(value):
-            raise ConfigError(f"{path}.{name}={value} must be {ranges[name].words}")
+        if name in ranges:
+            check_range(value, ranges[name], f"{path}.{name}")

@@ -37,8 +37,8 @@ class Info(NamedTuple):
         return step / self.steps_per_epoch if math.isfinite(self.steps_per_epoch) else 0.0
 
 
-def check(config: ConfigDict, info: Info) -> None:
-    """Refuses a data set without inputs or class labels.
+def check_labelled(config: ConfigDict, info: Info) -> None:
+    """Refuses a data set without inputs or class labels, which classification needs.
 
     Args:
         config: of the run.

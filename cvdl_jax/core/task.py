@@ -1,7 +1,8 @@
 """Tasks and transforms: how an experiment tells the one training loop what to do. The developer's manual.
 
 An experiment is a file with `make(config, info) -> Task`. A Task is a bundle of pure functions; the loop in
-`engine/train.py` knows nothing else about it.
+`engine/train.py` knows nothing else about it. `engine/recipe.py` makes what most tasks take from the shared sections
+of a config: the optimizer, the augmentation, the averaged weights, the feedback, an evaluation of each split.
 
 **State** is one tree of arrays: `step`, `params`, `opt` (optimizer states, keyed by the name of their `descend`),
 `extra` (the same on every device: batch statistics, EMA, target network), `rows` (one leading row per example or
@@ -25,7 +26,11 @@ that masks, micro-batches and devices agree with one big batch.
         losses = cross_entropy(logits, batch["label"])        # [b]
         return state, {"loss": (losses.sum(), len(losses))}
 
-    train = chain(flip(), descend(partial(loss, model), optimizer), ema(0.999))
+    train = chain(
+        recipe.augmentation(config, info),                    # None for an empty section
+        recipe.descend(config, info, partial(loss, model)),
+        recipe.average(config),
+    )
 """
 
 from collections.abc import Callable, Mapping
@@ -146,9 +151,21 @@ def merge(first: Sums, second: Sums) -> Sums:
     return {**first, **second}
 
 
-def chain(*transforms: Transform | Callable) -> Transform:
-    """Applies transforms in order; the i-th one gets `fold_in(key, i)`."""
-    parts = [as_transform(t) for t in transforms]
+def chain(*transforms: Transform | Callable | None) -> Transform:
+    """Applies transforms in order; the i-th one gets `fold_in(key, i)`.
+
+    Args:
+        *transforms: those that are None, such as the augmentation of a config that has none, are left out and not
+            counted: the others draw the same numbers as without them.
+
+    Returns:
+        One transform, whose sums are those of all.
+
+    Raises:
+        TypeError: for what is neither a transform nor None.
+        ValueError: in a step, if two transforms report the same name.
+    """
+    parts = [as_transform(t) for t in transforms if t is not None]
 
     def init(state: State) -> State:
         for part in parts:

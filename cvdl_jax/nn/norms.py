@@ -4,7 +4,9 @@ The functions return Flax's layers with parameters and statistics of at least fl
 two passes, which do not cancel. Batch normalisation is in `nn/batch_norm.py`, the mathematics in `ops/normalise.py`.
 """
 
+import inspect
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -13,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config.binding import bind_calls
+from cvdl_jax.config.binding import bind_calls, functions
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.nn.batch_norm import PATH, BatchNorm
 from cvdl_jax.nn.conv import Conv, conv_general_dilated
@@ -118,7 +120,8 @@ def spectral_norm(layer: nn.Module, steps: int = 1) -> nn.SpectralNorm:
     return nn.SpectralNorm(layer, n_steps=steps)
 
 
-# Normalisation layers by the name that a config gives them: "batch", "group(groups=8)", "layer", "none".
+# Normalisation layers by the name that a config gives them: "batch", "group(groups=8)", "layer", "none". A public
+# function below that takes a `dtype` and returns a `Layer` is one of them; no list has to be edited.
 
 PLACEMENTS = ("before", "after")
 Layer = Callable[[jax.Array, bool, str], jax.Array]  # (x [b, ..., c], train, name of the layer) -> array like x
@@ -194,7 +197,10 @@ def rms(epsilon: float = 1e-6, *, dtype: Any) -> Layer:
     return lambda x, train, name: rms_norm(dtype, epsilon, name)(x)
 
 
-NORMS: dict[str, Callable[..., Layer]] = {f.__name__: f for f in (none, batch, layer, instance, group, rms)}
+def known() -> dict[str, Callable[..., Layer]]:
+    """All normalisations by name: the public functions of this file that take a `dtype` and return a `Layer`."""
+    makers = functions(sys.modules[__name__], Layer)
+    return {name: make for name, make in makers.items() if "dtype" in inspect.signature(make).parameters}
 
 
 def normaliser(text: str, dtype: Any) -> tuple[str, Layer]:
@@ -212,15 +218,16 @@ def normaliser(text: str, dtype: Any) -> tuple[str, Layer]:
     """
     bound = bind_calls(text, _factory, PATH, dtype=dtype) if isinstance(text, str) else []
     if len(bound) != 1:
-        raise ConfigError(f"{PATH}={text!r} must be one normalisation; {nearest('', NORMS)}")
+        raise ConfigError(f"{PATH}={text!r} must be one normalisation; {nearest('', known())}")
     make, arguments = bound[0]
     return make.__name__, make(**arguments)
 
 
 def _factory(name: str) -> Callable[..., Layer]:
-    if name not in NORMS:
-        raise ConfigError(f"{PATH}={name!r} is not known; {nearest(name, NORMS)}")
-    return NORMS[name]
+    norms = known()
+    if name not in norms:
+        raise ConfigError(f"{PATH}={name!r} is not known; {nearest(name, norms)}")
+    return norms[name]
 
 
 def with_activation(g: Callable[[jax.Array], jax.Array], norm: Layer, placement: str) -> Layer:

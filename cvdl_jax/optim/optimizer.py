@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import optax
 
 from cvdl_jax.config import binding
-from cvdl_jax.config.binding import bind, check_name
+from cvdl_jax.config.binding import bind, check_name, functions
 from cvdl_jax.core import trees
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.optim import param_groups, regularisers, schedules
-from cvdl_jax.optim.update_rules import DECOUPLED, RANGES, RULES, Rule, clip_by_tensor_norm
+from cvdl_jax.optim import param_groups, regularisers, schedules, update_rules
+from cvdl_jax.optim.update_rules import Rule, clip_by_tensor_norm
 
 _RANGES = {
     **dict.fromkeys(("lr", "weight_decay"), binding.NOT_NEGATIVE),
@@ -145,15 +145,14 @@ def _trained_only(transformation: optax.GradientTransformation, freeze: str) -> 
 
 def _rule(name: str, hyper: Mapping[str, Any], path: str) -> Rule:
     """The named rule, its arguments checked."""
-    check_name(name, RULES, f"{path}.name: there is no optimizer {name!r}")
+    rules = functions(update_rules, Rule)
+    check_name(name, rules, f"{path}.name: there is no optimizer {name!r}")
     own = {k for k, p in inspect.signature(optimizer).parameters.items() if p.kind is not p.VAR_KEYWORD}
     given = {"total_steps", "steps_per_epoch", "batch_size", "path"}  # by the program
-    known = inspect.signature(RULES[name]).parameters.keys() | own - given
+    known = inspect.signature(rules[name]).parameters.keys() | own - given
     for key in hyper:
         check_name(key, known, f"{path}.{key} is not a key of the optimizer {name!r}")
-    arguments = bind(RULES[name], hyper, path)
-    binding.check(arguments, RANGES, path)
-    return RULES[name](**arguments)
+    return rules[name](**bind(rules[name], hyper, path))
 
 
 def optimizer(
@@ -184,7 +183,7 @@ def optimizer(
     """The optimizer of a config section: `configs.call(optimizer, config.optim, "config.optim", total_steps=..., ...)`.
 
     Args:
-        name: a key of `update_rules.RULES`.
+        name: of a function of `optim/update_rules.py` that returns a `Rule`.
         lr: the peak learning rate.
         total_steps: steps of the run.
         steps_per_epoch: examples / batch size, for durations in epochs.
@@ -228,7 +227,7 @@ def optimizer(
         lr = lr * batch_size / lr_batch_size
     units = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch, "batch_size": batch_size}
     rate = schedules.build(schedule, lr, **units, path=f"{path}.schedule")
-    decoupled = name in DECOUPLED if decoupled is None else decoupled
+    decoupled = rule.decoupled if decoupled is None else decoupled
     if decoupled and weight_decay and hyper.get("form") == "rate":
         raise ConfigError(f"{path}.decoupled=True would put the decay into a velocity that holds rates; use form='sum'")
     shrink = [_add_decay(weight_decay, decay)] if weight_decay else []

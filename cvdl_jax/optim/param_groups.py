@@ -78,13 +78,13 @@ def layer_factors(params: Any, layer_decay: float, layers: Sequence[str]) -> dic
     depth: dict[str, tuple[int, ...]] = {}
     for i, regex in enumerate(layers):
         for name in names(params):
-            found = re.fullmatch(regex, name)
-            if found and name in depth:
+            match = re.fullmatch(regex, name)
+            if match and name in depth:
                 raise ConfigError(f"config.optim.layers: {layers[depth[name][0]]!r} and {regex!r} both match {name}")
-            if found and not all(group and group.isdecimal() for group in found.groups()):
-                raise ConfigError(f"config.optim.layers: {regex!r} captures {found.groups()} of {name}, not a number")
-            if found:
-                depth[name] = (i, *map(int, found.groups()))
+            if match and not all(group and group.isdecimal() for group in match.groups()):
+                raise ConfigError(f"config.optim.layers: {regex!r} captures {match.groups()} of {name}, not a number")
+            if match:
+                depth[name] = (i, *map(int, match.groups()))
     order = sorted(set(depth.values()))
     return {name: layer_decay ** (len(order) - 1 - order.index(layer)) for name, layer in depth.items()}
 
@@ -134,10 +134,10 @@ def check_groups(
     used += [("layers", regex) for regex in layers]
     for key, regex in used:
         try:
-            found = any(matches(regex, name) for name in known)
+            matched = any(matches(regex, name) for name in known)
         except re.error as error:
             raise ConfigError(f"config.optim.{key}={regex!r} is not a regular expression: {error}") from None
-        if not found:
+        if not matched:
             raise ConfigError(
                 f"config.optim.{key}={regex!r} matches no parameter; {nearest(regex, known)} An expression must match "
                 "the whole path, as in 'head/.*'"

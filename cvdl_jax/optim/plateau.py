@@ -108,7 +108,20 @@ def plateau(
 
 
 def no_improvement(metric: str, mode: Mode, patience: int, min_delta: float) -> tuple[Memory, Callable]:
-    """Stops after `patience` evaluations in a row that did not beat the best by more than `min_delta`."""
+    """Stops after `patience` evaluations in a row that did not beat the best by more than `min_delta`.
+
+    Args:
+        metric: name as reported.
+        mode: whether small or large values are good.
+        patience: at least 1.
+        min_delta: in the units of the metric.
+
+    Returns:
+        The memory at the start, and `(memory, metrics) -> (memory, stop bool [])`.
+
+    Raises:
+        ConfigError: for an impossible number.
+    """
     _not_below(patience, 1, "config.early_stopping.patience")
     _not_below(min_delta, 0, "config.early_stopping.min_delta")
 
@@ -121,7 +134,19 @@ def no_improvement(metric: str, mode: Mode, patience: int, min_delta: float) -> 
 
 
 def small_update(metric: str, delta: float, evaluations: int) -> tuple[Memory, Callable]:
-    """Stops when the metric has changed by less than `delta` in each of the last `evaluations` evaluations."""
+    """Stops when the metric has changed by less than `delta` in each of the last `evaluations` evaluations.
+
+    Args:
+        metric: name as reported.
+        delta: above 0, in the units of the metric.
+        evaluations: at least 1.
+
+    Returns:
+        The memory at the start, and `(memory, metrics) -> (memory, stop bool [])`.
+
+    Raises:
+        ConfigError: for an impossible number.
+    """
     _not_below(evaluations, 1, "config.early_stopping.update_evaluations")
     if delta <= 0:
         raise ConfigError(f"config.early_stopping.update_delta={delta} must be positive")
@@ -136,7 +161,16 @@ def small_update(metric: str, delta: float, evaluations: int) -> tuple[Memory, C
 
 
 def reached(metric: str, mode: Mode, target: float) -> tuple[Memory, Callable]:
-    """Stops when the metric is at the target or better."""
+    """Stops when the metric is at the target or better.
+
+    Args:
+        metric: name as reported.
+        mode: whether small or large values are good.
+        target: in the units of the metric.
+
+    Returns:
+        The memory at the start, which is empty, and `(memory, metrics) -> (memory, stop bool [])`.
+    """
 
     def update(memory: Memory, metrics: Metrics) -> tuple[Memory, jax.Array]:
         sign = _sign(mode)

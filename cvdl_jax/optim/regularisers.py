@@ -7,27 +7,24 @@ They act where the gradient has been averaged over the global batch, after the c
 the batch, the micro-batches and the devices. The loss that a run reports is that of the data alone.
 """
 
+import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from cvdl_jax.config import binding
-from cvdl_jax.config.binding import bind, check_name
+from cvdl_jax.config.binding import NOT_NEGATIVE, Count, NotNegative, call, check_name, functions
 from cvdl_jax.core import trees
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.ops.losses.penalties import as_weight_decay, soft_threshold
 from cvdl_jax.optim import param_groups
 
 NOISE_STREAM = 2**31 - 2  # of a step's key, away from what the loss draws
-_RANGES = {
-    **dict.fromkeys(("strength", "eta", "gamma", "seed"), binding.NOT_NEGATIVE),
-    "examples": binding.AT_LEAST_ONE,
-}
 
 
 class Penalty(NamedTuple):
@@ -48,38 +45,60 @@ def _decay(on: str, weight_decay: float) -> Penalty:
     return Penalty(on, lambda w: weight_decay * w)
 
 
-def l2(*, strength: float, on: str = param_groups.DECAY) -> Penalty:
-    """`strength |w|^2`, with gradient `2 strength w`: the coupled weight decay `2 strength`."""
+def l2(*, strength: NotNegative, on: str = param_groups.DECAY) -> Penalty:
+    """`strength |w|^2`, with gradient `2 strength w`: the coupled weight decay `2 strength`.
+
+    Args:
+        strength: lambda.
+        on: which parameters, an expression (see `param_groups`).
+    """
     return _decay(on, as_weight_decay(strength, "sum"))
 
 
-def frobenius(*, strength: float, examples: int, on: str = param_groups.DECAY) -> Penalty:
-    """`strength / (2 m) |w|^2`, with gradient `strength / m w`; a config may leave m, its training set's size, out."""
+def frobenius(*, strength: NotNegative, examples: Count, on: str = param_groups.DECAY) -> Penalty:
+    """`strength / (2 m) |w|^2`, with gradient `strength / m w`.
+
+    Args:
+        strength: lambda.
+        examples: m, the size of the training set; a config may leave it out.
+        on: which parameters, an expression (see `param_groups`).
+    """
     return _decay(on, as_weight_decay(strength, "mean", examples))
 
 
-def l1(*, strength: float, on: str = param_groups.DECAY) -> Penalty:
-    """`strength |w|_1` by its subgradient, `strength sign(w)`: weights come close to 0, and seldom are 0."""
+def l1(*, strength: NotNegative, on: str = param_groups.DECAY) -> Penalty:
+    """`strength |w|_1` by its subgradient, `strength sign(w)`: weights come close to 0, and seldom are 0.
+
+    Args:
+        strength: lambda.
+        on: which parameters, an expression (see `param_groups`).
+    """
     return Penalty(on, lambda w: strength * jnp.sign(w))
 
 
-def proximal_l1(*, strength: float, on: str = param_groups.DECAY) -> Penalty:
+def proximal_l1(*, strength: NotNegative, on: str = param_groups.DECAY) -> Penalty:
     """`strength |w|_1` by soft-thresholding after each step, at the rate of that step: weights become exactly 0.
 
     The threshold `lr strength` is the same for all weights, whatever the rule divides their gradients by, as decoupled
     weight decay is; with plain SGD this is proximal gradient descent (ISTA). Momentum of the form "sum" makes steps on
     the loss `1 / (1 - momentum)` times as long, but not those on the penalty: give it `strength / (1 - momentum)`.
+
+    Args:
+        strength: lambda.
+        on: which parameters, an expression (see `param_groups`).
     """
     return Penalty(on, threshold=strength)
 
 
-PENALTIES: dict[str, Callable[..., Penalty]] = {f.__name__: f for f in (l2, frobenius, l1, proximal_l1)}
+def penalties() -> dict[str, Callable[..., Penalty]]:
+    """All penalties, by the names that `penalty.name` may have: the public functions here that return a Penalty."""
+    return functions(sys.modules[__name__], Penalty)
 
 
 def penalty(
     section: Mapping[str, Any], steps_per_epoch: float | None, batch_size: int | None, path: str
 ) -> Penalty | None:
-    """The penalty of a config section: a name of PENALTIES and its arguments; None for an empty one.
+    """The penalty of a config section, the name of one of `penalties` and its arguments; None for an empty section.
 
     Args:
         section: `name`, `strength` and what else the named function takes; without `examples`, those of the training
@@ -93,18 +112,17 @@ def penalty(
     """
     if not section:
         return None
+    known = penalties()
     if "name" not in section:
-        raise ConfigError(f"{path}.name is missing; {nearest('', PENALTIES)}")
-    check_name(section["name"], PENALTIES, f"{path}.name: there is no penalty {section['name']!r}")
-    make = PENALTIES[section["name"]]
+        raise ConfigError(f"{path}.name is missing; {nearest('', known)}")
+    check_name(section["name"], known, f"{path}.name: there is no penalty {section['name']!r}")
+    make = known[section["name"]]
     given = {key: value for key, value in section.items() if key != "name"}
-    if make is frobenius and "examples" not in given:
+    if "examples" in inspect.signature(make).parameters and "examples" not in given:
         if not batch_size or steps_per_epoch is None or math.isinf(steps_per_epoch):
             raise ConfigError(f"{path}.examples is missing; there is no training set here whose examples could count")
         given["examples"] = round(steps_per_epoch * batch_size)
-    arguments = bind(make, given, path)
-    binding.check(arguments, _RANGES, path)
-    return make(**arguments)
+    return call(make, given, path)
 
 
 def check_on(penalty: Penalty | None, params: Any, path: str) -> None:
@@ -117,10 +135,10 @@ def check_on(penalty: Penalty | None, params: Any, path: str) -> None:
         return
     known = trees.names(params)
     try:
-        found = any(param_groups.matches(penalty.on, name) for name in known)
+        matched = any(param_groups.matches(penalty.on, name) for name in known)
     except re.error as error:
         raise ConfigError(f"{path}.on={penalty.on!r} is not a regular expression: {error}") from None
-    if not found:
+    if not matched:
         raise ConfigError(
             f"{path}.on={penalty.on!r} matches no parameter; {nearest(penalty.on, known)} An expression must match the "
             "whole path, as in 'head/.*'"
@@ -189,7 +207,7 @@ class NoiseState(NamedTuple):
 
 
 def gradient_noise(
-    *, eta: float, gamma: float = 0.55, seed: int | None = None
+    *, eta: NotNegative, gamma: NotNegative = 0.55, seed: Annotated[int | None, NOT_NEGATIVE] = None
 ) -> optax.GradientTransformationExtraArgs:
     """Adds Gaussian noise to each element: `g + N(0, eta / (1 + t)^gamma)` in update t, counted from 0.
 
@@ -238,6 +256,4 @@ def noise(section: Mapping[str, Any], path: str) -> list[optax.GradientTransform
     """
     if not section:
         return []
-    arguments = bind(gradient_noise, section, path)
-    binding.check(arguments, _RANGES, path)
-    return [gradient_noise(**arguments)]
+    return [call(gradient_noise, section, path)]

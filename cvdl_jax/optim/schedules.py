@@ -11,31 +11,37 @@ overshoots; flat regions want larger steps.
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.config import binding
-from cvdl_jax.config.binding import UNITS, bind, check_name, duration
+from cvdl_jax.config.binding import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    UNITS,
+    NotNegative,
+    Positive,
+    call,
+    check_name,
+    duration,
+    functions,
+)
 from cvdl_jax.errors import ConfigError
 
 Factor = Callable[[jax.Array], jax.Array]  # float32 [] steps since the warm-up -> float32 [] factor of the peak rate
 _IN_UNITS = ("milestones", "every", "timescale")  # keyword arguments that configs give as milestones_epochs and so on
-_RANGES = {
-    **dict.fromkeys(("final", "rate"), binding.NOT_NEGATIVE),
-    **dict.fromkeys(("power", "exponent", "factor"), binding.POSITIVE),
-}
 
 
 def constant(steps: int) -> Factor:
-    """The peak rate throughout."""
+    """The peak rate throughout. Args: steps, not used."""
     return lambda t: jnp.ones_like(t)
 
 
-def cosine(steps: int, *, final: float = 0.0) -> Factor:
+def cosine(steps: int, *, final: NotNegative = 0.0) -> Factor:
     """`final + (1 - final) (1 + cos(pi t / T)) / 2`.
 
     Args:
@@ -47,7 +53,7 @@ def cosine(steps: int, *, final: float = 0.0) -> Factor:
     return lambda t: final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(t / steps, 0, 1)))
 
 
-def polynomial(steps: int, *, power: float = 1.0, final: float = 0.0) -> Factor:
+def polynomial(steps: int, *, power: Positive = 1.0, final: NotNegative = 0.0) -> Factor:
     """`final + (1 - final) (1 - t / T)^power`.
 
     Args:
@@ -58,12 +64,17 @@ def polynomial(steps: int, *, power: float = 1.0, final: float = 0.0) -> Factor:
     return lambda t: final + (1 - final) * (1 - jnp.clip(t / steps, 0, 1)) ** power
 
 
-def linear(steps: int, *, final: float = 0.0) -> Factor:
-    """A straight line from 1 to `final` over the schedule's `steps`."""
+def linear(steps: int, *, final: NotNegative = 0.0) -> Factor:
+    """A straight line from 1 to `final`.
+
+    Args:
+        steps: T, the length of the schedule.
+        final: factor at its end.
+    """
     return polynomial(steps, power=1.0, final=final)
 
 
-def step(steps: int, *, factor: float = 0.1, milestones: tuple | None = None, every: int | None = None) -> Factor:
+def step(steps: int, *, factor: Positive = 0.1, milestones: tuple | None = None, every: int | None = None) -> Factor:
     """`factor^k`, where k counts the milestones that have been reached, or the periods of `every` steps.
 
     Args:
@@ -84,7 +95,12 @@ def step(steps: int, *, factor: float = 0.1, milestones: tuple | None = None, ev
 
 
 def exponential(
-    steps: int, *, factor: float | None = None, rate: float | None = None, every: int = 1, staircase: bool = False
+    steps: int,
+    *,
+    factor: Annotated[float | None, POSITIVE] = None,
+    rate: Annotated[float | None, NOT_NEGATIVE] = None,
+    every: int = 1,
+    staircase: bool = False,
 ) -> Factor:
     """`factor^(t / every)`, or the same written `exp(-rate t / every)`.
 
@@ -109,12 +125,18 @@ def exponential(
     return at
 
 
-def inverse_time(steps: int, *, rate: float, every: int = 1) -> Factor:
-    """1/t decay, `1 / (1 + rate t / every)`; in a config `every_epochs=1` makes `rate` one per epoch."""
+def inverse_time(steps: int, *, rate: NotNegative, every: int = 1) -> Factor:
+    """1/t decay, `1 / (1 + rate t / every)`.
+
+    Args:
+        steps: not used.
+        rate: k, zero or more.
+        every: in steps; in a config `every_epochs=1` makes `rate` one per epoch.
+    """
     return lambda t: 1 / (1 + rate * t / every)
 
 
-def power(steps: int, *, exponent: float = 0.5, every: int = 1) -> Factor:
+def power(steps: int, *, exponent: Positive = 0.5, every: int = 1) -> Factor:
     """`n^-exponent` in the n-th step, counted from 1; also called polynomial decay.
 
     Args:
@@ -137,9 +159,9 @@ def inverse_sqrt(steps: int, *, timescale: int) -> Factor:
     return lambda t: jax.lax.rsqrt(1 + t / timescale)
 
 
-SCHEDULES: dict[str, Callable[..., Factor]] = {
-    f.__name__: f for f in (constant, cosine, linear, polynomial, step, exponential, inverse_time, power, inverse_sqrt)
-}
+def known() -> dict[str, Callable[..., Factor]]:
+    """All schedules, by the names that `schedule.name` may have: the public functions here that return a Factor."""
+    return functions(sys.modules[__name__], Factor)
 
 
 def _in_steps(section: Mapping[str, Any], path: str, units: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +210,8 @@ def build(
     units = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch, "batch_size": batch_size}
     section = dict(schedule)
     name = section.pop("name", "constant")
-    check_name(name, SCHEDULES, f"{path}.name: there is no schedule {name!r}")
+    schedules = known()
+    check_name(name, schedules, f"{path}.name: there is no schedule {name!r}")
     warmup = duration(section, "warmup", path=path, required=False, **units) or 0
     if total_steps is not None and warmup > total_steps:
         raise ConfigError(f"{path}: a warm-up of {warmup} steps is longer than the run of {total_steps}; shorten it")
@@ -199,9 +222,7 @@ def build(
     steps = max(1, (total_steps if total_steps is not None else 1) - warmup)
     if total_steps is None and name in ("cosine", "linear", "polynomial"):
         raise ConfigError(f"{path}.name={name!r} needs to know the length of the run; use total_steps or total_epochs")
-    arguments = bind(SCHEDULES[name], section, path, steps=steps)
-    binding.check(arguments, _RANGES, path)
-    factor = SCHEDULES[name](**arguments)
+    factor = call(schedules[name], section, path, steps=steps)
 
     def rate(count: jax.Array) -> jax.Array:
         count = jnp.asarray(count, jnp.float32)

@@ -1,17 +1,18 @@
 """Update rules: from a gradient to a direction. `optim/optimizer.py` puts rate, decay and clipping around them.
 
-A new rule is a function here with annotated keyword arguments, its name in RULES, and the ranges of its numbers in
-RANGES. Sharpness-aware minimisation is no rule but an estimator of gradients: `config.grad = "sam(0.05)"`.
+A rule is a public function here that returns a `Rule`. Its name is `config.optim.name`, and the annotation of an
+argument says which numbers a config may give it; no list has to be edited. Sharpness-aware minimisation is no rule but
+an estimator of gradients: `config.grad = "sam(0.05)"`.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from cvdl_jax.config import binding
+from cvdl_jax.config.binding import POSITIVE, Count, Inside, NotNegative, Positive, Share
 from cvdl_jax.errors import ConfigError
 
 Norm = Literal["tensor", "global"]
@@ -62,8 +63,8 @@ def scale_by_norm(
     """
 
     def squares(tree: Any) -> Any:
-        each = jax.tree.map(lambda g: jnp.sum(g**2), tree)
-        return each if norm == "tensor" else sum(jax.tree.leaves(each))
+        of_tensors = jax.tree.map(lambda g: jnp.sum(g**2), tree)
+        return of_tensors if norm == "tensor" else sum(jax.tree.leaves(of_tensors))
 
     def init(params: Any) -> AccumulatorState:
         return AccumulatorState(jax.tree.map(jnp.zeros_like, squares(params)))
@@ -75,8 +76,8 @@ def scale_by_norm(
         def scaled(g: jax.Array, v: jax.Array) -> jax.Array:
             return (g / (jnp.sqrt(v + eps) if eps_inside else jnp.sqrt(v) + eps)).astype(g.dtype)
 
-        each = v if norm == "tensor" else jax.tree.map(lambda _: v, updates)
-        return jax.tree.map(scaled, updates, each), AccumulatorState(v)
+        of_tensors = v if norm == "tensor" else jax.tree.map(lambda _: v, updates)
+        return jax.tree.map(scaled, updates, of_tensors), AccumulatorState(v)
 
     return optax.GradientTransformation(init, update)
 
@@ -132,14 +133,22 @@ Schedule = Callable[[jax.Array], jax.Array]  # int32 [] updates done -> float32 
 
 
 class Rule(NamedTuple):
-    """The parts of an update rule, in the order in which they are applied."""
+    """The parts of an update rule, in the order in which they are applied.
+
+    Attributes:
+        direction: from the gradient to a direction.
+        after_decay: follows decoupled weight decay.
+        after_rate: makes what follows the learning rate, from its schedule; None for nothing.
+        decoupled: whether weight decay comes after the direction where a config does not say.
+    """
 
     direction: optax.GradientTransformation
-    after_decay: optax.GradientTransformation = optax.identity()  # follows decoupled decay
-    after_rate: Callable[[Schedule], optax.GradientTransformation] | None = None  # follows the learning rate
+    after_decay: optax.GradientTransformation = optax.identity()
+    after_rate: Callable[[Schedule], optax.GradientTransformation] | None = None
+    decoupled: bool = False
 
 
-def sgd(*, momentum: float = 0.0, nesterov: bool = False, form: Literal["sum", "ema", "rate"] = "sum") -> Rule:
+def sgd(*, momentum: Share = 0.0, nesterov: bool = False, form: Literal["sum", "ema", "rate"] = "sum") -> Rule:
     """Stochastic gradient descent, with a velocity v that starts at 0.
 
     "ema" at rate `lr` makes the steps of "sum" at `lr (1 - momentum)`, and "rate", while the rate is constant, those of
@@ -167,10 +176,10 @@ def _moments(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool, 
 
 def adam(
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
+    b1: Share = 0.9,
+    b2: Share = 0.999,
+    eps: NotNegative = 1e-8,
+    eps_root: NotNegative = 0.0,
     nesterov: bool = False,
     bias_correction: bool = True,
 ) -> Rule:
@@ -191,10 +200,10 @@ def adam(
 
 def adamw(
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
+    b1: Share = 0.9,
+    b2: Share = 0.999,
+    eps: NotNegative = 1e-8,
+    eps_root: NotNegative = 0.0,
     nesterov: bool = False,
     bias_correction: bool = True,
 ) -> Rule:
@@ -204,17 +213,17 @@ def adamw(
 
     Reference: Loshchilov and Hutter 2019, algorithm 2.
     """
-    return _moments(b1, b2, eps, eps_root, nesterov, bias_correction)
+    return _moments(b1, b2, eps, eps_root, nesterov, bias_correction)._replace(decoupled=True)
 
 
 def rmsprop(
     *,
-    smoothing: float = 0.9,
-    eps: float = 1e-7,
+    smoothing: Share = 0.9,
+    eps: NotNegative = 1e-7,
     eps_inside: bool = False,
     norm: Literal["element", "tensor", "global"] = "element",
     centered: bool = False,
-    momentum: float = 0.0,
+    momentum: Share = 0.0,
     nesterov: bool = False,
 ) -> Rule:
     """RMSProp: `v <- smoothing v + (1 - smoothing) g^2`, then `g / (sqrt(v) + eps)`.
@@ -239,7 +248,7 @@ def rmsprop(
     return Rule(scale(smoothing, eps, eps_in_sqrt=eps_inside), trace)
 
 
-def adagrad(*, initial: float = 0.0, eps: float = 1e-7, eps_inside: bool = False) -> Rule:
+def adagrad(*, initial: NotNegative = 0.0, eps: NotNegative = 1e-7, eps_inside: bool = False) -> Rule:
     """AdaGrad: `c <- c + g^2`, then `g / (sqrt(c) + eps)`.
 
     Args:
@@ -252,13 +261,27 @@ def adagrad(*, initial: float = 0.0, eps: float = 1e-7, eps_inside: bool = False
     return Rule(optax.scale_by_rss(initial, eps) if eps_inside else scale_by_root_of_sum(initial, eps))
 
 
-def lamb(*, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6) -> Rule:
-    """LAMB: Adam with decay, scaled per tensor by `|w| / |update|`. Reference: You et al. 2020, algorithm 2."""
-    return Rule(optax.scale_by_adam(b1, b2, eps), optax.scale_by_trust_ratio())
+def lamb(*, b1: Share = 0.9, b2: Share = 0.999, eps: NotNegative = 1e-6) -> Rule:
+    """LAMB: Adam with decay, whose update of each tensor is scaled to the norm of the tensor, `|w| / |update|`.
+
+    Args:
+        b1: of the first moment.
+        b2: of the second moment.
+        eps: added to the root.
+
+    Reference: You et al. 2020, algorithm 2.
+    """
+    return Rule(optax.scale_by_adam(b1, b2, eps), optax.scale_by_trust_ratio(), decoupled=True)
 
 
-def lars(*, momentum: float = 0.9, nesterov: bool = False, trust: float = 0.001, eps: float = 0.0) -> Rule:
-    """LARS: per-tensor rates `trust |w| / |g|` for tensors of two or more dimensions, then momentum.
+def lars(*, momentum: Share = 0.9, nesterov: bool = False, trust: Positive = 0.001, eps: NotNegative = 0.0) -> Rule:
+    """LARS: a rate for each tensor of two or more dimensions, `trust |w| / |g|`, then momentum.
+
+    Args:
+        momentum: of the velocity.
+        nesterov: of that velocity.
+        trust: eta, the ratio of the norms of a step and of its tensor.
+        eps: added to `|g|`.
 
     Reference: You et al. 2017, algorithm 1 (which has the global rate inside the momentum; the same while it is
     constant).
@@ -268,20 +291,27 @@ def lars(*, momentum: float = 0.9, nesterov: bool = False, trust: float = 0.001,
     return Rule(optax.chain(masked, optax.trace(momentum, nesterov)))
 
 
-def lion(*, b1: float = 0.9, b2: float = 0.99) -> Rule:
-    """Lion: the sign of a momentum. Reference: Chen et al. 2023, program 1."""
-    return Rule(optax.scale_by_lion(b1, b2))
+def lion(*, b1: Share = 0.9, b2: Share = 0.99) -> Rule:
+    """Lion: the sign of a momentum.
+
+    Args:
+        b1: of the mean of momentum and gradient whose sign is the direction.
+        b2: of the momentum that is kept.
+
+    Reference: Chen et al. 2023, program 1.
+    """
+    return Rule(optax.scale_by_lion(b1, b2), decoupled=True)
 
 
 def muon(
     *,
-    beta: float = 0.95,
+    beta: Share = 0.95,
     nesterov: bool = True,
-    ns_steps: int = 5,
-    eps: float = 1e-8,
-    adam_b1: float = 0.9,
-    adam_b2: float = 0.999,
-    consistent_rms: float | None = None,
+    ns_steps: Count = 5,
+    eps: NotNegative = 1e-8,
+    adam_b1: Share = 0.9,
+    adam_b2: Share = 0.999,
+    consistent_rms: Annotated[float | None, POSITIVE] = None,
 ) -> Rule:
     """Muon: orthogonalised momentum for matrices, Adam for every other tensor. Reference: Jordan et al. 2024.
 
@@ -305,7 +335,7 @@ def muon(
         adam_b2=adam_b2,
         consistent_rms=consistent_rms,
     )
-    return Rule(optax.chain(full, optax.scale(-1.0)))  # it brings its own minus sign
+    return Rule(optax.chain(full, optax.scale(-1.0)), decoupled=True)  # it brings its own minus sign
 
 
 def _averaged(interpolation: float, weight_power: float) -> Callable[[Schedule], optax.GradientTransformation]:
@@ -318,11 +348,11 @@ def _averaged(interpolation: float, weight_power: float) -> Callable[[Schedule],
     return after_rate
 
 
-def schedule_free_sgd(*, interpolation: float = 0.9, weight_power: float = 2.0) -> Rule:
+def schedule_free_sgd(*, interpolation: Inside = 0.9, weight_power: NotNegative = 2.0) -> Rule:
     """Gradient descent with averaging in place of a falling rate; use a constant one, after a warm-up.
 
     `z <- z - lr g(y)`, `x <- (1 - c) x + c z`, `y = interpolation x + (1 - interpolation) z`, where c is the share of
-    this update in all `weight_t`. The parameters are y; `optim.averaged_params` gives x, which is to be evaluated.
+    this update in all `weight_t`. The parameters are y; `optimizer.averaged_params` gives x, which is to be evaluated.
 
     Args:
         interpolation: beta, in (0, 1).
@@ -334,23 +364,17 @@ def schedule_free_sgd(*, interpolation: float = 0.9, weight_power: float = 2.0) 
 
 
 def schedule_free_adamw(
-    *, interpolation: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_power: float = 2.0
+    *, interpolation: Inside = 0.9, b2: Share = 0.999, eps: NotNegative = 1e-8, weight_power: NotNegative = 2.0
 ) -> Rule:
     """AdamW with averaging in place of momentum and a falling rate; decay is taken at y. See `schedule_free_sgd`.
+
+    Args:
+        interpolation: beta, in (0, 1).
+        b2: of the second moment.
+        eps: added to the root.
+        weight_power: `weight_t` is the largest rate so far to this power.
 
     Reference: Defazio et al. 2024, "The Road Less Scheduled", algorithm 1.
     """
     scale = optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True)
-    return Rule(scale, after_rate=_averaged(interpolation, weight_power))
-
-
-_FUNCTIONS = (sgd, adam, adamw, rmsprop, adagrad, lamb, lars, lion, muon, schedule_free_sgd, schedule_free_adamw)
-RULES: dict[str, Callable[..., Rule]] = {f.__name__: f for f in _FUNCTIONS}
-DECOUPLED = ("adamw", "lamb", "lion", "muon", "schedule_free_adamw")  # `weight_decay` comes after the rule by default
-RANGES = {
-    **dict.fromkeys(("momentum", "smoothing", "b1", "b2", "beta", "adam_b1", "adam_b2"), binding.SHARE),
-    **dict.fromkeys(("eps", "eps_root", "initial", "weight_power"), binding.NOT_NEGATIVE),
-    **dict.fromkeys(("trust", "consistent_rms"), binding.POSITIVE),
-    "interpolation": binding.INSIDE,
-    "ns_steps": binding.AT_LEAST_ONE,
-}
+    return Rule(scale, after_rate=_averaged(interpolation, weight_power), decoupled=True)

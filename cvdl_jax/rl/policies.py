@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from cvdl_jax.errors import ConfigError
 
 
-def anneal(step: jax.Array, start: float, end: float, steps: int) -> jax.Array:
+def _anneal(step: jax.Array, start: float, end: float, steps: int) -> jax.Array:
     """`start` at step 0, `end` from step `steps` on, linear in between."""
     if steps < 0:
         raise ConfigError(f"config.exploration.steps={steps} must not be negative")
@@ -33,7 +33,7 @@ def epsilon_greedy(
     Returns:
         (actions int32 [b], epsilon float []).
     """
-    epsilon = anneal(step, start, end, steps)
+    epsilon = _anneal(step, start, end, steps)
 
     def one(key: jax.Array, q: jax.Array) -> jax.Array:
         explore, action = jax.random.split(key)
@@ -61,5 +61,5 @@ def softmax(
     """
     if min(start, end) <= 0:
         raise ConfigError(f"config.exploration: the temperatures start={start} and end={end} must be above 0")
-    temperature = anneal(step, start, end, steps)
+    temperature = _anneal(step, start, end, steps)
     return jax.vmap(jax.random.categorical)(keys, values / temperature).astype(jnp.int32), temperature

@@ -17,7 +17,7 @@ from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.init import initializer
-from cvdl_jax.ops.textbook import activation_statistics as statistics
+from cvdl_jax.ops.textbook import activation_statistics
 
 
 class Study(NamedTuple):
@@ -70,12 +70,12 @@ def measure(case: Case, study: Study, key: jax.Array) -> dict[str, jax.Array]:
     init, g = initializer(case.init, case.activation), activation(case.activation)
     square = (study.units, study.units)
     kernels = jax.vmap(lambda k: init(k, square, jnp.float32))(jax.random.split(for_w, LAYERS))
-    a = statistics.activations(x, kernels, g)  # [layers, b, n]
-    mean, std = statistics.mean_and_std(a)
+    a = activation_statistics.activations(x, kernels, g)  # [layers, b, n]
+    mean, std = activation_statistics.mean_and_std(a)
     last = jax.random.normal(for_gradient, x.shape)
-    gradient = statistics.gradients(x, kernels, g, last)[0]  # [layers, b, n]
+    gradient = activation_statistics.gradients(x, kernels, g, last)[0]  # [layers, b, n]
     sample = a.reshape(LAYERS, -1)[:, :2000]
-    return {"mean": mean, "std": std, "gradient_std": statistics.mean_and_std(gradient)[1], "sample": sample}
+    return {"mean": mean, "std": std, "gradient_std": activation_statistics.mean_and_std(gradient)[1], "sample": sample}
 
 
 def everything(study: Study, seed: int) -> tuple[dict[str, float], dict[str, Any]]:

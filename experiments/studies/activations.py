@@ -26,11 +26,11 @@ def facts(names, points):
 
     @jax.jit
     def measure():
-        found, curves = {}, {}
+        facts_of, curves = {}, {}
         for name in names:
             g, slope = activation(name), derivative(name)
             automatic = jax.jvp(g, (grid,), (jnp.ones_like(grid),))[1]
-            found[name] = {
+            facts_of[name] = {
                 "error": jnp.abs(slope(grid) - automatic).max(),
                 "mean": g(quantiles).mean(),
                 "saturated": (jnp.abs(slope(3 * quantiles)) < SATURATION).mean(),
@@ -39,10 +39,10 @@ def facts(names, points):
                 "monotone": (slope(grid) >= 0).all(),
             }
             curves[name] = g(grid), slope(grid)
-        return found, curves
+        return facts_of, curves
 
-    found, curves = jax.device_get(measure())
-    metrics = {f"{title(name)}/{fact}": float(x) for name in names for fact, x in found[name].items()}
+    facts_of, curves = jax.device_get(measure())
+    metrics = {f"{title(name)}/{fact}": float(x) for name in names for fact, x in facts_of[name].items()}
     return metrics, {name: (np.asarray(grid), *curves[name]) for name in names}
 
 

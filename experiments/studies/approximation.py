@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import Eval, Task, chain, descend
+from cvdl_jax.core.task import Eval, Task, chain
+from cvdl_jax.engine import recipe
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
-from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -46,10 +46,10 @@ def outputs(models, x, state):
 
 def evaluation_step(models, x, y, seen, state, batch, key):
     """Root mean squared errors on the curve, and of "few" on the points that it has seen."""
-    found = {f"error_{name}": ((s - y) ** 2).mean() for name, s in outputs(models, x, state).items()}
+    errors = {f"error_{name}": ((s - y) ** 2).mean() for name, s in outputs(models, x, state).items()}
     fitted = outputs({"few": models["few"]}, seen[0], state)["few"]
-    found["error_few_on_its_points"] = ((fitted - seen[1]) ** 2).mean()
-    return {name: (jnp.sqrt(value), jnp.ones((), value.dtype)) for name, value in found.items()}
+    errors["error_few_on_its_points"] = ((fitted - seen[1]) ** 2).mean()
+    return {name: (jnp.sqrt(value), jnp.ones((), value.dtype)) for name, value in errors.items()}
 
 
 def report(models, x, y, seen, state, batch, key):
@@ -80,9 +80,6 @@ def make(config, info) -> Task:
     make_model = partial(registry.create, "mlp", 1, "float32", activation=study.activation)
     models = {f"units{k}": make_model(hidden=(k,)) for k in study.units}
     models["few"] = make_model(hidden=(study.units[-1],))
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
-    )
 
     def init(key: jax.Array, batch: dict) -> dict:
         keys = dict(zip(models, jax.random.split(key, len(models)), strict=True))
@@ -91,7 +88,7 @@ def make(config, info) -> Task:
     losses = {n: partial(training_loss, m, n, *(seen if n == "few" else (x, y))) for n, m in models.items()}
     return Task(
         init=init,
-        train=chain(*[descend(loss, optimizer, on=name) for name, loss in losses.items()]),
+        train=chain(*[recipe.descend(config, info, loss, on=name) for name, loss in losses.items()]),
         evals={"curve": Eval(partial(evaluation_step, models, x, y, seen), data=1)},
         report=partial(report, models, x, y, seen),
     )

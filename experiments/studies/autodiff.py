@@ -50,8 +50,8 @@ def compare(seed, sizes, examples, steps):
         x, y = jnp.asarray(rng.normal(size=(examples, sizes[0]))), jnp.asarray(rng.normal(size=(examples, sizes[-1])))
         reference = jax.jit(jax.grad(cost))(params, x, y)
 
-        def error(found):
-            pairs = zip(jax.tree.leaves(found), jax.tree.leaves(reference), strict=True)
+        def error(gradient):
+            pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(reference), strict=True)
             return max(float(gradient_check.relative_error(a, b).max()) for a, b in pairs)
 
         metrics = {
@@ -64,11 +64,11 @@ def compare(seed, sizes, examples, steps):
             inputs = jax.tree.map(lambda p, dtype=dtype: p.astype(dtype), (params, x, y))
             f = jax.jit(lambda w, inputs: cost([inputs[0][0]._replace(w=w), *inputs[0][1:]], *inputs[1:]))
             for difference in (gradient_check.forward_difference, gradient_check.central_difference):
-                found = [
+                slopes = [
                     difference(lambda w, f=f, i=inputs, d=dtype: f(jnp.asarray(w, d), i), w, h) for h in 10.0**steps
                 ]
                 kind = difference.__name__.partition("_")[0]
-                curves[f"{kind}, {dtype}"] = [np.linalg.norm(g - exact) / np.linalg.norm(exact) for g in found]
+                curves[f"{kind}, {dtype}"] = [np.linalg.norm(g - exact) / np.linalg.norm(exact) for g in slopes]
                 best = int(np.argmin(curves[f"{kind}, {dtype}"]))
                 metrics[f"{kind}_{dtype}/best_error"] = curves[f"{kind}, {dtype}"][best]
                 metrics[f"{kind}_{dtype}/best_log10_h"] = steps[best]

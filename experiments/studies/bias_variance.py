@@ -1,6 +1,7 @@
 """Bias and variance of polynomials fitted to a noisy sine, by training again on many samples.
 
-No steps. Low degrees are far from the sine on average (bias), high ones follow each sample's noise (variance).
+The run takes no steps. Low degrees are far from the sine on average (bias), high ones follow each sample's noise
+(variance).
 """
 
 from functools import partial
@@ -44,29 +45,29 @@ def polynomial(degree, x, y):
 def measure(study, seed):
     """({metric: number}, what `draw` shows)."""
     x = np.linspace(-1, 1, 101)[:, None]
-    found, fits, training = {}, {}, {}
+    parts, fits, training = {}, {}, {}
     for degree in study.degrees:
         fits[degree], errors = bias_variance.retrain(
             partial(polynomial, degree), partial(sample, study), x, study.repeats, seed
         )
-        found[degree] = bias_variance.decompose(fits[degree], target(x))
+        parts[degree] = bias_variance.decompose(fits[degree], target(x))
         training[degree] = errors.mean()
-    best = min(found, key=lambda degree: found[degree].error)
-    metrics = {"best_degree": best, "best_error": found[best].error}
-    for degree, each in found.items():
-        metrics |= {f"bias2_degree{degree}": each.bias2, f"variance_degree{degree}": each.variance}
-    return metrics, (study, x, found, fits, training)
+    best = min(parts, key=lambda degree: parts[degree].error)
+    metrics = {"best_degree": best, "best_error": parts[best].error}
+    for degree, errors in parts.items():
+        metrics |= {f"bias2_degree{degree}": errors.bias2, f"variance_degree{degree}": errors.variance}
+    return metrics, (study, x, parts, fits, training)
 
 
-def words(study, found, training):
+def words(study, parts, training):
     """What is wrong with each degree, and what helps, from its training and validation errors."""
     lines = []
-    for degree, each in found.items():
+    for degree, errors in parts.items():
         noise = study.noise**2
-        advice = bias_variance.diagnose(training[degree], each.error + noise, goal=noise, tolerance=noise)
+        advice = bias_variance.diagnose(training[degree], errors.error + noise, goal=noise, tolerance=noise)
         cures = "; ".join(f"{name}: try {', '.join(remedies)}" for name, remedies in advice.items()) or "neither"
-        errors = f"training {training[degree]:.3f}, validation {each.error + noise:.3f}"
-        lines.append(f"degree {degree}: {errors}; {cures}")
+        seen = f"training {training[degree]:.3f}, validation {errors.error + noise:.3f}"
+        lines.append(f"degree {degree}: {seen}; {cures}")
     return "\n".join(lines)
 
 
@@ -74,9 +75,9 @@ def draw(shown):
     """Twenty fits of a low, the best and a high degree; the two curves; the advice."""
     from cvdl_jax.analysis.figures.curves import panels
 
-    study, x, found, fits, training = shown
-    best = min(found, key=lambda degree: found[degree].error)
-    chosen = sorted({min(found), best, max(found)})
+    study, x, parts, fits, training = shown
+    best = min(parts, key=lambda degree: parts[degree].error)
+    chosen = sorted({min(parts), best, max(parts)})
     titles = [(f"degree {degree}", "x", "y") for degree in chosen]
     figure, axes = panels([*titles, ("expected squared error", "degree", "error")])
     for axis, degree in zip(axes, chosen, strict=False):
@@ -85,12 +86,12 @@ def draw(shown):
         axis.plot(x, target(x), "k--", label="target")
         axis.set_ylim(-2.2, 2.2)
         axis.legend(fontsize=7)
-    degrees = list(found)
+    degrees = list(parts)
     for name in ("bias2", "variance", "error"):
-        axes[-1].plot(degrees, [getattr(found[degree], name) for degree in degrees], "o-", label=name)
+        axes[-1].plot(degrees, [getattr(parts[degree], name) for degree in degrees], "o-", label=name)
     axes[-1].set_yscale("log")
     axes[-1].legend(fontsize=7)
-    return {"bias_variance": figure, "advice": words(study, found, training)}
+    return {"bias_variance": figure, "advice": words(study, parts, training)}
 
 
 def make(config, info) -> Task:

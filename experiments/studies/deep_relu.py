@@ -11,15 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Eval, Task, descend
-from cvdl_jax.data import pixels
+from cvdl_jax.core.task import Eval, Task
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
-from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -40,14 +38,14 @@ def logits_of(models, params, image):
 
 
 def losses_of(logits, label):
-    """[initialisers * seeds, b]."""
+    """The loss of every network on every example, [initialisers * seeds, b]."""
     return jax.vmap(softmax_cross_entropy, (0, None))(logits, label)
 
 
 def training_loss(models, normalise, state, batch, key):
     """The networks share no parameter, so the gradient of the sum is that of each."""
     logits = logits_of(models, state.params, normalise(batch["image"]))
-    total = sum(losses_of(each, batch["label"]).sum() for each in logits.values())
+    total = sum(losses_of(scores, batch["label"]).sum() for scores in logits.values())
     return state, {"loss": (total, jnp.ones(len(batch["label"])).sum())}
 
 
@@ -60,8 +58,8 @@ def evaluation_step(models, normalise, study, state, batch, key):
         old, new = losses_of(first[group], label), losses_of(now[group], label)
         hits = jax.vmap(classification.correct, (0, None))(now[group], label)
         for i in range(len(study.inits) * study.seeds):
-            for name, each in (("old", old[i]), ("new", new[i]), ("hits", hits[i])):
-                sums[f"{group}/{i}/{name}"] = ((each * mask).sum(), mask.sum())
+            for name, values in (("old", old[i]), ("new", new[i]), ("hits", hits[i])):
+                sums[f"{group}/{i}/{name}"] = ((values * mask).sum(), mask.sum())
     return sums
 
 
@@ -90,7 +88,7 @@ def make(config, info) -> Task:
     configs.refuse_sections(config, ("augment", "ema", "loss", "plateau", "early_stopping"))
     for key in set(config.model) - {"name", "activation", "bias_init"}:
         raise ConfigError(f"study 'deep_relu' has no use for config.model.{key}; see config.study")
-    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
+    normalise = recipe.normalisation(config)
 
     def model(layers: int, init: str):
         return configs.call(
@@ -100,10 +98,6 @@ def make(config, info) -> Task:
         )  # fmt: skip
 
     models = {f"layers_{layers}": model(layers, study.inits[0]) for layers in study.layers}
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim",
-        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-    )  # fmt: skip
 
     def init(key: jax.Array, batch: dict) -> dict:
         keys, image = jax.random.split(key, study.seeds), normalise(batch["image"][:1])
@@ -116,6 +110,4 @@ def make(config, info) -> Task:
 
     step = partial(evaluation_step, models, normalise, study)
     evals = {"loss": Eval(step, partial(finalise, study), "train")}
-    return Task(
-        init, descend(partial(training_loss, models, normalise), optimizer, grad=gradients.build(config.grad)), evals
-    )
+    return Task(init, recipe.descend(config, info, partial(training_loss, models, normalise)), evals)

@@ -2,7 +2,7 @@
 
 Its loss `|X w + b - y|^2 / 2n` is a quadratic with the Hessian `H = [X, 1]^T [X, 1] / n`. Gradient descent at the best
 constant rate, 2 / (L + mu), shrinks the error by `(k - 1) / (k + 1)` a step, k = L / mu the condition number (Nocedal
-and Wright 2006, theorem 3.3). No features are trained on elsewhere: no params, no data set.
+and Wright 2006, theorem 3.3). The study makes its own data; the run has no parameters and takes no steps.
 """
 
 from functools import partial

@@ -49,16 +49,16 @@ def compare(
     "decades" is log10 of the norm of dz in the first layer over that in the last, below 0 where gradients vanish;
     "first" is log10 of the norm of the first layer's dW, which is what training sees.
     """
-    metrics, found = {}, {}
+    metrics, profiles = {}, {}
     with jax.enable_x64(True):  # for numbers down to 1e-300
         for case in cases:
-            signals, norms, _ = found[case] = profile(case, jax.random.key(seed), depth, width, examples, classes)
+            signals, norms, _ = profiles[case] = profile(case, jax.random.key(seed), depth, width, examples, classes)
             name = case.replace(" ", "_")
             metrics |= {f"{name}/decades": np.log10(signals[0] / signals[-1]), f"{name}/first": np.log10(norms[0])}
-    return metrics, found
+    return metrics, profiles
 
 
-def draw(found):
+def draw(profiles):
     """The profiles, over the layers."""
     from matplotlib.ticker import LogLocator
 
@@ -68,7 +68,7 @@ def draw(found):
     titles = "Norm of the gradient dz", "Norm of the gradient dW", "Standard deviation of the activations"
     for axis, title, column in zip(axes[0], titles, range(3), strict=True):
         axis.set_frame_on(True)
-        for i, (case, parts) in enumerate(found.items()):
+        for i, (case, parts) in enumerate(profiles.items()):
             layers = np.arange(1, 1 + len(parts[column]))
             axis.semilogy(layers, parts[column], "-o" if i < 5 else "--s", markersize=3, label=case)
         axis.set_title(title, fontsize=9)

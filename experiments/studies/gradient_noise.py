@@ -13,15 +13,14 @@ import jax.numpy as jnp
 
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
-from cvdl_jax.core.task import Eval, Task, descend
-from cvdl_jax.data import pixels
+from cvdl_jax.core.task import Eval, Task
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
-from cvdl_jax.optim import optimizer as optim
 from experiments.classify import inputs
 
 GROUPS = (1, 2, 4, 8)  # batch sizes at which noise is measured,
@@ -48,8 +47,8 @@ def training_loss(study, model, normalise, state, batch, key):
     seen = seen.astype(jnp.float32)
     count = jnp.maximum(parallel.sum_devices(seen.sum(1, keepdims=True)), 1)  # [copies, 1], of the global batch
     logits = scores(model, normalise, state.params, batch)
-    each = jax.vmap(lambda one: softmax_cross_entropy(one, batch["label"]))(logits)  # [copies, b]
-    return state, {"loss": ((each * seen / count).sum() * largest, jnp.ones(n).sum())}
+    losses = jax.vmap(lambda one: softmax_cross_entropy(one, batch["label"]))(logits)  # [copies, b]
+    return state, {"loss": ((losses * seen / count).sum() * largest, jnp.ones(n).sum())}
 
 
 def evaluation_step(study, model, normalise, state, batch, key):
@@ -72,8 +71,8 @@ def group_variances(model, normalise, state, batch, key):
         return softmax_cross_entropy(apply_params(model, params, x[None], False)[0], label[None])[0]
 
     params = jax.tree.map(lambda p: p[-1], state.params)
-    each = jax.vmap(jax.grad(loss), (None, 0, 0))(params, inputs(normalise, batch), batch["label"])
-    flat = jnp.concatenate([g.reshape(len(g), -1) for g in jax.tree.leaves(each)], 1)  # [n, parameters]
+    gradients = jax.vmap(jax.grad(loss), (None, 0, 0))(params, inputs(normalise, batch), batch["label"])
+    flat = jnp.concatenate([g.reshape(len(g), -1) for g in jax.tree.leaves(gradients)], 1)  # [n, parameters]
     n, products = len(flat), flat @ flat.T  # [n, n]
 
     def order(key):
@@ -87,8 +86,8 @@ def group_variances(model, normalise, state, batch, key):
         return jnp.sum(means @ products * means), jnp.maximum(m - 1, 0)
 
     orders = jax.vmap(order)(jax.random.split(key, GROUPINGS))  # [groupings, n]
-    found = {f"variance_{b}": jax.vmap(partial(grouped, b=b))(orders) for b in GROUPS}
-    return {name: (total.sum(), weight.sum()) for name, (total, weight) in found.items()}
+    sums = {f"variance_{b}": jax.vmap(partial(grouped, b=b))(orders) for b in GROUPS}
+    return {name: (total.sum(), weight.sum()) for name, (total, weight) in sums.items()}
 
 
 def noise(means, rows):
@@ -123,11 +122,7 @@ def make(config, info) -> Task:
     model = configs.call(
         registry.create, config.model, "config.model", num_classes=info.num_classes, dtype=config.compute_dtype
     )
-    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim",
-        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-    )  # fmt: skip
+    normalise = recipe.normalisation(config)
 
     def init(key: jax.Array, batch: dict) -> dict:
         one = model.init(key, inputs(normalise, batch)[:1], False)["params"]
@@ -139,7 +134,7 @@ def make(config, info) -> Task:
     step = partial(evaluation_step, study, model, normalise)
     return Task(
         init=init,
-        train=descend(partial(training_loss, study, model, normalise), optimizer),
+        train=recipe.descend(config, info, partial(training_loss, study, model, normalise)),
         evals={
             "train": Eval(step, data="train"),
             "validation": Eval(step, finalise, "validation"),

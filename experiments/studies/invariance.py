@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import Task, chain, descend
-from cvdl_jax.data import pixels
+from cvdl_jax.core.task import Task, chain
 from cvdl_jax.data.augment import policy
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import invariance
 from cvdl_jax.metrics.classification import correct
@@ -21,7 +21,6 @@ from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.images import affine
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
-from cvdl_jax.optim import optimizer as optim
 
 TRAINED = ("plain", "augmented")
 UNUSED = ("adversary", "ema", "early_stopping", "loss", "plateau")
@@ -35,9 +34,9 @@ def predict(model, normalise, params, image):
 def training_loss(scores, name, state, batch, key):
     """Cross-entropy and accuracy of one network."""
     logits = scores(state.params[name], batch["image"])
-    each, hits = softmax_cross_entropy(logits, batch["label"]), correct(logits, batch["label"])
-    weight = jnp.full((), len(each), each.dtype)
-    return state, {"loss": (each.sum(), weight), "accuracy": (hits.sum(), weight)}
+    losses, hits = softmax_cross_entropy(logits, batch["label"]), correct(logits, batch["label"])
+    weight = jnp.full((), len(losses), losses.dtype)
+    return state, {"loss": (losses.sum(), weight), "accuracy": (hits.sum(), weight)}
 
 
 def turned(classifiers, state, batch, key):
@@ -52,10 +51,10 @@ def turned(classifiers, state, batch, key):
         compare = partial(invariance.consistency, transform=lambda x, k: affine.warp(x, warps), images=images, key=key)
         return {name: compare(partial(of, state))[0] for name, of in classifiers.items()}
 
-    found = [jax.device_get(unchanged(angle)) for angle in angles]
+    at_angles = [jax.device_get(unchanged(angle)) for angle in angles]
     figure, (axis,) = panels([(f"{len(images)} images", "turned by, degrees", "unchanged predictions")])
     for name in classifiers:
-        axis.plot(angles, [shares[name] for shares in found], label=name)
+        axis.plot(angles, [shares[name] for shares in at_angles], label=name)
     axis.set_ylim(0, 1.02)
     axis.legend(fontsize=7)
     return {"turned": figure}
@@ -73,11 +72,7 @@ def make(config, info) -> Task:
         registry.create, config.model, "config.model",
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim",
-        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-    )  # fmt: skip
-    scores = partial(predict, model, configs.partially(pixels.normalise, config.normalise, "config.normalise", "image"))
+    scores = partial(predict, model, recipe.normalisation(config))
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, batch["image"][:1], False)["params"]
@@ -86,10 +81,7 @@ def make(config, info) -> Task:
 
     classifiers = {name: lambda state, x, name=name: scores(state.params[name], x) for name in TRAINED}
     classifiers = {"initial": lambda state, x: scores(state.extra["initial"], x)} | classifiers
-    plain, augmented = (descend(partial(training_loss, scores, name), optimizer, on=name) for name in TRAINED)
-    evals = {
-        name: invariance.evaluation(classifiers, invariance.of_images(augment), name)._replace(final=name == "test")
-        for name in ("validation", "test")
-        if name in info.sizes
-    }
+    plain, augmented = (recipe.descend(config, info, partial(training_loss, scores, n), on=n) for n in TRAINED)
+    evaluation = partial(invariance.evaluation, classifiers, invariance.of_images(augment))
+    evals = recipe.evaluations(evaluation, info.sizes)
     return Task(init, chain(plain, augment, augmented), evals, report=partial(turned, classifiers))

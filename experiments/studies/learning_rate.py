@@ -1,7 +1,8 @@
 """What the learning rate does to gradient descent on a quadratic, whose threshold `2 / L` is known.
 
-Below the threshold the loss falls, slowly where the rate is small and where it is near the threshold; above it grows.
-With momentum beta the threshold is `2 (1 + beta) / L` (Polyak 1964). Nothing is trained: no params, no data.
+Below the threshold the loss falls: slowly where the rate is small, and slowly where it is near the threshold. Above it
+the loss grows. With momentum beta the threshold is `2 (1 + beta) / L` (Polyak 1964). The run itself takes no steps, has
+no parameters and reads no data.
 """
 
 from functools import partial
@@ -17,7 +18,7 @@ from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.textbook import surfaces
 from cvdl_jax.ops.textbook.trajectory import trajectory
-from cvdl_jax.optim import optimizer
+from cvdl_jax.optim.optimizer import optimizer, with_scale
 
 SHOWN = (0.02, 0.2, 0.9, 0.99, 1.01)  # of the threshold; the rates whose losses are drawn
 TARGET = 1e-3  # of the first loss
@@ -35,10 +36,10 @@ class LearningRate(NamedTuple):
 def losses(study, momentum, rates):
     """The loss before and after each step [rates, steps + 1], at each of the rates; not finite once it overflows."""
     f = partial(surfaces.quadratic, curvatures=study.curvatures)
-    unit = optimizer.optimizer("sgd", 1.0, total_steps=study.steps, momentum=momentum)
+    unit = optimizer("sgd", 1.0, total_steps=study.steps, momentum=momentum)
 
     def one(rate):
-        return trajectory(f, jnp.ones(len(study.curvatures)), optimizer.with_scale(unit, rate), study.steps).values
+        return trajectory(f, jnp.ones(len(study.curvatures)), with_scale(unit, rate), study.steps).values
 
     return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(rates, jnp.float32)))
 
@@ -62,8 +63,8 @@ def measure(study):
     largest, metrics = max(study.curvatures), {}
     for name, momentum in (("sgd", 0.0), ("momentum", study.momentum)):
         predicted = 2 * (1 + momentum) / largest
-        found = threshold(study, momentum, predicted)
-        metrics |= {f"threshold_{name}": found, f"threshold_{name}_predicted": predicted}
+        measured = threshold(study, momentum, predicted)
+        metrics |= {f"threshold_{name}": measured, f"threshold_{name}_predicted": predicted}
     drawn = losses(study, 0.0, [share * 2 / largest for share in SHOWN])
     for share, values in zip(SHOWN[:-1], drawn, strict=False):
         metrics[f"steps_at_{share}"] = steps_to_target(values)

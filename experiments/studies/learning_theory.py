@@ -1,7 +1,8 @@
 """Can a sample say anything of the rest? Finite hypothesis sets, shattering, and the VC inequality on many samples.
 
-No steps. Three measurements: half-planes chosen on small samples, with E_in, E_out and Hoeffding's bound; growth
-functions and VC dimensions by brute force; the largest |E_out - E_in| of positive rays against Vapnik and Chervonenkis.
+The run takes no steps and makes three measurements: half-planes chosen on small samples, with E_in, E_out and
+Hoeffding's bound; growth functions and VC dimensions by brute force; the largest |E_out - E_in| of positive rays
+against the bound of Vapnik and Chervonenkis.
 """
 
 from typing import NamedTuple
@@ -67,13 +68,13 @@ def ray_deviations(x, wrong_above, wrong_below, e_out):
 
 def vc_inequality(study, rng):
     """Deviations [resamples] of rays on [0, 1], whose target begins at 1/2 and whose labels are flipped at times."""
-    found = []
+    deviations = []
     for _ in range(study.resamples):
         x = np.sort(rng.uniform(size=(1, study.examples)), 1)
         label = (x > 0.5) ^ (rng.uniform(size=x.shape) < study.noise)
         e_out = lambda a: study.noise + (1 - 2 * study.noise) * np.abs(a - 0.5)  # noqa: E731
-        found.append(ray_deviations(x, ~label, label, e_out)[0])
-    return np.asarray(found)
+        deviations.append(ray_deviations(x, ~label, label, e_out)[0])
+    return np.asarray(deviations)
 
 
 SETS = {"linear_1d": (1, vc.linear), "linear_2d": (2, vc.linear), "linear_3d": (3, vc.linear), "rays": (1, vc.rays)}

@@ -14,13 +14,13 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.parallel import sum_devices
-from cvdl_jax.core.task import Eval, Task, descend
+from cvdl_jax.core.task import Eval, Task
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.ops.losses.binary import binary_cross_entropy_with_logits, perceptron
 from cvdl_jax.ops.textbook import linear
 from cvdl_jax.ops.textbook.labels import signs
-from cvdl_jax.optim import optimizer as optim
 
 
 class Unit(NamedTuple):
@@ -84,29 +84,27 @@ def compare(unit, means, rows):
     Perceptron: Novikoff's bound (R / margin)^2 on all mistakes, for the margin of the final weights, if they separate.
     """
     x, s, y = rows["x"].astype(np.float64), rows["score"], rows["label"]
-    found = {name: means[name] for name in ("loss", "accuracy")}
+    metrics = {name: means[name] for name in ("loss", "accuracy")}
     if unit.loss == "squared_error":
         best = linear.least_squares(rows["x"], np.where(y == 1, 1.0, -1.0).astype(x.dtype), bias=unit.bias)
         closed = np.asarray(linear.scores(rows["x"], *best))
-        found |= {"from_closed_form": float(np.abs(s - closed).max())}
+        metrics |= {"from_closed_form": float(np.abs(s - closed).max())}
     elif unit.loss == "logistic":
         error = 1 / (1 + np.exp(-s.astype(np.float64))) - y
         gradient = [*(error[:, None] * x).mean(0), *([error.mean()] if unit.bias else [])]
-        found |= {"gradient_norm": float(np.linalg.norm(gradient))}
+        metrics |= {"gradient_norm": float(np.linalg.norm(gradient))}
     else:
-        found |= {"mistakes_in_training": means["mistakes"]}
+        metrics |= {"mistakes_in_training": means["mistakes"]}
         if rows["margin"].min() > 0:
             radius2 = (x**2).sum(1).max() + unit.bias
-            found |= {"novikoff_bound": float(radius2 / rows["margin"].min() ** 2)}
-    return found
+            metrics |= {"novikoff_bound": float(radius2 / rows["margin"].min() ** 2)}
+    return metrics
 
 
 def finalise(means, rows):
     """Accuracy with its 95 % Wilson interval, and the loss."""
-    n = len(rows["label"])
-    low, high = intervals.wilson(round(means["accuracy"] * n), n)
-    found = {name: means[name] for name in ("loss", "accuracy")}
-    return {**found, "accuracy_low": low, "accuracy_high": high, "examples": n}
+    n, metrics = len(rows["label"]), {name: means[name] for name in ("loss", "accuracy")}
+    return {**intervals.with_wilson(metrics, n), "examples": n}
 
 
 def report(class_names, state, batch, key):
@@ -126,10 +124,6 @@ def make(config, info) -> Task:
         raise ConfigError(f"config.data.name={config.data.get('name')!r}: a linear unit needs a set of 2 classes")
     configs.refuse_sections(config, ("augment", "ema", "model", "loss", "normalise", "plateau", "early_stopping"))
     loss = LOSSES[unit.loss]
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim",
-        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-    )  # fmt: skip
 
     def init(key: jax.Array, batch: dict) -> dict:
         x = inputs(batch)
@@ -138,10 +132,10 @@ def make(config, info) -> Task:
 
     step = partial(evaluation_step, loss)
     evals = {"sample": Eval(step, partial(compare, unit), "train")}
-    evals |= {k: Eval(step, finalise, k, final=k == "test") for k in ("validation", "test") if k in info.sizes}
+    evals |= recipe.evaluations(partial(Eval, step, finalise), info.sizes)
     return Task(
         init=init,
-        train=descend(partial(training_loss, loss), optimizer),
+        train=recipe.descend(config, info, partial(training_loss, loss)),
         evals=evals,
         report=partial(report, info.class_names),
         predict=lambda state, batch: {"score": score(state.params, inputs(batch))},

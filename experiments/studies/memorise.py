@@ -14,16 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import Eval, Task, chain, descend
-from cvdl_jax.data import load as data_load
+from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data.pixels import to_unit
+from cvdl_jax.engine import recipe
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from cvdl_jax.ops.textbook.risk import risk
-from cvdl_jax.optim import optimizer as optim
 
 LABELS = ("true", "random")
 
@@ -37,15 +36,14 @@ class Study(NamedTuple):
 
 def load(study, seed):
     """{split: {"image", "true", "random"}}, {number of classes}: random labels are drawn uniformly, once."""
-    data = configs.call(data_load.load, study.data, "config.study.data")
-    found = {}
-    for i, name in enumerate(("train", "validation")):
-        split = data.splits[name]
-        size = min(study.examples or split.size, split.size)
-        batch = split.batch(np.arange(size))
+    names = "train", "validation"
+    data, splits = recipe.whole_splits(study.data, "config.study.data", names, study.examples)
+    labelled = {}
+    for i, (name, batch) in enumerate(splits.items()):
+        size = len(batch["label"])
         random = np.random.default_rng([seed, i]).integers(data.num_classes, size=size, dtype=np.int32)
-        found[name] = {"image": jnp.asarray(batch["image"]), "true": jnp.asarray(batch["label"]), "random": random}
-    return found, data.num_classes
+        labelled[name] = {"image": jnp.asarray(batch["image"]), "true": jnp.asarray(batch["label"]), "random": random}
+    return labelled, data.num_classes
 
 
 def predict(model, params, image):
@@ -62,25 +60,25 @@ def draw(size, state, batch, key):
 def training_loss(model, labels, state, batch, key):
     """Cross-entropy and accuracy of one network."""
     scores = predict(model, state.params[labels], batch["image"])
-    each, hits = softmax_cross_entropy(scores, batch[labels]), correct(scores, batch[labels])
-    weight = jnp.full((), len(each), each.dtype)
-    return state, {"loss": (each.sum(), weight), "accuracy": (hits.sum(), weight)}
+    losses, hits = softmax_cross_entropy(scores, batch[labels]), correct(scores, batch[labels])
+    weight = jnp.full((), len(losses), losses.dtype)
+    return state, {"loss": (losses.sum(), weight), "accuracy": (hits.sum(), weight)}
 
 
 def evaluation_step(model, state, batch, key):
     """Risks and accuracies in and out of the sample, and the gap, for true and for random labels."""
-    found = {}
+    risks = {}
     for labels in LABELS:
         for split in ("train", "validation"):
             data = state.extra[split]
             of = partial(
                 risk, h=partial(predict, model), params=state.params[labels], batch=(data["image"], data[labels])
             )
-            found[f"{labels}_{split}_loss"] = of(softmax_cross_entropy)
-            found[f"{labels}_{split}_accuracy"] = of(correct)
+            risks[f"{labels}_{split}_loss"] = of(softmax_cross_entropy)
+            risks[f"{labels}_{split}_accuracy"] = of(correct)
         for name in ("loss", "accuracy"):
-            found[f"{labels}_{name}_gap"] = found[f"{labels}_validation_{name}"] - found[f"{labels}_train_{name}"]
-    return {name: (value, jnp.ones((), value.dtype)) for name, value in found.items()}
+            risks[f"{labels}_{name}_gap"] = risks[f"{labels}_validation_{name}"] - risks[f"{labels}_train_{name}"]
+    return {name: (value, jnp.ones((), value.dtype)) for name, value in risks.items()}
 
 
 def make(config, info) -> Task:
@@ -92,16 +90,13 @@ def make(config, info) -> Task:
         registry.create, config.model, "config.model",
         num_classes=num_classes, dtype=config.compute_dtype, remat=False,
     )  # fmt: skip
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
-    )
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, to_unit(data["train"]["image"][:1]), False)["params"]
         params = {labels: jax.tree.map(jnp.copy, params) for labels in LABELS}  # both begin at the same weights
         return {"params": params, "extra": jax.tree.map(jnp.asarray, data)}
 
-    steps = [descend(partial(training_loss, model, labels), optimizer, on=labels) for labels in LABELS]
+    steps = [recipe.descend(config, info, partial(training_loss, model, labels), on=labels) for labels in LABELS]
 
     def finalise(means: dict, rows: dict) -> dict:
         names = [f"{labels}_validation_accuracy" for labels in LABELS]  # in the sample they are no estimate

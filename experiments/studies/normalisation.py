@@ -16,12 +16,11 @@ from jax import lax
 from cvdl_jax.config import configs
 from cvdl_jax.core.parallel import is_mapped
 from cvdl_jax.core.task import Eval, Task, Transform, chain, descend
-from cvdl_jax.data import pixels
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import initialise
 from cvdl_jax.ops.losses import classification
-from cvdl_jax.optim import optimizer as optim
 from experiments.classify import inputs
 from experiments.studies.perceptrons import evaluation_step, training_loss
 
@@ -84,7 +83,7 @@ def make(config, info) -> Task:
     cases = {
         name: {"lr": config.optim.lr, "batch": config.batch_size, **case} for name, case in config.study.cases.items()
     }
-    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
+    normalise = recipe.normalisation(config)
     loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")
     models, steps = {}, []
     for name, case in cases.items():
@@ -96,10 +95,7 @@ def make(config, info) -> Task:
             registry.create, {**config.model, **fields}, path,
             num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
         )  # fmt: skip
-        optimizer = configs.call(
-            optim.optimizer, {**config.optim, "lr": case["lr"] * size / config.batch_size}, "config.optim",
-            total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-        )  # fmt: skip
+        optimizer = recipe.optimizer({**config.optim, "lr": case["lr"] * size / config.batch_size}, info)
         step = descend(partial(training_loss, models[name], name, normalise, loss), optimizer, on=name)
         steps.append(in_parts(step, config.batch_size // size) if size < config.batch_size else step)
 

@@ -1,7 +1,7 @@
 """Paths of optimizers on the level sets of a ravine, a saddle, Rosenbrock's valley and Beale's function.
 
 Every optimizer gets, on every surface, that one of a grid of rates whose path stays in the figure and ends lowest.
-Nothing is trained: the points of the plane are no params of the run, and there are no data.
+The run itself takes no steps: the points of the plane are not its parameters, and it reads no data.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.textbook.surfaces import SURFACES
 from cvdl_jax.ops.textbook.trajectory import trajectory
-from cvdl_jax.optim import optimizer
+from cvdl_jax.optim.optimizer import optimizer, with_scale
 
 
 class OptimizerPaths(NamedTuple):
@@ -31,12 +31,10 @@ class OptimizerPaths(NamedTuple):
 
 def paths_at(section, surface, steps, rates):
     """The points [rates, steps + 1, 2] and values [rates, steps + 1] of one optimizer at each of the rates."""
-    unit = configs.call(
-        optimizer.optimizer, {**section, "lr": 1.0, "decay": ".*"}, "config.study.optimizers", total_steps=steps
-    )
+    unit = configs.call(optimizer, {**section, "lr": 1.0, "decay": ".*"}, "config.study.optimizers", total_steps=steps)
 
     def one(rate):
-        path = trajectory(surface.function, jnp.asarray(surface.start), optimizer.with_scale(unit, rate), steps)
+        path = trajectory(surface.function, jnp.asarray(surface.start), with_scale(unit, rate), steps)
         return path.points, path.values
 
     return jax.jit(jax.vmap(one))(jnp.asarray(rates, jnp.float32))
@@ -66,26 +64,26 @@ def lowest(section, surface, study):
 
 def measure(study):
     """How far above the minimum each optimizer ends, after how many steps it stays near, and the paths to draw."""
-    metrics, found = {}, {}
+    metrics, paths = {}, {}
     for name, surface in SURFACES.items():
-        found[name] = {label: lowest(section, surface, study) for label, section in study.optimizers.items()}
-        for label, path in found[name].items():
+        paths[name] = {label: lowest(section, surface, study) for label, section in study.optimizers.items()}
+        for label, path in paths[name].items():
             metrics |= {f"{name}/{label}/gap": path.gap, f"{name}/{label}/steps": path.steps}
-    return metrics, found
+    return metrics, paths
 
 
-def draw(found):
+def draw(paths):
     """One panel of level sets for each surface, all paths in it."""
     from cvdl_jax.analysis.figures import images
 
     figure, axes = images.new_figure(2, 2, inches=4.5)
-    for axis, (name, each) in zip(axes.flat, found.items(), strict=True):
+    for axis, (name, on_surface) in zip(axes.flat, paths.items(), strict=True):
         surface = SURFACES[name]
         left, right, bottom, top = surface.extent
         x, y = np.meshgrid(np.linspace(left, right, 200), np.linspace(bottom, top, 200))  # [200, 200]
         z = np.asarray(jax.vmap(surface.function)(jnp.stack([x.ravel(), y.ravel()], -1))).reshape(x.shape)
         axis.contour(x, y, np.log(z - z.min() + 1e-2), levels=25, colors="0.8", linewidths=0.6)
-        for label, path in each.items():
+        for label, path in on_surface.items():
             text = f"{label}, {path.rate:g}: {path.gap:.0e}"
             axis.plot(*path.points.T, linewidth=1, marker=".", markersize=2, label=text)
         axis.plot(*surface.start, "ko", markersize=5)

@@ -12,22 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import Eval, Task, chain, descend
-from cvdl_jax.data import pixels
+from cvdl_jax.core.task import Eval, Task, chain
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import classification
+from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
-from cvdl_jax.ops.losses import classification as losses
-from cvdl_jax.optim import optimizer as optim
+from cvdl_jax.ops.losses import classification
 from experiments.classify import inputs
 
 
 def training_loss(model, name, normalise, loss, state, batch, key):
     """Sums of the loss and the accuracy of one network."""
     (logits, _), state = apply_train(model, state, inputs(normalise, batch), key, on=name)
-    hits = classification.correct(logits, batch["label"])
+    hits = correct(logits, batch["label"])
     weight = jnp.ones(())
     return state, {
         "loss": (loss(logits, batch["label"]).sum(), len(hits) * weight),
@@ -40,8 +39,8 @@ def evaluation_step(models, normalise, loss, state, batch, key):
     sums, mask = {}, batch["mask"]
     for name, model in models.items():
         logits, _ = apply_eval(model, state, inputs(normalise, batch), on=name)
-        each = {"loss": loss(logits, batch["label"]), "accuracy": classification.correct(logits, batch["label"])}
-        sums |= {f"{name}/{metric}": ((x * mask).sum(), mask.sum()) for metric, x in each.items()}
+        rows = {"loss": loss(logits, batch["label"]), "accuracy": correct(logits, batch["label"])}
+        sums |= {f"{name}/{metric}": ((x * mask).sum(), mask.sum()) for metric, x in rows.items()}
     return sums
 
 
@@ -79,30 +78,23 @@ def make(config, info) -> Task:
         )
         for name, fields in config.study.models.items()
     }  # fmt: skip
-    normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
-    loss = configs.named(losses, config.loss, "config.loss", "logits", "labels")
+    normalise = recipe.normalisation(config)
+    loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")
 
     def init(key: jax.Array, batch: dict) -> dict:
         x = inputs(normalise, batch)[:1]
         made = {name: initialise(model, key, x, False) for name, model in models.items()}
-        params, stats = ({name: each[i] for name, each in made.items()} for i in (0, 1))
+        params, stats = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
         return {"params": params, "extra": {"batch_stats": stats}}
 
-    def descent(name, model):
-        optimizer = configs.call(
-            optim.optimizer, config.optim, "config.optim",
-            total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-        )  # fmt: skip
-        return descend(partial(training_loss, model, name, normalise, loss), optimizer, on=name)
+    def evaluation(split: str) -> Eval:
+        step = partial(evaluation_step, models, normalise, loss)
+        return Eval(step, lambda means, rows: intervals.with_wilson(means, info.sizes[split]), split)
 
-    def finalise(name: str, means: dict, rows: dict) -> dict:
-        return intervals.with_wilson(means, info.sizes[name])
-
-    step = partial(evaluation_step, models, normalise, loss)
-    names = [name for name in ("validation", "test") if name in info.sizes]
+    losses = {name: partial(training_loss, model, name, normalise, loss) for name, model in models.items()}
     return Task(
         init=init,
-        train=chain(*(descent(name, model) for name, model in models.items())),
-        evals={name: Eval(step, partial(finalise, name), name, final=name == "test") for name in names},
+        train=chain(*(recipe.descend(config, info, losses[name], on=name) for name in models)),
+        evals=recipe.evaluations(evaluation, info.sizes),
         report=partial(decisions, models),
     )

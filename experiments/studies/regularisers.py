@@ -13,19 +13,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cvdl_jax.analysis import seed_comparison, seed_copies
 from cvdl_jax.analysis.monte_carlo_dropout import monte_carlo_dropout
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task, chain, descend, every
-from cvdl_jax.data import load as data_load
 from cvdl_jax.data.augment import policy
 from cvdl_jax.data.pixels import to_unit
+from cvdl_jax.engine import recipe
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.models import registry
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
-from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -61,12 +59,10 @@ def network(study, config, info, num_classes, name):
         registry.create, {**config.model, **method.model}, f"{path}.model",
         num_classes=num_classes, dtype=config.compute_dtype,
     )  # fmt: skip
-    optimizer = configs.call(
-        optim.optimizer, {**config.optim, **method.optim}, f"{path}.optim",
-        total_steps=info.total_steps, steps_per_epoch=study.examples / info.batch_size, batch_size=info.batch_size,
-    )  # fmt: skip
+    counted = info._replace(steps_per_epoch=study.examples / info.batch_size)
+    optimizer = recipe.optimizer({**config.optim, **method.optim}, counted, f"{path}.optim")
     loss = partial(softmax_cross_entropy, label_smoothing=method.label_smoothing)
-    return Network(model, optimizer, policy.build(method.augment, num_classes), loss)
+    return Network(model, optimizer, policy.build(method.augment, num_classes, f"{path}.augment"), loss)
 
 
 def draw(size, state, batch, key):
@@ -108,14 +104,15 @@ def accuracies(nets, masks, split, state, batch, key):
     scores["average_over_masks"], _ = monte_carlo_dropout(
         lambda k: jax.nn.softmax(seed_copies.train_scores(dropout, state.params["dropout"], images, k)), key, masks
     )
-    each = {name: jax.vmap(lambda s: correct(s, label).mean())(s) for name, s in scores.items()}
-    return {f"{name}/{i}": (a[i], jnp.ones(())) for name, a in each.items() for i in range(len(a))}
+    of_seeds = {name: jax.vmap(lambda s: correct(s, label).mean())(s) for name, s in scores.items()}
+    return {f"{name}/{i}": (a[i], jnp.ones(())) for name, a in of_seeds.items() for i in range(len(a))}
 
 
 def report(step, state, batch, key):
     """Accuracies on the test set, and differences from the network without a regulariser."""
-    found = seed_comparison.by_method({name: total for name, (total, _) in jax.jit(step)(state, batch, key).items()})
-    return {"regularisers": seed_comparison.draw(found, "none", "test accuracy")}
+    sums = jax.jit(step)(state, batch, key)
+    by_method = seed_comparison.by_method({name: total for name, (total, _) in sums.items()})
+    return {"regularisers": seed_comparison.draw(by_method, "none", "test accuracy")}
 
 
 def make(config, info) -> Task:
@@ -124,8 +121,7 @@ def make(config, info) -> Task:
     configs.refuse_sections(config, ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"))
     for name in ("none", "dropout"):
         configs.check_name(name, study.methods, f"config.study.methods lacks {name!r}")
-    loaded = configs.call(data_load.load, study.data, "config.study.data")
-    data = {name: split.batch(np.arange(split.size)) for name, split in loaded.splits.items()}
+    loaded, data = recipe.whole_splits(study.data, "config.study.data", ("train", "validation", "test"))
     data = {name: {key: jnp.asarray(batch[key]) for key in ("image", "label")} for name, batch in data.items()}
     nets = {name: network(study, config, info, loaded.num_classes, name) for name in study.methods}
 
@@ -142,11 +138,11 @@ def make(config, info) -> Task:
 
     steps = [descend(partial(training_loss, net, name), net.optimizer, on=name) for name, net in nets.items()]
     looks = every(study.look_every, partial(look, nets["none"].model, study.patience))
-    step = {split: partial(accuracies, nets, study.masks, split) for split in ("validation", "test")}
-    evals = {name: Eval(step[name], seed_comparison.finalise("none"), data=1, final=name == "test") for name in step}
+    step = partial(accuracies, nets, study.masks)
+    evals = recipe.evaluations(lambda split: Eval(partial(step, split), seed_comparison.finalise("none"), data=1))
     return Task(
         init=init,
         train=chain(partial(draw, info.batch_size), *steps, looks),
         evals=evals | {"zeros": Eval(lambda state, batch, key: seed_copies.zeros(state.params), data=1)},
-        report=partial(report, step["test"]),
+        report=partial(report, partial(step, "test")),
     )

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Eval, Task, descend
+from cvdl_jax.core.task import Eval, Task
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import classification
 from cvdl_jax.metrics.stats import intervals
@@ -21,7 +21,6 @@ from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from cvdl_jax.ops.textbook.activation_statistics import distinct
-from cvdl_jax.optim import optimizer as optim
 
 
 class Study(NamedTuple):
@@ -43,7 +42,7 @@ def training_loss(models, state, batch, key):
         for name, model in models.items()
     }
     n = jnp.ones(len(batch["label"])).sum()
-    return state, {"loss": (sum(each.sum() for each in losses.values()), n)}
+    return state, {"loss": (sum(of_network.sum() for of_network in losses.values()), n)}
 
 
 def evaluation_step(models, state, batch, key):
@@ -90,10 +89,6 @@ def make(config, info) -> Task:
         )  # fmt: skip
 
     models = {init: model(init) for init in study.inits}
-    optimizer = configs.call(
-        optim.optimizer, config.optim, "config.optim",
-        total_steps=info.total_steps, steps_per_epoch=info.steps_per_epoch, batch_size=info.batch_size,
-    )  # fmt: skip
 
     def init(key: jax.Array, batch: dict) -> dict:
         return {
@@ -104,6 +99,4 @@ def make(config, info) -> Task:
         return intervals.with_wilson(means, info.sizes["validation"])
 
     evals = {"validation": Eval(partial(evaluation_step, models), finalise)}
-    return Task(
-        init, descend(partial(training_loss, models), optimizer, grad=gradients.build(config.grad)), evals, report
-    )
+    return Task(init, recipe.descend(config, info, partial(training_loss, models)), evals, report)

@@ -1,7 +1,7 @@
 """What accuracy hides when positives are rare: one digit against the rest, fewer and fewer of it.
 
-No steps. A logistic regression on pixels is fitted by Newton's method for every prevalence and several subsets of the
-positives; beside it a "classifier" that calls everything negative.
+The run takes no steps. A logistic regression on pixels is fitted by Newton's method for every prevalence and several
+subsets of the positives. Beside it stands a "classifier" that calls everything negative.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,9 @@ import numpy as np
 from cvdl_jax.config import configs
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
-from cvdl_jax.data import load as data_load
+from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import confusion, ranking, which_metric
-from cvdl_jax.metrics import ranking as average_precision
 
 RATES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc")
 
@@ -31,7 +30,7 @@ class Study(NamedTuple):
 
 
 def thinned(x, label, prevalence, rng):
-    """All negatives and as many positives, drawn without replacement, as make them that share."""
+    """All negatives, and as many positives, drawn without replacement, as make `prevalence` their share."""
     rest, rare = np.flatnonzero(~label), np.flatnonzero(label)
     kept = round(prevalence / (1 - prevalence) * len(rest))
     if not 1 <= kept <= len(rare):
@@ -60,27 +59,25 @@ def scores_of(w, x):
 
 
 def judged(label, scores, prevalence):
-    """Measures of one test set: at thresholds 1/2, the prevalence and infinity (all negative), and over all."""
-    found = {}
+    """Measures of one test set: at the thresholds 1/2, prevalence and infinity (all negative), and over all of them."""
+    measures = {}
     for name, threshold in (("half", 0.5), ("prevalence", prevalence), ("never", np.inf)):
         report = confusion.report(*confusion.counts_at(label, scores, threshold))
-        found |= {f"{rate}_{name}": report.values[rate] for rate in RATES}
-        found[f"undefined_{name}"] = len(report.undefined)
-    found["auc"] = ranking.roc_auc(label, scores)
-    found["auc_of_classes"] = ranking.roc_auc(label, scores >= 0.5)  # what is left when scores become decisions
-    found["ap"] = average_precision.average_precision_of_scores(label, scores)
-    return found
+        measures |= {f"{rate}_{name}": report.values[rate] for rate in RATES}
+        measures[f"undefined_{name}"] = len(report.undefined)
+    measures["auc"] = ranking.roc_auc(label, scores)
+    measures["auc_of_classes"] = ranking.roc_auc(label, scores >= 0.5)  # what is left when scores become decisions
+    measures["ap"] = ranking.average_precision_of_scores(label, scores)
+    return measures
 
 
 def load(study):
     """{split: (pixels in 0..1 [n, d], whether it is the positive class [n])}."""
-    data = configs.call(data_load.load, study.data, "config.study.data")
-    found = {}
-    for name in ("train", "test"):
-        batch = data.splits[name].batch(np.arange(data.splits[name].size))
+    binary = {}
+    for name, batch in recipe.whole_splits(study.data, "config.study.data", ("train", "test"))[1].items():
         image = np.asarray(batch["image"], np.float64)
-        found[name] = image.reshape(len(image), -1) / 255, np.asarray(batch["label"]) == study.positive
-    return found
+        binary[name] = image.reshape(len(image), -1) / 255, np.asarray(batch["label"]) == study.positive
+    return binary
 
 
 def mean_of_known(values):
@@ -111,8 +108,7 @@ def measure(study, seed):
 
 def draw(shown):
     """Measures over the prevalence, and the two curves; the report of calling all negative, and what to use."""
-    from cvdl_jax.analysis.figures import curves as metric_figures
-    from cvdl_jax.analysis.figures.curves import panels
+    from cvdl_jax.analysis.figures.curves import panels, precision_recall, roc
 
     table, curves = shown
     figure, axes = panels([("means over draws of test sets", "share of positives", "measure"),
@@ -122,12 +118,12 @@ def draw(shown):
              "balanced accuracy": "balanced_accuracy_half", "F1": "f1_half", "MCC": "mcc_half", "AUC": "auc",
              "average precision": "ap"}  # fmt: skip
     for name, key in lines.items():
-        means = [mean_of_known(each[key]) for each in table.values()]
+        means = [mean_of_known(measures[key]) for measures in table.values()]
         axes[0].plot(list(table), means, "k:" if key == "accuracy_never" else "o-", markersize=3, label=name)
     axes[0].legend(fontsize=6)
     for prevalence, (label, scores) in curves.items():
-        metric_figures.roc(axes[1], label, scores, f"{100 * prevalence:g} % positive")
-        metric_figures.precision_recall(axes[2], label, scores, f"{100 * prevalence:g} % positive")
+        roc(axes[1], label, scores, f"{100 * prevalence:g} % positive")
+        precision_recall(axes[2], label, scores, f"{100 * prevalence:g} % positive")
     label, _ = curves[prevalence]
     advice = which_metric.which_metric(shares=(1 - prevalence, prevalence), output="scores")
     return {

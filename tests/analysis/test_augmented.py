@@ -11,7 +11,7 @@ from PIL import Image
 import launch
 from cvdl_jax.analysis.figures import augmented
 from cvdl_jax.data.augment import policy
-from cvdl_jax.nn.norms import NORMS
+from cvdl_jax.nn import norms
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ["--mode=augment", "--config=configs/digits/lenet5.py"]
@@ -80,4 +80,4 @@ def test_documents_name_every_operation_and_every_normalisation():
     named = set(re.findall(r"`(\w+)`", (ROOT / "docs/augmentation.md").read_text()))
     assert policy.operations().keys() <= named
     rows = re.findall(r"^\| `(\w+)", (ROOT / "docs/normalisation.md").read_text(), re.MULTILINE)
-    assert NORMS.keys() <= set(rows)
+    assert norms.known().keys() <= set(rows)

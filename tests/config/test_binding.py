@@ -1,19 +1,21 @@
 """Sections as calls: names, types, the "a | b(1)" language, and durations in units."""
 
+import types
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import POSITIVE, Count, Share, call, functions
 from cvdl_jax.errors import ConfigError
 
 
-def refusal(call, *args, **kwargs) -> str:
+def refusal(fn, *args, **kwargs) -> str:
     with pytest.raises(ConfigError) as error:
-        call(*args, **kwargs)
+        fn(*args, **kwargs)
     return str(error.value)
 
 
@@ -64,6 +66,30 @@ def test_call_converts_to_the_annotated_types():
 def test_call_refuses_by_name(section, words):
     message = refusal(configs.call, head, section, "config.model", classes=10)
     assert all(word in message for word in words), message
+
+
+def test_an_annotation_may_carry_a_range():
+    def fn(share: Share = 0.0, limit: Annotated[float | None, POSITIVE] = None, n: Count = 1):
+        return share, limit, n
+
+    assert call(fn, {"share": 0, "limit": None, "n": 2.0}, "config.s") == (0.0, None, 2)
+    for section, words in (
+        ({"share": 1.0}, r"^config\.s\.share=1\.0 must be in \[0, 1\)$"),
+        ({"share": float("nan")}, r"^config\.s\.share=nan must be in"),
+        ({"limit": 0}, r"^config\.s\.limit=0\.0 must be positive and finite$"),
+        ({"n": 0}, r"^config\.s\.n=0 must be 1 or more$"),
+        ({"share": "a"}, r"^config\.s\.share='a' is of type str; expected float$"),
+        ({"limit": "a"}, r"expected float or None$"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            call(fn, section, "config.s")
+
+
+def test_the_public_functions_of_a_file_are_its_registry():
+    module = types.ModuleType("rules")
+    source = "def a() -> float: ...\ndef b() -> str: ...\ndef _c() -> float: ...\nfrom math import floor\nD = 1\n"
+    exec(source, vars(module))
+    assert list(functions(module)) == ["a", "b"] and list(functions(module, float)) == ["a"]
 
 
 def test_parse_calls():

@@ -46,6 +46,18 @@ def test_chain_gives_the_ith_transform_the_ith_key_and_passes_state_and_batch_on
     np.testing.assert_array_equal(batch, 2 * np.ones(2))
 
 
+def test_chain_leaves_out_none_and_does_not_count_it():
+    def adds(name):
+        return Transform(report(name), lambda state: state._replace(extra={**state.extra, name: len(state.extra)}))
+
+    parts = adds("a"), report("b"), adds("c")
+    with_gaps = chain(None, parts[0], None, None, *parts[1:], None)
+    assert with_gaps.init(state_of({})).extra == {"a": 0, "c": 1}
+    sums = with_gaps.update(state_of({}), {}, KEY)[2]
+    for i, name in enumerate("abc"):
+        assert sums[name][0] == jax.random.uniform(jax.random.fold_in(KEY, i))
+
+
 def test_chain_runs_every_init_in_order():
     def adds(name):
         return Transform(report(name), lambda state: state._replace(extra={**state.extra, name: len(state.extra)}))

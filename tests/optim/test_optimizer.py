@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,15 @@ import pytest
 
 import launch
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Range, functions
 from cvdl_jax.core import trees
 from cvdl_jax.core.task import State, descend
 from cvdl_jax.engine import runs
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.optim import optimizer as optim
-from cvdl_jax.optim import param_groups
-from cvdl_jax.optim.update_rules import RANGES, RULES
+from cvdl_jax.optim import param_groups, update_rules
 
+RULES = functions(update_rules, update_rules.Rule)
 # Rates at which the quadratic below falls within 30 steps.
 RATES = {"sgd": 0.1, "adagrad": 0.5, "lars": 0.2, "schedule_free_sgd": 0.2}
 HYPER = {"lars": {"trust": 0.1}}
@@ -412,8 +414,10 @@ def test_optimizers_refuse_by_name(section, words):
 
 def test_every_number_of_a_rule_has_a_range():
     for name, rule in RULES.items():
-        numbers = {k for k, p in inspect.signature(rule).parameters.items() if type(p.default) in (int, float)}
-        assert numbers <= RANGES.keys(), name
+        for key, parameter in inspect.signature(rule).parameters.items():
+            kind, *ranges = get_args(parameter.annotation) or (parameter.annotation,)
+            if type(parameter.default) in (int, float) or kind in (int, float):
+                assert [type(accepted) for accepted in ranges] == [Range], (name, key)
 
 
 def test_the_table_covers_every_parameter():

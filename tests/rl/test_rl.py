@@ -302,9 +302,9 @@ def test_softmax_exploration_follows_the_values():
 
 
 def test_exploration_without_steps_is_constant():
-    assert policies.anneal(jnp.int32(0), 1.0, 0.1, 0) == pytest.approx(0.1)
+    assert policies._anneal(jnp.int32(0), 1.0, 0.1, 0) == pytest.approx(0.1)
     with pytest.raises(ConfigError, match="steps=-1"):
-        policies.anneal(jnp.int32(0), 1.0, 0.1, -1)
+        policies._anneal(jnp.int32(0), 1.0, 0.1, -1)
 
 
 # Episodes -------------------------------------------------------------------------------------------------------------
