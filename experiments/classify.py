@@ -97,8 +97,8 @@ def predictions(logits_fn, class_names, state, batch, key):
 def make(config, info) -> Task:
     """The classification task of a configuration."""
     labelled.check(config, info)
-    model = configs.call(
-        registry.create, config.model, "config.model",
+    model = registry.create(
+        config.model, "config.model", kinds=("backbones",),
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")

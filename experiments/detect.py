@@ -19,7 +19,7 @@ from cvdl_jax.data import pixels
 from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import detection as metrics
-from cvdl_jax.models.detection import anchor_detector
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import boxes
 from cvdl_jax.ops.losses import detection as detection_losses
@@ -110,7 +110,7 @@ def make_method(config, num_classes: int) -> Method:
     background = config.loss.get("name") == "hard_negatives"
     more = {"outputs": num_classes + background, "dtype": config.compute_dtype, "remat": config.remat}
     return Method(
-        model=configs.named(anchor_detector, config.model, "config.model", *more)(**more),
+        model=registry.create(config.model, "config.model", kinds=("detection",), **more),
         normalise=configs.partially(pixels.normalise, config.normalise, "config.normalise", "image"),
         match=configs.partially(boxes.match, config.match, "config.match", "boxes", "mask", "anchors"),
         class_loss=configs.named(detection_losses, config.loss, "config.loss", "logits", "labels"),

@@ -22,6 +22,7 @@ from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Eval, Task, chain, descend, ema
 from cvdl_jax.data import text as texts
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models import registry
 from cvdl_jax.models.sequence import recurrent
 from cvdl_jax.nn import observe
 from cvdl_jax.optim import optimizer as optim
@@ -112,10 +113,8 @@ def make(config, info) -> Task:
     streams = configs.call(texts.StreamSettings, config.streams, "config.streams")
     if not 0 <= streams.reset <= 1:
         raise ConfigError(f"config.streams.reset={streams.reset} is a probability and must lie in 0..1")
-    model = configs.call(
-        recurrent.create, config.model, "config.model",
-        num_classes=len(text.vocabulary), dtype=config.compute_dtype, remat=config.remat,
-    )  # fmt: skip
+    known = {"num_classes": len(text.vocabulary), "dtype": config.compute_dtype, "remat": config.remat}
+    model = registry.create(config.model, "config.model", kinds=("sequence",), **known)
     optimizer = configs.call(
         optim.optimizer, config.optim, "config.optim", total_steps=info.total_steps, batch_size=info.batch_size
     )

@@ -93,10 +93,10 @@ def make(config, info) -> Task:
     normalise = configs.partially(pixels.normalise, config.normalise, "config.normalise", "image")
 
     def model(layers: int, init: str):
-        return configs.call(
-            registry.create, config.model, "config.model",
+        fields = {"hidden": (study.units,) * (layers - 1), "kernel_init": init}
+        return registry.create(
+            {**config.model, **fields}, "config.model", kinds=("backbones",),
             num_classes=info.num_classes, dtype=config.compute_dtype,
-            hidden=(study.units,) * (layers - 1), kernel_init=init,
         )  # fmt: skip
 
     models = {f"layers_{layers}": model(layers, study.inits[0]) for layers in study.layers}
