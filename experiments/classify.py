@@ -96,8 +96,8 @@ def predictions(logits_fn, class_names, state, batch, key):
 def make(config, info) -> Task:
     """The classification task of a configuration."""
     check_labelled(config, info)
-    model = configs.call(
-        registry.create, config.model, "config.model",
+    model = registry.create(
+        config.model, "config.model", kinds=("backbones",),
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     normalise = recipe.normalisation(config)

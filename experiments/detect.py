@@ -17,7 +17,7 @@ from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.detection import coco_metrics, voc_metrics
-from cvdl_jax.models.detection import anchor_detector
+from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import boxes
 from cvdl_jax.ops.losses import detection, regression
@@ -105,7 +105,7 @@ def make_method(config, num_classes: int) -> Method:
     background = config.loss.get("name") == "hard_negatives"
     more = {"outputs": num_classes + background, "dtype": config.compute_dtype, "remat": config.remat}
     return Method(
-        model=configs.named(anchor_detector, config.model, "config.model", *more)(**more),
+        model=registry.create(config.model, "config.model", kinds=("detection",), **more),
         normalise=recipe.normalisation(config),
         match=configs.partially(boxes.match, config.match, "config.match", "boxes", "mask", "anchors"),
         class_loss=configs.named(detection, config.loss, "config.loss", "logits", "labels"),

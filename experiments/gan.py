@@ -21,7 +21,6 @@ from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import generation
 from cvdl_jax.models import registry
-from cvdl_jax.models.generative import dcgan_generator
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_train, initialise
 from cvdl_jax.ops.losses import adversarial
@@ -97,11 +96,12 @@ def players(config, info):
     for section in ("model", "optim"):
         if set(config[section]) != set(PLAYERS):
             raise ConfigError(f"config.{section} has {sorted(config[section])}; expected the sections {PLAYERS}")
-    shape, dtype = info.spec["image"].shape[1:], config.compute_dtype
-    path, more = "config.model.discriminator", {"num_classes": 1, "dtype": dtype, "remat": config.remat}
-    discriminator = configs.call(registry.create, config.model.discriminator, path, **more)
-    path = "config.model.generator"
-    return configs.call(dcgan_generator.build, config.model.generator, path, shape=shape, dtype=dtype), discriminator
+    images = {"shape": info.spec["image"].shape[1:], "dtype": config.compute_dtype}
+    scores = {"num_classes": 1, "dtype": config.compute_dtype, "remat": config.remat}
+    return (
+        registry.create(config.model.generator, "config.model.generator", kinds=("generative",), **images),
+        registry.create(config.model.discriminator, "config.model.discriminator", kinds=("backbones",), **scores),
+    )
 
 
 def descent(config, info, name, loss, updates):

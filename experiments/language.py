@@ -22,6 +22,7 @@ from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import text
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models import registry
 from cvdl_jax.models.sequence import recurrent
 from cvdl_jax.nn import observe
 
@@ -110,8 +111,8 @@ def make(config, info) -> Task:
     streams = configs.call(text.StreamSettings, config.streams, "config.streams")
     if not 0 <= streams.reset <= 1:
         raise ConfigError(f"config.streams.reset={streams.reset} is a probability and must lie in 0..1")
-    model = configs.call(
-        recurrent.create, config.model, "config.model",
+    model = registry.create(
+        config.model, "config.model", kinds=("sequence",),
         num_classes=len(corpus.vocabulary), dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     feedback = recipe.feedback(config)

@@ -117,8 +117,8 @@ def make(config, info) -> Task:
     agent = configs.call(Agent, config.agent, "config.agent")
     if min(agent.capacity, agent.draws, agent.target_every, agent.episodes) < 1 or not 0 <= agent.discount <= 1:
         raise ConfigError(f"config.agent: counts must be at least 1 and the discount in 0..1, got {agent}")
-    model = configs.call(
-        registry.create, config.model, "config.model",
+    model = registry.create(
+        config.model, "config.model", kinds=("backbones",),
         num_classes=env.actions, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     explore = configs.named(policies, config.exploration, "config.exploration", "keys", "values", "step")

@@ -155,9 +155,9 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
     """`batch -> features [b, ...]`: a layer of a restored classifier, of its averaged weights where it has them."""
     if built.config.experiment != CLASSIFIER:
         raise ConfigError(f"config.embed.workdir={section.workdir!r} is no run of {CLASSIFIER!r}; name one that is")
-    model = configs.call(
-        registry.create, built.config.model, "config.model",
-        num_classes=built.info.num_classes, dtype=built.config.compute_dtype, remat=False,
+    model = registry.create(
+        built.config.model, "config.model", kinds=("backbones",),
+        num_classes=built.info.num_classes, dtype=built.config.compute_dtype,
     )  # fmt: skip
     normalise = configs.partially(
         pixels.normalise, scaling.resolved(built.config, built.data).normalise, "config.normalise", "image"

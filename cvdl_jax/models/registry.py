@@ -1,113 +1,206 @@
-"""Finds a model by the name of its variant, without importing the families that were not asked for.
+"""The one registry of models: it lists every variant without importing it, and `create` makes a model of any kind.
 
-The path is the registry: every `cvdl_jax/models/<family>.py` has a literal table `VARIANTS` and a function `build`.
-A new family is a new file; nothing here changes.
+The path is the registry. A kind of model is a folder of this room (`backbones`, `detection`, `generative`, `sequence`
+...), a family is a file in it, a variant is a row of the family's table. A new family is a new file, a new kind is a
+new folder, and nothing here changes. A family file holds:
+
+VARIANTS: a literal table `{variant: row}`, which is read from the source. A row gives the module's fields by name, and
+    "input": the shape of one example, without the batch;
+    "params": the number of parameters, published or counted by hand;
+    the context in which they were counted, by the names of `build`'s arguments, such as "num_classes": 10. An
+    experiment that makes the variant must give exactly this context;
+    "kind": only where a variant is of another kind than its folder. A discriminator classifies images, so it is a
+    backbone.
+build(variant, num_classes, dtype=jnp.float32, **overrides): makes the Flax module, mostly by `from_row`. Its named
+    arguments are the context; a kind that needs another one names it, such as `shape` for generators. `create` has
+    checked everything that is passed.
+example(row): only where the module's input is not one float array. It returns the inputs of one example, a tuple of
+    arrays with a leading 1, which the module takes before `train`.
 """
 
 import ast
-import dataclasses
 import functools
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from cvdl_jax.config.binding import check_value
+from cvdl_jax.config.parsing import plain
 from cvdl_jax.errors import ConfigError, nearest
 
 ROOM = Path(__file__).parent
-FOLDER = ROOM / "backbones"
-DISCRIMINATORS = ROOM / "generative" / "dcgan.py"
-_NOT_OVERRIDES = {"name", "parent", "num_classes", "dtype", "remat"}
+_ABOUT = ("input", "params", "kind")  # entries of a row that describe the variant and are no fields of its module
+_ALWAYS = ("dtype", "remat")  # the context that every model understands
+
+
+class Variant(NamedTuple):
+    """One row of a family's table.
+
+    Attributes:
+        name: what `name` says in a config section.
+        kind: the folder, such as "backbones", or what the row says instead.
+        file: the family's source.
+        row: as it stands in the table.
+        context: names of what an experiment gives, besides `dtype` and `remat`; their values in the row are those that
+            "params" was counted with.
+    """
+
+    name: str
+    kind: str
+    file: Path
+    row: dict[str, Any]
+    context: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """The family's module, "cvdl_jax.models.backbones.lenet"."""
+        return f"cvdl_jax.models.{self.file.parent.name}.{self.file.stem}"
+
+
+def variants(room: Path | None = None) -> dict[str, Variant]:
+    """Every variant of every kind by its name, read from the sources without importing them.
+
+    Args:
+        room: the folder of kinds; this one by default.
+
+    Raises:
+        ValueError: for a family without a literal table or a `build`, a row that lacks an argument of `build` or has an
+            unknown kind, or two variants of one name.
+    """
+    return _read_room(ROOM if room is None else room)
 
 
 @functools.cache
-def tables(folder: Path = FOLDER) -> dict[str, dict[str, dict[str, Any]]]:
-    """The `VARIANTS` table of every family, read from the source.
-
-    Returns:
-        {family: {variant: {"input": (h, w, c), field: value, ...}}}.
-
-    Raises:
-        ValueError: if a family has no table, or two families have a variant of one name.
-    """
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    owner: dict[str, str] = {}
-    for path in sorted([*folder.glob("*.py"), *([DISCRIMINATORS] if folder == FOLDER else [])]):
-        if path.stem == "__init__":
-            continue
-        found[path.stem] = _read_table(path)
-        for variant in found[path.stem]:
-            if variant in owner:
-                raise ValueError(f"models/{owner[variant]}.py and models/{path.name} both have a variant {variant!r}")
-            owner[variant] = path.stem
-    return found
+def _read_room(room: Path) -> dict[str, Variant]:
+    files = [file for file in sorted(room.glob("*/*.py")) if not file.name.startswith("_")]
+    kinds = {file.parent.name for file in files}
+    index: dict[str, Variant] = {}
+    for variant in (variant for file in files for variant in _read_family(file)):
+        if variant.kind not in kinds:
+            raise ValueError(f"{variant.file}: {variant.name!r} is of kind {variant.kind!r}; {nearest('', kinds)}")
+        if variant.name in index:
+            first, second = (v.file.relative_to(room).as_posix() for v in (index[variant.name], variant))
+            raise ValueError(f"models/{first} and models/{second} both have a variant {variant.name!r}")
+        index[variant.name] = variant
+    return index
 
 
-def file_of(folder: Path, family: str) -> Path:
-    """The file of a family that `tables(folder)` lists."""
-    return DISCRIMINATORS if family == DISCRIMINATORS.stem else folder / f"{family}.py"
+def _read_family(file: Path) -> list[Variant]:
+    body = ast.parse(file.read_text()).body
+    table = table_of(body)
+    build = next((node for node in body if isinstance(node, ast.FunctionDef) and node.name == "build"), None)
+    if table is None:
+        raise ValueError(f"{file} has no literal table VARIANTS = {{variant: {{...}}}}")
+    if build is None:
+        raise ValueError(f"{file} has no function build(variant, ..., **overrides)")
+    positional = [argument.arg for argument in (*build.args.posonlyargs, *build.args.args)]
+    required = positional[1 : len(positional) - len(build.args.defaults)]
+    arguments = [*positional[1:], *(argument.arg for argument in build.args.kwonlyargs)]
+    family = []
+    for name, row in ast.literal_eval(table).items():
+        lacking = [argument for argument in required if argument not in row]
+        if lacking:
+            raise ValueError(f"{file}: the row {name!r} lacks {lacking[0]!r}, with which its 'params' are counted")
+        context = tuple(argument for argument in arguments if argument in row and argument not in _ALWAYS)
+        family.append(Variant(name, row.get("kind", file.parent.name), file, row, context))
+    return family
 
 
-def _read_table(path: Path) -> dict[str, dict[str, Any]]:
-    for node in ast.parse(path.read_text()).body:
+def table_of(body: Sequence[ast.stmt]) -> ast.Dict | None:
+    """The literal dictionary that a module's body assigns to VARIANTS; None if there is none."""
+    for node in body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == "VARIANTS" for target in targets):
-            return ast.literal_eval(node.value)
-    raise ValueError(f"{path} has no literal table VARIANTS = {{variant: {{...}}}}")
+            return node.value if isinstance(node.value, ast.Dict) else None
+    return None
 
 
-def variants() -> dict[str, str]:
-    """All variants: {variant: family}, where the family is the file `cvdl_jax/models/<family>.py`."""
-    return {variant: family for family, table in tables().items() for variant in table}
-
-
-def row(name: str) -> dict[str, Any]:
-    """The table row of a variant: its fields and "input", the shape (h, w, c) of the images it was made for.
-
-    Raises:
-        ConfigError: for an unknown name.
-    """
-    return tables()[family_of(name)][name]
-
-
-def family_of(name: str) -> str:
-    """The family of a variant.
-
-    Raises:
-        ConfigError: with the nearest variant, or with a family's variants if its name was given.
-    """
-    if not isinstance(name, str):
-        raise ConfigError(f"config.model.name={name!r} must be a string, such as 'lenet5'")
-    known = variants()
-    if name in known:
-        return known[name]
-    if name in tables():
-        raise ConfigError(f"config.model.name={name!r} is a family; choose one of {', '.join(tables()[name])}")
-    raise ConfigError(f"config.model.name={name!r} is not a model; {nearest(name, known)}")
-
-
-def create(name: str, num_classes: int, dtype: Any, remat: bool = False, **kwargs: Any) -> Any:
-    """Builds a model.
+def create(section: Mapping[str, Any], path: str, *, kinds: Sequence[str] | None = None, **context: Any) -> Any:
+    """Makes the model that a section of a config describes.
 
     Args:
-        name: a variant.
-        num_classes: number of logits.
-        dtype: of the computation, or its name; parameters and logits are at least float32.
-        remat: recompute blocks in the backward pass to save memory.
-        **kwargs: fields of the model that differ from the variant's row.
+        section: `name`, a variant, and the fields that differ from its row.
+        path: the section's name for messages, such as "config.model".
+        kinds: what the experiment can use, such as ("backbones",); every kind by default.
+        **context: what the experiment knows: `dtype` of the computation, or its name (parameters and scores are at
+            least float32); `remat`, to recompute blocks in the backward pass and save memory; and what the variant's
+            kind needs, such as `num_classes` or `shape`.
 
     Returns:
-        A Flax module, `(x, train) -> (logits [b, num_classes], out)`.
+        A Flax module; of an image classifier `(x, train) -> (logits [b, num_classes], out)`.
 
     Raises:
-        ConfigError: for an unknown name, an unknown field, a value of another type, or remat without blocks.
+        ConfigError: for a name that is missing, unknown or of another kind, an unknown field, a value of another type,
+            a context that the variant is not made for, or `remat` without blocks.
     """
+    section = plain(section)
+    variant = _choose(section, path, kinds, tuple(key for key in context if key not in _ALWAYS))
+    for key in section:
+        if key in (*variant.context, *_ALWAYS):
+            raise ConfigError(f"{path}.{key} is set by the program; remove it from the config")
+    family = importlib.import_module(variant.module)
+    remat = context.pop("remat", False)
+    told = _checked_context(family, f"{path}.name={variant.name!r}", context)
+    if "remat" in inspect.signature(family.build).parameters:
+        told, remat = {**told, "remat": remat}, False
+    model = family.build(variant.name, **told)
+    overrides = _checked_overrides(model, section, variant, path)
+    model = family.build(variant.name, **told, **overrides) if overrides else model
+    if remat and not hasattr(model, "remat"):
+        raise ConfigError(f"{variant.name} has no blocks to rematerialise; set config.remat=False")
+    return model.clone(remat=True) if remat else model
+
+
+def _choose(section: Mapping[str, Any], path: str, kinds: Sequence[str] | None, given: tuple[str, ...]) -> Variant:
+    """The variant that a section names, of one of the kinds and made for the context that is given."""
+    index = variants()
+    known = {variant.kind for variant in index.values()}
+    if kinds is not None and not known.issuperset(kinds):
+        raise ValueError(f"kinds={tuple(kinds)} are not all kinds of models; {nearest('', known)}")
+    usable = {name: v for name, v in index.items() if kinds is None or v.kind in kinds}
+    fitting = [name for name, v in usable.items() if set(v.context) == set(given)]
+    if "name" not in section:
+        raise ConfigError(f"{path}.name is missing; {nearest('', fitting)}")
+    name = section["name"]
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}.name={name!r} must be a string, such as {next(iter(fitting), 'lenet5')!r}")
+    what = f"{path}.name={name!r}"
+    if name in fitting:
+        return index[name]
+    if name in usable:
+        made, offered = (" and ".join(words) or "nothing" for words in (index[name].context, given))
+        raise ConfigError(f"{what} is made for {made}, and is given {offered}; {nearest(name, fitting)}")
+    family = [variant for variant, v in usable.items() if v.file.stem == name]
+    if family:
+        raise ConfigError(f"{what} is a family; choose one of {', '.join(family)}")
+    others = [v.kind for v in index.values() if name in (v.name, v.file.stem)]
+    if others:
+        wanted = " or ".join(repr(kind) for kind in kinds or ())
+        raise ConfigError(f"{what} is of kind {others[0]!r}, expected {wanted}; {nearest(name, fitting)}")
+    raise ConfigError(f"{what} is not a model; {nearest(name, fitting)}")
+
+
+def _checked_context(family: ModuleType, what: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """The context in the types that `build` is annotated with; numbers in it are counts or sizes, at least 1."""
+    parameters = inspect.signature(family.build, eval_str=True).parameters
+    told = {}
+    for key, value in context.items():
+        if key == "dtype":
+            told[key] = _checked_dtype(value)
+            continue
+        told[key] = check_value(plain(value), parameters[key].annotation, key)
+        numbers = told[key] if isinstance(told[key], tuple) else (told[key],)
+        if any(number is None or (isinstance(number, int) and number < 1) for number in numbers):
+            raise ConfigError(f"{key}={value!r} must be a whole number of at least 1; {what} is given it")
+    return told
+
+
+def _checked_dtype(dtype: Any) -> Any:
     import jax.numpy as jnp  # late, so that reading the tables needs no JAX
 
-    family = family_of(name)
-    room = "generative" if family == DISCRIMINATORS.stem else FOLDER.name
-    module = importlib.import_module(f"cvdl_jax.models.{room}.{family}")
     try:
         dtype = jnp.dtype(dtype)
     except TypeError:
@@ -116,43 +209,51 @@ def create(name: str, num_classes: int, dtype: Any, remat: bool = False, **kwarg
         raise ConfigError(f"config.compute_dtype={dtype.name!r} is not a floating dtype; use 'float32' or 'bfloat16'")
     if dtype == jnp.float64 and jnp.result_type(float) != jnp.float64:
         raise ConfigError("config.compute_dtype='float64' needs the environment variable JAX_ENABLE_X64=1")
-    model = module.build(name, num_classes, dtype, **kwargs)
-    if not remat:
-        return model
-    if "remat" not in {f.name for f in dataclasses.fields(model)}:
-        raise ConfigError(f"{name} has no blocks to rematerialise; set config.remat=False")
-    return model.clone(remat=True)
+    return dtype
 
 
-def from_table(
-    cls: type,
-    table: Mapping[str, Mapping[str, Any]],
-    variant: str,
-    num_classes: int,
-    dtype: Any,
-    overrides: Mapping[str, Any],
-) -> Any:
-    """What most families' `build` is: the module of a table row, with checked overrides.
+def _checked_overrides(model: Any, section: Mapping[str, Any], variant: Variant, path: str) -> dict[str, Any]:
+    """The section's fields in the types that the module annotates."""
+    hidden = {"name", "parent", *variant.context, *_ALWAYS}
+    parameters = inspect.signature(type(model), eval_str=True).parameters
+    annotations = {field: p.annotation for field, p in parameters.items() if field not in hidden}
+    overrides = {}
+    for field, value in section.items():
+        if field == "name":
+            continue
+        if field not in annotations:
+            raise ConfigError(f"{path}.{field} is not a field of {variant.name}; {nearest(field, annotations)}")
+        overrides[field] = check_value(value, annotations[field], f"{path}.{field}")
+    return overrides
+
+
+def from_row(cls: type, row: Mapping[str, Any], overrides: Mapping[str, Any], **context: Any) -> Any:
+    """What most families' `build` does: the module of a row, with overrides in the place of the row's fields.
 
     Args:
-        cls: the family's Flax module; its annotated fields are the accepted overrides.
-        table: the family's VARIANTS.
-        variant: a key of it.
-        num_classes: number of logits.
-        dtype: of the computation.
+        cls: the family's Flax module.
+        row: of the family's VARIANTS.
         overrides: {field: value}.
-
-    Raises:
-        ConfigError: for an unknown variant or field, or a value of another type.
+        **context: the fields that the experiment gives, such as `num_classes` and `dtype`.
     """
-    if variant not in table:
-        raise ConfigError(f"config.model.name={variant!r} is not one of this family; {nearest(variant, table)}")
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise ConfigError(f"num_classes={num_classes!r} must be a whole number of at least 1: the number of logits")
-    hints = {f.name: f.type for f in dataclasses.fields(cls) if f.name not in _NOT_OVERRIDES}
-    values = {field: value for field, value in table[variant].items() if field != "input"}
-    for field, value in overrides.items():
-        if field not in hints:
-            raise ConfigError(f"config.model.{field} is not a field of {variant}; {nearest(field, hints)}")
-        values[field] = check_value(value, hints[field], f"config.model.{field}")
-    return cls(num_classes=num_classes, dtype=dtype, **values)
+    fields = {field: value for field, value in row.items() if field not in _ABOUT}
+    return cls(**{**fields, **overrides, **context})
+
+
+def example(name: str) -> tuple[Any, tuple[Any, ...]]:
+    """A variant as its row describes it, and the inputs of one example: what it takes to count or to describe it.
+
+    Args:
+        name: a variant.
+
+    Returns:
+        The module, and arrays with a leading 1 that it takes before `train`.
+    """
+    import jax.numpy as jnp
+
+    variant = variants()[name]
+    model = create({"name": name}, "config.model", **{key: variant.row[key] for key in variant.context})
+    family = importlib.import_module(variant.module)
+    if hasattr(family, "example"):
+        return model, family.example(variant.row)
+    return model, (jnp.zeros((1, *variant.row["input"])),)

@@ -77,9 +77,9 @@ def make(config, info) -> Task:
     rng = np.random.default_rng(info.seed)
     places = np.linspace(-1, 1, study.few, dtype=np.float32)[:, None]
     seen = places, (curve(places) + study.noise * rng.normal(size=study.few)).astype(np.float32)
-    make_model = partial(registry.create, "mlp", 1, "float32", activation=study.activation)
-    models = {f"units{k}": make_model(hidden=(k,)) for k in study.units}
-    models["few"] = make_model(hidden=(study.units[-1],))
+    mlp = {"name": "mlp", "activation": study.activation}
+    hidden = {**{f"units{k}": (k,) for k in study.units}, "few": (study.units[-1],)}
+    models = {n: registry.create({**mlp, "hidden": h}, "config.study", num_classes=1) for n, h in hidden.items()}
 
     def init(key: jax.Array, batch: dict) -> dict:
         keys = dict(zip(models, jax.random.split(key, len(models)), strict=True))

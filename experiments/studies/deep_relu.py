@@ -91,10 +91,10 @@ def make(config, info) -> Task:
     normalise = recipe.normalisation(config)
 
     def model(layers: int, init: str):
-        return configs.call(
-            registry.create, config.model, "config.model",
+        fields = {"hidden": (study.units,) * (layers - 1), "kernel_init": init}
+        return registry.create(
+            {**config.model, **fields}, "config.model", kinds=("backbones",),
             num_classes=info.num_classes, dtype=config.compute_dtype,
-            hidden=(study.units,) * (layers - 1), kernel_init=init,
         )  # fmt: skip
 
     models = {f"layers_{layers}": model(layers, study.inits[0]) for layers in study.layers}

@@ -68,8 +68,8 @@ def make(config, info) -> Task:
         raise ConfigError(
             "experiment 'studies.invariance' needs a policy and a set with classes; set config.augment='rotate(30)'"
         )
-    model = configs.call(
-        registry.create, config.model, "config.model",
+    model = registry.create(
+        config.model, "config.model", kinds=("backbones",),
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     scores = partial(predict, model, recipe.normalisation(config))

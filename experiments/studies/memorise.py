@@ -86,9 +86,9 @@ def make(config, info) -> Task:
     study = configs.call(Study, config.study, "config.study")
     configs.refuse_sections(config, ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"))
     data, num_classes = load(study, info.seed)
-    model = configs.call(
-        registry.create, config.model, "config.model",
-        num_classes=num_classes, dtype=config.compute_dtype, remat=False,
+    model = registry.create(
+        config.model, "config.model", kinds=("backbones",),
+        num_classes=num_classes, dtype=config.compute_dtype,
     )  # fmt: skip
 
     def init(key: jax.Array, batch: dict) -> dict:

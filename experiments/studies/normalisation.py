@@ -91,8 +91,8 @@ def make(config, info) -> Task:
         if size < 1 or config.batch_size % size:
             raise ConfigError(f"{path}.batch={size} must divide config.batch_size={config.batch_size}")
         fields = {key: value for key, value in case.items() if key not in ("lr", "batch")}
-        models[name] = configs.call(
-            registry.create, {**config.model, **fields}, path,
+        models[name] = registry.create(
+            {**config.model, **fields}, path, kinds=("backbones",),
             num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
         )  # fmt: skip
         optimizer = recipe.optimizer({**config.optim, "lr": case["lr"] * size / config.batch_size}, info)

@@ -72,8 +72,8 @@ def make(config, info) -> Task:
         raise ConfigError("experiment 'studies.perceptrons' needs config.data with labelled images or features")
     configs.refuse_sections(config, ("augment", "ema", "plateau", "early_stopping", "adversary"))
     models = {
-        name: configs.call(
-            registry.create, {**config.model, **fields}, f"config.study.models.{name}",
+        name: registry.create(
+            {**config.model, **fields}, f"config.study.models.{name}", kinds=("backbones",),
             num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
         )
         for name, fields in config.study.models.items()

@@ -55,9 +55,9 @@ def network(study, config, info, num_classes, name):
     """The Network of a method."""
     path = f"config.study.methods.{name}"
     method = configs.call(Method, study.methods[name], path)
-    model = configs.call(
-        registry.create, {**config.model, **method.model}, f"{path}.model",
-        num_classes=num_classes, dtype=config.compute_dtype,
+    model = registry.create(
+        {**config.model, **method.model}, f"{path}.model", kinds=("backbones",),
+        num_classes=num_classes, dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     counted = info._replace(steps_per_epoch=study.examples / info.batch_size)
     optimizer = recipe.optimizer({**config.optim, **method.optim}, counted, f"{path}.optim")

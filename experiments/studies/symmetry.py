@@ -83,9 +83,9 @@ def make(config, info) -> Task:
         raise ConfigError(f"study 'symmetry' has no use for config.model.{key}; see config.study")
 
     def model(init: str):
-        return configs.call(
-            registry.create, config.model, "config.model",
-            num_classes=info.num_classes, dtype=config.compute_dtype, kernel_init=init,
+        return registry.create(
+            {**config.model, "kernel_init": init}, "config.model", kinds=("backbones",),
+            num_classes=info.num_classes, dtype=config.compute_dtype,
         )  # fmt: skip
 
     models = {init: model(init) for init in study.inits}

@@ -10,6 +10,7 @@ import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models_for_tests import make_model
 
 import launch
 from cvdl_jax.analysis import diagnostics
@@ -18,7 +19,6 @@ from cvdl_jax.core import task, trace_context
 from cvdl_jax.core.task import State
 from cvdl_jax.engine import build
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.apply import apply_eval, initialise
@@ -47,7 +47,7 @@ def look(model, state, x):
 
 @pytest.mark.curriculum("B29")
 def test_a_perceptron_is_seen_layer_by_layer():
-    model = registry.create("mlp", 3, "float32", hidden=(6, 5), activation="leaky_relu(slope=0.1)")
+    model = make_model("mlp", 3, "float32", hidden=(6, 5), activation="leaky_relu(slope=0.1)")
     x = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
     state = state_of(model, x)
     logits, seen = look(model, state, x)
@@ -62,7 +62,7 @@ def test_a_perceptron_is_seen_layer_by_layer():
 
 @pytest.mark.curriculum("B9", "B29")
 def test_the_learned_slope_is_what_is_seen():
-    model = registry.create("mlp", 3, "float32", hidden=(6,), activation="prelu")
+    model = make_model("mlp", 3, "float32", hidden=(6,), activation="prelu")
     x = np.random.default_rng(0).normal(size=(9, 7)).astype(np.float32)
     state = state_of(model, x)
     state.params["PReLU_0"]["slope"] = jnp.array([0.5, 0, -1, 2, 1, 0.25])
@@ -75,7 +75,7 @@ def test_the_learned_slope_is_what_is_seen():
 def test_a_residual_network_is_seen_inside_its_blocks_also_when_they_are_rematerialised():
     x = np.zeros((2, 16, 16, 3), np.float32)
     for remat in (False, True):
-        model = registry.create("resnet8_tiny", 3, "float32", remat=remat)
+        model = make_model("resnet8_tiny", 3, "float32", remat=remat)
 
         def run(x, model=model):
             params, stats = initialise(model, jax.random.key(0), x, False)
@@ -90,7 +90,7 @@ def test_a_residual_network_is_seen_inside_its_blocks_also_when_they_are_remater
 
 
 def test_models_inside_a_loop_are_left_alone():
-    model = registry.create("mlp", 3, "float32", hidden=(4,))
+    model = make_model("mlp", 3, "float32", hidden=(4,))
     x = np.zeros((2, 3), np.float32)
     state = state_of(model, x)
 
@@ -106,7 +106,7 @@ def test_models_inside_a_loop_are_left_alone():
 
 def test_nobody_looking_costs_nothing():
     """The program of an evaluation is the same, equation for equation, as that of the model alone."""
-    model = registry.create("mlp", 3, "float32", hidden=(4,), activation="sigmoid")
+    model = make_model("mlp", 3, "float32", hidden=(4,), activation="sigmoid")
     x = np.zeros((2, 3), np.float32)
     state = state_of(model, x)
     variables = {"params": state.params, "batch_stats": {}}
@@ -162,7 +162,7 @@ def test_sigmoid_saturates_and_relu_dies():
     """All weights zero and a bias of -20: sigmoid' is 2e-9, ReLU' is 0, Leaky ReLU' its slope."""
     x = np.ones((3, 2), np.float32)
     for name, dead in (("sigmoid", 1), ("relu", 1), ("tanh", 1), ("leaky_relu(slope=0.1)", 0), ("prelu", 0)):
-        model = registry.create("mlp", 2, "float32", hidden=(4,), activation=name)
+        model = make_model("mlp", 2, "float32", hidden=(4,), activation=name)
         state = state_of(model, x)
         state.params["dense0"] = {"kernel": jnp.zeros((2, 4)), "bias": jnp.full(4, -20.0)}
         _, seen = look(model, state, x)

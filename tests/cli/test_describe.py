@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from golden_models import GOLDEN
 
 import launch
 from cvdl_jax.cli.describe import layers as layer_table
@@ -16,12 +15,12 @@ from cvdl_jax.cli.describe import variants as describe
 from cvdl_jax.cli.describe.layers import Layer
 from cvdl_jax.core import counting
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def variants(*names):
-    return [variant for variant in describe.variants() if not names or variant.name in names]
+VARIANTS = registry.variants()
 
 
 # Where variants are from ------------------------------------------------------------------------------------------
@@ -33,7 +32,11 @@ VARIANTS = {
     # First et al. 2001, table 1,
     # and its appendix
     "one": {"x": 1},
-    "two": {"x": 2},  # 0.2 M
+    "two": {
+        "x": 2,
+        # how it is counted
+        "y": 3,
+    },  # 0.2 M
     # Second et al. 2002, figure 3
     "three": {
         "x": 3,  # an inner remark
@@ -58,28 +61,28 @@ def test_comments_say_where_a_row_is_from(tmp_path):
     assert describe.comments(path) == {}
 
 
-def test_every_variant_is_found():
-    found = {variant.name: variant for variant in variants()}
-    assert set(GOLDEN) <= set(found)
-    assert found["resnet20"].module == "models.resnet" and "table 6; 0.27 M" in found["resnet20"].source
-    assert found["dcgan_generator"].module == "models.generators.dcgan"
-    assert found["lstm"].module == "models.sequence.recurrent"
-    assert found["anchor_detector"].module == "nn.detection"
-    assert [v.name for v in found.values() if not v.source and not v.name.endswith("_tiny")] == []
+def test_every_variant_says_where_it_is_from():
+    sources = {name: describe.source(variant) for name, variant in VARIANTS.items()}
+    assert [name for name, source in sources.items() if not source and not name.endswith("_tiny")] == []
+    assert "table 6; 0.27 M" in sources["resnet20"] and sources["lenet5_tiny"] == ""
+    assert sources["dcgan_discriminator"].endswith("figure 1 mirrored")
 
 
-def test_every_module_says_what_it_is():
-    assert all(describe.modules().values())
-    assert set(describe.modules()) == {variant.module for variant in variants()}
+def test_every_family_says_what_it_is():
+    assert all(describe.summary(variant.file) for variant in VARIANTS.values())
+
+
+def test_paths_are_those_of_the_repository():
+    assert all((ROOT / describe.path_of(variant)).samefile(variant.file) for variant in VARIANTS.values())
 
 
 def test_unknown_names_get_the_nearest():
     with pytest.raises(ConfigError, match="no such config file or model variant; did you mean 'lenet5'"):
         describe.find("lenet6")
-    assert describe.find("lenet5").module == "models.lenet"
+    assert describe.find("lenet5").module == "cvdl_jax.models.backbones.lenet"
 
 
-SMALL = [v for v in variants() if v.name.endswith("_tiny") or v.name in ("linear", "mlp", "lenet5", "resnet20", "lstm")]
+SMALL = [v for n, v in VARIANTS.items() if n.endswith("_tiny") or n in ("linear", "mlp", "lenet5", "resnet20", "lstm")]
 
 
 @pytest.mark.parametrize("variant", SMALL, ids=lambda v: v.name)
@@ -88,7 +91,7 @@ def test_sizes_of_small_variants(variant):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("variant", [v for v in variants() if v not in SMALL], ids=lambda v: v.name)
+@pytest.mark.parametrize("variant", [v for v in VARIANTS.values() if v not in SMALL], ids=lambda v: v.name)
 def test_sizes_of_large_variants(variant):
     check_size(variant)
 
@@ -96,13 +99,16 @@ def test_sizes_of_large_variants(variant):
 def check_size(variant):
     shape, parameters, macs = describe.size(variant)
     assert shape and int(macs.replace(",", "")) > 0
-    if variant.name in GOLDEN:
-        assert parameters == f"{GOLDEN[variant.name][1]:,}"
+    assert parameters == f"{variant.row['params']:,}"
 
 
-def test_a_kind_that_is_not_known_has_no_size():
-    assert describe.initialiser(describe.Variant("x", "ops.losses", {}, "")) is None
-    assert describe.size(describe.Variant("x", "ops.losses", {}, "")) == ("", "", "")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("lenet5_tiny", "16x16x1"), ("conv1d_tiny", "32"), ("gru_tiny", "1 symbol"), ("anchor_detector_tiny", "16x16x3"),
+     ("dcgan_generator_tiny", "6 -> 8x8x1")],
+)  # fmt: skip
+def test_what_a_variant_takes(name, words):
+    assert describe.initialiser(VARIANTS[name])[1] == words
 
 
 # Layers -----------------------------------------------------------------------------------------------------------
@@ -126,7 +132,7 @@ def test_lenet_layer_by_layer():
     ]
 
 
-@pytest.mark.parametrize("name", ["resnet8_tiny", "vit_patch4_16_tiny", "dcgan_generator_tiny", "gru_tiny", "mlp_tiny"])
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.endswith("_tiny")])
 def test_layers_add_up_to_the_model(name):
     layers = layers_of(name)
     _, parameters, macs = describe.size(describe.find(name))
@@ -203,7 +209,7 @@ def test_the_overview(capsys):
     assert launch.main(["--mode=describe"]) == 0
     out = capsys.readouterr().out
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
-    assert {variant.name for variant in variants()} <= set(lines)
+    assert set(VARIANTS) <= set(lines)
     assert lines["resnet56"].split()[1:4] == ["32x32x3", "853,018", "125,485,696"]
     assert lines["vit_base_patch16_224"].split()[2:4] == ["86,567,656", "17,563,828,224"]
     assert "Dosovitskiy et al. 2021" in lines["vit_base_patch16_224"] and "for tests" in lines["lenet5_tiny"]
@@ -212,7 +218,7 @@ def test_the_overview(capsys):
 @pytest.mark.long
 def test_reading_the_tables_imports_no_jax():
     script = (
-        "import sys; from cvdl_jax.cli.describe import variants; variants.variants(); assert 'jax' not in sys.modules"
+        "import sys; from cvdl_jax.cli.describe import variants; variants.find('mlp'); assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=60)
 

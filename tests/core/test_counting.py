@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_models import GOLDEN
 from jax import lax
+from models_for_tests import input_of, make_model
 
 from cvdl_jax.config import configs
 from cvdl_jax.core import counting
@@ -25,8 +25,8 @@ def shape(*dims):
 
 def macs_of(name, classes=10, **overrides):
     """Of one example, at the table's input."""
-    model = registry.create(name, classes, "float32", **overrides)
-    x = shape(1, *registry.row(name)["input"])
+    model = make_model(name, classes, "float32", **overrides)
+    x = shape(1, *input_of(name))
     variables = jax.eval_shape(lambda k, x: model.init(k, x, False), jax.random.key(0), x)
     return counting.macs(lambda v, x: model.apply(v, x, False)[0], variables, x)
 
@@ -64,8 +64,8 @@ def test_recomputation_in_the_backward_pass_only():
 
 
 def forward_of(name, **more):
-    model = registry.create(name, 10, "float32", **more)
-    x = shape(1, *registry.row(name)["input"])
+    model = make_model(name, 10, "float32", **more)
+    x = shape(1, *input_of(name))
     variables = jax.eval_shape(lambda k, x: model.init(k, x, False), jax.random.key(0), x)
     return lambda v, x: model.apply(v, x, False)[0], variables, x
 
@@ -205,7 +205,7 @@ def test_of_a_run():
 def test_of_a_run_of_two_players():
     built = build(configs.load("configs/digits/dcgan.py:smoke"))
     facts = counting.of_run(built)
-    assert facts["macs"] is None and facts["parameters"] > GOLDEN["dcgan_discriminator_tiny"][1]
+    assert facts["macs"] is None and facts["parameters"] > registry.variants()["dcgan_discriminator_tiny"].row["params"]
 
 
 def test_meta_json_says_what_the_model_is(tmp_path, monkeypatch):

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
+from models_for_tests import make_model
 
 from cvdl_jax.data import audio
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.load import load
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 
 N = 512
 # Compilation is most of the time here, and these tests do not ask for fast code.
@@ -152,7 +152,7 @@ def test_a_one_dimensional_network_learns_waveforms_and_knows_them_at_another_sp
 
     arrays = load("tones(noise=0.1)").splits["train"].arrays
     x, y = jnp.asarray(arrays["features"][:300]), jnp.asarray(arrays["label"][:300])
-    model = registry.create("conv1d", 3, "float32", channels=(16, 32))
+    model = make_model("conv1d", 3, "float32", channels=(16, 32))
     optimizer = optax.adam(2e-2)
 
     @jax.jit
@@ -183,12 +183,12 @@ def test_a_one_dimensional_network_learns_waveforms_and_knows_them_at_another_sp
     ],
 )
 def test_impossible_signals_are_refused(shape, overrides, message):
-    model = registry.create("conv1d", 3, "float32", **overrides)
+    model = make_model("conv1d", 3, "float32", **overrides)
     with pytest.raises(ConfigError, match=message):
         jax.eval_shape(lambda k: model.init(k, jnp.zeros(shape), False), jax.random.key(0))
 
 
 def test_a_network_takes_several_recordings_at_once():
-    model = registry.create("conv1d_tiny", 3, "float32")
+    model = make_model("conv1d_tiny", 3, "float32")
     params = jax.eval_shape(lambda k: model.init(k, jnp.zeros((1, 64, 2)), False), jax.random.key(0))["params"]
     assert params["conv0"]["kernel"].shape == (5, 2, 4)

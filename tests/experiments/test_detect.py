@@ -13,7 +13,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.detection import anchor_detector
+from cvdl_jax.models import registry
 from cvdl_jax.ops import boxes
 from experiments import detect
 
@@ -22,29 +22,8 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 
 
 def tiny(**more):
-    arguments = {"widths": (4, 6), "depth": 1, "levels": (0, 1), "sizes": ((0.2,), (0.4, 0.5)), "ratios": (1.0, 2.0)}
-    return anchor_detector.anchor_detector(3, **{**arguments, **more})
-
-
-def count(model, size):
-    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, size, size, 3)))
-    return sum(x.size for x in jax.tree.leaves(shapes["params"]))
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        # 3x3 convolutions 3-4, 4-6, heads 4-4, 6-6, norms; scores and deltas of 2 and 4 anchors
-        (tiny(), 9 * (12 + 24 + 16 + 36) + 2 * (4 + 6 + 4 + 6) + (4 + 1) * 2 * 7 + (6 + 1) * 4 * 7),
-        (
-            anchor_detector.anchor_detector(6),
-            9 * (3 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 32 * 32 + 64 * 64)
-            + 2 * (16 + 16 + 32 + 32 + 64 + 64 + 32 + 64) + (33 + 65) * 6 * 10,
-        ),
-    ],
-)  # fmt: skip
-def test_golden_parameter_count(model, expected):
-    assert count(model, 32) == expected
+    section = {"name": "anchor_detector_tiny", **more}
+    return registry.create(section, "config.model", kinds=("detection",), outputs=3, dtype="float32")
 
 
 @pytest.fixture(scope="module")

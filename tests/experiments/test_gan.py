@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
+from models_for_tests import make_model
 
 import launch
 from cvdl_jax.analysis.figures import images as figures
@@ -20,7 +21,6 @@ from cvdl_jax.core.task import State, create_state, descend, step_function
 from cvdl_jax.engine import from_run, runs
 from cvdl_jax.errors import ConfigError, DataError, UserError
 from cvdl_jax.metrics import generation
-from cvdl_jax.models import registry
 from cvdl_jax.ops.losses import adversarial
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
 from cvdl_jax.optim import param_groups
@@ -113,7 +113,7 @@ def test_penalty_of_a_linear_critic_is_known():
 
 def test_penalty_of_a_convolutional_critic_equals_finite_differences():
     with jax.enable_x64(True):
-        critic = registry.create("dcgan_discriminator_tiny", 1, "float64", norm="layer")
+        critic = make_model("dcgan_discriminator_tiny", 1, "float64", norm="layer")
         x = jnp.asarray(RNG.normal(size=(2, 8, 8, 1)))
         params = critic.init(jax.random.key(0), x, True)
         f = jax.jit(lambda x: critic.apply(params, x, True)[0][:, 0])
@@ -136,7 +136,7 @@ def test_interpolates_are_rowwise():
 @pytest.mark.parametrize("norm", ["layer", "none"])
 def test_discriminator_equals_numpy(norm):
     """Two strided convolutions, normalised over the whole image, leaky ReLU, and one linear score: no sigmoid."""
-    model = registry.create("dcgan_discriminator_tiny", 1, "float32", norm=norm)
+    model = make_model("dcgan_discriminator_tiny", 1, "float32", norm=norm)
     x = RNG.normal(size=(3, 8, 8, 1)).astype(np.float32)
     variables = model.init(jax.random.key(0), x, False)
     params = jax.tree.map(lambda p: np.float64(p) + 0.1, variables["params"])

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models_for_tests import make_model
 
 import launch
 from cvdl_jax.config import configs
 from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import invariance
-from cvdl_jax.models import registry
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_augmentation_makes_a_network_invariant():
     image = 0.1 * RNG.normal(size=(128, 6, 6, 1)).astype(np.float32)
     image[:, :, 2, 0] += np.where(label == 1, 1, -1)[:, None]
     x, y = jnp.asarray(image), jnp.asarray(label)
-    model = registry.create("mlp", 2, "float32", hidden=(16,))
+    model = make_model("mlp", 2, "float32", hidden=(16,))
     move = invariance.of_images(policy.build("padded_crop(padding=2)"))
     optimizer = optax.adam(1e-2)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_for_tests import make_model
 
 import launch
 from cvdl_jax.config import configs
@@ -161,7 +162,7 @@ def test_state_is_carried_and_its_gradient_is_cut(tiny):
     """Two steps without learning leave the state of one pass over both cuts; the gradient is that of the second cut
     alone, from a constant state."""
     built, state, _ = tiny
-    model = language.recurrent.create("lstm", 13, "float32", units=6)
+    model = make_model("lstm", 13, "float32", units=6)
     ids = text.load("additions").splits["train"]
     cuts = [text.cut(jnp.asarray(ids), state.rows["start"], jnp.int32(k), 8) for k in range(2)]
 
@@ -208,7 +209,7 @@ def test_a_few_streams_begin_anew(tiny):
 def test_evaluation_equals_one_pass_over_the_text(tiny):
     """The state is carried across chunks, so their length changes nothing; the count is the text's."""
     _, state, _ = tiny
-    model = language.recurrent.create("lstm", 13, "float32", units=6)
+    model = make_model("lstm", 13, "float32", units=6)
     ids = text.load("additions").splits["validation"][:301]
     means = {}
     for length in (32, 301):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from models_for_tests import make_model
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.parallel import PMAP_AXIS
@@ -15,7 +16,6 @@ from cvdl_jax.core.task import State, Transform, descend
 from cvdl_jax.engine import train
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 from cvdl_jax.workdir.metric_log import read
 from experiments.studies import normalisation
 
@@ -39,7 +39,7 @@ def test_parts_of_a_batch_are_steps_of_their_own():
 @pytest.mark.curriculum("G7")
 def test_the_scale_of_weights_has_no_effect_and_larger_weights_get_smaller_gradients():
     """`BN(a W x) = BN(W x)` and `dL / d(a W) = 1 / a dL / dW` (Ioffe and Szegedy 2015, section 3.3)."""
-    model = registry.create("mlp_tiny", 3, "float32", norm="batch(epsilon=1e-12)")
+    model = make_model("mlp_tiny", 3, "float32", norm="batch(epsilon=1e-12)")
     x = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
 
     @jax.jit

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models_for_tests import make_model
 
 import launch
 from cvdl_jax.config import configs
@@ -150,7 +151,7 @@ def test_dqn_solves_gymnasiums_cartpole(tmp_path):
     metrics = json.loads((tmp_path / "results.json").read_text())["metrics"]
     assert metrics["test/return"] >= 475
     _, state, config = runs.load(tmp_path)
-    model = qlearn.models_index.create("mlp", 2, "float32", hidden=tuple(config.model.hidden))
+    model = make_model("mlp", 2, "float32", hidden=tuple(config.model.hidden))
     policy = jax.jit(qlearn.greedy(model, state.params))
     games = gymnasium.make_vec("CartPole-v1", num_envs=100, vectorization_mode="sync")
     observations, _ = games.reset(seed=0)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from models_for_tests import make_model
 
 import launch
 from configs.studies import regularisers as config_file
@@ -18,7 +19,6 @@ from cvdl_jax.core.task import State
 from cvdl_jax.data import load
 from cvdl_jax.engine import build, runs
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 from cvdl_jax.models.backbones.mlp import MLP
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from experiments.studies import regularisers
@@ -59,7 +59,7 @@ def test_a_run_stops_at_patience_or_its_preset_length_whichever_comes_first(tmp_
 @pytest.mark.curriculum("F10")
 def test_switches_of_capacity_and_of_the_amount_of_data():
     def shapes(name, **fields):
-        model = registry.create(name, 10, "float32", **fields)
+        model = make_model(name, 10, "float32", **fields)
         x = jnp.zeros((1, 16, 16, 1))
         return jax.eval_shape(lambda: model.init(jax.random.key(0), x, False))["params"]
 

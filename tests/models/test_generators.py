@@ -1,4 +1,4 @@
-"""Generators: parameter counts by hand, shapes, gradients, both ways of up-sampling against NumPy, refusals."""
+"""Generators: shapes, gradients, both ways of up-sampling against NumPy, refusals."""
 
 from functools import partial
 
@@ -9,18 +9,14 @@ import pytest
 from test_models import quick_jit
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.generative import dcgan_generator
+from cvdl_jax.models import registry
 
-GOLDEN = {
-    # kernels 5x5: 1024-512, 512-256, 256-128, 128-3; projection of 100 to 4x4x1024; norms; bias of the last layer
-    "dcgan_generator": 100 * 16 * 1024 + 25 * (1024 * 512 + 512 * 256 + 256 * 128 + 128 * 3) + 2 * 1920 + 3,
-    "dcgan_generator_28": 64 * 49 * 64 + 16 * (64 * 32 + 32 * 1) + 2 * 96 + 1,
-    "dcgan_generator_tiny": 6 * 4 * 8 + 16 * (8 * 4 + 4 * 1) + 2 * 12 + 1,
-}
+PATH = "config.model.generator"
+NAMES = [v.name for v in registry.variants().values() if v.kind == "generative" and v.context == ("shape",)]
 
 
-def tiny(**overrides):
-    return dcgan_generator.build("dcgan_generator_tiny", (8, 8, 1), **overrides)
+def make(name="dcgan_generator_tiny", shape=(8, 8, 1), **fields):
+    return registry.create({"name": name, **fields}, PATH, kinds=("generative",), shape=shape, dtype="float32")
 
 
 def latent(generator, n=4, seed=0):
@@ -31,27 +27,22 @@ def initial(generator):
     return quick_jit(partial(generator.init, train=False))(jax.random.key(0), latent(generator))
 
 
-@pytest.mark.parametrize("name", sorted(dcgan_generator.VARIANTS))
-def test_golden_parameter_count(name):
-    shape = dcgan_generator.VARIANTS[name]["output"]
-    generator = dcgan_generator.build(name, shape)
+@pytest.mark.parametrize("name", NAMES)
+def test_images_are_of_the_shape_and_stages_double(name):
+    shape = registry.variants()[name].row["shape"]
+    generator = make(name, shape)
     z = jax.ShapeDtypeStruct((2, generator.latent), jnp.float32)
-    (images, out), variables = jax.eval_shape(partial(generator.init_with_output, train=False), jax.random.key(0), z)
-    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == GOLDEN[name]
+    (images, out), _ = jax.eval_shape(partial(generator.init_with_output, train=False), jax.random.key(0), z)
     assert images.shape == (2, *shape) and images.dtype == jnp.float32
     sides = [stage.shape[1] for stage in out["stages"]]
     assert sides == [shape[0] // 2 ** (len(sides) - i) for i in range(len(sides))]
     assert [stage.shape[-1] for stage in out["stages"]] == list(generator.widths)
 
 
-def test_there_is_a_row_for_every_variant():
-    assert GOLDEN.keys() == dcgan_generator.VARIANTS.keys()
-
-
 @pytest.mark.curriculum("R4")
 @pytest.mark.parametrize("upsample", ["transposed", "nearest"])
 def test_every_parameter_gets_a_gradient_and_images_are_in_range(upsample):
-    generator = tiny(upsample=upsample)
+    generator = make(upsample=upsample)
     variables = initial(generator)
     weights = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
 
@@ -97,7 +88,7 @@ def repeated(x, kernel):
 @pytest.mark.curriculum("R4")
 @pytest.mark.parametrize(("upsample", "double"), [("transposed", strided), ("nearest", repeated)])
 def test_up_sampling_equals_numpy(upsample, double):
-    generator = tiny(upsample=upsample)
+    generator = make(upsample=upsample)
     variables = initial(generator)
     images, out = generator.apply(variables, latent(generator), False)
     last = variables["params"]["conv1"]
@@ -107,7 +98,7 @@ def test_up_sampling_equals_numpy(upsample, double):
 
 
 def test_a_sample_does_not_depend_on_the_others_and_bfloat16_is_close():
-    generator = tiny()
+    generator = make()
     variables = initial(generator)
     z = latent(generator)
     images = generator.apply(variables, z, False)[0]
@@ -121,19 +112,24 @@ def test_a_sample_does_not_depend_on_the_others_and_bfloat16_is_close():
     ("kwargs", "words"),
     [
         ({"name": "dcgan_generator_tin"}, "did you mean 'dcgan_generator_tiny'"),
-        ({"name": "dcgan_generator_tiny", "width": (4,)}, "did you mean 'widths'"),
-        ({"name": "dcgan_generator_tiny", "latent": "ten"}, r"config\.model\.generator\.latent='ten'"),
-        ({"name": "dcgan_generator_tiny", "upsample": "bilinear"}, "'transposed', 'nearest'"),
+        ({"name": "dcgan"}, "'dcgan' is a family; choose one of dcgan_generator, dcgan_generator_28"),
+        ({"name": "dcgan_discriminator"}, "of kind 'backbones', expected 'generative'; did you mean 'dcgan_generator'"),
+        ({"name": "mlp"}, "generator.name='mlp' is of kind 'backbones', expected 'generative'; known: dcgan_generator"),
+        ({"width": (4,)}, "generator.width is not a field of dcgan_generator_tiny; did you mean 'widths'"),
+        ({"latent": "ten"}, r"config\.model\.generator\.latent='ten'"),
+        ({"upsample": "bilinear"}, "'transposed', 'nearest'"),
+        ({"shape": (8, 8)}, r"shape=\(8, 8\) is of type tuple; expected tuple\[int, int, int\]"),
+        ({"shape": (8, 0, 1)}, r"shape=\(8, 0, 1\) must be a whole number of at least 1"),
     ],
 )
 def test_mistakes_are_named(kwargs, words):
     with pytest.raises(ConfigError, match=words):
-        dcgan_generator.build(shape=(8, 8, 1), **kwargs)
+        make(**kwargs)
 
 
 def test_shapes_that_do_not_halve_are_refused():
-    generator = dcgan_generator.build("dcgan_generator_tiny", (10, 8, 1))
+    generator = make(shape=(10, 8, 1))
     with pytest.raises(ConfigError, match="10x8 pixels must divide by 4"):
         generator.init(jax.random.key(0), latent(generator), False)
     with pytest.raises(ConfigError, match=r"\[b, 6\], got \(4, 5\)"):
-        tiny().init(jax.random.key(0), jnp.zeros((4, 5)), False)
+        make().init(jax.random.key(0), jnp.zeros((4, 5)), False)

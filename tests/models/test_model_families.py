@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models_for_tests import make_model
 from test_models import BATCH, images, quick_jit
 
-from cvdl_jax.models import registry
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
 
 @pytest.mark.curriculum("A2")
 def test_linear_scores_are_a_matrix_product():
-    model = registry.create("linear", 10, "float32")
+    model = make_model("linear", 10, "float32")
     x = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
     variables = model.init(jax.random.key(0), x, False)
     w, b = variables["params"]["head"]["kernel"], variables["params"]["head"]["bias"]
@@ -25,7 +25,7 @@ def test_linear_scores_are_a_matrix_product():
 @pytest.mark.curriculum("B2", "B3")
 def test_mlp_3_4_1_equals_numpy_and_shows_every_layer():
     """The 3-4-1 network has 21 parameters; features [b, d] and any depth are taken."""
-    model = registry.create("mlp", 1, "float32", hidden=(4,), activation="sigmoid")
+    model = make_model("mlp", 1, "float32", hidden=(4,), activation="sigmoid")
     x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     params = model.init(jax.random.key(0), x, False)["params"]
     params = jax.tree.map(lambda p: p + 0.1, params)
@@ -34,7 +34,7 @@ def test_mlp_3_4_1_equals_numpy_and_shows_every_layer():
     a1 = 1 / (1 + np.exp(-(x @ params["dense0"]["kernel"] + np.asarray(params["dense0"]["bias"])[None])))
     np.testing.assert_allclose(out["stages"][0], a1, atol=1e-6)
     np.testing.assert_allclose(logits, a1 @ params["head"]["kernel"] + params["head"]["bias"][None], atol=1e-6)
-    deep = registry.create("mlp", 2, "float32", hidden=[8] * 9)
+    deep = make_model("mlp", 2, "float32", hidden=[8] * 9)
     _, out = jax.eval_shape(partial(deep.init_with_output, train=False), jax.random.key(0), x)[0]
     assert [a.shape for a in out["stages"]] == [(6, 8)] * 9
 
@@ -43,7 +43,7 @@ def test_mlp_3_4_1_equals_numpy_and_shows_every_layer():
 def test_mlp_without_nonlinearity_collapses_to_one_linear_map():
     def gap(activation):
         """How far f(x + y) + f(0) is from f(x) + f(y): nothing for an affine map."""
-        model = registry.create("mlp", 3, "float32", hidden=(8, 8), activation=activation)
+        model = make_model("mlp", 3, "float32", hidden=(8, 8), activation=activation)
         x, y = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
         variables = model.init(jax.random.key(0), x, False)
         f = lambda z: model.apply(variables, z, False)[0]  # noqa: E731
@@ -55,7 +55,7 @@ def test_mlp_without_nonlinearity_collapses_to_one_linear_map():
 
 def test_lenet5_layers_are_those_of_the_paper():
     """S2 14x14x6, S4 5x5x16, F6 84 (LeCun et al. 1998, figure 2); larger images only widen C5."""
-    model = registry.create("lenet5", 10, "float32")
+    model = make_model("lenet5", 10, "float32")
     shapes = lambda side: jax.eval_shape(  # noqa: E731
         partial(model.init_with_output, train=False), jax.random.key(0), jnp.zeros((1, side, side, 1))
     )
@@ -68,8 +68,8 @@ def test_lenet5_layers_are_those_of_the_paper():
 
 def test_lenet5_pool_is_an_option():
     x = images("lenet5_tiny")
-    paper = registry.create("lenet5_tiny", 3, "float32")
-    modern = registry.create("lenet5_tiny", 3, "float32", activation="relu", pool="max")
+    paper = make_model("lenet5_tiny", 3, "float32")
+    modern = make_model("lenet5_tiny", 3, "float32", activation="relu", pool="max")
     variables = quick_jit(partial(paper.init, train=False))(jax.random.key(0), x)
     kernel, bias = (variables["params"]["conv0"][k] for k in ("kernel", "bias"))
     maps = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -106,7 +106,7 @@ def test_resnet_block_of_zeros_is_the_identity():
 
 
 def test_resnet_option_b_projects():
-    model = registry.create("resnet8_tiny", 3, "float32", shortcut="B")
+    model = make_model("resnet8_tiny", 3, "float32", shortcut="B")
     params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images("resnet8_tiny"))["params"]
     assert params["stage1_block0"]["shortcut"]["conv"]["kernel"].shape == (1, 1, 4, 8)
     assert "shortcut" not in params["stage0_block0"]
@@ -117,7 +117,7 @@ def test_vit_trains_on_small_images_and_its_positions_matter():
     """A ViT of 2x2 patches on 8x8 images learns which quarter is bright, which needs positions."""
     import optax
 
-    model = registry.create("vit_patch4_16_tiny", 4, "float32", image_size=8, depth=1)
+    model = make_model("vit_patch4_16_tiny", 4, "float32", image_size=8, depth=1)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 64).astype(np.int32)
     x = rng.normal(size=(64, 8, 8, 1)).astype(np.float32) * 0.1
@@ -151,7 +151,7 @@ def test_vit_trains_on_small_images_and_its_positions_matter():
 
 def test_vit_attention_weights_are_given_when_asked_for():
     x = images("vit_patch4_16_tiny")
-    model = registry.create("vit_patch4_16_tiny", 3, "float32", attention_weights=True)
+    model = make_model("vit_patch4_16_tiny", 3, "float32", attention_weights=True)
     (_, out), variables = quick_jit(partial(model.init_with_output, train=False))(jax.random.key(0), x)
     assert [w.shape for w in out["attention"]] == [(BATCH, 2, 17, 17)] * 2
     np.testing.assert_allclose(out["attention"][0].sum(-1), 1, atol=1e-6)

@@ -1,4 +1,6 @@
-"""Every model, found by discovery: parameter count, shapes, gradients, precision, traces, rematerialisation."""
+"""Every variant of every kind, by discovery: parameters as its row says, rematerialisation. Every tiny backbone:
+shapes, gradients, precision, traces.
+"""
 
 from functools import partial
 from types import SimpleNamespace
@@ -8,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_models import GOLDEN
+from models_for_tests import input_of, make_model
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
-TINY = sorted(v for v in registry.variants() if v.endswith("_tiny"))
+VARIANTS = registry.variants()
+ALL_TINY = [name for name in VARIANTS if name.endswith("_tiny")]
+TINY = [name for name in ALL_TINY if VARIANTS[name].kind == "backbones"]
 STOCHASTIC = {
     "mlp_tiny": {"dropout": 0.3, "norm": "batch"},
     "vit_patch4_16_tiny": {"dropout": 0.3, "drop_path": 0.3, "attention_dropout": 0.2, "attention_weights": True},
@@ -25,7 +29,7 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 
 
 def images(name, batch=BATCH, seed=0):
-    return np.random.default_rng(seed).normal(size=(batch, *registry.row(name)["input"])).astype(np.float32)
+    return np.random.default_rng(seed).normal(size=(batch, *input_of(name))).astype(np.float32)
 
 
 def train_and_eval(model, variables, x, labels, key):
@@ -55,7 +59,7 @@ jax.tree_util.register_pytree_node(
 def tiny(request):
     """A tiny model after one compiled step, traced at most once for all tests of it."""
     name = request.param
-    model = registry.create(name, CLASSES, "float32", **STOCHASTIC.get(name, {}))
+    model = make_model(name, CLASSES, "float32", **STOCHASTIC.get(name, {}))
     x, labels = images(name), np.arange(BATCH, dtype=np.int32)
     variables = quick_jit(partial(model.init, train=False))(jax.random.key(0), x)
     chex.clear_trace_counter()
@@ -69,25 +73,40 @@ def tiny(request):
     return SimpleNamespace(name=name, model=model, x=x, labels=labels, variables=variables, run=run, first=first)
 
 
-@pytest.mark.parametrize("name", sorted(registry.variants()))
-def test_golden_parameter_count(name):
-    assert name in GOLDEN, f"{name} needs a row (num_classes, parameters) in tests/golden_models.py"
-    num_classes, expected = GOLDEN[name]
-    model = registry.create(name, num_classes, "float32")
-    x = jax.ShapeDtypeStruct((2, *registry.row(name)["input"]), jnp.float32)
-    (logits, out), variables = jax.eval_shape(partial(model.init_with_output, train=False), jax.random.key(0), x)
-    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == expected
-    assert logits.shape == (2, num_classes)
-    assert out["pre_logits"].shape[0] == 2 and out["pre_logits"].ndim == 2
+def example(name):
+    """The shapes of what a variant returns and of what it keeps, for the example and the context of its row."""
+    model, inputs = registry.example(name)
+    return jax.eval_shape(partial(model.init_with_output, train=False), jax.random.key(0), *inputs)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameters_are_as_many_as_the_row_says(name):
+    assert "params" in VARIANTS[name].row, f"{name} needs 'params' in its row of {VARIANTS[name].file.name}"
+    (_, out), variables = example(name)
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == VARIANTS[name].row["params"]
+    assert isinstance(out, dict)
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
-def test_golden_table_has_no_stale_rows():
-    assert GOLDEN.keys() == registry.variants().keys()
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.kind == "backbones"])
+def test_a_backbone_returns_logits_and_what_is_before_them(name):
+    (logits, out), _ = example(name)
+    assert logits.shape == (1, VARIANTS[name].row["num_classes"])
+    assert out["pre_logits"].shape[0] == 1 and out["pre_logits"].ndim == 2
 
 
 def test_every_family_has_a_tiny_variant():
-    assert {registry.family_of(name) for name in TINY} == set(registry.tables())
+    assert {VARIANTS[name].file for name in ALL_TINY} == {variant.file for variant in VARIANTS.values()}
+
+
+@pytest.mark.parametrize("name", [name for name in ALL_TINY if name not in TINY])  # of those, see the last test
+def test_remat_is_done_or_refused(name):
+    context = {key: VARIANTS[name].row[key] for key in VARIANTS[name].context}
+    if hasattr(registry.example(name)[0], "remat"):
+        assert registry.create({"name": name}, "config.model", remat=True, **context).remat
+    else:
+        with pytest.raises(ConfigError, match=f"{name} has no blocks to rematerialise; set config.remat=False"):
+            registry.create({"name": name}, "config.model", remat=True, **context)
 
 
 def test_shapes_and_finite_values(tiny):
@@ -145,9 +164,9 @@ def test_float64_is_kept_throughout(tiny):
 def test_rematerialisation_changes_nothing(tiny):
     if not hasattr(tiny.model, "remat"):
         with pytest.raises(ConfigError, match=f"{tiny.name} has no blocks to rematerialise; set config.remat=False"):
-            registry.create(tiny.name, CLASSES, "float32", remat=True)
+            make_model(tiny.name, CLASSES, "float32", remat=True)
         return
-    model = registry.create(tiny.name, CLASSES, "float32", remat=True, **STOCHASTIC.get(tiny.name, {}))
+    model = make_model(tiny.name, CLASSES, "float32", remat=True, **STOCHASTIC.get(tiny.name, {}))
     step = partial(train_and_eval, model)
     args = (tiny.variables, tiny.x, tiny.labels, jax.random.key(1))
     assert "remat" in str(jax.make_jaxpr(step)(*args)), "blocks are not rematerialised"

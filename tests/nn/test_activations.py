@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models_for_tests import input_of, make_model
 from scipy import special
 
 from cvdl_jax.core.trees import names
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 from cvdl_jax.nn.activations import ACTIVATIONS, PReLU, activation, derivative
 from cvdl_jax.ops import activation_derivatives as derivatives
 from cvdl_jax.optim.param_groups import DECAY, matches
@@ -161,8 +161,8 @@ def test_prelu_learns_a_slope_per_channel_or_per_layer(shared):
 @pytest.mark.curriculum("B9")
 @pytest.mark.parametrize("name", ["mlp_tiny", "lenet5_tiny", "resnet8_tiny"])
 def test_models_take_prelu_and_do_not_decay_it(name):
-    model = registry.create(name, 3, "float32", activation="prelu(initial=0.1)")
-    x = np.zeros((1, *registry.row(name)["input"]), np.float32)
+    model = make_model(name, 3, "float32", activation="prelu(initial=0.1)")
+    x = np.zeros((1, *input_of(name)), np.float32)
     shapes = jax.eval_shape(lambda k: model.init(k, x, True)["params"], jax.random.key(0))
     slopes = [path for path in names(shapes) if path.endswith("slope")]
     assert len(slopes) == {"mlp_tiny": 2, "lenet5_tiny": 4, "resnet8_tiny": 7}[name]
@@ -178,7 +178,7 @@ def test_prelu_outside_of_a_module_is_refused():
 
 @pytest.mark.curriculum("B11")
 def test_a_perceptron_of_sines_is_the_sum_of_sines_that_numpy_makes():
-    model = registry.create("mlp", 1, "float32", hidden=(4,), activation="sine(omega=3.0)")
+    model = make_model("mlp", 1, "float32", hidden=(4,), activation="sine(omega=3.0)")
     x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     variables = model.init(jax.random.key(0), x, False)
     hidden, head = (variables["params"][layer]["kernel"] for layer in ("dense0", "head"))

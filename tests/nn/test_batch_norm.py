@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from models_for_tests import input_of, make_model
 
 from cvdl_jax.core import parallel
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 from cvdl_jax.models.backbones import resnet
 from cvdl_jax.nn.batch_norm import BatchNorm, batch_statistics
 from cvdl_jax.nn.norms import normaliser
@@ -132,8 +132,8 @@ def test_what_is_wrong_is_said(fields, x, words):
 
 def variables(name, **fields):
     """Shapes of a model's variables, flat."""
-    model = registry.create(name, 3, "float32", **fields)
-    shape = registry.row(name)["input"]
+    model = make_model(name, 3, "float32", **fields)
+    shape = input_of(name)
     made = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), jnp.zeros((2, *shape)))
     return {jax.tree_util.keystr(path, simple=True, separator="/"): s.shape for path, s in
             jax.tree_util.tree_leaves_with_path(made)}  # fmt: skip
@@ -168,7 +168,7 @@ def test_placement_is_the_order_of_norm_and_activation():
     """After: what the next layer sees has mean 0; before: it is not negative."""
     x = np.random.default_rng(0).normal(size=(64, 8, 8, 1)).astype(np.float32)
     for placement in ("before", "after"):
-        model = registry.create("mlp_tiny", 3, "float32", norm="batch", placement=placement)
+        model = make_model("mlp_tiny", 3, "float32", norm="batch", placement=placement)
         (_, out), _ = trained(model, x)
         first = np.asarray(out["stages"][0])
         assert (first.min() >= 0) == (placement == "before")
@@ -178,9 +178,9 @@ def test_placement_is_the_order_of_norm_and_activation():
 
 
 def test_lenet_drops_units_before_its_dense_layers():
-    model = registry.create("lenet5_tiny", 3, "float32", dropout=0.5)
+    model = make_model("lenet5_tiny", 3, "float32", dropout=0.5)
     x = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
-    plain = registry.create("lenet5_tiny", 3, "float32")
+    plain = make_model("lenet5_tiny", 3, "float32")
 
     @jax.jit
     def run(x):
@@ -262,7 +262,7 @@ def test_a_standardised_resnet_does_not_see_the_scale_and_mean_of_its_kernels():
     """Its logits stay when every kernel is multiplied by 3 and shifted; a plain one's change."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32))
     for conv in ("standardised", "plain"):
-        model = registry.create("resnet8_tiny", 3, "float32", conv=conv, norm="group(groups=2)")
+        model = make_model("resnet8_tiny", 3, "float32", conv=conv, norm="group(groups=2)")
         made = model.init(jax.random.key(0), x, False)
         moved = jax.tree_util.tree_map_with_path(
             lambda path, k: 3 * k + 1 if k.ndim == 4 and "shortcut" not in str(path) else k, made

@@ -10,9 +10,9 @@ import pytest
 from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_for_tests import input_of, make_model
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 from cvdl_jax.nn.init import HE_NORMAL, INITIALIZERS, auto, initializer
 from cvdl_jax.nn.recurrent import CELLS, Recurrent
 
@@ -119,8 +119,8 @@ def test_recurrent_matrices_are_orthogonal_blocks(cell):
 @cache
 def fresh(name, **overrides):
     """New parameters; compiled, because that leaves out the forward pass."""
-    x = jnp.zeros((1, *registry.row(name)["input"]))
-    model = registry.create(name, 10, "float32", **overrides)
+    x = jnp.zeros((1, *input_of(name)))
+    model = make_model(name, 10, "float32", **overrides)
     quick = {"xla_backend_optimization_level": 0}
     return jax.jit(lambda: model.init(KEY, x, False)["params"], compiler_options=quick)()
 

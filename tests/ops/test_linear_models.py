@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from models_for_tests import make_model
 from sklearn import linear_model
 
 from cvdl_jax.analysis.figures import decision_regions
-from cvdl_jax.models import registry
 from cvdl_jax.ops.losses import classification
 from cvdl_jax.ops.losses.binary import binary_cross_entropy_with_logits, perceptron
 from cvdl_jax.ops.textbook import labels, linear
@@ -42,7 +42,7 @@ def close(fit, expected, **kwargs):
 @pytest.mark.curriculum("A2")
 def test_linear_scores_of_the_lecture():
     np.testing.assert_allclose(linear.scores(PIXELS, WEIGHTS, BIAS), EXPECTED, rtol=1e-6)
-    model = registry.create("linear", 3, "float32")
+    model = make_model("linear", 3, "float32")
     params = {"head": {"kernel": WEIGHTS, "bias": BIAS}}
     np.testing.assert_allclose(
         model.apply({"params": params}, PIXELS.reshape(1, 2, 2, 1), False)[0], EXPECTED, rtol=1e-6
@@ -57,7 +57,7 @@ def test_bias_trick_of_the_lecture():
     np.testing.assert_array_equal(x[:, -1], [1])
     np.testing.assert_array_equal(w[-1], BIAS)
     np.testing.assert_allclose(linear.scores(x, w, np.zeros(3, np.float32)), EXPECTED, rtol=1e-6)
-    model = registry.create("linear", 3, "float32", bias=False)
+    model = make_model("linear", 3, "float32", bias=False)
     np.testing.assert_allclose(model.apply({"params": {"head": {"kernel": w}}}, x, False)[0], EXPECTED, rtol=1e-6)
 
 
@@ -361,7 +361,7 @@ def test_templates_are_the_columns_of_w():
     assert templates.shape == (5, 2, 3, 3)
     np.testing.assert_array_equal(templates[4].ravel(), w[:, 4])
     image = rng.uniform(size=(1, 2, 3, 3)).astype(np.float32)
-    model = registry.create("linear", 5, "float32")
+    model = make_model("linear", 5, "float32")
     scores = model.apply({"params": {"head": {"kernel": w, "bias": b}}}, image, False)[0]
     np.testing.assert_allclose(
         scores[0], [(image[0] * t).sum() + c for t, c in zip(templates, b, strict=True)], rtol=1e-5

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from models_for_tests import make_model
 from scipy import special
 
 from cvdl_jax.config import configs
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
 from cvdl_jax.ops.losses import binary, classification
 from cvdl_jax.ops.textbook import initial_loss
 
@@ -82,7 +82,7 @@ def test_losses_at_initialisation(classes):
     equal = np.full((4, classes), 0.7, np.float32)
     np.testing.assert_allclose(classification.multiclass_hinge(equal, labels), classes - 1, rtol=1e-6)
     np.testing.assert_allclose(classification.softmax_cross_entropy(equal, labels), np.log(classes), rtol=1e-5)
-    model = registry.create("linear_tiny", classes, "float32")
+    model = make_model("linear_tiny", classes, "float32")
     x = 0.01 * np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     logits, _ = model.apply(model.init(jax.random.key(0), x, False), x, False)
     np.testing.assert_allclose(classification.multiclass_hinge(logits, labels).mean(), classes - 1, rtol=0.05)

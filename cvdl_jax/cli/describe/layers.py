@@ -141,8 +141,8 @@ def _module(call: _Call, macs: int, holds_others: bool) -> Layer:
     module, kernel, stride = call.module, "", ""
     sizes = getattr(module, "kernel_size", ())
     if sizes:
-        kernel, stride = _by(sizes), _by(_each(module.strides, sizes))
-        dilation = _each(getattr(module, "kernel_dilation", 1), sizes)
+        kernel, stride = _by(sizes), _by(_one_for_all(module.strides, sizes))
+        dilation = _one_for_all(getattr(module, "kernel_dilation", 1), sizes)
         groups = getattr(module, "feature_group_count", 1)
         kernel += f", dilation {_by(dilation)}" if max(dilation) > 1 else ""
         kernel += f", {groups} groups" if groups > 1 else ""
@@ -152,8 +152,8 @@ def _module(call: _Call, macs: int, holds_others: bool) -> Layer:
     return Layer("/".join(call.path), name, call.shape, kernel, stride, sum(call.arrays.values()), macs)
 
 
-def _each(value: int | Sequence[int] | None, sizes: Sequence[int]) -> Sequence[int]:
-    """A number for each dimension, as flax reads its arguments."""
+def _one_for_all(value: int | Sequence[int] | None, sizes: Sequence[int]) -> Sequence[int]:
+    """A number for every dimension, as flax reads its arguments: one number stands for all of them."""
     return value if isinstance(value, Sequence) else (value or 1,) * len(sizes)
 
 

@@ -21,10 +21,11 @@ def run(args: Any) -> int:
 
     if args.config is not None and not _is_file(args.config):
         variant = variants.find(args.config)
-        init, shape = variants.initialiser(variant) or (None, "")
-        say(f"{variant.name} (cvdl_jax/{variant.module.replace('.', '/')}.py), input {shape}")
-        say(f"{variant.source}\n" if variant.source else "")
-        layers = layer_table.trace(init, jax.random.key(0)) if init else []
+        init, shape = variants.initialiser(variant)
+        source = variants.source(variant)
+        say(f"{variant.name} ({variants.path_of(variant)}), input {shape}")
+        say(f"{source}\n" if source else "")
+        layers = layer_table.trace(init, jax.random.key(0))
     else:
         built = _build(args)
         shapes = ", ".join(f"{name} {s.dtype}{list(s.shape[1:])}" for name, s in built.info.spec.items())

@@ -1,7 +1,7 @@
 """One-dimensional convolutional network for signals: convolutions in time, their mean over time, then scores.
 
-Every unit looks at a short piece of the signal with weights that are the same at all times, so that a pattern is found
-wherever it comes: the time-delay neural network.
+Every unit looks at a short piece of the signal with weights that are the same at all times, so that a pattern is
+recognised wherever it comes: the time-delay neural network.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.registry import from_table
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_float
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
@@ -19,9 +19,15 @@ from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # the idea is Waibel et al. 1989, "Phoneme Recognition Using Time-Delay Neural Networks", figure 2; sizes are ours
-    "conv1d": {"input": (128,), "channels": (16, 32, 32)},
-    "conv1d_tiny": {"input": (32,), "channels": (4, 8), "kernel": 5},
-}
+    "conv1d": {
+        "input": (128,), "num_classes": 10, "channels": (16, 32, 32),
+        "params": 14_378,  # 10 * 16 + (9 * 16 + 1) * 32 + (9 * 32 + 1) * 32 + 33 * 10
+    },
+    "conv1d_tiny": {
+        "input": (32,), "num_classes": 10, "channels": (4, 8), "kernel": 5,
+        "params": 282,  # 6 * 4 + (5 * 4 + 1) * 8 + 9 * 10
+    },
+}  # fmt: skip
 
 
 class Conv1d(nn.Module):
@@ -83,5 +89,5 @@ class Conv1d(nn.Module):
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> Conv1d:
-    """A variant of the table with overrides, checked."""
-    return from_table(Conv1d, VARIANTS, variant, num_classes, dtype, overrides)
+    """A variant of the table with overrides."""
+    return from_row(Conv1d, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError, nearest
-from cvdl_jax.models.registry import from_table
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_images
 from cvdl_jax.nn.conv import Conv
@@ -24,9 +24,15 @@ from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2 and section II-B
-    "lenet5": {"input": (32, 32, 1), "maps": (6, 16), "units": (120, 84), "smallest": 32},
-    "lenet5_tiny": {"input": (16, 16, 1), "maps": (2, 4), "units": (8, 8), "smallest": 16},
-}
+    "lenet5": {
+        "input": (32, 32, 1), "num_classes": 10, "maps": (6, 16), "units": (120, 84), "smallest": 32,
+        "params": 61_706,  # 156 + 2,416 + 48,120 + 10,164 + 850
+    },
+    "lenet5_tiny": {
+        "input": (16, 16, 1), "num_classes": 10, "maps": (2, 4), "units": (8, 8), "smallest": 16,
+        "params": 458,  # 26 * 2 + 51 * 4 + 5 * 8 + 9 * 8 + 9 * 10
+    },
+}  # fmt: skip
 POOLS = {"average": nn.avg_pool, "max": nn.max_pool}
 
 
@@ -104,5 +110,5 @@ class LeNet(nn.Module):
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> LeNet:
-    """A variant of the table with overrides, checked."""
-    return from_table(LeNet, VARIANTS, variant, num_classes, dtype, overrides)
+    """A variant of the table with overrides."""
+    return from_row(LeNet, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)

@@ -9,13 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.models.registry import from_table
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_float
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
-    "linear": {"input": (28, 28, 1)},  # LeCun et al. 1998, figure 9, "Linear"
-    "linear_tiny": {"input": (8, 8, 1)},
+    "linear": {"input": (28, 28, 1), "num_classes": 10, "params": 7_850},  # LeCun et al. 1998, figure 9, "Linear"
+    "linear_tiny": {"input": (8, 8, 1), "num_classes": 10, "params": 650},
 }
 
 
@@ -43,5 +43,5 @@ class Linear(nn.Module):
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> Linear:
-    """A variant of the table with overrides, checked."""
-    return from_table(Linear, VARIANTS, variant, num_classes, dtype, overrides)
+    """A variant of the table with overrides."""
+    return from_row(Linear, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)

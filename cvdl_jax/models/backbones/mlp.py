@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.registry import from_table
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_float
 from cvdl_jax.nn.dropout import dense, dropout
@@ -16,9 +16,15 @@ from cvdl_jax.nn.norms import keeps_bias, normaliser, with_activation
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
-    "mlp": {"input": (28, 28, 1), "hidden": (300, 100)},  # LeCun et al. 1998, figure 9, "28x28-300-100-10"
-    "mlp_tiny": {"input": (8, 8, 1), "hidden": (16, 8)},
-}
+    "mlp": {
+        "input": (28, 28, 1), "num_classes": 10, "hidden": (300, 100),
+        "params": 266_610,  # 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
+    },  # LeCun et al. 1998, figure 9, "28x28-300-100-10"
+    "mlp_tiny": {
+        "input": (8, 8, 1), "num_classes": 10, "hidden": (16, 8),
+        "params": 1_266,  # 65 * 16 + 17 * 8 + 9 * 10
+    },
+}  # fmt: skip
 
 
 class MLP(nn.Module):
@@ -77,5 +83,5 @@ class MLP(nn.Module):
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> MLP:
-    """A variant of the table with overrides, checked."""
-    return from_table(MLP, VARIANTS, variant, num_classes, dtype, overrides)
+    """A variant of the table with overrides."""
+    return from_row(MLP, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError, nearest
-from cvdl_jax.models.registry import from_table
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_images, remat_block
 from cvdl_jax.nn.conv import Conv
@@ -17,15 +17,27 @@ from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 and table 6
-    "resnet20": {"input": (32, 32, 3), "depths": (3, 3, 3), "widths": (16, 32, 64)},  # 0.27 M
-    "resnet32": {"input": (32, 32, 3), "depths": (5, 5, 5), "widths": (16, 32, 64)},  # 0.46 M
-    "resnet44": {"input": (32, 32, 3), "depths": (7, 7, 7), "widths": (16, 32, 64)},  # 0.66 M
-    "resnet56": {"input": (32, 32, 3), "depths": (9, 9, 9), "widths": (16, 32, 64)},  # 0.85 M
-    "resnet110": {"input": (32, 32, 3), "depths": (18, 18, 18), "widths": (16, 32, 64)},  # 1.7 M
-    "resnet8_tiny": {"input": (16, 16, 3), "depths": (1, 1, 1), "widths": (4, 8, 16)},
-}
-
-
+    "resnet20": {
+        "input": (32, 32, 3), "num_classes": 10, "depths": (3, 3, 3), "widths": (16, 32, 64), "params": 269_722,
+    },  # 0.27 M
+    "resnet32": {
+        "input": (32, 32, 3), "num_classes": 10, "depths": (5, 5, 5), "widths": (16, 32, 64), "params": 464_154,
+    },  # 0.46 M
+    "resnet44": {
+        "input": (32, 32, 3), "num_classes": 10, "depths": (7, 7, 7), "widths": (16, 32, 64), "params": 658_586,
+    },  # 0.66 M
+    "resnet56": {
+        "input": (32, 32, 3), "num_classes": 10, "depths": (9, 9, 9), "widths": (16, 32, 64), "params": 853_018,
+    },  # 0.85 M
+    "resnet110": {
+        "input": (32, 32, 3), "num_classes": 10, "depths": (18, 18, 18), "widths": (16, 32, 64), "params": 1_727_962,
+    },  # 1.7 M
+    "resnet8_tiny": {
+        "input": (16, 16, 3), "num_classes": 10, "depths": (1, 1, 1), "widths": (4, 8, 16),
+        # 3x3 kernels 9 * (12 + 16 + 16 + 32 + 64 + 128 + 256), norms 2 * (3 * 4 + 2 * 8 + 2 * 16), head 17 * 10
+        "params": 5_006,
+    },
+}  # fmt: skip
 CONVOLUTIONS = {"plain": Conv, "standardised": StandardisedConv}
 
 
@@ -194,5 +206,5 @@ class ResNet(nn.Module):
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> ResNet:
-    """A variant of the table with overrides, checked."""
-    return from_table(ResNet, VARIANTS, variant, num_classes, dtype, overrides)
+    """A variant of the table with overrides."""
+    return from_row(ResNet, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)

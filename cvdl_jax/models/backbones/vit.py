@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.registry import from_table
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import layer_norm
@@ -22,15 +22,33 @@ from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # Touvron et al. 2021, "Training data-efficient image transformers", table 1
-    "vit_tiny_patch16_224": {"input": (224, 224, 3), "patch_size": 16, "width": 192, "depth": 12, "heads": 3},
-    "vit_small_patch16_224": {"input": (224, 224, 3), "patch_size": 16, "width": 384, "depth": 12, "heads": 6},
+    "vit_tiny_patch16_224": {
+        "input": (224, 224, 3), "num_classes": 1000, "patch_size": 16, "width": 192, "depth": 12, "heads": 3,
+        "params": 5_717_416,  # timm's count
+    },
+    "vit_small_patch16_224": {
+        "input": (224, 224, 3), "num_classes": 1000, "patch_size": 16, "width": 384, "depth": 12, "heads": 6,
+        "params": 22_050_664,  # timm's count
+    },
     # Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", table 1
-    "vit_base_patch16_224": {"input": (224, 224, 3), "patch_size": 16, "width": 768, "depth": 12, "heads": 12},
-    "vit_large_patch16_224": {"input": (224, 224, 3), "patch_size": 16, "width": 1024, "depth": 24, "heads": 16},
+    "vit_base_patch16_224": {
+        "input": (224, 224, 3), "num_classes": 1000, "patch_size": 16, "width": 768, "depth": 12, "heads": 12,
+        "params": 86_567_656,  # timm's count
+    },
+    "vit_large_patch16_224": {
+        "input": (224, 224, 3), "num_classes": 1000, "patch_size": 16, "width": 1024, "depth": 24, "heads": 16,
+        "params": 304_326_632,  # timm's count
+    },
     # ViT-Tiny for CIFAR images: 64 patches of 4x4 pixels
-    "vit_tiny_patch4_32": {"input": (32, 32, 3), "patch_size": 4, "width": 192, "depth": 12, "heads": 3},
-    "vit_patch4_16_tiny": {"input": (16, 16, 3), "patch_size": 4, "width": 16, "depth": 2, "heads": 2},
-}
+    "vit_tiny_patch4_32": {
+        "input": (32, 32, 3), "num_classes": 10, "patch_size": 4, "width": 192, "depth": 12, "heads": 3,
+        "params": 5_362_762,  # 49 * d + 66 * d + 12 * (12 * d**2 + 13 * d) + 2 * d + (d + 1) * 10, d = 192
+    },
+    "vit_patch4_16_tiny": {
+        "input": (16, 16, 3), "num_classes": 10, "patch_size": 4, "width": 16, "depth": 2, "heads": 2,
+        "params": 7_834,  # 49 * d + 18 * d + 2 * (12 * d**2 + 13 * d) + 2 * d + (d + 1) * 10, d = 16
+    },
+}  # fmt: skip
 KERNEL_INIT = nn.initializers.truncated_normal(0.02)
 
 
@@ -163,7 +181,6 @@ class ViT(nn.Module):
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> ViT:
-    """A variant of the table with overrides, checked; `image_size` is that of the table's input unless given."""
-    if "image_size" not in overrides and variant in VARIANTS:
-        overrides["image_size"] = VARIANTS[variant]["input"][0]
-    return from_table(ViT, VARIANTS, variant, num_classes, dtype, overrides)
+    """A variant of the table with overrides; `image_size` is that of the table's input unless given."""
+    fields = {"image_size": VARIANTS[variant]["input"][0], **overrides}
+    return from_row(ViT, VARIANTS[variant], fields, num_classes=num_classes, dtype=dtype)

@@ -1,7 +1,7 @@
 """One-stage detectors: a backbone of strided convolutions and heads that score anchors on some of its stages.
 
-`config.model.name` is the name of a builder here; what it builds is called as `(x, train) -> (logits [b, a, k], out)`
-with `out = {"deltas": [b, a, 4], "anchors": [a, 4], "stages": ...}` over all a anchors.
+A detector is called as `(x, train) -> (logits [b, a, k], out)`, with `out = {"deltas": [b, a, 4], "anchors": [a, 4],
+"stages": ...}` over all a anchors.
 """
 
 import math
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import BatchNorm
 from cvdl_jax.nn.common import check_images, remat_block
@@ -19,6 +20,24 @@ from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.ops.boxes import anchor_grid
 from cvdl_jax.ops.precision import at_least_float32
+
+VARIANTS = {
+    # its defaults
+    "anchor_detector": {
+        "input": (64, 64, 3), "outputs": 6,
+        # 3x3 kernels 9 * (3 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64), those of the heads
+        # 9 * (32 * 32 + 64 * 64), norms 2 * (2 * 16 + 3 * 32 + 3 * 64), 6 scores and 4 deltas of 6 anchors
+        # (33 + 65) * 6 * 10
+        "params": 124_456,
+    },
+    "anchor_detector_tiny": {
+        "input": (16, 16, 3), "outputs": 3, "widths": (4, 6), "depth": 1, "levels": (0, 1),
+        "sizes": ((0.2,), (0.4, 0.5)), "ratios": (1.0, 2.0),
+        # 3x3 kernels 9 * (3 * 4 + 4 * 6 + 4 * 4 + 6 * 6), norms 2 * (4 + 6 + 4 + 6), 3 scores and 4 deltas of 2 and
+        # 4 anchors (4 + 1) * 2 * 7 + (6 + 1) * 4 * 7
+        "params": 1_098,
+    },
+}  # fmt: skip
 
 
 class ConvNormRelu(nn.Module):
@@ -88,11 +107,11 @@ class AnchorDetector(nn.Module):
     """
 
     outputs: int
-    widths: tuple[int, ...]
-    depth: int
-    levels: tuple[int, ...]
-    sizes: tuple[tuple[float, ...], ...]
-    ratios: tuple[float, ...]
+    widths: tuple[int, ...] = (16, 32, 64)
+    depth: int = 2
+    levels: tuple[int, ...] = (1, 2)
+    sizes: tuple[tuple[float, ...], ...] = ((0.15, 0.21), (0.28, 0.38))
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     prior: float = 0.5
     remat: bool = False
     dtype: Any = jnp.float32
@@ -131,22 +150,14 @@ class AnchorDetector(nn.Module):
         return jnp.concatenate(logits, 1), out
 
 
-def anchor_detector(
-    outputs: int,
-    dtype: Any = jnp.float32,
-    remat: bool = False,
-    prior: float = 0.5,
-    widths: tuple[int, ...] = (16, 32, 64),
-    depth: int = 2,
-    levels: tuple[int, ...] = (1, 2),
-    sizes: tuple[tuple[float, ...], ...] = ((0.15, 0.21), (0.28, 0.38)),
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
-) -> AnchorDetector:
-    """An `AnchorDetector`, checked.
+def build(variant: str, outputs: int, dtype: Any = jnp.float32, **overrides: Any) -> AnchorDetector:
+    """A variant of the table with overrides.
 
     Raises:
         ConfigError: for levels without a stage, or sizes that do not fit the levels.
     """
+    model = from_row(AnchorDetector, VARIANTS[variant], overrides, outputs=outputs, dtype=dtype)
+    levels, widths, sizes, ratios = model.levels, model.widths, model.sizes, model.ratios
     if not levels or min(levels) < 0 or max(levels) >= len(widths):
         raise ConfigError(f"config.model.levels={levels} must name stages, 0 to {len(widths) - 1} of widths={widths}")
     if len(sizes) != len(levels) or min((min(s, default=0) for s in sizes), default=0) <= 0:
@@ -156,6 +167,6 @@ def anchor_detector(
         )
     if not ratios or min(ratios) <= 0:
         raise ConfigError(f"config.model.ratios={ratios} must be positive numbers, such as (0.5, 1.0, 2.0)")
-    if depth < 1:
-        raise ConfigError(f"config.model.depth={depth} must be at least 1")
-    return AnchorDetector(outputs, widths, depth, levels, sizes, ratios, prior, remat, jnp.dtype(dtype))
+    if model.depth < 1:
+        raise ConfigError(f"config.model.depth={model.depth} must be at least 1")
+    return model

@@ -1,7 +1,6 @@
 """Recurrent sequence model: layers of LSTM, GRU or vanilla cells on one-hot symbols, then a linear layer of scores.
 
-Sequence models take symbols and a state, `model(symbols [b, t], train, carry)`, so they are found here and not by
-`models_index`, whose models take images.
+A sequence model takes symbols and a state, `model(symbols [b, t], train, carry)`; `sample` draws a sequence from it.
 """
 
 from typing import Any
@@ -11,20 +10,38 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.registry import from_table
+from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.recurrent import Recurrent, zero_carry
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # two layers, as Karpathy et al. 2016, "Visualizing and Understanding Recurrent Networks", section 3
-    "lstm": {"cell": "lstm"},
-    "gru": {"cell": "gru"},
-    "rnn": {"cell": "rnn"},
-    "lstm_tiny": {"cell": "lstm", "units": 8},
-    "gru_tiny": {"cell": "gru", "units": 8},
-    "rnn_tiny": {"cell": "rnn", "units": 8},
-}
+    "lstm": {
+        "input": (1,), "num_classes": 65, "cell": "lstm",
+        "params": 871_745,  # 4 * 256 * (65 + 256 + 1) + 4 * 256 * (512 + 1) + 65 * 257
+    },
+    "gru": {
+        "input": (1,), "num_classes": 65, "cell": "gru",
+        "params": 658_497,  # 3 * 256 * (65 + 256 + 1) + 3 * 256 * (512 + 1) + 2 * 256 + 65 * 257
+    },
+    "rnn": {
+        "input": (1,), "num_classes": 65, "cell": "rnn",
+        "params": 230_465,  # 256 * (65 + 256 + 1) + 256 * (512 + 1) + 65 * 257
+    },
+    "lstm_tiny": {
+        "input": (1,), "num_classes": 65, "cell": "lstm", "units": 8,
+        "params": 3_497,  # 4 * 8 * (65 + 8 + 1) + 4 * 8 * (16 + 1) + 65 * 9
+    },
+    "gru_tiny": {
+        "input": (1,), "num_classes": 65, "cell": "gru", "units": 8,
+        "params": 2_785,  # 3 * 8 * (65 + 8 + 1) + 3 * 8 * (16 + 1) + 2 * 8 + 65 * 9
+    },
+    "rnn_tiny": {
+        "input": (1,), "num_classes": 65, "cell": "rnn", "units": 8,
+        "params": 1_313,  # 8 * (65 + 8 + 1) + 8 * (16 + 1) + 65 * 9
+    },
+}  # fmt: skip
 Carry = dict[str, dict[str, jax.Array]]
 
 
@@ -35,7 +52,7 @@ class RecurrentModel(nn.Module):
         num_classes: number of symbols.
         cell: "lstm", "gru" or "rnn".
         layers: number of recurrent layers.
-        units: of each.
+        units: number of units of every layer.
         dropout: rate on the output of each layer, never on the way from one time to the next (Zaremba et al. 2014).
         dtype: of the matrix products; states, gates and scores are at least float32.
     """
@@ -76,27 +93,22 @@ class RecurrentModel(nn.Module):
         return logits, {"carry": new, "pre_logits": x}
 
 
-def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> RecurrentModel:
-    """A variant of the table with overrides, checked."""
-    return from_table(RecurrentModel, VARIANTS, variant, num_classes, dtype, overrides)
-
-
-def create(name: str, num_classes: int, dtype: Any, remat: bool = False, **kwargs: Any) -> RecurrentModel:
-    """Builds the model of `config.model`.
-
-    Args:
-        name: a variant.
-        num_classes: number of symbols.
-        dtype: of the computation, or its name.
-        remat: not possible here.
-        **kwargs: fields that differ from the variant's row.
+def build(
+    variant: str, num_classes: int, dtype: Any = jnp.float32, remat: bool = False, **overrides: Any
+) -> RecurrentModel:
+    """A variant of the table with overrides.
 
     Raises:
-        ConfigError: for an unknown name or field, a value of another type, or remat.
+        ConfigError: for `remat`, which is not possible here.
     """
     if remat:
-        raise ConfigError(f"{name} has no blocks to rematerialise; set config.remat=False and a shorter bptt")
-    return build(name, num_classes, jnp.dtype(dtype), **kwargs)
+        raise ConfigError(f"{variant} has no blocks to rematerialise; set config.remat=False and a shorter bptt")
+    return from_row(RecurrentModel, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)
+
+
+def example(row: dict[str, Any]) -> tuple[jax.Array]:
+    """One symbol, as int32 [1, 1]."""
+    return (jnp.zeros((1, *row["input"]), jnp.int32),)
 
 
 def sample(
