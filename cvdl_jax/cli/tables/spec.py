@@ -6,7 +6,7 @@
             "title": "Digits", "caption": "...", "seeds": arg.seeds,
             "metric": {"key": "test/accuracy", "label": "test accuracy", "unit": "%", "better": "max"},
             "data": "digits", "protocol": "trained on 1,149 images, selected on 289, tested on 359",
-            "rows": [{"name": "MLP", "config": "configs/digits/mlp.py", "overrides": ["config.optim.lr=0.01"],
+            "rows": [{"name": "MLP", "config": "configs/classify/mlp.py", "overrides": ["config.optim.lr=0.01"],
                       "recipe": {"epochs": 40}, "published": {"value": 97.0, "source": "...", ...}}],
         }
 
@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 
 from cvdl_jax.cli.tables.plan import Planned, make, slug
 from cvdl_jax.config import configs
-from cvdl_jax.config import configs as config_files
 from cvdl_jax.config.binding import UNITS, check_name, check_value
 from cvdl_jax.config.parsing import plain
 from cvdl_jax.errors import ConfigError, nearest
@@ -144,7 +143,7 @@ def function(file: str, name: str, folder: str) -> Callable[[str | None], Any]:
         kept = (configs.ROOT / folder).glob("*.py")
         known = [path.relative_to(configs.ROOT).as_posix() for path in kept if path.stem != "__init__"]
         raise ConfigError(f"there is no file {file!r}; {nearest(file, known)}")
-    module = config_files.load_module(paths[0])
+    module = configs.load_module(paths[0])
     if not hasattr(module, name):
         raise ConfigError(f"{paths[0]} defines no {name}(arg=None); see another file in {folder}/ for the form")
     return getattr(module, name)
