@@ -2,6 +2,7 @@
 
     python launch.py --config configs/classify/lenet5.py --workdir runs/digits_lenet5
     python launch.py --config configs/classify/lenet5.py:data=mnist --workdir runs/mnist_lenet5
+    python launch.py --config configs/classify/lenet5.py:data=cifar10 --workdir runs/cifar10_lenet5
 
 LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2; 32x32 input.
 
@@ -25,7 +26,7 @@ AUGMENT = {
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits, mnist or cifar10; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=AUGMENT, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(AUGMENT), smoke=False)
     config = configs.base()
     datasets.classification(config, arg.data, arg.smoke, size=32)
     config.total_epochs = 20

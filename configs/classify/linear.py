@@ -2,6 +2,7 @@
 
     python launch.py --config configs/classify/linear.py --workdir runs/digits_linear
     python launch.py --config configs/classify/linear.py:data=mnist --workdir runs/mnist_linear
+    python launch.py --config configs/classify/linear.py:data=cifar10 --workdir runs/cifar10_linear
 
 Loss: half the squared distance of the scores to the one-hot label (Bishop 2006, section 4.1.3).
 
@@ -21,7 +22,7 @@ RATES = {"digits": 1e-2, "mnist": 1e-3, "cifar10": 1e-3}
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits, mnist or cifar10; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=RATES, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(RATES), smoke=False)
     config = configs.base()
     datasets.classification(config, arg.data, arg.smoke)
     config.total_epochs = 40 if arg.data == "digits" else 20

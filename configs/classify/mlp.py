@@ -2,6 +2,7 @@
 
     python launch.py --config configs/classify/mlp.py --workdir runs/digits_mlp
     python launch.py --config configs/classify/mlp.py:data=mnist --workdir runs/mnist_mlp
+    python launch.py --config configs/classify/mlp.py:data=cifar10 --workdir runs/cifar10_mlp
 
 LeCun et al. 1998, figure 9, "28x28-300-100-10", with ReLU, dropout and AdamW.
 
@@ -21,7 +22,7 @@ RATES = {"digits": 2e-3, "mnist": 1e-3, "cifar10": 1e-3}
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits, mnist or cifar10; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=RATES, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(RATES), smoke=False)
     config = configs.base()
     datasets.classification(config, arg.data, arg.smoke)
     config.total_epochs = 40 if arg.data == "digits" else 20

@@ -1,6 +1,7 @@
 """ResNet-20 (or :depth=32, 44, 56, 110) in the CIFAR form, identity shortcuts padded with zeros (option A).
 
     python launch.py --config configs/classify/resnet20.py --workdir runs/digits_resnet20
+    python launch.py --config configs/classify/resnet20.py:data=mnist --workdir runs/mnist_resnet20
     python launch.py --config configs/classify/resnet20.py:data=cifar10 --workdir runs/cifar10_resnet20
 
 He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2. CIFAR-10 is trained as there: SGD with
@@ -27,7 +28,7 @@ AUGMENT = {
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits, mnist or cifar10; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=AUGMENT, depth=20, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(AUGMENT), depth=20, smoke=False)
     config = configs.base()
     datasets.classification(config, arg.data, arg.smoke, size=16 if arg.data == "digits" else None)
     config.augment = AUGMENT[arg.data]

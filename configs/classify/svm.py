@@ -2,6 +2,7 @@
 
     python launch.py --config configs/classify/svm.py --workdir runs/digits_svm
     python launch.py --config configs/classify/svm.py:data=mnist --workdir runs/mnist_svm
+    python launch.py --config configs/classify/svm.py:data=cifar10 --workdir runs/cifar10_svm
 
 Weston-Watkins hinge loss (Weston and Watkins 1999), not regularised: `config.optim.weight_decay=2*L` adds L |W|^2.
 
@@ -21,7 +22,7 @@ RATES = {"digits": 1e-2, "mnist": 1e-3, "cifar10": 5e-4}
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits, mnist or cifar10; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=RATES, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(RATES), smoke=False)
     config = configs.base()
     datasets.classification(config, arg.data, arg.smoke)
     config.total_epochs = 40 if arg.data == "digits" else 20

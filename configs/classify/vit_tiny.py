@@ -1,6 +1,7 @@
 """ViT-Ti with 4x4 patches.
 
     python launch.py --config configs/classify/vit_tiny.py --workdir runs/digits_vit_tiny
+    python launch.py --config configs/classify/vit_tiny.py:data=mnist --workdir runs/mnist_vit_tiny
     python launch.py --config configs/classify/vit_tiny.py:data=cifar10 --workdir runs/cifar10_vit_tiny
 
 Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"; width 192, depth 12, 3 heads (Touvron et al. 2021, table 1).
@@ -26,7 +27,7 @@ AUGMENT = {
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits, mnist or cifar10; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=AUGMENT, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(AUGMENT), smoke=False)
     config = configs.base()
     datasets.classification(config, arg.data, arg.smoke, SIZES[arg.data])
     config.total_epochs = 40 if arg.data == "digits" else 20

@@ -1,6 +1,7 @@
 """A one-stage detector with anchors and focal loss on drawn scenes of up to five of six shapes, 64x64 pixels.
 
     python launch.py --config configs/detect/anchors.py --workdir runs/shapes_detect
+    python launch.py --config configs/detect/anchors.py:loss=hard_negatives --workdir runs/shapes_hard_negatives
 
 Lin et al. 2017, "Focal Loss for Dense Object Detection"; a backbone of nine convolutions with heads on two of its
 stages instead of a ResNet with a pyramid. `loss=hard_negatives` trains with softmax and three hard negatives for each
@@ -22,7 +23,7 @@ PRIORS = {"focal": {"prior": 0.01}, "hard_negatives": {}}
 
 def get_config(arg=None):
     """The run's numbers; `loss` is focal or hard_negatives; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, loss=PRIORS, smoke=False)
+    arg = configs.parse_arg(arg, loss=configs.OneOf(PRIORS), smoke=False)
     config = configs.base(match={"positive": 0.5, "negative": 0.4}, boxes={"weight": 1.0, "beta": 0.11}, nms={})
     config.experiment = "detect"
     datasets.shapes(config, ("image", "objects/bbox", "objects/label"), smoke=arg.smoke)

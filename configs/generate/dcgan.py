@@ -33,7 +33,7 @@ SIZES = {
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=SIZES, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(SIZES), smoke=False)
     size = SIZES[arg.data]
     config = configs.base(critic_steps=1, judge={})
     datasets.images(config, arg.data, arg.smoke)

@@ -25,7 +25,7 @@ SIZES = {"digits": {"steps": 4000, "batch": 320}, "mnist": {"steps": 7000, "batc
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=SIZES, smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(SIZES), smoke=False)
     config = configs.base(critic_steps=2 if arg.smoke else 5, judge={})
     datasets.images(config, arg.data, arg.smoke)
     config.experiment = "gan"

@@ -2,6 +2,7 @@
 
     python launch.py --config configs/sequence/char_rnn.py --workdir runs/tiny_shakespeare_lstm
     python launch.py --config configs/sequence/char_rnn.py:cell=gru --workdir runs/tiny_shakespeare_gru
+    python launch.py --config configs/sequence/char_rnn.py:cell=rnn --workdir runs/tiny_shakespeare_rnn
 
 The text and its splits are those of TFDS: 1,003,854 characters to train on, 55,770 to select on, 55,770 to test on.
 Model as in Karpathy et al. 2016, "Visualizing and Understanding Recurrent Networks", section 3. For comparison, a
@@ -22,7 +23,7 @@ RATES = {"lstm": 8e-3, "gru": 8e-3, "rnn": 1e-3}
 
 def get_config(arg=None):
     """The run's numbers; `cell` is lstm, gru or rnn; `smoke` makes it two steps on a generated text."""
-    arg = configs.parse_arg(arg, cell=RATES, smoke=False)
+    arg = configs.parse_arg(arg, cell=configs.OneOf(RATES), smoke=False)
     config = configs.base(
         text={"name": "tiny_shakespeare", "train": "train", "validation": "validation", "test": "test"},
         streams={"length": 64, "evaluation": 1, "reset": 0.02},

@@ -2,6 +2,8 @@
 
     python launch.py --config configs/toy/mlp.py --workdir runs/toy_xor
     python launch.py --config configs/toy/mlp.py:data=spirals --workdir runs/toy_spirals
+    python launch.py --config configs/toy/mlp.py:data=circles --workdir runs/toy_circles
+    python launch.py --config configs/toy/mlp.py:data=blobs --workdir runs/toy_blobs
 
 Goodfellow et al. 2016, "Deep Learning", section 6.1, for why xor needs a hidden layer.
 
@@ -20,7 +22,7 @@ from cvdl_jax.config import configs
 
 def get_config(arg=None):
     """The run's numbers; `data` is xor, spirals, circles or blobs; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=["xor", "spirals", "circles", "blobs"], smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(["xor", "spirals", "circles", "blobs"]), smoke=False)
     config = configs.base()
     datasets.toy(config, arg.data)
     config.select = {"metric": "validation/accuracy", "mode": "max"}

@@ -1,7 +1,7 @@
 """Configs: plain numbers, strings and tuples in sections. A config file fills in `base()`, the command line overrides.
 
     def get_config(arg=None):                                   # configs/classify/lenet5.py, shortened
-        arg = configs.parse_arg(arg, data=["digits", "mnist", "cifar10"], smoke=False)
+        arg = configs.parse_arg(arg, data=configs.OneOf(["digits", "mnist", "cifar10"]), smoke=False)
         config = configs.base()
         datasets.classification(config, arg.data, arg.smoke, size=32)
         config.total_epochs = 20
@@ -45,9 +45,9 @@ from cvdl_jax.config.validation import check, refuse_sections
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
-    "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check", "completed",
-    "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg", "parse_calls",
-    "partially", "refuse_sections", "smoke", "to_plain",
+    "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
+    "completed", "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg",
+    "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
@@ -75,13 +75,16 @@ def _lock(config: ConfigDict) -> ConfigDict:
     return config
 
 
+class OneOf(tuple):
+    """The words that an argument of a config file chooses among; the first is the default."""
+
+
 def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
     """Reads what follows the colon of `--config file.py:depth=56,smoke`.
 
     Args:
         arg: "name=value" parts separated by commas; a bool's name alone means True. None or "" for the defaults.
-        **defaults: every allowed argument with its default, which also gives the type. A list, or a dict by its keys,
-            holds the words among which the argument chooses; the first is the default.
+        **defaults: every allowed argument; its type is the type of the default, or `OneOf` names the possible words.
 
     Returns:
         A ConfigDict of all the arguments.
@@ -89,8 +92,8 @@ def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
     Raises:
         ConfigError: naming the argument, the value and the expected type or words.
     """
-    words = {name: tuple(choices) for name, choices in defaults.items() if isinstance(choices, list | dict)}
-    defaults |= {name: choices[0] for name, choices in words.items()}
+    choices = {name: words for name, words in defaults.items() if isinstance(words, OneOf)}
+    defaults |= {name: words[0] for name, words in choices.items()}
     values, seen = dict(defaults), set()
     for part in filter(None, (p.strip() for p in re.split(r",(?![^(\[]*[)\]])", arg or ""))):
         name, given, text = (s.strip() for s in part.partition("="))
@@ -103,8 +106,8 @@ def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
             expected = type(defaults[name]).__name__
             raise ConfigError(f"{what} needs a value of type {expected}, as in {name}={defaults[name]}")
         values[name] = convert(defaults[name], text, name) if given else True
-        if name in words:
-            check_value(values[name], Literal[words[name]], f"config argument {name}")
+        if name in choices:
+            check_value(values[name], Literal[tuple(choices[name])], f"config argument {name}")
     return ConfigDict(values, type_safe=False)
 
 
@@ -244,21 +247,17 @@ def _find(file: str) -> Path:
 
 
 def _nearest_file(file: str) -> str:
-    """The hint for a config file that does not exist: one of the same name in another folder, else the nearest path.
+    """The hint for a config file that does not exist.
 
-    The folder that was typed becomes the argument `data` of a file that knows it. Otherwise the hint for
-    `configs/classify/lenet5.py:data=mnist` would start a run on digits.
+    A path such as configs/mnist/lenet5.py names data and a method, as the run folder mnist_lenet5 does, and docstrings
+    of configs show the command that fills such a folder, arguments included. Other paths get the nearest in spelling.
     """
-    known = [path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py") if path.stem != "__init__"]
-    same_name = sorted(path for path in known if Path(path).name == Path(file).name)
-    argument = f"data={Path(file).parent.name}"
-    for path in same_name:
-        try:
-            load_module(ROOT / path).get_config(argument)
-        except (ConfigError, AttributeError):  # it takes no such argument, or is the file of a table or a sweep
-            continue
-        return f"did you mean '{path}:{argument}'?"
-    return f"did you mean {same_name[0]!r}?" if same_name else nearest(file, known)
+    run = f"{Path(file).parent.name}_{Path(file).stem}"
+    paths = [path for path in (ROOT / "configs").rglob("*.py") if path.stem != "__init__"]
+    commands = (re.search(rf"--config (\S+) --workdir runs/{re.escape(run)}\n", path.read_text()) for path in paths)
+    for command in filter(None, commands):
+        return f"did you mean {command[1]!r}?"
+    return nearest(file, [path.relative_to(ROOT).as_posix() for path in paths])
 
 
 def cache_folder() -> Path:

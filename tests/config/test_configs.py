@@ -67,8 +67,8 @@ def test_parse_arg_names_the_argument_the_value_and_the_type(arg, words):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("sets", [["digits", "mnist"], {"digits": 1e-2, "mnist": 1e-3}], ids=["list", "dict"])
-def test_parse_arg_chooses_among_words(sets):
+def test_parse_arg_chooses_among_words():
+    sets = configs.OneOf({"digits": 1e-2, "mnist": 1e-3})
     assert configs.parse_arg(None, data=sets).data == configs.parse_arg("data=digits", data=sets).data == "digits"
     assert configs.parse_arg("smoke,data=mnist", data=sets, smoke=False).to_dict() == {"data": "mnist", "smoke": True}
     message = refusal(configs.parse_arg, "data=minst", data=sets)
@@ -200,9 +200,14 @@ def test_load_explains_a_missing_or_broken_file(tmp_path, file, monkeypatch):
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("digits/lenet5.py", "configs/classify/lenet5.py:data=digits"),
+        ("digits/lenet5.py", "configs/classify/lenet5.py"),
         ("mnist/lenet5.py:smoke", "configs/classify/lenet5.py:data=mnist"),
         ("cifar10/mlp.py", "configs/classify/mlp.py:data=cifar10"),  # there is a toy/mlp.py, too
+        ("mnist/dcgan.py", "configs/generate/dcgan.py:data=mnist"),
+        ("tiny_shakespeare/gru.py", "configs/sequence/char_rnn.py:cell=gru"),
+        ("shapes/detect.py", "configs/detect/anchors.py"),
+        ("digits/tsne.py", "configs/explain/tsne.py"),
+        ("toy/blobs.py", "configs/toy/mlp.py:data=blobs"),
         ("cartpole/dqn.py", "configs/rl/dqn.py"),
         ("toy/xr.py", "configs/toy/mlp.py"),
     ],
