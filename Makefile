@@ -17,7 +17,7 @@ help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 run: $(VENV)/run.stamp  ## train LeNet-5 on the digits data and print its test accuracy
-	$(BIN)/python launch.py --config configs/digits/lenet5.py --workdir runs/digits_lenet5
+	$(BIN)/python launch.py --config configs/classify/lenet5.py --workdir runs/digits_lenet5
 
 test: $(VENV)/test.stamp  ## run the quick tests
 	$(PYTEST) -m "not long" --curriculum-json=$(RESULTS)/quick.json

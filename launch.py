@@ -1,12 +1,12 @@
 """The one command: train, evaluate, predict, check, describe, compare; run a table or a sweep; submit to a cluster.
 
-    python launch.py --config configs/digits/lenet5.py --workdir runs/digits_lenet5
-    python launch.py --config configs/cifar10/resnet20.py:smoke --config.optim.lr=0.05 --workdir runs/try
+    python launch.py --config configs/classify/lenet5.py --workdir runs/digits_lenet5
+    python launch.py --config configs/classify/resnet20.py:data=cifar10,smoke --config.optim.lr=0.05 --workdir runs/try
     python launch.py --mode eval --workdir runs/digits_lenet5 --split test
     python launch.py --mode eval --workdir runs/mnist_lenet5 --external digits
     python launch.py --ensemble runs/digits_lenet5 runs/digits_resnet20
     python launch.py --mode predict --workdir runs/digits_lenet5 --input photos/ --out preds.csv
-    python launch.py --mode check --config configs/cifar10/vit_tiny.py --topology v5e:4x4
+    python launch.py --mode check --config configs/classify/vit_tiny.py:data=cifar10 --topology v5e:4x4
     python launch.py --compare runs/digits_lenet5 runs/digits_mlp
     python launch.py --table configs/tables/digits_classifiers.py --workers 2
 
@@ -152,9 +152,9 @@ def main(argv: Sequence[str]) -> int:
             return importlib.import_module("cvdl_jax.cli.clusters.submit").run(args, list(argv))
         xla_flags.prepare(args.host_devices)
         alone = args.mode in ALONE
-        found = None if alone else distributed.peers(args.coordinator, args.num_processes, args.process_id)
-        if found is not None:
-            distributed.initialise(found, args.timeout, args.heartbeat)
+        peers = None if alone else distributed.peers(args.coordinator, args.num_processes, args.process_id)
+        if peers is not None:
+            distributed.initialise(peers, args.timeout, args.heartbeat)
         mode = importlib.import_module(f"cvdl_jax.cli.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
         return mode.run(args)
     except UserError as error:

@@ -27,7 +27,7 @@ def first(loop):
     jax.block_until_ready(loop.state)
     os._exit(0)
 train.Loop._advance = first
-launch.main(["--config", "configs/digits/lenet5.py", "--workdir", sys.argv[1]])
+launch.main(["--config", "configs/classify/lenet5.py", "--workdir", sys.argv[1]])
 sys.exit("the run ended before its first step")
 """
 

@@ -8,15 +8,15 @@ SIZE = ["--config.data.image_size=(32,32)"]
 PLAIN = ["--config.batch_size=128", "--config.augment="]
 DIGITS = ["--config.data.name=digits", "--config.data.train=train", "--config.data.validation=validation"]
 STEPS = {
-    "linear": ["configs/digits/linear.py", *SIZE, *RGB, "--config.augment="],
-    "mlp": ["configs/digits/mlp.py"],
-    "lenet5": ["configs/digits/lenet5.py", *PLAIN],
-    "resnet20": ["configs/digits/resnet20.py", *SIZE, *RGB, *PLAIN],
+    "linear": ["configs/classify/linear.py", *SIZE, *RGB, "--config.augment="],
+    "mlp": ["configs/classify/mlp.py"],
+    "lenet5": ["configs/classify/lenet5.py", *PLAIN],
+    "resnet20": ["configs/classify/resnet20.py", *SIZE, *RGB, *PLAIN],
     "vit_tiny": [
-        "configs/cifar10/vit_tiny.py", *DIGITS, *SIZE, *RGB,
+        "configs/classify/vit_tiny.py:data=cifar10", *DIGITS, *SIZE, *RGB,
         "--config.batch_size=64", "--config.augment=", "--config.model.drop_path=0.0",
     ],
-    "lstm": ["configs/tiny_shakespeare/lstm.py", "--config.text.name=additions", "--config.streams.reset=0.0"],
+    "lstm": ["configs/sequence/char_rnn.py", "--config.text.name=additions", "--config.streams.reset=0.0"],
 }  # fmt: skip
 
 

@@ -9,6 +9,31 @@ CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
 SHAPES = {"mean": (0.3789, 0.3744, 0.3801), "std": (0.1768, 0.1671, 0.1768)}
 
 
+def images(config: ConfigDict, name: str, smoke: bool = False, size: int | None = None) -> None:
+    """A set of images with a label each; the checkpoint is selected by accuracy on its validation split.
+
+    Args:
+        config: changed in place.
+        name: digits, mnist or cifar10.
+        smoke: digits of the same shape take the place of the other two, so that a smoke run needs no data folder.
+        size: side of the images in pixels; None for that of the set.
+    """
+    if name == "digits":
+        digits(config, size or 8)
+    elif name == "mnist":
+        mnist(config, size or 28, smoke)
+    else:
+        cifar10(config, size or 32, smoke)
+
+
+def classification(config: ConfigDict, name: str, smoke: bool = False, size: int | None = None) -> None:
+    """`images`, with the batch size and the log interval of the classifiers: 18 steps are an epoch of digits."""
+    images(config, name, smoke, size)
+    config.batch_size = 64 if name == "digits" else 128
+    if name == "digits":
+        config.log.every_steps = 18
+
+
 def digits(config: ConfigDict, size: int = 8, channels: int = 1) -> None:
     """The 1,797 scanned digits of scikit-learn, 8x8, enlarged to `size`; stratified splits of 1149, 289 and 359."""
     config.data = {"name": "digits", "train": "train", "validation": "validation", "test": "test"}
@@ -22,7 +47,7 @@ def digits(config: ConfigDict, size: int = 8, channels: int = 1) -> None:
 
 def mnist(config: ConfigDict, size: int = 28, smoke: bool = False) -> None:
     """MNIST: 54,000 images to train on, the last 6,000 of the training set to select on, 10,000 to test on."""
-    if smoke:  # a smoke run needs no data folder
+    if smoke:
         return digits(config, size)
     config.data = {"name": "mnist", "train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
     if size != 28:
@@ -31,11 +56,13 @@ def mnist(config: ConfigDict, size: int = 28, smoke: bool = False) -> None:
     config.select = {"metric": "validation/accuracy", "mode": "max"}
 
 
-def cifar10(config: ConfigDict, smoke: bool = False) -> None:
+def cifar10(config: ConfigDict, size: int = 32, smoke: bool = False) -> None:
     """CIFAR-10: 45,000 images to train on, 5,000 to select on, 10,000 to test on, as in He et al. 2016, section 4.2."""
     if smoke:
-        return digits(config, 32, channels=3)
+        return digits(config, size, channels=3)
     config.data = {"name": "cifar10", "train": "train[:45000]", "validation": "train[45000:]", "test": "test"}
+    if size != 32:
+        config.data.image_size = (size, size)
     config.normalise = CIFAR10
     config.select = {"metric": "validation/accuracy", "mode": "max"}
 
@@ -53,3 +80,13 @@ def shapes(config: ConfigDict, features: tuple[str, ...], smoke: bool = False) -
     if any(name.startswith("objects/") for name in features):
         config.data.max_boxes = 5
     config.normalise = SHAPES
+
+
+def toy(config: ConfigDict, name: str) -> None:
+    """A generated set, such as "xor": 1,000 examples to train on, 500 to select on, 500 to test on.
+
+    Args:
+        config: changed in place.
+        name: a generator of `cvdl_jax/data/toys.py`, with arguments of its own if any: "blobs(num_classes=2)".
+    """
+    config.data = {"name": name, "train": "train", "validation": "validation", "test": "test"}

@@ -4,8 +4,9 @@
     python docs/make_curriculum.py --check RESULTS.json ...    exits 1 if the page is not what would be written
 
 The results come from `pytest --curriculum-json=RESULTS.json`; the names and places from docs/curriculum.csv (id, name,
-where, config). `where` and `config` hold one or more paths separated by "; ", and `where` may name what is in a file:
-`cvdl_jax/ops/losses/classification.py:hinge`. A row is listed if at least one of its tests passed and none failed.
+where, config). `where` and `config` hold one or more paths separated by "; ". After a colon, `where` names what is in
+the file, `cvdl_jax/ops/losses/classification.py:hinge`, and `config` gives the arguments,
+`configs/classify/mlp.py:data=mnist`. A row is listed if at least one of its tests passed and none failed.
 """
 
 import argparse
@@ -69,8 +70,9 @@ def missing_places(rows: Iterable[Mapping[str, str]], root: Path = ROOT) -> list
     """What the index names and the tree has not: one sentence for each file or definition that is missing."""
     problems = []
     for row in rows:
-        for place in places(row["where"]) + places(row["config"]):
-            path, _, name = place.partition(":")
+        named = [place.partition(":") for place in places(row["where"])]
+        named += [(place.partition(":")[0], "", "") for place in places(row["config"])]
+        for path, _, name in named:
             if not (root / path).exists():
                 problems.append(f"row {row['id']}: docs/curriculum.csv names {path}, which does not exist")
             elif name and name not in definitions(root / path):

@@ -31,6 +31,18 @@ checkpoint was selected on the validation split, the test split evaluated once. 
 accuracies are not comparable with published ones to the last tenth. Seconds are wall time on two shared CPU cores, with
 other programs running, and include evaluation. The files of each run are in `runs/`.
 
+A command is that of the commit in its row, and so are the paths of configs in the tables; today they are found so:
+
+| then | now |
+|---|---|
+| `configs/digits/NAME.py`, `configs/mnist/NAME.py`, `configs/cifar10/NAME.py` | `configs/classify/NAME.py:data=SET` |
+| `configs/SET/dcgan.py`, `configs/SET/wgan_gp.py` | `configs/generate/NAME.py:data=SET` |
+| `configs/digits/pca.py`, `configs/digits/tsne.py` | `configs/explain/NAME.py` |
+| `configs/shapes/detect.py` | `configs/detect/anchors.py` |
+| `configs/tiny_shakespeare/CELL.py` | `configs/sequence/char_rnn.py:cell=CELL` |
+| `configs/cartpole/dqn.py`, `configs/gridworld/qlearn.py` | `configs/rl/NAME.py` |
+| `configs/toy/SET.py` of blobs, circles, spirals, xor | `configs/toy/mlp.py:data=SET` |
+
 | run | test metric | selected step | seconds | seed | commit | command |
 |---|---|---|---|---|---|---|
 """

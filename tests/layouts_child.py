@@ -20,23 +20,23 @@ STEPS = 20
 MLP = ["--config.model.hidden=(16,)", "--config.model.norm=batch", "--config.ema.decay=0.9"]
 AUGMENT = ["--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)"]
 CASES = {
-    "perceptron": ["configs/digits/mlp.py", *MLP, *AUGMENT],
-    "residual": ["configs/digits/resnet20.py", "--config.model.name=resnet8_tiny", *AUGMENT],
+    "perceptron": ["configs/classify/mlp.py", *MLP, *AUGMENT],
+    "residual": ["configs/classify/resnet20.py", "--config.model.name=resnet8_tiny", *AUGMENT],
     "accumulate": [
-        "configs/digits/mlp.py",
+        "configs/classify/mlp.py",
         *MLP,
         *AUGMENT,
         "--config.grad=accumulate(2)",
         "--config.optim.gradient_noise.eta=0.01",
     ],
     "gan": [
-        "configs/digits/wgan_gp.py",
+        "configs/generate/wgan_gp.py",
         "--config.critic_steps=2",
         "--config.model.discriminator.widths=(4,8)",
         "--config.model.generator.widths=(8,4)",
     ],
     "language": [
-        "configs/tiny_shakespeare/lstm.py",
+        "configs/sequence/char_rnn.py",
         "--config.text.name=additions",
         "--config.model.units=16",
         "--config.streams.reset=0.0",
@@ -46,14 +46,14 @@ CASES = {
         "--config.ema.decay=0.9",
     ],
     "qlearn": [
-        "configs/cartpole/dqn.py",
+        "configs/rl/dqn.py",
         "--config.agent.capacity=10",
         "--config.agent.target_every=5",
         "--config.model.hidden=(16,)",
         "--config.exploration.steps=20",
     ],
     "pgd": [
-        "configs/digits/resnet20.py",
+        "configs/classify/resnet20.py",
         "--config.model.name=resnet8_tiny",
         *AUGMENT,
         "--config.adversary.steps=2",
@@ -61,15 +61,15 @@ CASES = {
         "--config.adversary.step_size=0.05",
     ],
     "detector": [
-        "configs/shapes/detect.py",
+        "configs/detect/anchors.py",
         "--config.data.name=shapes(size=32, train=64, validation=16, test=16)",
         "--config.model.widths=(4,8)",
         "--config.model.levels=(0,1)",
         "--config.model.depth=1",
         "--config.ema.decay=0.9",
     ],
-    "embedding": ["configs/digits/tsne.py", "--config.embed.exaggeration_steps=10"],
-    "sam": ["configs/digits/mlp.py", *MLP, *AUGMENT, "--config.grad=sam(0.05)"],
+    "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
+    "sam": ["configs/classify/mlp.py", *MLP, *AUGMENT, "--config.grad=sam(0.05)"],
 }
 
 

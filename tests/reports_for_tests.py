@@ -113,7 +113,7 @@ def write_rows(folder: Path, found: list[dict]) -> None:
 def start(folder: Path, **more) -> Path:
     """A folder with a configuration and provenance, as a run has it that was started."""
     folder.mkdir(parents=True)
-    config = configs.to_plain(configs.load("configs/digits/mlp.py"))
+    config = configs.to_plain(configs.load("configs/classify/mlp.py"))
     (folder / "config.json").write_text(json.dumps(config))
     meta = {
         "seed": 0,

@@ -20,40 +20,40 @@ COMMON = [
 RUNS = {
     # batch norm, drop-out, every augmentation, EMA, plateau; many steps a call
     "perceptron": [
-        "--config=configs/digits/mlp.py", *COMMON, "--config.model.hidden=(24,)", "--config.model.norm=batch",
+        "--config=configs/classify/mlp.py", *COMMON, "--config.model.hidden=(24,)", "--config.model.norm=batch",
         "--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)", "--config.ema.decay=0.9",
         "--config.plateau.metric=validation/loss", "--config.plateau.patience=1", "--config.plateau.factor=0.5",
         "--config.plateau.min_delta=10.0",
     ],
     # convolutions, batch norm: one step a call
     "residual": [
-        "--config=configs/digits/resnet20.py", *COMMON, "--config.model.name=resnet8_tiny", "--config.ema.decay=0.9",
+        "--config=configs/classify/resnet20.py", *COMMON, "--config.model.name=resnet8_tiny", "--config.ema.decay=0.9",
         "--config.checkpoint.every_steps=4", "--config.checkpoint.keep=3",
     ],
     # two players, two critic steps a step, per-row penalty, averaged generator with its statistics
     "adversarial": [
-        "--config=configs/digits/wgan_gp.py", *COMMON, "--config.critic_steps=2", "--config.eval_batch_size=0",
+        "--config=configs/generate/wgan_gp.py", *COMMON, "--config.critic_steps=2", "--config.eval_batch_size=0",
         "--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)",
     ],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
-        "--config=configs/shapes/detect.py:smoke", *COMMON, "--config.model.widths=(4,8)",
+        "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",
         "--config.model.levels=(0,1)", "--config.model.depth=1",
     ],
     # hidden state carried, drop-out, averaged weights; no data set
     "language": [
-        "--config=configs/tiny_shakespeare/lstm.py", *COMMON, "--config.text.name=additions",
+        "--config=configs/sequence/char_rnn.py", *COMMON, "--config.text.name=additions",
         "--config.model.units=12", "--config.streams.length=8", "--config.streams.evaluation=8",
         "--config.streams.reset=0.2", "--config.sample.length=20", "--config.ema.decay=0.9", "--config.optim.lr=0.01",
     ],
     # environments, replay and target network; no data set
     "qlearn": [
-        "--config=configs/cartpole/dqn.py", *COMMON, "--config.agent.capacity=10", "--config.agent.target_every=5",
+        "--config=configs/rl/dqn.py", *COMMON, "--config.agent.capacity=10", "--config.agent.target_every=5",
         "--config.agent.episodes=16", "--config.model.hidden=(12,)", "--config.exploration.steps=20",
     ],
     # the points are the parameters, the affinities are in `extra`; exaggeration ends between two checkpoints
     "embedding": [
-        "--config=configs/digits/tsne.py:smoke", *COMMON, "--config.embed.exaggeration_steps=11",
+        "--config=configs/explain/tsne.py:smoke", *COMMON, "--config.embed.exaggeration_steps=11",
     ],
 }  # fmt: skip
 

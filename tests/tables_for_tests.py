@@ -11,7 +11,7 @@ from cvdl_jax.cli.tables import plan
 from cvdl_jax.config import configs
 from cvdl_jax.metrics.stats.intervals import wilson
 
-SOFTMAX = "configs/digits/softmax.py:smoke"
+SOFTMAX = "configs/classify/softmax.py:smoke"
 START = {
     "time": "2026-01-01T00:00:00Z", "argv": ["python", "launch.py"], "commit": "a" * 40, "dirty": False,
     "backend": "cpu", "devices": ["cpu"], "cpus": 2, "platform": "Linux-6.1-x86_64-with-glibc2.36",

@@ -36,6 +36,14 @@ def test_index_names_only_what_exists(tool):
     assert tool.missing_places(tool.read_index()) == []
 
 
+def test_the_configs_of_the_index_load(tool):
+    """With their arguments, which `missing_places` does not read."""
+    from cvdl_jax.config import configs
+
+    named = {place for row in tool.read_index() for place in tool.places(row["config"])}
+    assert all(configs.load(place).experiment for place in named if "/tables/" not in place and "/sweeps/" not in place)
+
+
 def test_rows_with_a_config_say_where(tool):
     assert [row["id"] for row in tool.read_index() if row["config"] and not row["where"]] == []
 
@@ -52,7 +60,7 @@ def test_rows_that_tests_prove_say_where(tool):
 
 def test_missing_files_and_names_are_found(tool, tmp_path):
     (tmp_path / "a.py").write_text("x: int = 1\ny = z = 2\nclass C:\n    def f(self): ...\ndef g(): ...\n")
-    rows = [{"id": "A1", "where": "a.py; a.py:x; a.py:z; a.py:C.f; a.py:g; a.py:h; b.py", "config": "c.py"}]
+    rows = [{"id": "A1", "where": "a.py; a.py:x; a.py:z; a.py:C.f; a.py:g; a.py:h; b.py", "config": "a.py:x=1; c.py"}]
     problems = tool.missing_places(rows, tmp_path)
     assert [problem.split("names ")[1] for problem in problems] == [
         "h, which a.py does not define",

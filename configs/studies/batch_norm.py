@@ -19,14 +19,14 @@ from cvdl_jax.config import configs
 
 def cases(lr):
     """Plain and normalised networks over initial weights, then over learning rates; and the norm after the sigmoid."""
-    found = {}
+    variants = {}
     for scale, init in (("small", "normal(std=0.01)"), ("lecun", "lecun_normal"), ("large", "normal(std=1.0)")):
         for norm in ("none", "batch"):
-            found[f"{norm}_{scale}"] = {"norm": norm, "kernel_init": init, "lr": lr}
+            variants[f"{norm}_{scale}"] = {"norm": norm, "kernel_init": init, "lr": lr}
     for rate in (lr / 10, lr * 10):
         for norm in ("none", "batch"):
-            found[f"{norm}_lr{rate:g}".replace(".", "_")] = {"norm": norm, "lr": rate}
-    return found | {"batch_after": {"norm": "batch", "placement": "after", "lr": lr}}
+            variants[f"{norm}_lr{rate:g}".replace(".", "_")] = {"norm": norm, "lr": rate}
+    return variants | {"batch_after": {"norm": "batch", "placement": "after", "lr": lr}}
 
 
 def get_config(arg=None):

@@ -8,6 +8,7 @@ Measured on circles: test accuracy 46.80 % linear, 46.60 % with five linear laye
 ReLU and with four, seed 0; 10 s on two CPU cores.
 """
 
+from configs import datasets
 from cvdl_jax.config import configs
 
 
@@ -22,7 +23,7 @@ def get_config(arg=None):
     }
     config = configs.base(study={"models": models})
     config.experiment = "studies.perceptrons"
-    config.data = {"name": arg.data, "train": "train", "validation": "validation", "test": "test"}
+    datasets.toy(config, arg.data)
     config.total_epochs = 60
     config.batch_size = 100
     config.eval = {"every_epochs": 10}

@@ -17,7 +17,7 @@ def get_sweep(arg=None):
     arg = configs.parse_arg(arg, smoke=False, folds=5)
     return {
         "title": "Losses of a linear classifier on digits, cross-validated",
-        "config": "configs/digits/softmax.py" + (":smoke" if arg.smoke else ""),
+        "config": "configs/classify/softmax.py" + (":smoke" if arg.smoke else ""),
         "objective": {"metric": "validation/accuracy", "mode": "max"},
         "grid": {"loss.name": ["softmax_cross_entropy", "multiclass_hinge"]},
         "kfold": {"folds": 2 if arg.smoke else arg.folds, "split": "train+validation"},

@@ -6,6 +6,7 @@ The 27 trials are trained for 3 epochs, the best 9 for 9 and the best 3 of these
 27 epochs would be 729.
 """
 
+from configs.sweeps.digits_lenet5_random import SPACE
 from cvdl_jax.config import configs
 
 
@@ -14,16 +15,9 @@ def get_sweep(arg=None):
     arg = configs.parse_arg(arg, smoke=False, n=27)
     return {
         "title": "Successive halving for LeNet-5 on digits",
-        "config": "configs/digits/lenet5.py" + (":smoke" if arg.smoke else ""),
+        "config": "configs/classify/lenet5.py" + (":smoke" if arg.smoke else ""),
         "objective": {"metric": "validation/loss", "mode": "min"},  # accuracy has many ties on 289 images
-        "random": {
-            "optim.lr": {"log_uniform": (3e-4, 3e-2)},
-            "optim.weight_decay": {"log_uniform": (1e-4, 1e-1)},
-            "ema.decay": {"choice": [0.9, 0.97, 0.99]},
-            "augment": {"choice": ["", "padded_crop(padding=1)", "padded_crop(padding=2)"]},
-            "n": 2 if arg.smoke else arg.n,
-            "seed": 0,
-        },
+        "random": SPACE | {"n": 2 if arg.smoke else arg.n, "seed": 0},
         "halving": (
             {"budget": "total_steps", "start": 2, "factor": 2, "rungs": 2}
             if arg.smoke

@@ -11,7 +11,7 @@ def get_sweep(arg=None):
     arg = configs.parse_arg(arg, smoke=False, seeds=(0, 1, 2))
     return {
         "title": "Learning rate and weight decay of an MLP on digits",
-        "config": "configs/digits/mlp.py" + (":smoke" if arg.smoke else ""),
+        "config": "configs/classify/mlp.py" + (":smoke" if arg.smoke else ""),
         "seeds": arg.seeds[:1] if arg.smoke else arg.seeds,
         "objective": {"metric": "validation/accuracy", "mode": "max"},
         "grid": {

@@ -18,7 +18,7 @@ def get_sweep(arg=None):
     arg = configs.parse_arg(arg, smoke=False, folds=5)
     return {
         "title": "Softmax classifier on digits, stratified cross-validation",
-        "config": "configs/digits/softmax.py" + (":smoke" if arg.smoke else ""),
+        "config": "configs/classify/softmax.py" + (":smoke" if arg.smoke else ""),
         "objective": {"metric": "validation/accuracy", "mode": "max"},
         "kfold": {
             "folds": 2 if arg.smoke else arg.folds,

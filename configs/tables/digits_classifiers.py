@@ -18,7 +18,7 @@ def get_table(arg=None):
     """The table; `smoke` makes every run two steps, `seeds=(0,1)` changes the seeds."""
     arg = configs.parse_arg(arg, smoke=False, seeds=(0, 1, 2, 3, 4))
     rows = [
-        {"name": name, "config": f"configs/digits/{file}.py{':smoke' if arg.smoke else ''}"}
+        {"name": name, "config": f"configs/classify/{file}.py{':smoke' if arg.smoke else ''}"}
         for name, file in ROWS.items()
     ]
     rows[-1]["seeds"] = arg.seeds[:1]  # ten minutes a run

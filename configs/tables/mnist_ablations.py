@@ -37,22 +37,27 @@ def get_table(arg=None):
     """The table; `smoke` makes every run two steps on digits, `seeds=(0,1)` changes the seeds."""
     arg = configs.parse_arg(arg, smoke=False, seeds=(0, 1, 2))
     short = [] if arg.smoke else ["config.total_epochs=3"]
-    suffix = ":smoke" if arg.smoke else ""
+    suffix = ".py:data=mnist,smoke" if arg.smoke else ".py:data=mnist"
     rows = []
     for activation in ACTIVATIONS:
         for name, init in INITS.items():
             model = [f"config.model.activation={activation}", f"config.model.kernel_init={init}"]
             overrides = [*short, "config.model.dropout=0.0", *SGD, *model]
-            rows.append({"name": f"MLP, {activation}, {name}", "config": f"mlp.py{suffix}", "overrides": overrides})
+            rows.append(
+                {
+                    "name": f"MLP, {activation}, {name}",
+                    "config": f"configs/classify/mlp{suffix}",
+                    "overrides": overrides,
+                }
+            )
     plain = ["config.augment=", "config.optim.name=adam", "config.optim.weight_decay=0.0"]
     changes = {"Adam, nothing added": []} | CHANGES
     changes |= {name: ["config.optim.weight_decay=0.0", *change] for name, change in OPTIMIZERS.items()}
     for name, change in changes.items():
-        keys = {each.partition("=")[0] for each in change}
-        overrides = [*short, *(each for each in plain if each.partition("=")[0] not in keys), *change]
-        rows.append({"name": f"LeNet-5, {name}", "config": f"lenet5.py{suffix}", "overrides": overrides})
-    for row in rows:
-        row["config"] = f"configs/mnist/{row['config']}"
+        keys = {override.partition("=")[0] for override in change}
+        kept = [override for override in plain if override.partition("=")[0] not in keys]
+        overrides = [*short, *kept, *change]
+        rows.append({"name": f"LeNet-5, {name}", "config": f"configs/classify/lenet5{suffix}", "overrides": overrides})
     return {
         "title": "Single choices on MNIST, 3 epochs, 3 seeds",
         "caption": "Test accuracy on the 10,000 test images of MNIST after 3 epochs (of three seeds each; a comparison "

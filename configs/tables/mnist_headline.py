@@ -54,7 +54,7 @@ def get_table(arg=None):
         },
     ]  # fmt: skip
     for row in rows:
-        row["config"] = f"configs/mnist/{row['config']}.py{':smoke' if arg.smoke else ''}"
+        row["config"] = f"configs/classify/{row['config']}.py:data=mnist{',smoke' if arg.smoke else ''}"
     return {
         "title": "Classic classifiers on MNIST",
         "caption": "Test accuracy on the 10,000 test images of MNIST; the checkpoint is selected on validation images, "

@@ -1,12 +1,16 @@
 """A one-dimensional convolutional network on the toy set `tones`: it tells sines, sawtooths and squares in noise apart.
 
-python launch.py --config configs/toy/tones.py --workdir runs/toy_tones
+    python launch.py --config configs/toy/tones.py --workdir runs/toy_tones
 
 Waibel et al. 1989, "Phoneme Recognition Using Time-Delay Neural Networks".
 
-Measured: 99.40 % test accuracy [98.25, 99.80], seed 0, 13 s on two CPU cores.
+Measured with seed 0 on two CPU cores:
+
+    data   test accuracy           wall time
+    tones  99.40 % [98.25, 99.80]  13 s
 """
 
+from configs import datasets
 from cvdl_jax.config import configs
 
 
@@ -14,7 +18,7 @@ def get_config(arg=None):
     """The run's numbers; `smoke` makes it two steps at tiny size."""
     arg = configs.parse_arg(arg, smoke=False)
     config = configs.base()
-    config.data = {"name": "tones", "train": "train", "validation": "validation", "test": "test"}
+    datasets.toy(config, "tones")
     config.select = {"metric": "validation/loss", "mode": "min"}
     config.total_epochs = 60
     config.batch_size = 100

@@ -192,11 +192,11 @@ def unit_of(section: Mapping[str, Any], prefix: str, path: str) -> str | None:
     Raises:
         ConfigError: if it is given in two units.
     """
-    found = [unit for unit in UNITS if section.get(f"{prefix}_{unit}") is not None]
-    if len(found) > 1:
-        keys = " and ".join(f"{path}.{prefix}_{unit}" for unit in found)
+    units = [unit for unit in UNITS if section.get(f"{prefix}_{unit}") is not None]
+    if len(units) > 1:
+        keys = " and ".join(f"{path}.{prefix}_{unit}" for unit in units)
         raise ConfigError(f"{keys} are both set; keep one of them")
-    return found[0] if found else None
+    return units[0] if units else None
 
 
 def duration(
@@ -302,9 +302,6 @@ def named(module: types.ModuleType, section: Mapping[str, Any], path: str, *late
     check_name(section["name"], known, f"{path}.name={section['name']!r} is not known")
     rest = {key: value for key, value in section.items() if key != "name"}
     return partially(known[section["name"]], rest, path, *later)
-
-
-# Which numbers a configuration may hold: ranges, which an annotation or a table carries, and one message.
 
 
 class Range(NamedTuple):

@@ -1,29 +1,29 @@
 """Configs: plain numbers, strings and tuples in sections. A config file fills in `base()`, the command line overrides.
 
-    def get_config(arg=None):                                   # configs/digits/lenet5.py
-        arg = configs.parse_arg(arg, smoke=False)
+    def get_config(arg=None):                                   # configs/classify/lenet5.py, shortened
+        arg = configs.parse_arg(arg, data=configs.OneOf(["digits", "mnist", "cifar10"]), smoke=False)
         config = configs.base()
-        config.total_epochs = 40
+        datasets.classification(config, arg.data, arg.smoke, size=32)
+        config.total_epochs = 20
         config.model = dict(name="lenet5")
         config.optim = dict(name="adamw", lr=2e-3, schedule=dict(name="cosine", warmup_percent=5))
         return configs.smoke(config) if arg.smoke else config
 
 Each section becomes the keyword arguments of one function (`call`), which names a misspelt key and the nearest right
-one. Durations carry their unit: `total_epochs`, `every_steps`, `warmup_percent`, `total_examples`. This file imports
-no jax.
+one. Durations carry their unit: `total_epochs`, `every_steps`, `warmup_percent`, `total_examples`. This file does not
+import jax.
 """
 
 import hashlib
 import importlib.util
 import json
 import os
-import pathlib
 import re
 from collections.abc import Iterable, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -44,41 +44,12 @@ from cvdl_jax.config.parsing import convert, parse_calls, plain, read
 from cvdl_jax.config.validation import check, refuse_sections
 from cvdl_jax.errors import ConfigError, nearest
 
-
-class _AsItIs(SourceFileLoader):
-    """Compiles the text as it is now. Bytecode that Python keeps passes for every text of one length and one second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
-def load_module(path: Path) -> ModuleType:
-    """A file as a module of its own, run once.
-
-    Args:
-        path: of an existing file.
-
-    Raises:
-        ConfigError: for text that is no Python, naming the line.
-    """
-    name = f"file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
-    return module
-
-
-# Python files that a user names and may edit between two runs: configs, tables, sweeps.
-
 __all__ = [
-    "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check", "completed",
-    "differences", "digest", "duration", "from_plain", "load", "named", "parse_arg", "parse_calls", "partially",
-    "refuse_sections", "smoke", "to_plain",
+    "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
+    "completed", "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg",
+    "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
 
 
@@ -104,19 +75,25 @@ def _lock(config: ConfigDict) -> ConfigDict:
     return config
 
 
+class OneOf(tuple):
+    """The words that an argument of a config file chooses among; the first is the default."""
+
+
 def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
     """Reads what follows the colon of `--config file.py:depth=56,smoke`.
 
     Args:
         arg: "name=value" parts separated by commas; a bool's name alone means True. None or "" for the defaults.
-        **defaults: every allowed argument; its type is the type of the default.
+        **defaults: every allowed argument; its type is the type of the default, or `OneOf` names the possible words.
 
     Returns:
         A ConfigDict of all the arguments.
 
     Raises:
-        ConfigError: naming the argument, the value and the expected type.
+        ConfigError: naming the argument, the value and the expected type or words.
     """
+    choices = {name: words for name, words in defaults.items() if isinstance(words, OneOf)}
+    defaults |= {name: words[0] for name, words in choices.items()}
     values, seen = dict(defaults), set()
     for part in filter(None, (p.strip() for p in re.split(r",(?![^(\[]*[)\]])", arg or ""))):
         name, given, text = (s.strip() for s in part.partition("="))
@@ -129,6 +106,8 @@ def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
             expected = type(defaults[name]).__name__
             raise ConfigError(f"{what} needs a value of type {expected}, as in {name}={defaults[name]}")
         values[name] = convert(defaults[name], text, name) if given else True
+        if name in choices:
+            check_value(values[name], Literal[tuple(choices[name])], f"config argument {name}")
     return ConfigDict(values, type_safe=False)
 
 
@@ -199,12 +178,38 @@ def _set(config: ConfigDict, parts: list[str], text: str, override: str, seen: d
                     del section[other]
 
 
+class _AsItIs(SourceFileLoader):
+    """Compiles the text as it is now. Bytecode that Python keeps passes for every text of one length and one second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def load_module(path: Path) -> ModuleType:
+    """A file as a module of its own, run once.
+
+    Args:
+        path: of an existing file.
+
+    Raises:
+        ConfigError: for text that is no Python, naming the line.
+    """
+    name = f"file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    return module
+
+
 def load(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """The config of a file, with its arguments and overrides applied, checked.
 
     Args:
-        spec: "configs/digits/lenet5.py" or "configs/digits/lenet5.py:smoke"; relative to the working directory, else to
-            the root of the repository.
+        spec: "configs/classify/lenet5.py" or "configs/classify/lenet5.py:data=mnist,smoke"; relative to the working
+            directory, else to the root of the repository.
         overrides: see `apply_overrides`.
 
     Returns:
@@ -234,17 +239,30 @@ def load(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     return config
 
 
-def _find(file: str) -> pathlib.Path:
-    for path in (pathlib.Path(file).expanduser(), ROOT / file):
+def _find(file: str) -> Path:
+    for path in (Path(file).expanduser(), ROOT / file):
         if path.is_file():
             return path.resolve()
-    known = [str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.py") if p.name != "__init__.py"]
-    raise ConfigError(f"there is no config file {file!r}; {nearest(file, known)}")
+    raise ConfigError(f"there is no config file {file!r}; {_nearest_file(file)}")
 
 
-def cache_folder() -> pathlib.Path:
+def _nearest_file(file: str) -> str:
+    """The hint for a config file that does not exist.
+
+    A path such as configs/classify/lenet5.py:data=mnist names data and a method, as the run folder mnist_lenet5 does, and docstrings
+    of configs show the command that fills such a folder, arguments included. Other paths get the nearest in spelling.
+    """
+    run = f"{Path(file).parent.name}_{Path(file).stem}"
+    paths = [path for path in (ROOT / "configs").rglob("*.py") if path.stem != "__init__"]
+    commands = (re.search(rf"--config (\S+) --workdir runs/{re.escape(run)}\n", path.read_text()) for path in paths)
+    for command in filter(None, commands):
+        return f"did you mean {command[1]!r}?"
+    return nearest(file, [path.relative_to(ROOT).as_posix() for path in paths])
+
+
+def cache_folder() -> Path:
     """The folder for what can be made again: CVDL_CACHE, else ~/.cache/cvdl_jax."""
-    return pathlib.Path(os.environ.get("CVDL_CACHE") or "~/.cache/cvdl_jax").expanduser()
+    return Path(os.environ.get("CVDL_CACHE") or "~/.cache/cvdl_jax").expanduser()
 
 
 def to_plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Several seeds of one run at once: a task over a leading axis of replicas, which the loop trains as any other task.
 
-    python launch.py --config configs/digits/mlp.py --workdir runs/four --replicas 4
+    python launch.py --config configs/classify/mlp.py --workdir runs/four --replicas 4
 
 Every leaf of `params`, `opt` and `extra` becomes [replicas, ...], and a step is `vmap` of the task's own step. Replica
 i has the seed `seed + i`: its own initialisation, dropout and augmentation. The batches are the same for all of them,

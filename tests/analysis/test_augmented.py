@@ -14,7 +14,7 @@ from cvdl_jax.data.augment import policy
 from cvdl_jax.nn import norms
 
 ROOT = Path(__file__).parents[2]
-DIGITS = ["--mode=augment", "--config=configs/digits/lenet5.py"]
+DIGITS = ["--mode=augment", "--config=configs/classify/lenet5.py"]
 
 
 def test_the_originals_come_first_and_every_draw_differs():
@@ -66,7 +66,7 @@ def test_the_mode_writes_a_picture(tmp_path, capsys):
         ([*DIGITS, "--config.augment=flop", "--out=x.png"], "no operation 'flop'; did you mean 'flip'"),
         ([*DIGITS, "--config.augment=flip", "--out=/nowhere/x.png"], "--out /nowhere/x.png cannot be written"),
         (
-            ["--mode=augment", "--config=configs/toy/xor.py", "--config.augment=flip", "--out=x.png"],
+            ["--mode=augment", "--config=configs/toy/mlp.py", "--config.augment=flip", "--out=x.png"],
             "no.*images to show",
         ),
     ],

@@ -24,7 +24,7 @@ from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.apply import apply_eval, initialise
 from cvdl_jax.workdir.metric_log import read
 
-SMALL = ["--config=configs/digits/mlp.py:smoke", "--config.model.hidden=(12,8)", "--config.log.tensorboard=False"]
+SMALL = ["--config=configs/classify/mlp.py:smoke", "--config.model.hidden=(12,8)", "--config.log.tensorboard=False"]
 BOTH = ["--config.diagnostics.activations=True", "--config.diagnostics.gradients=True"]
 
 
@@ -262,7 +262,7 @@ def test_a_resumed_run_remembers_the_first_evaluation(watched, tmp_path, monkeyp
 
 
 def test_digests_of_configs_that_do_not_use_them_are_those_of_before():
-    config = configs.load("configs/digits/mlp.py")
+    config = configs.load("configs/classify/mlp.py")
     plain = configs.to_plain(config)
     assert plain["diagnostics"] == {}
     without = {key: value for key, value in plain.items() if key != "diagnostics"}
@@ -303,7 +303,7 @@ def test_every_observed_layer_is_a_flax_module():
 
 @pytest.mark.long
 def test_a_generator_is_seen_while_it_samples(tmp_path):
-    flags = ["--config=configs/digits/dcgan.py:smoke", *BOTH, f"--workdir={tmp_path / 'run'}"]
+    flags = ["--config=configs/generate/dcgan.py:smoke", *BOTH, f"--workdir={tmp_path / 'run'}"]
     assert launch.main(flags) == 0
     metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
     assert metrics["validation/generator/conv0/output_std"] > 0

@@ -55,10 +55,10 @@ def test_gates_are_those_the_cell_computes(cell, reverse):
 @pytest.mark.parametrize(
     ("config", "layer", "activation"),
     [
-        ("tiny_shakespeare/lstm", "layer0/input", "layer0/gates/forget_gate"),
-        ("cartpole/dqn", "dense0", "activation0"),
-        ("gridworld/qlearn", "head", None),
-        ("digits/vit_tiny", "block0/attention/proj", "block0/activation0"),
+        ("sequence/char_rnn", "layer0/input", "layer0/gates/forget_gate"),
+        ("rl/dqn", "dense0", "activation0"),
+        ("rl/qlearn", "head", None),
+        ("classify/vit_tiny", "block0/attention/proj", "block0/activation0"),
     ],
 )
 def test_runs_whose_models_work_in_loops_are_seen(config, layer, activation, tmp_path):

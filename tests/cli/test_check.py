@@ -246,7 +246,7 @@ def test_abstract_arrays_stay_abstract():
 
 @pytest.fixture(scope="module")
 def program():
-    built = build(configs.load("configs/toy/xor.py", ["config.model.hidden=(16,)", "config.ema.decay=0.9"]))
+    built = build(configs.load("configs/toy/mlp.py", ["config.model.hidden=(16,)", "config.ema.decay=0.9"]))
     return built, compile.make_program(built, compile.make_mesh(built, jax.devices()[:1], "here"))
 
 
@@ -394,7 +394,7 @@ def test_a_batch_that_does_not_divide(program):
 
 
 def test_check_on_this_machine(capsys):
-    assert launch.main(["--mode=check", "--config=configs/toy/xor.py", "--config.model.hidden=(16,)"]) == 0
+    assert launch.main(["--mode=check", "--config=configs/toy/mlp.py", "--config.model.hidden=(16,)"]) == 0
     out = capsys.readouterr().out
     assert "experiment classify" in out and "train 1,000, validation 500, test 500 examples" in out
     assert "82 parameters trained, 0 frozen" in out
@@ -406,7 +406,7 @@ def test_check_on_this_machine(capsys):
 
 @pytest.mark.long
 def test_check_of_a_run_without_steps(capsys):
-    assert launch.main(["--mode=check", "--config=configs/digits/pca.py"]) == 0
+    assert launch.main(["--mode=check", "--config=configs/explain/pca.py"]) == 0
     assert "this run takes no step" in capsys.readouterr().out
 
 
@@ -414,11 +414,11 @@ def test_check_of_a_run_without_steps(capsys):
     ("flags", "words"),
     [
         ([], "--mode check needs --config"),
-        (["--config=configs/toy/xr.py"], "did you mean 'configs/toy/xor.py'"),
-        (["--config=configs/toy/xor.py", "--config.model.name=mpl"], "did you mean 'mlp'"),
-        (["--config=configs/toy/xor.py", "--config.data.name=xorr"], "did you mean 'xor'"),
-        (["--config=configs/toy/xor.py", "--config.select.metric=test/accuracy"], "not evaluated during training"),
-        (["--config=configs/toy/xor.py", "--topology=,"], "different topologies"),
+        (["--config=configs/toy/mpl.py"], "did you mean 'configs/toy/mlp.py'"),
+        (["--config=configs/toy/mlp.py", "--config.model.name=mpl"], "did you mean 'mlp'"),
+        (["--config=configs/toy/mlp.py", "--config.data.name=xorr"], "did you mean 'xor'"),
+        (["--config=configs/toy/mlp.py", "--config.select.metric=test/accuracy"], "not evaluated during training"),
+        (["--config=configs/toy/mlp.py", "--topology=,"], "different topologies"),
     ],
 )
 def test_check_refuses_by_name(capsys, flags, words):

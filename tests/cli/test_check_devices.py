@@ -47,12 +47,12 @@ def communication(out):
 
 
 CONFIGS = [
-    "configs/digits/lenet5.py:smoke",
-    "configs/digits/wgan_gp.py:smoke",
-    "configs/tiny_shakespeare/lstm.py:smoke",
-    "configs/cartpole/dqn.py",
-    "configs/shapes/detect.py:smoke",
-    "configs/digits/tsne.py",
+    "configs/classify/lenet5.py:smoke",
+    "configs/generate/wgan_gp.py:smoke",
+    "configs/sequence/char_rnn.py:smoke",
+    "configs/rl/dqn.py",
+    "configs/detect/anchors.py:smoke",
+    "configs/explain/tsne.py",
 ]
 
 
@@ -66,7 +66,7 @@ def test_every_kind_of_experiment(config, clean_environment):
         assert ("all-reduce", "data") in communication(out)
 
 
-MLP = ("--config=configs/digits/mlp.py", "--config.model.hidden=(64,)", "--config.augment=", "--config.ema={}")
+MLP = ("--config=configs/classify/mlp.py", "--config.model.hidden=(64,)", "--config.augment=", "--config.ema={}")
 PARAMETERS = 4 * (64 * 64 + 64 + 64 * 10 + 10)
 
 
@@ -132,7 +132,7 @@ def test_a_pod_with_fsdp_and_another_generation(clean_environment):
 
 @needs_libtpu
 def test_what_does_not_fit_is_said(clean_environment):
-    flags = ("--config=configs/cartpole/dqn.py", "--config.batch_size=4194304", "--topology=v5e:2x2")
+    flags = ("--config=configs/rl/dqn.py", "--config.batch_size=4194304", "--topology=v5e:2x2")
     out = check(clean_environment, *flags, code=1)
     assert "IT DOES NOT FIT. The compiler says:" in out and "rows of the state" in out and "config.remat=True" in out
 

@@ -185,7 +185,7 @@ def test_the_printed_table():
 
 
 def test_describe_a_config_and_a_variant(capsys):
-    assert launch.main(["--mode=describe", "--config=configs/toy/xor.py", "--config.model.hidden=(16,)"]) == 0
+    assert launch.main(["--mode=describe", "--config=configs/toy/mlp.py", "--config.model.hidden=(16,)"]) == 0
     out = capsys.readouterr().out
     assert "experiment classify, features float32[2], label int32[]" in out
     assert "MLP/dense0  Dense  16" in out and out.splitlines()[-1].split() == ["total", "82", "64"]
@@ -197,7 +197,7 @@ def test_describe_a_config_and_a_variant(capsys):
 
 @pytest.mark.parametrize(
     ("config", "words"),
-    [("resnt20", "did you mean 'resnet20'"), ("configs/toy/xr.py", "did you mean 'configs/toy/xor")],
+    [("resnt20", "did you mean 'resnet20'"), ("configs/toy/mpl.py", "did you mean 'configs/toy/mlp")],
 )
 def test_describe_refuses_by_name(capsys, config, words):
     assert launch.main(["--mode=describe", f"--config={config}"]) == 2

@@ -23,14 +23,14 @@ for flags in (["--workdir=/nowhere"], ["--confg=x"], ["--mode=trian"], ["--mode=
         loaded = sorted(set({HEAVY!r}) & set(sys.modules))
         assert not loaded, (flags, loaded)
 # a mistake in a config is reported before JAX is imported too
-assert launch.main(["--workdir=/nowhere", "--config=configs/digits/mlp.py", "--config.batch_sise=3"]) == 2
+assert launch.main(["--workdir=/nowhere", "--config=configs/classify/mlp.py", "--config.batch_sise=3"]) == 2
 """
 
 RUN = """
 import sys
 import launch
 workdir = f"--workdir={sys.argv[1]}"
-assert launch.main(["--config=configs/digits/mlp.py:smoke", workdir]) == 0
+assert launch.main(["--config=configs/classify/mlp.py:smoke", workdir]) == 0
 for mode in ("eval", "profile"):
     assert launch.main([f"--mode={mode}", workdir, "--steps=1"]) == 0
 models = sorted(m for m in sys.modules if m.startswith("cvdl_jax.models.") and m.count(".") > 2)  # families

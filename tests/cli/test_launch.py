@@ -7,7 +7,7 @@ import pytest
 import launch
 from cvdl_jax.config import configs
 
-CONFIG = "--config=configs/digits/mlp.py:smoke"
+CONFIG = "--config=configs/classify/mlp.py:smoke"
 
 
 def refused(capsys, *flags: str) -> str:
@@ -27,7 +27,7 @@ def assert_words(message: str, words: tuple[str, ...]) -> None:
 FLAGS = [
     ((), ("--workdir is missing", "--workdir runs/try")),
     ((CONFIG,), ("--workdir is missing", "--workdir runs/mlp")),
-    (("--workdir=W",), ("--config is missing", "--config configs/digits/lenet5.py")),
+    (("--workdir=W",), ("--config is missing", "--config configs/classify/lenet5.py")),
     (("--workdir=W", "--confg=x.py"), ("'--confg'", "did you mean '--config'")),
     (
         ("--workdir=W", "--conf=x.py"),
@@ -39,9 +39,12 @@ FLAGS = [
     (("--workdir=W", CONFIG, "--host_devices=-1"), ("--host_devices=-1", "1 or more")),
     (("--workdir=W", CONFIG, "--config.optim.lr"), ("--config.optim.lr", "--config.optim.lr=0.1")),
     (("--workdir=W", CONFIG, "--config.optim.lr", "0.1"), ("--config.optim.lr=0.1",)),
-    (("--workdir=W", "--config=configs/digits/lenet.py"), ("'configs/digits/lenet.py'", "'configs/digits/lenet5.py'")),
-    (("--workdir=W", "--config=configs/digits/mlp.py:smok"), ("'smok'", "did you mean 'smoke'")),
-    (("--workdir=W", "--config=configs/cifar10/resnet20.py:depth=x"), ("depth='x'", "expected int")),
+    (
+        ("--workdir=W", "--config=configs/classify/lenet.py"),
+        ("'configs/classify/lenet.py'", "'configs/classify/lenet5.py'"),
+    ),
+    (("--workdir=W", "--config=configs/classify/mlp.py:smok"), ("'smok'", "did you mean 'smoke'")),
+    (("--workdir=W", "--config=configs/classify/resnet20.py:data=cifar10,depth=x"), ("depth='x'", "expected int")),
     (("--workdir=W", "--config=configs/datasets.py"), ("datasets.py", "defines no get_config")),
     (("--workdir=W", "--mode=eval"), ("config.json", "is W the --workdir of a run?")),
     (("--workdir=W", "--mode=predict"), ("--mode predict", "--input FOLDER", "--out FILE.csv")),
@@ -207,7 +210,7 @@ def started(folder):
 
     workdir = Workdir(folder)
     folder.mkdir()
-    workdir.write_config(configs.load("configs/digits/mlp.py:smoke"))
+    workdir.write_config(configs.load("configs/classify/mlp.py:smoke"))
     workdir.meta.write_text("{}")
     (workdir.checkpoints / "1").mkdir(parents=True)
     return workdir
@@ -231,7 +234,7 @@ def test_workdir_of_another_configuration(capsys, tmp_path):
 
 def test_many_differences_are_counted(capsys, tmp_path):
     workdir = started(tmp_path / "run")
-    message = refused(capsys, "--config=configs/digits/softmax.py", f"--workdir={workdir.path}")
+    message = refused(capsys, "--config=configs/classify/softmax.py", f"--workdir={workdir.path}")
     assert message.count("->") == 5 and "more" in message
 
 

@@ -154,9 +154,9 @@ def parsed(*argv):
 
 
 def test_a_single_run_is_checked_before_it_is_submitted(tmp_path):
-    flags = ["--config=configs/digits/mlp.py:smoke", f"--workdir={tmp_path / 'run'}", "--launcher=slurm"]
+    flags = ["--config=configs/classify/mlp.py:smoke", f"--workdir={tmp_path / 'run'}", "--launcher=slurm"]
     work = jobs.collect(*parsed(*flags))
-    assert work == Work("run", [Job("run", ("--config=configs/digits/mlp.py:smoke",), str(tmp_path / "run"))], 1)
+    assert work == Work("run", [Job("run", ("--config=configs/classify/mlp.py:smoke",), str(tmp_path / "run"))], 1)
     with pytest.raises(ConfigError, match=r"config\.optm .*did you mean 'optim'"):
         jobs.collect(*parsed(*flags, "--config.optm.lr=1"))
     with pytest.raises(ConfigError, match="--status"):
@@ -167,7 +167,7 @@ def test_a_single_run_is_checked_before_it_is_submitted(tmp_path):
 def test_a_run_that_is_done_or_running_is_not_submitted(tmp_path, monkeypatch, capsys):
     from cvdl_jax.workdir import run_state
 
-    flags = ["--config=configs/digits/mlp.py:smoke", f"--workdir={tmp_path / 'run'}", "--launcher=slurm"]
+    flags = ["--config=configs/classify/mlp.py:smoke", f"--workdir={tmp_path / 'run'}", "--launcher=slurm"]
     monkeypatch.setattr(run_state, "state_of", lambda *_: run_state.RunState(run_state.DONE, 2))
     assert launch.main(flags) == 0
     assert "run: nothing to submit, all is done or running (1 of 1)" in capsys.readouterr().err
@@ -196,7 +196,7 @@ def test_only_runs_of_a_sweep_that_are_not_done_are_submitted(tmp_path, monkeypa
         "lr=0.002, weight_decay=0.1, seed 0",
     ]
     assert work.jobs[0].arguments == (
-        "--config", "configs/digits/mlp.py:smoke", "--config.batch_size=8", "--config.optim.lr=0.002",
+        "--config", "configs/classify/mlp.py:smoke", "--config.batch_size=8", "--config.optim.lr=0.002",
         "--config.optim.weight_decay=0.0", "--config.seed=0",
     )  # fmt: skip
     assert work.jobs[0].workdir.startswith(f"{tmp_path}/lr_0.002_weight_decay_0.0-seed0-")
@@ -208,8 +208,11 @@ def test_runs_of_a_table_are_submitted(tmp_path, capsys, monkeypatch):
     table = {
         "title": "Two", "metric": {"key": "test/accuracy", "label": "test accuracy"}, "data": "digits", "protocol": "p",
         "rows": [
-            {"name": "A", "config": "configs/digits/softmax.py:smoke"},
-            {"name": "B (x)", "config": "configs/digits/svm.py:smoke", "overrides": ["config.augment=flip | erase(2)"]},
+            {"name": "A", "config": "configs/classify/softmax.py:smoke"},
+            {
+                "name": "B (x)", "config": "configs/classify/svm.py:smoke",
+                "overrides": ["config.augment=flip | erase(2)"],
+            },
         ],
     }  # fmt: skip
     (tmp_path / "two.py").write_text(f"def get_table(arg=None):\n    return {table!r}\n")
@@ -220,7 +223,7 @@ def test_runs_of_a_table_are_submitted(tmp_path, capsys, monkeypatch):
     assert header(captured.out)["array"] == "0-1"
     tasks = re.findall(r"^  \d\) set -- (.*) ;;$", captured.out, flags=re.M)
     words = ["--config.augment=flip | erase(2)", "--config.seed=0", "--workdir"]
-    assert shlex.split(tasks[1])[:5] == ["--config", "configs/digits/svm.py:smoke", *words]
+    assert shlex.split(tasks[1])[:5] == ["--config", "configs/classify/svm.py:smoke", *words]
     assert re.fullmatch(r"runs/tables/two/b_x-seed0-[0-9a-f]{8}", shlex.split(tasks[1])[5])
 
 
@@ -456,7 +459,7 @@ def test_tpu_vm_says_how_to_stop_and_to_copy():
 )
 def test_launcher_mistakes_are_refused_by_name(capsys, tmp_path, flags, words):
     assert (
-        launch.main(["--config=configs/digits/mlp.py:smoke", f"--workdir={tmp_path / 'w'}", "--dry_run", *flags]) == 2
+        launch.main(["--config=configs/classify/mlp.py:smoke", f"--workdir={tmp_path / 'w'}", "--dry_run", *flags]) == 2
     )
     captured = capsys.readouterr()
     assert captured.out == "" and [word for word in words if word not in captured.err] == []
@@ -465,18 +468,18 @@ def test_launcher_mistakes_are_refused_by_name(capsys, tmp_path, flags, words):
 def test_missing_tool_is_named(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert launch.main(["--config=configs/digits/mlp.py:smoke", "--workdir=w", "--launcher=slurm"]) == 2
+    assert launch.main(["--config=configs/classify/mlp.py:smoke", "--workdir=w", "--launcher=slurm"]) == 2
     assert "sbatch is not on the PATH" in (error := capsys.readouterr().err) and "--dry_run" in error
 
 
 def test_dry_run_prints_what_is_submitted_and_nothing_else(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))  # no tool is needed
-    flags = ["--config=configs/digits/mlp.py:smoke", "--workdir=my run", "--dry_run"]
+    flags = ["--config=configs/classify/mlp.py:smoke", "--workdir=my run", "--dry_run"]
     assert launch.main([*flags, "--launcher=slurm"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("#!/bin/bash\n") and f"cd {tmp_path}" in text and "/launch.py" in text
-    assert "set -- --config=configs/digits/mlp.py:smoke --workdir 'my run'\n" in text
+    assert "set -- --config=configs/classify/mlp.py:smoke --workdir 'my run'\n" in text
     assert launch.main([*flags, "--launcher=gke:image=i,claim=c"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["kind"] == "JobSet"
     assert list(tmp_path.iterdir()) == []
@@ -497,7 +500,7 @@ def test_interrupted_submission(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Step, "run", interrupted)
     assert (
-        launch.main(["--config=configs/digits/mlp.py:smoke", "--workdir=w", "--launcher=tpu_vm:name=t,zone=z"]) == 130
+        launch.main(["--config=configs/classify/mlp.py:smoke", "--workdir=w", "--launcher=tpu_vm:name=t,zone=z"]) == 130
     )
     assert "what was submitted goes on" in capsys.readouterr().err
 

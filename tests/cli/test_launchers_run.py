@@ -185,7 +185,7 @@ def test_slurm_run_that_ends_well_in_spite_of_sigterm(cluster):
 
 
 def test_slurm_submission(cluster, capsys, monkeypatch):
-    flags = ["--config=configs/digits/mlp.py:smoke", "--workdir=my run", "--launcher=slurm:time=01:00:00"]
+    flags = ["--config=configs/classify/mlp.py:smoke", "--workdir=my run", "--launcher=slurm:time=01:00:00"]
     assert launch.main([*flags, "--dry_run"]) == 0
     printed = capsys.readouterr().out
     assert cluster.calls(*TOOLS) == [] and not (cluster.folder / "runs").exists()
@@ -202,7 +202,7 @@ def test_slurm_submission(cluster, capsys, monkeypatch):
 
 def test_slurm_script_trains(cluster, capsys, clean_environment):
     """What was submitted is a run of this repository; submitted again, it is done."""
-    flags = ["--config=configs/digits/mlp.py:smoke", "--workdir=my run", "--launcher=slurm"]
+    flags = ["--config=configs/classify/mlp.py:smoke", "--workdir=my run", "--launcher=slurm"]
     assert launch.main([*flags, "--config.log.tensorboard=False"]) == 0
     ((_, _, script),) = cluster.calls("sbatch")
     done = subprocess.run(
@@ -219,7 +219,7 @@ def test_slurm_script_trains(cluster, capsys, clean_environment):
 
 
 def test_gke_submission(cluster, capsys, monkeypatch):
-    flags = ["--config=configs/digits/mlp.py:smoke", "--workdir=my run", "--launcher=gke:image=i,claim=c,context=x"]
+    flags = ["--config=configs/classify/mlp.py:smoke", "--workdir=my run", "--launcher=gke:image=i,claim=c,context=x"]
     assert launch.main([*flags, "--dry_run"]) == 0
     printed = capsys.readouterr().out
     monkeypatch.setenv("FAKE_KUBECTL", "print('jobset.jobset.x-k8s.io/my-run created')")
@@ -231,7 +231,7 @@ def test_gke_submission(cluster, capsys, monkeypatch):
     (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
     done = cluster.shell(container["command"][2].replace("$$", "$"), shell="sh", JOB_COMPLETION_INDEX="0")
     assert done.returncode == 0, done.stderr
-    words = ["launch.py", "--config=configs/digits/mlp.py:smoke", "--workdir", "/volume/my run"]
+    words = ["launch.py", "--config=configs/classify/mlp.py:smoke", "--workdir", "/volume/my run"]
     assert cluster.calls("python") == [["python", words, ""]]
 
 

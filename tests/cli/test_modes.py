@@ -16,7 +16,7 @@ from cvdl_jax.errors import UserError
 from cvdl_jax.workdir.checkpoint import read_step
 
 FLAGS = [
-    "--config=configs/digits/mlp.py", "--config.total_steps=12", "--config.batch_size=32",
+    "--config=configs/classify/mlp.py", "--config.total_steps=12", "--config.batch_size=32",
     "--config.eval.every_steps=4", "--config.log.every_steps=4", "--config.log.tensorboard=False",
     "--config.model.hidden=(16,)", "--config.ema.decay=0.8", "--config.checkpoint.keep=3",
     "--config.optim.lr=0.02", "--config.optim.schedule={}", "--config.normalise={'mean':(0.3,),'std':(0.4,)}",
@@ -192,7 +192,7 @@ def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics)
     """The test digits as files: the probabilities of the run itself, also in the padded last batch."""
     run, folder = tmp_path / "run", tmp_path / "photos"
     overrides = [f"--config.batch_stats={statistics}", "--config.model.norm=batch(momentum=0.01)"]
-    config = ["--config=configs/digits/mlp.py", "--config.model.hidden=(8,)", "--config.total_epochs=0.5"]
+    config = ["--config=configs/classify/mlp.py", "--config.model.hidden=(8,)", "--config.total_epochs=0.5"]
     sizes = ["--config.eval_batch_size=50"]
     assert launch.main([*config, *overrides, *sizes, f"--workdir={run}"]) == 0
     folder.mkdir()
@@ -212,7 +212,7 @@ def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics)
 def test_predict_says_which_image_is_alone_in_a_batch(tmp_path, digits, capsys):
     """Statistics of the batch of one image are none: 51 images in batches of 50."""
     run, folder = tmp_path / "run", tmp_path / "photos"
-    config = ["--config=configs/digits/mlp.py", "--config.model.hidden=(8,)", "--config.total_epochs=0.5"]
+    config = ["--config=configs/classify/mlp.py", "--config.model.hidden=(8,)", "--config.total_epochs=0.5"]
     norm = ["--config.model.norm=batch(track_running_stats=False)", "--config.eval_batch_size=50"]
     assert launch.main([*config, *norm, f"--workdir={run}"]) == 0
     folder.mkdir()
@@ -239,7 +239,7 @@ def test_predict_writes_the_boxes_of_a_detector(tmp_path):
                                          ["c", 0, "ant", "0.500000"]]  # fmt: skip
     assert rows[1][4:] == [f"{k / 24:.6f}" for k in (4, 5, 6, 7)]
     run, folder, out = tmp_path / "run", tmp_path / "photos", tmp_path / "preds.csv"
-    assert launch.main(["--config=configs/shapes/detect.py:smoke", f"--workdir={run}"]) == 0
+    assert launch.main(["--config=configs/detect/anchors.py:smoke", f"--workdir={run}"]) == 0
     folder.mkdir()
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "black.png")
     predicted(run, folder, out)
@@ -307,7 +307,7 @@ def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
     from cvdl_jax.config import configs
     from cvdl_jax.workdir.folder import write_json
 
-    old = configs.to_plain(configs.load("configs/digits/mlp.py:smoke"))
+    old = configs.to_plain(configs.load("configs/classify/mlp.py:smoke"))
     del old["adversary"]
     write_json(tmp_path / "config.json", old)
     assert configs.to_plain(runs.read_config(tmp_path))["adversary"] == {}
@@ -318,7 +318,7 @@ def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
 )
 def test_modes_of_a_finished_run_refuse_another_configuration(run, capsys, mode, flags):
     base = [f"--mode={mode}", f"--workdir={run}", *flags]
-    message = refused(capsys, *base, "--config=configs/digits/mlp.py")
-    assert f"--mode {mode} takes the configuration of --workdir; leave out --config=configs/digits/mlp.py" in message
+    message = refused(capsys, *base, "--config=configs/classify/mlp.py")
+    assert f"--mode {mode} takes the configuration of --workdir; leave out --config=configs/classify/mlp.py" in message
     if mode != "eval":
         assert "leave out --config.seed=3" in refused(capsys, *base, "--config.seed=3")

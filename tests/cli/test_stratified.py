@@ -55,7 +55,7 @@ def test_stratified_folds_of_digits(tmp_path):
 
 
 def test_a_cut_of_the_configuration_is_replaced():
-    config = configs.load("configs/digits/softmax.py", ["config.data.split={'fractions': (0.5, 0.5)}"])
+    config = configs.load("configs/classify/softmax.py", ["config.data.split={'fractions': (0.5, 0.5)}"])
     (first, *_) = kfold.overrides(kfold.KFold(2, test=True), config, "mine")
     assert "--config.data.split={}" in first and "--config.data.test=" not in first
     (first, *_) = kfold.overrides(kfold.KFold(2, stratified=True), config, "mine")

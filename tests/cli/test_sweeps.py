@@ -18,7 +18,7 @@ from cvdl_jax.errors import ConfigError, DataError
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs" / "sweeps").glob("*.py") if p.stat().st_size)
 BASE = {
-    "config": "configs/digits/softmax.py:smoke", "objective": {"metric": "validation/accuracy"},
+    "config": "configs/classify/softmax.py:smoke", "objective": {"metric": "validation/accuracy"},
     "grid": {"optim.lr": [0.1, 0.01]},
 }  # fmt: skip
 
@@ -227,7 +227,7 @@ def test_kfold_with_a_grid_seeds_and_a_test(tmp_path):
             ("--config.select.metric=validation/loss",),
             "kfold sets config.select.metric itself",
         ),
-        ({"kfold": {"folds": 2}, "config": "configs/gridworld/qlearn.py:smoke", "grid": None}, (), "has no data set"),
+        ({"kfold": {"folds": 2}, "config": "configs/rl/qlearn.py:smoke", "grid": None}, (), "has no data set"),
     ],
 )
 def test_kfold_mistakes(tmp_path, values, overrides, words):
@@ -313,7 +313,7 @@ def test_some_trials_of_a_sweep(tmp_path):
 MISTAKES = [
     ({"gird": {}, "grid": None}, "did you mean 'grid'?"),
     ({"config": None}, "config is missing"),
-    ({"config": "configs/digits/sofmax.py"}, "did you mean 'configs/digits/softmax.py'?"),
+    ({"config": "configs/classify/sofmax.py"}, "did you mean 'configs/classify/softmax.py'?"),
     ({"objective": {"metric": "test/accuracy"}}, "of an evaluation during training"),
     ({"objective": {"metric": "accuracy"}}, "of an evaluation during training"),
     ({"objective": {"metric": "validation/x", "mode": "maximum"}}, "did you mean 'max'?"),
@@ -347,9 +347,9 @@ def test_command_line_mistakes(tmp_path, capsys):
     file = sweep_file(tmp_path)
     for flags, words in (
         ([f"--sweep={file}", "--config.optim.lr=1"], "--config.optim.lr is varied by"),
-        ([f"--sweep={file}", "--config=configs/digits/mlp.py"], "leave --config out"),
+        ([f"--sweep={file}", "--config=configs/classify/mlp.py"], "leave --config out"),
         (["--sweep=configs/sweeps/digits_mlp_gird.py"], "did you mean 'configs/sweeps/digits_mlp_grid.py'?"),
-        (["--sweep=configs/digits/mlp.py"], "defines no get_sweep(arg=None)"),
+        (["--sweep=configs/classify/mlp.py"], "defines no get_sweep(arg=None)"),
     ):
         assert launch.main([*flags, f"--workdir={tmp_path / 'root'}"]) == 2
         assert words in capsys.readouterr().err

@@ -15,7 +15,7 @@ from cvdl_jax.cli.tables import plan
 pytestmark = pytest.mark.long
 QUICK = ["config.log.tensorboard=False"]
 ENDLESS = ["config.total_steps=100000000", "config.log.every_steps=1000", "config.eval.every_steps=50000000"]
-SMOKE = "configs/digits/softmax.py:smoke"
+SMOKE = "configs/classify/softmax.py:smoke"
 
 
 def table_file(folder, *rows):
@@ -58,7 +58,7 @@ def wait_for(path: Path, words: str) -> None:
 
 def test_a_table_is_run_once_and_written(tmp_path, capsys):
     wrong = [*QUICK, "config.data.name=folder:nowhere"]
-    file = table_file(tmp_path, ("A", SMOKE, QUICK), ("B", "configs/digits/svm.py:smoke", QUICK), ("C", SMOKE, wrong))
+    file = table_file(tmp_path, ("A", SMOKE, QUICK), ("B", "configs/classify/svm.py:smoke", QUICK), ("C", SMOKE, wrong))
     root = tmp_path / "root"
     flags = [f"--table={file}", f"--workdir={root}", "--workers=3"]
     assert launch.main(flags) == 1  # C cannot run; the others can

@@ -102,11 +102,11 @@ def test_a_damaged_folder_is_failed_and_says_why(tmp_path):
 
 
 def test_epochs_become_steps_by_the_rows():
-    config = configs.load("configs/digits/softmax.py")
+    config = configs.load("configs/classify/softmax.py")
     assert run_state.total_steps(config, []) is None
     rows = [{"step": 18, "epoch": 18 / (1149 / 64)}]
     assert run_state.total_steps(config, rows) == 719  # 40 epochs of 17.95 steps, rounded up
-    assert run_state.total_steps(configs.load("configs/digits/softmax.py", ["config.total_examples=6400"]), []) == 100
+    assert run_state.total_steps(configs.load("configs/classify/softmax.py", ["config.total_examples=6400"]), []) == 100
 
 
 def test_pace_and_seconds_of_a_run_with_two_starts():

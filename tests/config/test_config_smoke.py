@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -15,27 +16,66 @@ from cvdl_jax.workdir.metric_log import read
 ROOT = Path(__file__).resolve().parents[2]
 NOT_CONFIGS = {"__init__.py", "datasets.py"}
 NOT_RUNS = {"tables", "sweeps"}  # these name runs; their own tests load them
-CONFIGS = sorted(
+FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "configs").rglob("*.py")
     if path.name not in NOT_CONFIGS and path.parent.name not in NOT_RUNS
 )
 
 
+def choices(file):
+    """The words that a config file lets one argument choose among: {"data": ("digits", "mnist")}, the default first."""
+    declared = {}
+
+    def watched(arg, **defaults):
+        declared.update(defaults)
+        return parse_arg(arg, **defaults)
+
+    with pytest.MonkeyPatch.context() as patch:
+        parse_arg = configs.parse_arg
+        patch.setattr(configs, "parse_arg", watched)
+        configs.load(file)
+    return {name: words for name, words in declared.items() if isinstance(words, configs.OneOf)}
+
+
+# Every file as it is, and with every word that is not the default.
+CONFIGS = [
+    f"{file}:{name}={word}" if position else file
+    for file in FILES
+    for name, words in (choices(file) or {"": ("",)}).items()
+    for position, word in enumerate(words)
+]
+
+
+def smoke_of(config):
+    return f"{config},smoke" if ":" in config else f"{config}:smoke"
+
+
 def test_configs_are_found():
-    assert {"configs/digits/lenet5.py", "configs/cifar10/resnet20.py", "configs/toy/xor.py"} <= set(CONFIGS)
+    data_sets = [f"configs/classify/resnet20.py{arg}" for arg in ("", ":data=mnist", ":data=cifar10")]
+    assert {*data_sets, "configs/toy/mlp.py:data=circles", "configs/sequence/char_rnn.py:cell=gru"} <= set(CONFIGS)
+    assert {"configs/classify/lenet5.py", "configs/studies/batch_norm.py"} <= set(CONFIGS)
+    assert len(CONFIGS) == len(set(CONFIGS)) and {path.partition(":")[0] for path in CONFIGS} == set(FILES)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_config_says_what_it_is_and_what_was_measured(file):
+    doc = ast.get_docstring(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+    first = doc.partition("\n\n")[0]
+    assert first.endswith("."), "a config's docstring begins with a sentence"
+    for name, words in choices(file).items():
+        missing = [word for word in words if not re.search(rf"^ +{word} ", doc, re.MULTILINE)]
+        assert re.search(rf"^ +{name} ", doc, re.MULTILINE) and not missing, f"{file}: no row of a table for {missing}"
 
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_config_loads_and_says_how_to_run_it(path):
-    config, smoke = configs.load(path), configs.load(f"{path}:smoke")
+    config, smoke = configs.load(path), configs.load(smoke_of(path))
     configs.check(config)
     assert smoke.total_steps == (0 if config.total_steps == 0 else 2) and smoke.batch_size <= 16
     assert config.experiment == smoke.experiment and config.model.get("name") == smoke.model.get("name")
     assert importlib.util.find_spec(f"experiments.{config.experiment}") is not None
-    doc = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
-    first = doc.partition("\n\n")[0]
-    assert first.endswith("."), "a config's docstring begins with a sentence"
+    doc = ast.get_docstring(ast.parse((ROOT / path.partition(":")[0]).read_text(encoding="utf-8")))
     command = f"python launch.py --config {path} --workdir runs/"
     assert command in doc, f"{path}: its docstring must show the command {command}..."
     assert configs.digest(configs.load(path)) == configs.digest(config)  # no clock, no random number in it
@@ -45,9 +85,9 @@ def test_config_loads_and_says_how_to_run_it(path):
 @pytest.mark.parametrize("path", CONFIGS)
 def test_smoke_run_trains_two_steps_and_evaluates(path, tmp_path, capsys):
     workdir = tmp_path / "run"
-    assert launch.main([f"--config={path}:smoke", f"--workdir={workdir}"]) == 0, capsys.readouterr().err
+    assert launch.main([f"--config={smoke_of(path)}", f"--workdir={workdir}"]) == 0, capsys.readouterr().err
     assert (workdir / "DONE").exists() and not (workdir / "FAILED.json").exists()
-    config = configs.load(f"{path}:smoke")
+    config = configs.load(smoke_of(path))
     rows = read(workdir / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(1, config.total_steps + 1))  # none in an analysis
     assert all(math.isfinite(value) for row in rows for value in row.values())

@@ -1,5 +1,6 @@
 """Configs: arguments, overrides, durations, calls, and the message of every mistake."""
 
+import ast
 import json
 import os
 import subprocess
@@ -64,6 +65,21 @@ def test_parse_arg_takes_types_from_the_defaults():
 def test_parse_arg_names_the_argument_the_value_and_the_type(arg, words):
     message = refusal(configs.parse_arg, arg, depth=20, smoke=False)
     assert all(word in message for word in words), message
+
+
+def test_parse_arg_chooses_among_words():
+    sets = configs.OneOf({"digits": 1e-2, "mnist": 1e-3})
+    assert configs.parse_arg(None, data=sets).data == configs.parse_arg("data=digits", data=sets).data == "digits"
+    assert configs.parse_arg("smoke,data=mnist", data=sets, smoke=False).to_dict() == {"data": "mnist", "smoke": True}
+    message = refusal(configs.parse_arg, "data=minst", data=sets)
+    expected = "config argument data='minst'; expected one of 'digits', 'mnist'; did you mean 'mnist'?"
+    assert message == expected
+    assert "'data' needs a value of type str, as in data=digits" in refusal(configs.parse_arg, "data", data=sets)
+
+
+def test_a_wrong_data_set_is_refused_before_anything_starts():
+    message = refusal(configs.load, "configs/classify/lenet5.py:data=cifar,smoke")
+    assert "data='cifar'" in message and "'digits', 'mnist', 'cifar10'" in message and "mean 'cifar10'" in message
 
 
 def test_overrides_take_the_type_of_the_present_value(file):
@@ -166,7 +182,7 @@ def test_a_file_is_read_as_it_is_now(file, monkeypatch):
 def test_load_explains_a_missing_or_broken_file(tmp_path, file, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert configs.load("resnet.py").model.name == "resnet"  # relative to the working directory
-    assert "there is no config file 'configs/digits/lenet.py'" in refusal(configs.load, "configs/digits/lenet.py")
+    assert "there is no config file 'configs/classify/lenet.py'" in refusal(configs.load, "configs/classify/lenet.py")
     (tmp_path / "a.py").write_text("x = 1")
     assert "get_config" in refusal(configs.load, "a.py")
     (tmp_path / "b.py").write_text("def get_config(arg=None):\n  return 1 +")
@@ -179,6 +195,25 @@ def test_load_explains_a_missing_or_broken_file(tmp_path, file, monkeypatch):
     (tmp_path / "e.py").write_text(CONFIG.replace("lr=2e-3", "lr=2e-3, lr_factors={'head/.*': 2.0}"))
     assert "(('head/.*', 2.0), ...)" in refusal(configs.load, "e.py")
     assert "did you mean 'depth'" in refusal(configs.load, "resnet.py:deepth=3")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("digits/lenet5.py", "configs/classify/lenet5.py"),
+        ("mnist/lenet5.py:smoke", "configs/classify/lenet5.py:data=mnist"),
+        ("cifar10/mlp.py", "configs/classify/mlp.py:data=cifar10"),  # there is a toy/mlp.py, too
+        ("mnist/dcgan.py", "configs/generate/dcgan.py:data=mnist"),
+        ("tiny_shakespeare/gru.py", "configs/sequence/char_rnn.py:cell=gru"),
+        ("shapes/detect.py", "configs/detect/anchors.py"),
+        ("digits/tsne.py", "configs/explain/tsne.py"),
+        ("toy/blobs.py", "configs/toy/mlp.py:data=blobs"),
+        ("cartpole/dqn.py", "configs/rl/dqn.py"),
+        ("toy/xr.py", "configs/toy/mlp.py"),
+    ],
+)
+def test_a_config_in_another_folder_is_suggested(typed, meant):
+    assert f"did you mean {meant!r}?" in refusal(configs.load, f"configs/{typed}")
 
 
 def test_own_keys_of_an_experiment_are_declared():
@@ -236,3 +271,42 @@ def test_configs_import_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# What two config files may share: less than ten lines in a row.
+
+
+def code_lines(text: str) -> list[str]:
+    """The lines of a file without its docstring, imports, comments and blank lines."""
+    body = ast.parse(text).body
+    kept = [node for node in body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    if kept and ast.get_docstring(ast.parse(text)) is not None:
+        kept = kept[1:]
+    lines = [line for node in kept for line in text.splitlines()[node.lineno - 1 : node.end_lineno]]
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def shared_lines(texts: dict[str, str], n: int = 10) -> list[tuple[str, str, str]]:
+    """(file, file, first line) of every n lines in a row that two files have in common."""
+    seen: dict[tuple[str, ...], str] = {}
+    shared = []
+    for name, text in texts.items():
+        lines = code_lines(text)
+        windows = {tuple(lines[start : start + n]) for start in range(len(lines) - n + 1)}
+        shared += [(seen[window], name, window[0]) for window in windows if window in seen]
+        seen |= dict.fromkeys(windows, name)
+    return shared
+
+
+def test_no_two_configs_share_ten_lines():
+    paths = sorted((ROOT / "configs").rglob("*.py"))
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    assert len(texts) > 30 and shared_lines(texts) == []
+
+
+def test_shared_lines_are_noticed():
+    lines = [f"x{i} = {i}" for i in range(10)]
+    first = '"""One."""\n\nimport a\n\n' + "\n\n".join(lines)
+    second = '"""Two."""\n\nfrom b import c\n\ny = 0\n' + "\n# why\n".join(lines) + "\nz = 1\n"
+    assert shared_lines({"first": first, "second": second}) == [("first", "second", "x0 = 0")]
+    assert shared_lines({"first": first, "second": second.replace("x9 = 9", "x9 = 8")}) == []

@@ -189,7 +189,7 @@ def test_parameters():
 
 
 def toy(**overrides):
-    return build(configs.load("configs/toy/xor.py", [f"config.{k}={v}" for k, v in overrides.items()]))
+    return build(configs.load("configs/toy/mlp.py", [f"config.{k}={v}" for k, v in overrides.items()]))
 
 
 def test_of_a_run():
@@ -203,7 +203,7 @@ def test_of_a_run():
 
 
 def test_of_a_run_of_two_players():
-    built = build(configs.load("configs/digits/dcgan.py:smoke"))
+    built = build(configs.load("configs/generate/dcgan.py:smoke"))
     facts = counting.of_run(built)
     assert facts["macs"] is None and facts["parameters"] > registry.variants()["dcgan_discriminator_tiny"].row["params"]
 

@@ -131,12 +131,12 @@ def test_a_run_is_not_continued_with_another_split(tmp_path):
 
     given = ["config.data.train=all", "config.data.validation=", "config.data.test=",
              "config.data.split.fractions=(0.7, 0.15, 0.15)", "config.data.split.stratified=True"]  # fmt: skip
-    config = configs.load("configs/digits/softmax.py", given)
+    config = configs.load("configs/classify/softmax.py", given)
     workdir = Workdir(tmp_path / "run")
     workdir.checkpoints.joinpath("3").mkdir(parents=True)
     workdir.write_config(config)
     with pytest.raises(ConfigError, match=r"another configuration \(data.split.seed: \(absent\) -> 1\)"):
-        workdir.write_config(configs.load("configs/digits/softmax.py", [*given, "config.data.split.seed=1"]))
+        workdir.write_config(configs.load("configs/classify/softmax.py", [*given, "config.data.split.seed=1"]))
     data = load.load(**config.data.to_dict())
     workdir.meta.write_text('{"model": {"parameters": 1}}')
     workdir.record_start(SimpleNamespace(data=data, config=config), 1, [])

@@ -13,7 +13,7 @@ from cvdl_jax.data.load import load
 from cvdl_jax.engine import build
 from cvdl_jax.errors import ConfigError
 
-SMOKE = "configs/digits/softmax.py:smoke"
+SMOKE = "configs/classify/softmax.py:smoke"
 
 
 @pytest.mark.curriculum("W18")

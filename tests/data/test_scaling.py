@@ -62,7 +62,7 @@ def test_images_by_channel_and_by_pixel():
 
 @pytest.mark.curriculum("W11", "G17")
 def test_a_run_fits_on_its_training_split_alone():
-    config = configs.load("configs/digits/softmax.py:smoke", ["--config.normalise={'fit': 'standardise_pixels'}"])
+    config = configs.load("configs/classify/softmax.py:smoke", ["--config.normalise={'fit': 'standardise_pixels'}"])
     data = build.load_data(config)
     resolved = scaling.resolved(config, data)
     train = data.splits["train"].arrays["image"] / 255
@@ -70,14 +70,14 @@ def test_a_run_fits_on_its_training_split_alone():
     assert config.normalise.to_dict() == {"fit": "standardise_pixels"}  # what is saved is what was asked for
     everything = np.concatenate([split.arrays["image"] for split in data.splits.values()]) / 255
     assert np.abs(everything.mean(0) - train.mean(0)).max() > 1e-3
-    plain = configs.load("configs/digits/softmax.py:smoke")
+    plain = configs.load("configs/classify/softmax.py:smoke")
     assert scaling.resolved(plain, data) is plain
     build.build(config)
 
 
 @pytest.mark.curriculum("W9")
 def test_features_of_a_run_are_scaled():
-    config = configs.load("configs/toy/xor.py:smoke", ["--config.normalise={'fit': 'min_max'}"])
+    config = configs.load("configs/toy/mlp.py:smoke", ["--config.normalise={'fit': 'min_max'}"])
     data = build.load_data(config)
     normalise = scaling.resolved(config, data).normalise
     x = data.splits["train"].arrays["features"]
@@ -95,7 +95,7 @@ def test_features_of_a_run_are_scaled():
 )
 def test_mistakes(section, words):
     with pytest.raises(ConfigError, match=words):
-        build.build(configs.load("configs/digits/softmax.py:smoke", [f"--config.normalise={section}"]))
+        build.build(configs.load("configs/classify/softmax.py:smoke", [f"--config.normalise={section}"]))
 
 
 def test_what_cannot_be_fitted():
@@ -104,7 +104,7 @@ def test_what_cannot_be_fitted():
     with pytest.raises(DataError, match="1 input values are not finite"):
         scaling.fit("standardise", [np.array([[1.0, np.nan]])])
     with pytest.raises(ConfigError, match="needs a training split"):
-        scaling.resolved(configs.load("configs/digits/softmax.py", ["--config.normalise={'fit': 'min_max'}"]), None)
+        scaling.resolved(configs.load("configs/classify/softmax.py", ["--config.normalise={'fit': 'min_max'}"]), None)
     with pytest.raises(ConfigError, match=r"mean has the shape \(2, 2, 1\), the image \(3, 3, 1\)"):
         pixels.normalise(jnp.zeros((4, 3, 3, 1)), mean=(((1.0,), (2.0,)),) * 2)
 

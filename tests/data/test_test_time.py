@@ -164,8 +164,8 @@ def test_mistakes_that_show_in_the_batch():
 def test_a_classifier_is_evaluated_by_its_mean_prediction():
     """The evaluation of a config with views is that of the mean probability of the plain classifier's."""
     text = "{'views': 'identity | flip'}"
-    built = build(configs.load("configs/digits/linear.py:smoke", [f"--config.test_time={text}"]))
-    plain = build(configs.load("configs/digits/linear.py:smoke"))
+    built = build(configs.load("configs/classify/linear.py:smoke", [f"--config.test_time={text}"]))
+    plain = build(configs.load("configs/classify/linear.py:smoke"))
     split = built.data.splits["validation"]
     batch = {name: jnp.stack([jnp.asarray(split.example(i)[name]) for i in range(16)]) for name in ("image", "label")}
     batch = {**batch, "image": batch["image"] / 255, "mask": jnp.ones(16)}

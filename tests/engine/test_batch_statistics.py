@@ -224,11 +224,11 @@ def test_running_averages_change_nothing():
 def test_a_run_chooses_by_its_config():
     """One key, in no digest while it is at its default; the pass is part of what `--mode check` traces."""
     run = ["config.model.norm=batch", "config.model.hidden=(8,)"]
-    exact = configs.load("configs/digits/mlp.py", [*run, "config.batch_stats=exact"])
+    exact = configs.load("configs/classify/mlp.py", [*run, "config.batch_stats=exact"])
     passes = {each.before for each in build(exact).task.evals.values()}
     assert len(passes) == 1 and passes.pop().data == "train"
-    default = configs.load("configs/digits/mlp.py", run)
+    default = configs.load("configs/classify/mlp.py", run)
     assert all(each.before is None for each in build(default).task.evals.values())
     assert configs.digest(exact) != configs.digest(default)
     with pytest.raises(ConfigError, match=r"config\.batch_stats='extact'; expected one of 'running', 'exact', 'batch'"):
-        configs.load("configs/digits/mlp.py", ["config.batch_stats=extact"])
+        configs.load("configs/classify/mlp.py", ["config.batch_stats=extact"])

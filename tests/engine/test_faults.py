@@ -17,7 +17,7 @@ from cvdl_jax.workdir.checkpoint import committed_steps
 from cvdl_jax.workdir.folder import Workdir
 
 TINY = [
-    "--config=configs/digits/mlp.py", "--config.total_steps=12", "--config.batch_size=16",
+    "--config=configs/classify/mlp.py", "--config.total_steps=12", "--config.batch_size=16",
     "--config.model.hidden=(8,)", "--config.eval.every_steps=4", "--config.log.every_steps=2",
     "--config.log.tensorboard=False",
 ]  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_full_disk_while_saving(tmp_path, monkeypatch):
 
     def child(folder, *hook):
         flags = [
-            "--config=configs/digits/mlp.py", "--config.total_steps=12", "--config.eval.every_steps=4",
+            "--config=configs/classify/mlp.py", "--config.total_steps=12", "--config.eval.every_steps=4",
             "--config.log.every_steps=2", "--config.log.tensorboard=False", "--config.model.hidden=(200,)",
         ]  # fmt: skip
         command = [sys.executable, str(CHILD), *hook, *flags, f"--workdir={folder}"]
@@ -216,7 +216,7 @@ def test_a_crash_leaves_failed_json_and_the_next_start_removes_it(tmp_path, monk
 
 def test_missing_data_name_everything_that_is_needed(tmp_path, capsys):
     (tmp_path / "data" / "something_else").mkdir(parents=True)
-    flags = ["--config=configs/mnist/softmax.py", f"--config.data.data_dir={tmp_path / 'data'}"]
+    flags = ["--config=configs/classify/softmax.py:data=mnist", f"--config.data.data_dir={tmp_path / 'data'}"]
     assert launch.main([*flags, f"--workdir={tmp_path / 'run'}"]) == 2
     error = capsys.readouterr().err
     looked, expected = str(tmp_path / "data"), str(tmp_path / "data" / "mnist" / "<version>" / "dataset_info.json")

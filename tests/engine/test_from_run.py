@@ -16,7 +16,7 @@ from cvdl_jax.workdir.checkpoint import read_step
 from cvdl_jax.workdir.metric_log import read
 
 MODEL = [
-    "--config=configs/digits/mlp.py", "--config.batch_size=16", "--config.eval.every_steps=2",
+    "--config=configs/classify/mlp.py", "--config.batch_size=16", "--config.eval.every_steps=2",
     "--config.log.every_steps=1", "--config.log.tensorboard=False", "--config.model.hidden=(16,)",
     "--config.model.norm=batch", "--config.model.dropout=0.0", "--config.optim.schedule={}",
 ]  # fmt: skip
@@ -108,7 +108,9 @@ def test_statistics_are_loaded_and_moments_are_not(source):
     from cvdl_jax.engine import from_run, runs
     from cvdl_jax.engine.build import build, make_program
 
-    config = configs.load("configs/digits/mlp.py", [flag for flag in [*MODEL, *STILL] if flag.startswith("--config.")])
+    config = configs.load(
+        "configs/classify/mlp.py", [flag for flag in [*MODEL, *STILL] if flag.startswith("--config.")]
+    )
     program = make_program(build(config))
     runs.compile_functions(program, ["create"])
     fresh = program.create()

@@ -14,7 +14,7 @@ from cvdl_jax.core.task import State, Task, create_state, descend
 from cvdl_jax.errors import UserError
 
 FLAGS = [
-    "--config=configs/digits/mlp.py", "--config.total_steps=40", "--config.log.every_steps=10",
+    "--config=configs/classify/mlp.py", "--config.total_steps=40", "--config.log.every_steps=10",
     "--config.log.tensorboard=False",
 ]  # fmt: skip
 

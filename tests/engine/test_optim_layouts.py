@@ -33,7 +33,7 @@ def flags(case):
 
 @pytest.mark.parametrize("case", SECTIONS)
 def test_layouts_agree(case, tmp_path):
-    code = RUN.format(str(TESTS), ["configs/digits/mlp.py", "--config.model.hidden=(16,)", *flags(case)])
+    code = RUN.format(str(TESTS), ["configs/classify/mlp.py", "--config.model.hidden=(16,)", *flags(case)])
     layouts = ("one", "jit", "pmap", "fsdp4")
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "64"}
     command = [sys.executable, "-c", code, str(tmp_path), case, *layouts]

@@ -17,7 +17,7 @@ from cvdl_jax.errors import UserError
 
 def test_a_model_that_does_not_fit_is_explained_in_five_lines(tmp_path, capsys):
     """36 TB of weights: the allocator is refused at once, nothing is touched, whatever the kernel overcommits."""
-    flags = ["--config=configs/digits/mlp.py:smoke", "--config.model.hidden=(3000000,3000000)"]
+    flags = ["--config=configs/classify/mlp.py:smoke", "--config.model.hidden=(3000000,3000000)"]
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (2**40 if hard < 0 else min(2**40, hard), hard))
     try:
@@ -47,14 +47,14 @@ def test_a_model_that_does_not_fit_is_explained_in_five_lines(tmp_path, capsys):
     ],
 )
 def test_every_form_of_the_backends_message_is_read(message, needed):
-    config = configs.load("configs/digits/lenet5.py:smoke")
+    config = configs.load("configs/classify/lenet5.py:smoke")
     with pytest.raises(out_of_memory.OutOfMemory) as error, out_of_memory.explained(config):
         raise jax.errors.JaxRuntimeError(message)
     assert needed in str(error.value).splitlines()[1] and error.value.exit_code == 1
 
 
 def test_other_errors_pass_unchanged():
-    config = configs.load("configs/digits/lenet5.py:smoke")
+    config = configs.load("configs/classify/lenet5.py:smoke")
     with pytest.raises(ValueError, match="shapes"), out_of_memory.explained(config):
         raise ValueError("shapes do not match")
     with pytest.raises(UserError, match="typo"), out_of_memory.explained(config):
@@ -64,7 +64,7 @@ def test_other_errors_pass_unchanged():
 
 
 def test_the_largest_buffers_are_named_by_module():
-    text = out_of_memory.largest_buffers(configs.load("configs/digits/lenet5.py"), n=8)
+    text = out_of_memory.largest_buffers(configs.load("configs/classify/lenet5.py"), n=8)
     sizes = [
         float(value) * {"KiB": 2**10, "MiB": 2**20}[unit] for value, unit in re.findall(r"([\d.]+) (KiB|MiB)", text)
     ]
@@ -83,7 +83,7 @@ def test_other_modes_explain_it_too(mode, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1048576 bytes.")
 
-    config = configs.load("configs/digits/mlp.py:smoke")
+    config = configs.load("configs/classify/mlp.py:smoke")
     where = {"eval": "compiled", "profile": "trace", "predict": "predict"}[mode]
     monkeypatch.setattr(module, where, full)
     built = types.SimpleNamespace(

@@ -23,7 +23,7 @@ MLP = [
 ]  # fmt: skip
 
 
-def programme(path="configs/digits/mlp.py", *overrides, steps_per_call="auto"):
+def programme(path="configs/classify/mlp.py", *overrides, steps_per_call="auto"):
     built = build(configs.load(path, overrides))
     return built, make_program(built, steps_per_call)
 
@@ -31,7 +31,7 @@ def programme(path="configs/digits/mlp.py", *overrides, steps_per_call="auto"):
 @pytest.fixture(scope="module")
 def perceptron():
     """A compiled program of a perceptron with everything random in it, and its data."""
-    built, compiled = programme("configs/digits/mlp.py", *MLP)
+    built, compiled = programme("configs/classify/mlp.py", *MLP)
     for name in ("create", "step"):
         compiled.jobs()[name]()
     return built, compiled
@@ -40,11 +40,11 @@ def perceptron():
 @pytest.mark.parametrize(
     ("path", "override", "expected"),
     [
-        ("configs/digits/mlp.py", "config.seed=1", 50),
-        ("configs/digits/lenet5.py:smoke", "config.seed=1", 1),  # convolutions are slow in a loop on a CPU
-        ("configs/digits/mlp.py", "config.data.resident=never", 1),  # batches arrive one by one
-        ("configs/digits/mlp.py", "config.steps_per_call=7", 7),
-        ("configs/digits/lenet5.py:smoke", "config.steps_per_call=3", 3),
+        ("configs/classify/mlp.py", "config.seed=1", 50),
+        ("configs/classify/lenet5.py:smoke", "config.seed=1", 1),  # convolutions are slow in a loop on a CPU
+        ("configs/classify/mlp.py", "config.data.resident=never", 1),  # batches arrive one by one
+        ("configs/classify/mlp.py", "config.steps_per_call=7", 7),
+        ("configs/classify/lenet5.py:smoke", "config.steps_per_call=3", 3),
     ],
 )
 def test_steps_a_call(path, override, expected):
@@ -52,12 +52,12 @@ def test_steps_a_call(path, override, expected):
 
 
 def test_a_recorded_number_wins():
-    assert programme("configs/digits/mlp.py", steps_per_call=4)[1].steps_per_call == 4
+    assert programme("configs/classify/mlp.py", steps_per_call=4)[1].steps_per_call == 4
 
 
 def test_convolutions_loop_where_it_is_no_loss(monkeypatch):
     monkeypatch.setattr(program.jax, "default_backend", lambda: "gpu")
-    assert programme("configs/digits/lenet5.py:smoke")[1].steps_per_call == 50
+    assert programme("configs/classify/lenet5.py:smoke")[1].steps_per_call == 50
 
 
 def convolve(x):
@@ -128,7 +128,7 @@ def test_a_call_of_no_steps_changes_nothing(perceptron):
 
 
 def test_single_steps_agree_with_the_loop_to_rounding(perceptron):
-    built, single = programme("configs/digits/mlp.py", *MLP, steps_per_call=1)
+    built, single = programme("configs/classify/mlp.py", *MLP, steps_per_call=1)
     for name in ("create", "step"):
         single.jobs()[name]()
     one, many = advanced((built, single), (1,) * 20), advanced(perceptron, (20,))
@@ -146,7 +146,7 @@ def test_the_state_is_donated(perceptron):
 
 def test_the_first_state_is_a_function_of_the_seed(perceptron):
     def kernel(seed):
-        compiled = programme("configs/digits/mlp.py", *MLP, f"config.seed={seed}")[1]
+        compiled = programme("configs/classify/mlp.py", *MLP, f"config.seed={seed}")[1]
         compiled.jobs()["create"]()
         return np.asarray(compiled.create().params["dense0"]["kernel"])
 

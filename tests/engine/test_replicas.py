@@ -51,7 +51,7 @@ def trained(config, steps, feed_back):
 def assert_equal_to_the_ordinary_run(overrides, steps, feed_back):
     """The second of three replicas against the run of its seed, in float64; the others differ from it."""
     with jax.enable_x64(True):
-        config = configs.load("configs/digits/mlp.py", [*SMALL, "config.compute_dtype=float64", *overrides])
+        config = configs.load("configs/classify/mlp.py", [*SMALL, "config.compute_dtype=float64", *overrides])
         parent = replicas.parent(config, 3)
         state, rows = trained(parent, steps, feed_back)
         own, own_rows = trained(replicas.member(parent, config.seed + 1), steps, feed_back)
@@ -87,7 +87,7 @@ def test_a_replica_with_everything_is_the_ordinary_run_in_float64():
 def parent(tmp_path_factory):
     """Two replicas of seed 5 and 6, and beside them the ordinary run of seed 6."""
     root = tmp_path_factory.mktemp("replicas")
-    flags = ["--config=configs/digits/mlp.py", *(f"--{each}" for each in SMALL)]
+    flags = ["--config=configs/classify/mlp.py", *(f"--{each}" for each in SMALL)]
     assert launch.main([*flags, "--config.seed=5", "--replicas=2", f"--workdir={root / 'two'}"]) == 0
     order = "--config.data.order_seed=5"
     assert launch.main([*flags, "--config.seed=6", order, f"--workdir={root / 'own'}"]) == 0
@@ -176,7 +176,7 @@ def test_replicas_are_evaluated_continued_and_combined(parent, tmp_path, capsys)
 )
 def test_what_cannot_be_replicated_is_refused(n, overrides, words):
     with pytest.raises(ConfigError) as error:
-        replicas.parent(configs.load("configs/digits/mlp.py", overrides), n)
+        replicas.parent(configs.load("configs/classify/mlp.py", overrides), n)
     assert words in str(error.value)
 
 
@@ -188,9 +188,9 @@ def test_another_number_of_replicas_is_refused(parent):
 
 
 def test_tasks_without_steps_or_with_rows_are_refused():
-    config = configs.load("configs/digits/pca.py:smoke")
+    config = configs.load("configs/explain/pca.py:smoke")
     with pytest.raises(ConfigError, match="takes no training steps"):
         build(replicas.parent(config, 2))
-    config = configs.load("configs/tiny_shakespeare/lstm.py:smoke", ["config.text.name=additions"])
+    config = configs.load("configs/sequence/char_rnn.py:smoke", ["config.text.name=additions"])
     with pytest.raises(ConfigError, match="keeps a state per row"):
         make_program(build(replicas.parent(config, 2)))

@@ -14,7 +14,7 @@ from cvdl_jax.workdir.metric_log import read
 from cvdl_jax.workdir.run_state import state_of
 
 FLAGS = [
-    "--config=configs/digits/softmax.py", "--config.total_steps=12", "--config.batch_size=32",
+    "--config=configs/classify/softmax.py", "--config.total_steps=12", "--config.batch_size=32",
     "--config.eval.every_steps=4", "--config.log.every_steps=4", "--config.log.tensorboard=False",
     "--config.checkpoint.keep=3", "--config.optim={'name': 'sgd', 'lr': 0.02}",
 ]  # fmt: skip

@@ -14,9 +14,9 @@ from cvdl_jax.engine import finish, train
 from cvdl_jax.engine.build import build, make_program
 
 TINY = [
-    "--config=configs/digits/mlp.py", "--config.total_steps=12", "--config.batch_size=16", "--config.model.hidden=(8,)",
-    "--config.eval.every_steps=4", "--config.log.every_steps=2", "--config.log.tensorboard=False",
-    "--config.optim.lr=0.02", "--config.optim.schedule={}",
+    "--config=configs/classify/mlp.py", "--config.total_steps=12", "--config.batch_size=16",
+    "--config.model.hidden=(8,)", "--config.eval.every_steps=4", "--config.log.every_steps=2",
+    "--config.log.tensorboard=False", "--config.optim.lr=0.02", "--config.optim.schedule={}",
 ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def numpy_softmax(params, arrays, batch_size, lr, steps):
 def test_softmax_regression_equals_numpy_over_two_epochs(tmp_path):
     """Forward, loss, backward, update over shuffled mini-batches that run across the epochs' border."""
     flags = [
-        "--config=configs/digits/softmax.py", "--config.total_epochs=2", "--config.batch_size=100",
+        "--config=configs/classify/softmax.py", "--config.total_epochs=2", "--config.batch_size=100",
         "--config.log.every_steps=6", "--config.eval.every_epochs=1", "--config.log.tensorboard=False",
         "--config.normalise={}", "--config.optim={'name':'sgd','lr':0.5}",
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from cvdl_jax.models import registry
 from cvdl_jax.ops import boxes
 from experiments import detect
 
-CONFIG = "configs/shapes/detect.py"
+CONFIG = "configs/detect/anchors.py"
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 

@@ -15,7 +15,7 @@ from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 
-PCA, TSNE = "configs/digits/pca.py", "configs/digits/tsne.py"
+PCA, TSNE = "configs/explain/pca.py", "configs/explain/tsne.py"
 X = np.random.default_rng(0).normal(size=(60, 7)).astype(np.float32) * np.arange(1, 8, dtype=np.float32)
 
 
@@ -133,14 +133,14 @@ def test_divergence_on_digits_is_scikit_learns(tmp_path):
 def test_features_of_a_trained_network_are_embedded(layer, tmp_path):
     trained, workdir = tmp_path / "lenet5", tmp_path / "tsne"
     assert launch.main([
-        "--config=configs/digits/lenet5.py", f"--workdir={trained}", "--config.total_steps=40",
+        "--config=configs/classify/lenet5.py", f"--workdir={trained}", "--config.total_steps=40",
         "--config.log.tensorboard=False",
     ]) == 0  # fmt: skip
     flags = [f"--config.embed.workdir={trained}", f"--config.embed.layer={layer}", "--config.embed.limit=60"]
     assert launch.main([f"--config={TSNE}:smoke", f"--workdir={workdir}", *flags]) == 0
     task, state, _ = runs.load(trained)
     _, embedded, _ = runs.load(workdir)
-    split = build(configs.load("configs/digits/lenet5.py")).data.splits["validation"].batch(np.arange(60))
+    split = build(configs.load("configs/classify/lenet5.py")).data.splits["validation"].batch(np.arange(60))
     np.testing.assert_array_equal(embedded.extra["label"], split["label"])
     if layer == "pre_logits":  # the scores follow from them by the last layer
         last = state.extra["ema"]["head"]

@@ -163,12 +163,12 @@ def test_discriminator_equals_numpy(norm):
 # Steps ----------------------------------------------------------------------------------------------------------------
 
 
-def config_of(*overrides, file="configs/digits/dcgan.py"):
+def config_of(*overrides, file="configs/generate/dcgan.py"):
     small = ["--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)"]
     return configs.load(f"{file}:smoke", [*small, *overrides])
 
 
-WGAN = partial(config_of, file="configs/digits/wgan_gp.py")
+WGAN = partial(config_of, file="configs/generate/wgan_gp.py")
 
 
 def info_of(config, total_steps=10):
@@ -370,7 +370,7 @@ def test_a_mosaic_fills_its_last_row_with_white():
 )
 def test_mistakes_are_named(file, override, words):
     with pytest.raises(UserError, match=words):
-        config = config_of(f"--config.{override}", file=f"configs/digits/{file}.py")
+        config = config_of(f"--config.{override}", file=f"configs/generate/{file}.py")
         task = gan.make(config, info_of(config))
         jax.eval_shape(
             lambda: step_function(task, 0)(create_state(task, jax.random.key(0), batch_of(config)), batch_of(config))
@@ -457,7 +457,7 @@ def test_judged_counts_exactly_the_samples_that_were_asked_for():
 def lenet(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("judge") / "run"
     flags = ["--config.total_steps=60", "--config.log.tensorboard=False", "--config.eval.every_steps=30"]
-    assert launch.main(["--config=configs/digits/lenet5.py", f"--workdir={workdir}", *flags]) == 0
+    assert launch.main(["--config=configs/classify/lenet5.py", f"--workdir={workdir}", *flags]) == 0
     return workdir
 
 
@@ -490,7 +490,7 @@ def test_a_judge_is_the_run_it_was_loaded_from(lenet):
 def test_a_run_writes_samples_and_what_the_judge_says(lenet, tmp_path):
     workdir = tmp_path / "run"
     flags = [f"--config.judge.workdir={lenet}", "--config.judge.samples=40", "--config.log.tensorboard=False"]
-    assert launch.main(["--config=configs/digits/wgan_gp.py:smoke", f"--workdir={workdir}", *flags]) == 0
+    assert launch.main(["--config=configs/generate/wgan_gp.py:smoke", f"--workdir={workdir}", *flags]) == 0
     metrics = json.loads((workdir / "results.json").read_text())["metrics"]
     assert set(metrics) == {
         *(f"{split}/{name}" for split in ("validation", "test") for name in ("sliced_wasserstein", "spread")),

@@ -20,7 +20,7 @@ from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.workdir.metric_log import read
 from experiments import language
 
-SMOKE = "configs/tiny_shakespeare/lstm.py:smoke"
+SMOKE = "configs/sequence/char_rnn.py:smoke"
 KEY = jax.random.key(0)
 
 # Characters and ids ---------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_mistakes_are_named(override, message):
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
 def test_configs_of_the_family(name):
-    config = configs.load(f"configs/tiny_shakespeare/{name}.py")
+    config = configs.load(f"configs/sequence/char_rnn.py:cell={name}")
     assert (config.experiment, config.model.name, config.model.layers) == ("language", name, 2)
 
 

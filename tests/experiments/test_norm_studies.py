@@ -99,7 +99,7 @@ def test_a_case_must_divide_the_batch():
 
 @pytest.mark.parametrize(
     "run",
-    ["configs/studies/invariance.py:smoke", "configs/studies/regularisers.py:smoke", "configs/cartpole/dqn.py:smoke"],
+    ["configs/studies/invariance.py:smoke", "configs/studies/regularisers.py:smoke", "configs/rl/dqn.py:smoke"],
 )
 def test_experiments_that_keep_parameters_alone_refuse_running_averages(run, tmp_path):
     config = configs.load(run, ["config.model.norm=batch"])

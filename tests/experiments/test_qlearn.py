@@ -18,7 +18,7 @@ from cvdl_jax.rl import cartpole, gridworld, mdp
 from experiments import qlearn
 
 KEY = jax.random.key(0)
-GRID, CARTPOLE = "configs/gridworld/qlearn.py", "configs/cartpole/dqn.py"
+GRID, CARTPOLE = "configs/rl/qlearn.py", "configs/rl/dqn.py"
 
 
 @pytest.fixture(scope="module")

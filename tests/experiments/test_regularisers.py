@@ -24,7 +24,7 @@ from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from experiments.studies import regularisers
 
 FLAGS = [
-    "--config=configs/digits/mlp.py:smoke", "--config.model.hidden=(4,)", "--config.eval.every_steps=1",
+    "--config=configs/classify/mlp.py:smoke", "--config.model.hidden=(4,)", "--config.eval.every_steps=1",
     "--config.log.tensorboard=False",
 ]  # fmt: skip
 

@@ -109,14 +109,14 @@ def test_a_linear_unit_refuses_what_it_would_not_read():
 
 @pytest.mark.curriculum("A5")
 def test_the_report_of_a_linear_classifier_shows_its_templates(tmp_path):
-    _, figures = run(tmp_path, "configs/digits/softmax.py:smoke")
+    _, figures = run(tmp_path, "configs/classify/softmax.py:smoke")
     assert (figures / "templates.png").exists() and (figures / "predictions.png").exists()
     assert not (figures / "decision_regions.png").exists()
 
 
 @pytest.mark.curriculum("A6")
 def test_the_report_of_any_classifier_of_the_plane_shows_its_regions(tmp_path):
-    _, figures = run(tmp_path, "configs/toy/spirals.py:smoke")
+    _, figures = run(tmp_path, "configs/toy/mlp.py:data=spirals,smoke")
     assert (figures / "decision_regions.png").exists() and not (figures / "templates.png").exists()
 
 

@@ -293,7 +293,7 @@ sys.path.insert(0, sys.argv[1])
 import layouts_child
 from layouts_child import flat, train
 norm = "--config.model.norm=batch(synchronised=False, running_var='unbiased')"
-layouts_child.CASES["local"] = ["configs/digits/mlp.py", "--config.model.hidden=(16,)", norm]
+layouts_child.CASES["local"] = ["configs/classify/mlp.py", "--config.model.hidden=(16,)", norm]
 one, jit, pmap, fsdp = (flat(train("local", layout)[1]) for layout in ("one", "jit", "pmap", "fsdp4"))
 for other in (pmap, fsdp):
     for name, x in jit.items():

@@ -444,7 +444,11 @@ def test_the_table_covers_every_parameter():
 
 
 def test_a_schedule_free_run_is_evaluated_at_its_average(tmp_path):
-    flags = ["--config=configs/digits/mlp.py:smoke", "--config.optim.name=schedule_free_adamw", "--config.optim.lr=0.1"]
+    flags = [
+        "--config=configs/classify/mlp.py:smoke",
+        "--config.optim.name=schedule_free_adamw",
+        "--config.optim.lr=0.1",
+    ]
     assert launch.main([*flags, f"--workdir={tmp_path / 'run'}"]) == 0
     task, state, _ = runs.load(tmp_path / "run")
     average = optim.averaged_params(state.opt["model"], state.params)

@@ -238,7 +238,7 @@ def test_runs_are_read_and_compared_without_jax(clean_environment):
 @pytest.mark.long
 def test_a_run_ends_with_its_page(tmp_path, capsys):
     folder = tmp_path / "run"
-    assert launch.main(["--config=configs/digits/mlp.py:smoke", f"--workdir={folder}"]) == 0
+    assert launch.main(["--config=configs/classify/mlp.py:smoke", f"--workdir={folder}"]) == 0
     assert "report.html" in capsys.readouterr().out
     tree = checked(folder / "report.html")
     assert tree.text("h1") == "run done"
@@ -256,7 +256,7 @@ def test_a_run_ends_with_its_page(tmp_path, capsys):
 @pytest.mark.long
 def test_texts_that_a_model_samples_are_on_its_page(tmp_path):
     folder = tmp_path / "run"
-    assert launch.main(["--config=configs/tiny_shakespeare/lstm.py:smoke", f"--workdir={folder}"]) == 0
+    assert launch.main(["--config=configs/sequence/char_rnn.py:smoke", f"--workdir={folder}"]) == 0
     texts = sorted((folder / "figures").glob("samples_temperature_*.txt"))
     assert len(texts) == 3 and (folder / "figures" / "samples.png").exists()
     shown = [text for _, _, text in checked(folder / "report.html").find("pre")]

@@ -15,7 +15,7 @@ def run(args: Any) -> int:
     """Checks and prints; 1 if the step does not fit somewhere."""
     names = topology.names(args.topology)
     if args.config is None and args.workdir is None:
-        raise ConfigError("--mode check needs --config; for example --config configs/digits/lenet5.py")
+        raise ConfigError("--mode check needs --config; for example --config configs/classify/lenet5.py")
     if names:
         topology.prepare()
     from cvdl_jax.cli.modes.train import load_config

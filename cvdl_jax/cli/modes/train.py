@@ -42,5 +42,5 @@ def load_config(args: Any) -> Any:
         return configs.load(args.config, args.overrides)
     saved = Workdir(args.workdir).config if args.workdir is not None else None
     if saved is None or not saved.exists():
-        raise ConfigError("--config is missing; for example --config configs/digits/lenet5.py")
+        raise ConfigError("--config is missing; for example --config configs/classify/lenet5.py")
     return configs.apply_overrides(configs.from_plain(configs.completed(read_json(saved))), args.overrides)

@@ -3,7 +3,7 @@
     def get_sweep(arg=None):                                     # configs/sweeps/mine.py
         arg = configs.parse_arg(arg, seeds=(0, 1, 2))
         return {
-            "title": "MLP on digits", "config": "configs/digits/mlp.py", "overrides": ["config.total_epochs=20"],
+            "title": "MLP on digits", "config": "configs/classify/mlp.py", "overrides": ["config.total_epochs=20"],
             "seeds": arg.seeds, "objective": {"metric": "validation/accuracy", "mode": "max"},
             "grid": {"optim.lr": [1e-3, 3e-3], "optim.weight_decay": [0.0, 0.1]},
         }

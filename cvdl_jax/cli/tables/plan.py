@@ -45,7 +45,7 @@ def make(label: str, row: str, spec: str, overrides: Iterable[str], seed: int, r
     Args:
         label: what people read.
         row: name of the row or trial.
-        spec: a config file and its arguments, as in "configs/digits/lenet5.py:smoke".
+        spec: a config file and its arguments, as in "configs/classify/lenet5.py:smoke".
         overrides: "--config.key=value" without the seed.
         seed: of the run.
         root: folder of the table or sweep.

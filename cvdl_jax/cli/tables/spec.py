@@ -6,7 +6,7 @@
             "title": "Digits", "caption": "...", "seeds": arg.seeds,
             "metric": {"key": "test/accuracy", "label": "test accuracy", "unit": "%", "better": "max"},
             "data": "digits", "protocol": "trained on 1,149 images, selected on 289, tested on 359",
-            "rows": [{"name": "MLP", "config": "configs/digits/mlp.py", "overrides": ["config.optim.lr=0.01"],
+            "rows": [{"name": "MLP", "config": "configs/classify/mlp.py", "overrides": ["config.optim.lr=0.01"],
                       "recipe": {"epochs": 40}, "published": {"value": 97.0, "source": "...", ...}}],
         }
 

@@ -1,10 +1,14 @@
 """Tabular Q-learning on the 4 x 4 grid world of Sutton and Barto 2018, example 4.1.
 
-    python launch.py --config configs/gridworld/qlearn.py --workdir runs/gridworld_qlearn
+    python launch.py --config configs/rl/qlearn.py --workdir runs/gridworld_qlearn
 
 Sixteen environments share one table; each step moves its entries by lr times the mean error. The policy explores at
-random throughout, so every action is tried, and the table becomes that of value iteration. Measured: largest error
-below 1e-4, 14 s on two (shared) CPU cores, compilation included.
+random throughout, so every action is tried, and the table becomes that of value iteration.
+
+Measured on two shared CPU cores, compilation included:
+
+    environment  largest error of the table  wall time
+    gridworld    below 1e-4                  14 s
 """
 
 from cvdl_jax.config import configs
