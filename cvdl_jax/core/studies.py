@@ -41,7 +41,8 @@ def measured(
 
     Args:
         config: of the run, checked to have no steps, data or model.
-        measure: () -> ({metric: number}, what `draw` needs), a function of the config and its seed; called once.
+        measure: () -> ({metric: number}, what `draw` needs), a function of the config and its seed alone, and so
+            remembered: the evaluation and the report, whichever comes first, call it once.
         draw: what `measure` returned second -> {name: matplotlib figure or text}, for the report.
 
     Raises:

@@ -52,13 +52,14 @@ def test_a_section_that_an_experiment_does_not_read_is_refused(own, section):
     build.build(config_of(own(), **section))  # a user's file that says nothing may read it
 
 
-def test_the_engine_names_no_experiment():
-    """Experiments are reached by the path that the configuration names, and by nothing else."""
+def test_the_engine_names_no_experiment_and_writes_no_page():
+    """Experiments are reached by the path that the configuration names; the writer of pages is an argument."""
     names = {path.stem for path in build.EXPERIMENTS.rglob("*.py")} - {"__init__", "replicas"}
     assert {"classify", "gan", "normalisation"} <= names
     for path in sorted((build.configs.ROOT / "cvdl_jax" / "engine").glob("*.py")):
+        code = path.read_text()
+        assert "cvdl_jax.report" not in code, path
         if path.name != "from_run.py":  # loads what a run has trained, and knows what a classifier is
-            code = path.read_text()
             assert not [name for name in names if f'"{name}"' in code or f"experiments.{name}" in code], path
 
 
