@@ -254,7 +254,7 @@ def _nearest_file(file: str) -> str:
     """
     run = f"{Path(file).parent.name}_{Path(file).stem}"
     paths = [path for path in (ROOT / "configs").rglob("*.py") if path.stem != "__init__"]
-    commands = (re.search(rf"--config (\S+) --workdir runs/{re.escape(run)}\n", path.read_text()) for path in paths)
+    commands = (re.search(rf"--config (\S+) --workdir runs/{re.escape(run)}\n", path.read_text("utf-8")) for path in paths)
     for command in filter(None, commands):
         return f"did you mean {command[1]!r}?"
     return nearest(file, [path.relative_to(ROOT).as_posix() for path in paths])
