@@ -249,8 +249,8 @@ def _find(file: str) -> Path:
 def _nearest_file(file: str) -> str:
     """The hint for a config file that does not exist.
 
-    A path such as configs/classify/lenet5.py:data=mnist names data and a method, as the run folder mnist_lenet5 does, and docstrings
-    of configs show the command that fills such a folder, arguments included. Other paths get the nearest in spelling.
+    A path that ends in mnist/lenet5.py names data and a method, as the run folder mnist_lenet5 does, and docstrings of
+    configs show the command that fills such a folder, arguments included. Other paths get the nearest in spelling.
     """
     run = f"{Path(file).parent.name}_{Path(file).stem}"
     paths = [path for path in (ROOT / "configs").rglob("*.py") if path.stem != "__init__"]
