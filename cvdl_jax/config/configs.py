@@ -249,14 +249,16 @@ def _find(file: str) -> Path:
 def _nearest_file(file: str) -> str:
     """The hint for a config file that does not exist.
 
-    A path such as configs/mnist/lenet5.py names data and a method, as the run folder mnist_lenet5 does, and docstrings
-    of configs show the command that fills such a folder, arguments included. Other paths get the nearest in spelling.
+    A path that ends in mnist/lenet5.py names data and a method, as the run folder mnist_lenet5 does, and docstrings of
+    configs show the command that fills such a folder, arguments included. Other paths get the nearest in spelling.
     """
     run = f"{Path(file).parent.name}_{Path(file).stem}"
     paths = [path for path in (ROOT / "configs").rglob("*.py") if path.stem != "__init__"]
-    commands = (re.search(rf"--config (\S+) --workdir runs/{re.escape(run)}\n", path.read_text()) for path in paths)
-    for command in filter(None, commands):
-        return f"did you mean {command[1]!r}?"
+    command = re.compile(rf"--config (\S+) --workdir runs/{re.escape(run)}\n")
+    for path in paths:
+        shown = command.search(path.read_text(encoding="utf-8"))
+        if shown:
+            return f"did you mean {shown[1]!r}?"
     return nearest(file, [path.relative_to(ROOT).as_posix() for path in paths])
 
 
