@@ -14,6 +14,7 @@ import numpy as np
 
 _KINDS = r"all-reduce|all-gather|reduce-scatter|(?:ragged-)?all-to-all|collective-\w+"
 _COLLECTIVE = re.compile(rf"= (?P<shape>.*?) (?P<kind>{_KINDS})(?P<start>-start)?\(")
+ENTRY = "ENTRY"
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,<=]*)\]")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition|branch_computations|\w+_computation)=(\{[^}]*\}|[%\w.\-]+)")
@@ -49,12 +50,11 @@ def parse(text: str, mesh: Mapping[str, int]) -> list[Collective]:
         One row for each kind and axis. What is inside a loop of known length counts for each of its passes.
     """
     axes, devices = axis_groups(mesh), math.prod(mesh.values())
-    passes: Counter[str] = Counter()  # how often each computation runs in a step
+    passes = Counter({ENTRY: 1})  # how often every computation runs in a step
     fused, seen = set(), set()
     moved: Counter = Counter()
     counts: Counter = Counter()
     for computation, lines in reversed(_computations(text)):  # callers before what they call
-        passes[computation] += computation == ""
         for line in lines:
             trips = int(m[1]) if " while(" in line and (m := _TRIPS.search(line)) else 1
             called = [name for names in _CALLED.findall(line) for name in re.findall(r"[\w.\-]+", names)]
@@ -65,10 +65,10 @@ def parse(text: str, mesh: Mapping[str, int]) -> list[Collective]:
             if not match or "-done(" in line or not passes[computation]:
                 continue
             if computation in fused:  # an asynchronous one is written for its start, its end and whatever overlaps
-                name = (match["kind"], (re.search(r"channel_id=\d+", line) or [line])[0])
-                if name in seen:
+                channel = (match["kind"], (re.search(r"channel_id=\d+", line) or [line])[0])
+                if channel in seen:
                     continue
-                seen.add(name)
+                seen.add(channel)
             # A TPU fuses an all-reduce with the slice that is kept.
             kind = "reduce-scatter" if "all-reduce-scatter" in computation else match["kind"]
             group = first_group(line, devices)
@@ -85,12 +85,12 @@ def has_loops(text: str) -> bool:
 
 
 def _computations(text: str) -> list[tuple[str, list[str]]]:
-    """(name, lines) of every computation in the order of the text; the name of the entry, which comes last, is ""."""
+    """(name, lines) of every computation in the order of the text; the one that a step begins with is named ENTRY."""
     computations: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         header = _COMPUTATION.match(line)
         if header:
-            computations.append(("" if header[1] else header[2], []))
+            computations.append((ENTRY if header[1] else header[2], []))
         elif computations:
             computations[-1][1].append(line)
     return computations
