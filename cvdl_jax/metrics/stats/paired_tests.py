@@ -1,8 +1,8 @@
 """Is one method better than another? Paired tests on the examples of one test set, on seeds, and on folds.
 
-The distributions are SciPy's; the statistics are computed here. `scipy.stats.ttest_1samp` warns of equal differences and
-divides by what rounding left of their spread, and knows no correction for folds; `permutation_test` takes 12 s for the
-sign patterns of twenty seeds, of which `sign_flip` makes an array in 0.01 s.
+The distributions are SciPy's; the statistics are computed here. `scipy.stats.ttest_1samp` warns of equal differences
+and divides by what rounding left of their spread, and knows no correction for folds; `permutation_test` takes 12 s for
+the sign patterns of twenty seeds, of which `sign_flip` makes an array in 0.01 s.
 """
 
 import itertools
