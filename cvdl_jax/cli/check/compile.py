@@ -54,6 +54,11 @@ class Step(NamedTuple):
         """How many there are."""
         return self.mesh["data"] * self.mesh["fsdp"]
 
+    @property
+    def needed(self) -> int:
+        """Bytes of memory on each device, of all kinds."""
+        return sum(self.memory.values())
+
 
 def make_mesh(built: Run, devices: Sequence[Any], label: str) -> Mesh:
     """The mesh that a run would have on these devices.

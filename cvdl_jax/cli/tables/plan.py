@@ -85,6 +85,12 @@ def arguments(planned: Planned) -> list[str]:
     return ["--config", planned.spec, *planned.overrides, "--workdir", str(planned.workdir)]
 
 
+def launcher() -> str:
+    """The path of launch.py, as short as a person would type it: every run keeps its command line."""
+    path = configs.ROOT / "launch.py"
+    return path.name if Path.cwd() == configs.ROOT else str(path)
+
+
 def shell(words: Sequence[str]) -> str:
     """A command as one line for a shell."""
     return shlex.join(words)
