@@ -113,7 +113,7 @@ def _bytes(match: re.Match, devices: int) -> int:
 
 
 def axis_groups(mesh: Mapping[str, int]) -> dict[frozenset[int], str]:
-    """{the devices that differ from the first in nothing but one axis, or in all of them: its name}."""
+    """{the devices that device 0 is joined with along one axis, or along all of them: the name of the axis}."""
     ids = np.arange(math.prod(mesh.values())).reshape(tuple(mesh.values()))
     along = [tuple(slice(None) if axis == name else 0 for axis in mesh) for name in mesh]
     named = {frozenset(ids[place].tolist()): name for place, name in zip(along, mesh, strict=True) if mesh[name] > 1}
@@ -157,7 +157,7 @@ def _mesh_group(axes: str, ids: str | None, joined: str) -> frozenset[int]:
 
 
 def _connected(pairs: list[tuple[str, str]]) -> frozenset[int]:
-    """Whoever passes something on to the first device, or gets something from it, however many are between."""
+    """The devices that a permutation links with the first one, directly or through others."""
     group = set(pairs[0])
     for _ in pairs:
         group |= {device for pair in pairs if group & set(pair) for device in pair}

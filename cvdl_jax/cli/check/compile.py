@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
     @property
     def devices(self) -> int:
-        """How many there are."""
+        """Number of devices in the mesh."""
         return self.mesh["data"] * self.mesh["fsdp"]
 
     @property

@@ -61,7 +61,7 @@ class Options(NamedTuple):
 
 
 def steps(work: Work, options: Options) -> list[Step]:
-    """The one `sbatch`, with its script on standard input."""
+    """A single call of `sbatch`, which reads the batch script from its standard input."""
     return [Step(("sbatch", "--parsable"), script(work, options))]
 
 
@@ -112,7 +112,7 @@ def script(work: Work, options: Options) -> str:
 
 
 def processes(options: Options) -> int:
-    """Processes of one run on a node.
+    """Number of processes of one run on each node.
 
     Raises:
         ConfigError: if several processes do not match the GPUs of a node, of which JAX gives them one each.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.cli.tables import gpus
-from cvdl_jax.cli.tables.plan import Planned, arguments, command, launcher, shell
+from cvdl_jax.cli.tables.plan import Planned, arguments, command, launcher
 from cvdl_jax.core.formatting import duration
 from cvdl_jax.engine.progress import interval
 from cvdl_jax.engine.signals import INTERRUPTED, PREEMPTED
@@ -151,7 +151,7 @@ class Pool:
             text = f", continues at step {state.step}" + (f" of {state.total_steps}" if state.total_steps else "")
         self.say(f"{planned.name}: starts{text}  ({planned.workdir})")
         gap = "\n" if console.tell() else ""
-        console.write(f"{gap}{now()} {shell(command(planned))}\n".encode())
+        console.write(f"{gap}{now()} {command(planned)}\n".encode())
         console.flush()
         begun = console.tell()
         process = subprocess.Popen(
