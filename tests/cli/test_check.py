@@ -266,7 +266,7 @@ def test_memory_by_kind(program):
     assert (kinds["results that replace no argument"], kinds["temporaries"]) == (1000, 300)
     assert "the program itself" not in kinds
     # everything but what is not an argument adds up to the arguments
-    assert memory.total(kinds) == 10**6 + 1000 + 300 + kinds["data of the other splits"]
+    assert sum(kinds.values()) == 10**6 + 1000 + 300 + kinds["data of the other splits"]
     assert "temporaries" not in memory.by_kind(compiled, None)
 
 

@@ -8,7 +8,9 @@ import pytest
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("jax", "flax", "optax", "orbax", "tensorflow_datasets", "matplotlib", "tensorboardX", "grain", "sklearn")
+HEAVY = (
+    "jax", "flax", "optax", "orbax", "tensorflow_datasets", "matplotlib", "tensorboardX", "grain", "sklearn", "scipy",
+)  # fmt: skip
 
 HELP = f"""
 import sys

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import signal
 
 import pytest
@@ -50,12 +51,12 @@ def test_workers_run_at_once_and_no_more(tmp_path, run_all):
 def test_the_command_of_a_run_is_the_one_that_is_shown(tmp_path, run_all):
     run = planned(tmp_path, "a", 3, "--config.optim.lr=0.5")
     _, processes, _ = run_all([run])
-    assert processes.commands[0][2:] == plan.command(run)[2:]
-    assert plan.command(run) == [
+    assert processes.commands[0][2:] == shlex.split(plan.command(run))[2:]
+    assert shlex.split(plan.command(run)) == [
         "python", "launch.py", "--config", run.spec, "--config.optim.lr=0.5", "--config.seed=3",
         "--workdir", str(run.workdir),
     ]  # fmt: skip
-    assert (run.workdir / CONSOLE).read_text().endswith(f"{plan.shell(plan.command(run))}\n")
+    assert (run.workdir / CONSOLE).read_text().endswith(f"{plan.command(run)}\n")
 
 
 def test_a_run_is_alone_even_in_a_job_of_many_tasks(tmp_path, run_all, monkeypatch):

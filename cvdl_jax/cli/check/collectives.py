@@ -14,6 +14,7 @@ import numpy as np
 
 _KINDS = r"all-reduce|all-gather|reduce-scatter|(?:ragged-)?all-to-all|collective-\w+"
 _COLLECTIVE = re.compile(rf"= (?P<shape>.*?) (?P<kind>{_KINDS})(?P<start>-start)?\(")
+ENTRY = "ENTRY"
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,<=]*)\]")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition|branch_computations|\w+_computation)=(\{[^}]*\}|[%\w.\-]+)")
@@ -49,12 +50,11 @@ def parse(text: str, mesh: Mapping[str, int]) -> list[Collective]:
         One row for each kind and axis. What is inside a loop of known length counts for each of its passes.
     """
     axes, devices = axis_groups(mesh), math.prod(mesh.values())
-    passes: Counter[str] = Counter()  # how often each computation runs in a step
+    passes = Counter({ENTRY: 1})  # how often every computation runs in a step
     fused, seen = set(), set()
     moved: Counter = Counter()
     counts: Counter = Counter()
     for computation, lines in reversed(_computations(text)):  # callers before what they call
-        passes[computation] += computation == ""
         for line in lines:
             trips = int(m[1]) if " while(" in line and (m := _TRIPS.search(line)) else 1
             called = [name for names in _CALLED.findall(line) for name in re.findall(r"[\w.\-]+", names)]
@@ -65,10 +65,10 @@ def parse(text: str, mesh: Mapping[str, int]) -> list[Collective]:
             if not match or "-done(" in line or not passes[computation]:
                 continue
             if computation in fused:  # an asynchronous one is written for its start, its end and whatever overlaps
-                name = (match["kind"], (re.search(r"channel_id=\d+", line) or [line])[0])
-                if name in seen:
+                channel = (match["kind"], (re.search(r"channel_id=\d+", line) or [line])[0])
+                if channel in seen:
                     continue
-                seen.add(name)
+                seen.add(channel)
             # A TPU fuses an all-reduce with the slice that is kept.
             kind = "reduce-scatter" if "all-reduce-scatter" in computation else match["kind"]
             group = first_group(line, devices)
@@ -85,12 +85,12 @@ def has_loops(text: str) -> bool:
 
 
 def _computations(text: str) -> list[tuple[str, list[str]]]:
-    """(name, lines) of every computation in the order of the text; the name of the entry, which comes last, is ""."""
+    """(name, lines) of every computation in the order of the text; the one that a step begins with is named ENTRY."""
     computations: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         header = _COMPUTATION.match(line)
         if header:
-            computations.append(("" if header[1] else header[2], []))
+            computations.append((ENTRY if header[1] else header[2], []))
         elif computations:
             computations[-1][1].append(line)
     return computations
@@ -113,7 +113,7 @@ def _bytes(match: re.Match, devices: int) -> int:
 
 
 def axis_groups(mesh: Mapping[str, int]) -> dict[frozenset[int], str]:
-    """{the devices that differ from the first in nothing but one axis, or in all of them: its name}."""
+    """{the devices that device 0 is joined with along one axis, or along all of them: the name of the axis}."""
     ids = np.arange(math.prod(mesh.values())).reshape(tuple(mesh.values()))
     along = [tuple(slice(None) if axis == name else 0 for axis in mesh) for name in mesh]
     named = {frozenset(ids[place].tolist()): name for place, name in zip(along, mesh, strict=True) if mesh[name] > 1}
@@ -157,7 +157,7 @@ def _mesh_group(axes: str, ids: str | None, joined: str) -> frozenset[int]:
 
 
 def _connected(pairs: list[tuple[str, str]]) -> frozenset[int]:
-    """Whoever passes something on to the first device, or gets something from it, however many are between."""
+    """The devices that a permutation links with the first one, directly or through others."""
     group = set(pairs[0])
     for _ in pairs:
         group |= {device for pair in pairs if group & set(pair) for device in pair}

@@ -51,8 +51,13 @@ class Step(NamedTuple):
 
     @property
     def devices(self) -> int:
-        """How many there are."""
+        """Number of devices in the mesh."""
         return self.mesh["data"] * self.mesh["fsdp"]
+
+    @property
+    def needed(self) -> int:
+        """Bytes of memory on each device, of all kinds."""
+        return sum(self.memory.values())
 
 
 def make_mesh(built: Run, devices: Sequence[Any], label: str) -> Mesh:

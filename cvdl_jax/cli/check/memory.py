@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -72,8 +71,3 @@ def capacity(step: Any, device: Any | None) -> tuple[float, str] | None:
         shared = f", shared by {step.devices} virtual devices" if step.devices > 1 else ""
         return total / step.devices, f"of this machine's memory{shared}"
     return (step.chip.memory, f"published for {step.chip.name}") if step.chip else None
-
-
-def total(kinds: Mapping[str, int]) -> int:
-    """Bytes of all kinds."""
-    return sum(kinds.values())

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from cvdl_jax.cli.check import memory
 from cvdl_jax.cli.check.compile import Step
 from cvdl_jax.cli.check.roofline import Roofline, scaling, traffic
 from cvdl_jax.core.formatting import binary, columns, percent, scaled, seconds
@@ -28,19 +27,18 @@ def memory_lines(step: Step, capacity: tuple[float, str] | None) -> list[str]:
     if step.overflow:
         head = f"memory of each device: IT DOES NOT FIT. The compiler says: {step.overflow}"
         return [head, "  what is known before compiling:", *rows, *_remedies()]
-    needed = memory.total(step.memory)
-    lines = [f"memory of each device: {binary(needed)}"]
+    head = f"memory of each device: {binary(step.needed)}"
     if capacity:
         limit, source = capacity
-        fits = f"of {binary(limit)} ({source}), {percent(needed / limit, 1)}"
-        lines = [f"{lines[0]} {fits}: {'it fits' if needed <= limit else 'IT DOES NOT FIT'}"]
-    lines += rows
+        verdict = "it fits" if fits_into(step, capacity) else "IT DOES NOT FIT"
+        head += f" of {binary(limit)} ({source}), {percent(step.needed / limit, 1)}: {verdict}"
+    lines = [head, *rows]
     return lines if fits_into(step, capacity) else lines + _remedies()
 
 
 def fits_into(step: Step, capacity: tuple[float, str] | None) -> bool:
     """Whether a step fits; yes where nobody knows how much memory there is."""
-    return not step.overflow and (capacity is None or memory.total(step.memory) <= capacity[0])
+    return not step.overflow and (capacity is None or step.needed <= capacity[0])
 
 
 def _remedies() -> list[str]:
@@ -103,7 +101,7 @@ def comparison(
     for step in steps:
         row = (step.label, str(step.devices), str(batch_size // step.devices))
         more = "> " if step.overflow else ""
-        row += (more + binary(memory.total(step.memory)), "yes" if fit[step.label] else "NO")
+        row += (more + binary(step.needed), "yes" if fit[step.label] else "NO")
         roof = roofs.get(step.label)
         if roof is not None:
             times = (roof.compute, roof.memory, roof.communication, roof.seconds)

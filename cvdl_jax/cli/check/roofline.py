@@ -36,7 +36,7 @@ class Roofline(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Of a step."""
+        """Seconds of one step: the longer of computing and moving memory, then the communication."""
         return max(self.compute, self.memory) + self.communication
 
     @property

@@ -86,7 +86,7 @@ def steps(work: Work, options: Options) -> list[Step]:
 
 
 def prepare(work: Work, options: Options) -> None:
-    """Nothing is made here."""
+    """GKE needs nothing prepared before the JobSets are submitted."""
 
 
 def remarks(work: Work, options: Options) -> list[str]:
@@ -114,7 +114,7 @@ def name_of(job: Job) -> str:
 
 
 def hosts(options: Options) -> int:
-    """Pods of a run.
+    """Number of pods that one run needs.
 
     Raises:
         ConfigError: if the settings of the TPU slice or the GPUs do not fit together.

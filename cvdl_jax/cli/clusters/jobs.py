@@ -1,6 +1,7 @@
 """What a command line asks to be run: one run, or the runs of a table or sweep that are not done."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def collect(args: Any, argv: Sequence[str]) -> Work:
 
 
 def _many(args: Any, argv: Sequence[str]) -> Work:
-    from cvdl_jax.cli.tables.plan import arguments, shell
+    from cvdl_jax.cli.tables.plan import arguments
     from cvdl_jax.workdir.run_state import DONE, RUNNING, state_of
 
     name, planned = _plan(args)
@@ -103,7 +104,7 @@ def _many(args: Any, argv: Sequence[str]) -> Work:
             check_name(flag, ("--workdir",), "the last argument of a planned run")
             jobs.append(Job(run.name, tuple(words), workdir))
     limited = any(word.partition("=")[0] == "--workers" for word in argv)
-    command = shell(["python", "launch.py", *without(argv, keep=("--workdir",))])
+    command = shlex.join(["python", "launch.py", *without(argv, keep=("--workdir",))])
     return Work(name, jobs, len(planned), True, args.workers if limited else 0, command)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cvdl_jax.cli.clusters.jobs import Work
 from cvdl_jax.cli.clusters.shell import SUPERVISE, exports
 from cvdl_jax.cli.clusters.step import Step
-from cvdl_jax.config import configs
+from cvdl_jax.cli.tables.plan import launcher
 from cvdl_jax.errors import ConfigError
 
 REQUIRED: dict[str, str] = {}
@@ -61,7 +61,7 @@ class Options(NamedTuple):
 
 
 def steps(work: Work, options: Options) -> list[Step]:
-    """The one `sbatch`, with its script on standard input."""
+    """A single call of `sbatch`, which reads the batch script from its standard input."""
     return [Step(("sbatch", "--parsable"), script(work, options))]
 
 
@@ -97,7 +97,6 @@ def script(work: Work, options: Options) -> str:
     tasks = processes(options)
     jobs = work.jobs[: options.array_limit]
     python = shlex.quote(options.python or sys.executable)
-    launch = "launch.py" if Path.cwd() == configs.ROOT else shlex.quote(str(configs.ROOT / "launch.py"))
     srun = f"{_srun(options)} " if tasks * options.nodes > 1 else ""
     lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in _header(work, jobs, options, tasks)), ""]
     lines += [*options.setup, *exports(options.env), f"cd {shlex.quote(os.getcwd())} || exit 2", ""]
@@ -107,11 +106,13 @@ def script(work: Work, options: Options) -> str:
         lines += ['  *) echo "this array has no run $SLURM_ARRAY_TASK_ID" >&2; exit 2 ;;', "esac", ""]
     else:
         lines += [f"set -- {shlex.join(jobs[0].words())}", ""]
-    return "\n".join([*lines, SUPERVISE, "", f'run {srun}{python} {launch} "$@"', *_requeue(options), ""])
+    return "\n".join(
+        [*lines, SUPERVISE, "", f'run {srun}{python} {shlex.quote(launcher())} "$@"', *_requeue(options), ""]
+    )
 
 
 def processes(options: Options) -> int:
-    """Processes of one run on a node.
+    """Number of processes of one run on each node.
 
     Raises:
         ConfigError: if several processes do not match the GPUs of a node, of which JAX gives them one each.

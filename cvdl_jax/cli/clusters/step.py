@@ -17,7 +17,7 @@ WHERE = {
 
 
 class Step(NamedTuple):
-    """A command.
+    """One command of the site's tools.
 
     Attributes:
         words: program and arguments.

@@ -19,7 +19,7 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def data_sets(environment: Mapping[str, str] = os.environ) -> Iterator[Item]:
-    """The folder and every set in it."""
+    """Whether the data folder exists, and whether every set in it is complete."""
     root, given = folder(environment), environment.get("TFDS_DATA_DIR", "")
     if not root.is_dir():
         if given:

@@ -7,7 +7,7 @@ OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 
 
 class Item(NamedTuple):
-    """A finding.
+    """One finding of the doctor.
 
     Attributes:
         state: OK, NOTE (works, but worth knowing) or PROBLEM.

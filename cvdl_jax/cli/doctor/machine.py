@@ -16,7 +16,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def caches() -> Iterator[Item]:
-    """The user's cache: there, writable, how large."""
+    """Whether the user's cache can be written to, and how large it is."""
     from cvdl_jax.config.configs import cache_folder
 
     root = cache_folder()
@@ -97,7 +97,7 @@ def threads(environment: Mapping[str, str] = os.environ) -> Iterator[Item]:
 
 
 def git(root: Path) -> Iterator[Item]:
-    """The commit that runs will record."""
+    """The commit that runs will record, and whether the working tree differs from it."""
 
     def ask(*command: str) -> str | None:
         try:
@@ -119,6 +119,6 @@ def git(root: Path) -> Iterator[Item]:
 
 
 def programs() -> Iterator[Item]:
-    """Programs that something optional uses."""
+    """Whether programs are installed that optional features use."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     yield Item(OK, f"{browser}, to print reports" if browser else "no Chromium; reports open in any browser")

@@ -14,7 +14,7 @@ PIP = f"{sys.executable} -m pip install"
 
 
 def python(version: tuple[int, ...] = sys.version_info[:3], root: Path = ROOT) -> Iterator[Item]:
-    """The interpreter."""
+    """Whether the Python interpreter is one that the code runs on."""
     from packaging.specifiers import SpecifierSet  # a check that lacks it is a problem of its own, and ends nothing
 
     needed, number = project(root).get("requires-python", ">=3.11"), ".".join(map(str, version))
@@ -45,7 +45,7 @@ def installed(name: str) -> str | None:
 
 
 def required(root: Path = ROOT, version_of: Callable[[str], str | None] = installed) -> Iterator[Item]:
-    """Every dependency: there, and in the range that the code needs."""
+    """Whether every dependency is installed, in a version of the range that the code needs."""
     from packaging.requirements import Requirement
 
     wrong, fine = [], []

@@ -8,7 +8,7 @@ from cvdl_jax.errors import ConfigError
 
 
 def points(grid: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """All combinations; the values of the last key change fastest.
+    """All combinations of the values; those of the last key change fastest.
 
     Args:
         grid: {dotted key: its values}.

@@ -19,7 +19,7 @@ from cvdl_jax.report import table_cells
 
 
 class Halving(NamedTuple):
-    """How trials are given up.
+    """The schedule of a successive halving.
 
     Attributes:
         budget: the key that says how long a run is.
@@ -96,7 +96,7 @@ def survivors(rows: Sequence[Mapping[str, Any]], factor: int) -> list[str]:
 
 
 def told(rungs: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence of what became of the trials, for the caption."""
+    """A sentence for the caption: how many trials every rung had, and how good the best of them was."""
     parts = []
     for results in rungs:
         value = table_cells.value(results["rows"][0], results["metric"])

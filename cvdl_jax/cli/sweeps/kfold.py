@@ -20,7 +20,7 @@ from cvdl_jax.errors import ConfigError
 
 
 class KFold(NamedTuple):
-    """How to fold.
+    """How a set of examples is cut into folds.
 
     Attributes:
         folds: how many.

@@ -1,4 +1,4 @@
-"""Run folders to one plain dict, which is results.json and all that the writers of tables read."""
+"""Gathers the run folders of a table in one plain dict, which is results.json and all that the writers read."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from cvdl_jax.cli.tables.plan import Planned, command, shell, slug
+from cvdl_jax.cli.tables.plan import Planned, command, slug
 from cvdl_jax.cli.tables.spec import Table
 from cvdl_jax.cli.tables.study import Study
 from cvdl_jax.config import configs
@@ -78,7 +78,7 @@ def run_facts(planned: Planned, metric: Mapping[str, Any]) -> dict[str, Any]:
         "seed": planned.seed, "workdir": str(planned.workdir), "state": state.state, "message": state.message,
         "step": state.step, "total_steps": state.total_steps, "value": None, "low": None, "high": None,
         "examples": None, "selected_step": None, "seconds": None, "steps": None, "epochs": None,
-        "starts": len(starts), "command": shell(command(planned)),
+        "starts": len(starts), "command": command(planned),
         "parameters": (meta.get("model") or {}).get("parameters"), "macs": (meta.get("model") or {}).get("macs"),
         "hardware": [hardware(start) for start in starts], "commits": [start.get("commit") for start in starts],
         "dirty": any(start.get("dirty") for start in starts), "data": meta.get("data"),

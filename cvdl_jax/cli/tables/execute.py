@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.cli.tables import gpus
-from cvdl_jax.cli.tables.plan import Planned, arguments, command, shell
-from cvdl_jax.config import configs
+from cvdl_jax.cli.tables.plan import Planned, arguments, command, launcher
 from cvdl_jax.core.formatting import duration
 from cvdl_jax.engine.progress import interval
 from cvdl_jax.engine.signals import INTERRUPTED, PREEMPTED
@@ -152,7 +151,7 @@ class Pool:
             text = f", continues at step {state.step}" + (f" of {state.total_steps}" if state.total_steps else "")
         self.say(f"{planned.name}: starts{text}  ({planned.workdir})")
         gap = "\n" if console.tell() else ""
-        console.write(f"{gap}{now()} {shell(command(planned))}\n".encode())
+        console.write(f"{gap}{now()} {command(planned)}\n".encode())
         console.flush()
         begun = console.tell()
         process = subprocess.Popen(
@@ -240,12 +239,6 @@ class Pool:
         """Waits for every run under way."""
         for _, process, *_ in filter(None, self.slots):
             process.wait()
-
-
-def launcher() -> str:
-    """The path of launch.py, as short as a person would type it: every run keeps its command line."""
-    path = configs.ROOT / "launch.py"
-    return path.name if Path.cwd() == configs.ROOT else str(path)
 
 
 def claim(workdir: Path) -> Any:

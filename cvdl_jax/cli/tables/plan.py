@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,9 +75,9 @@ def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9.-]+", "_", label.lower()).strip("_.") or "run"
 
 
-def command(planned: Planned) -> list[str]:
+def command(planned: Planned) -> str:
     """The one command that makes, continues or repeats this run, as typed in the repository."""
-    return ["python", "launch.py", *arguments(planned)]
+    return shlex.join(["python", "launch.py", *arguments(planned)])
 
 
 def arguments(planned: Planned) -> list[str]:
@@ -85,6 +85,7 @@ def arguments(planned: Planned) -> list[str]:
     return ["--config", planned.spec, *planned.overrides, "--workdir", str(planned.workdir)]
 
 
-def shell(words: Sequence[str]) -> str:
-    """A command as one line for a shell."""
-    return shlex.join(words)
+def launcher() -> str:
+    """The path of launch.py, as short as a person would type it: every run keeps its command line."""
+    path = configs.ROOT / "launch.py"
+    return path.name if Path.cwd() == configs.ROOT else str(path)

@@ -1,12 +1,13 @@
 """What tables and sweeps share: their file and its arguments, the runs that are asked for, the command that goes on."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cvdl_jax.cli.tables.plan import Planned, shell, slug
+from cvdl_jax.cli.tables.plan import Planned, slug
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import UNITS, check_name
 from cvdl_jax.config.parsing import plain
@@ -46,7 +47,7 @@ class Study:
     def command(self, only: str, overrides: Iterable[str], workdir: str | None) -> str:
         """The command line that goes on with these rows, or repeats them in another folder."""
         where = ["--workdir", workdir] if workdir else []
-        return shell(["python", "launch.py", f"--{self.flag}", self.text(only), *overrides, *where])
+        return shlex.join(["python", "launch.py", f"--{self.flag}", self.text(only), *overrides, *where])
 
     def root(self, workdir: str | Path | None = None) -> Path:
         """Its folder: --workdir, else runs/tables/NAME or runs/sweeps/NAME."""

@@ -1,6 +1,6 @@
 """Confidence intervals of what was measured on a finite test set or with a few seeds, and two samples side by side.
 
-SciPy computes what it knows. `scipy.stats` takes most of a second to import, so it is imported where it is called.
+`scipy.stats` takes most of a second to import, so it is imported where it is called, after the first training step.
 """
 
 import math
@@ -127,8 +127,7 @@ def student_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float,
 def around_mean(mean: float, error: float, df: int, confidence: float) -> tuple[float, float]:
     """The interval of a mean with its standard error, by Student's distribution.
 
-    `scipy.stats.ttest_1samp` would compute the same from the values, but warns and gives NaN where these are equal, or
-    equal but for rounding, as the accuracies of two seeds often are.
+    The t tests of `paired_tests.py` share it, whose standard errors are not always that of independent values.
 
     Args:
         mean: of the values.

