@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cvdl_jax.core.formatting import NO_VALUE, count
+from cvdl_jax.report.verdicts import FEW, SAME
 
 SAME_MARK, FEW_MARK, MEMORY_MARK = "≈", "?", "†"
 
@@ -42,7 +43,7 @@ def value(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
 
 def mark(row: Mapping[str, Any]) -> str:
     """The sign behind a value: not significantly worse than the best, or too few runs to tell."""
-    return {"not significant": SAME_MARK, "n too small": FEW_MARK}.get(row.get("verdict", ""), "")
+    return {SAME: SAME_MARK, FEW: FEW_MARK}.get(row.get("verdict", ""), "")
 
 
 def interval(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

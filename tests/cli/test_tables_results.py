@@ -371,13 +371,6 @@ def test_console(whole):
     assert starts and all(len(line) <= 120 for line in table_lines)
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(640, "640"), (50200, "50.20 k"), (416520, "416.5 k"), (4.09e9, "4.090 G"), (1e12, "1.000 T")]
-)
-def test_amounts(value, text):
-    assert table_cells.amount(value) == text
-
-
 def test_every_file_is_written(whole, tmp_path):
     files = write_all(whole, tmp_path / "new")
     assert [path.name for path in files] == [f"results.{ending}" for ending in ("json", "md", "tex", "csv", "html")]

@@ -134,9 +134,9 @@ def _errors(run: Predictions) -> dict[str, np.ndarray]:
     Raises:
         DataError: for predictions or targets that are not finite.
     """
-    errors = (run.guess - run.truth).reshape(len(run.truth), -1)
-    if not np.isfinite(errors).all():
+    if not np.isfinite(run.truth).all() or not np.isfinite(run.guess).all():
         raise DataError(f"--compare {run.run}: some {run.split} predictions or targets are not finite")
+    errors = (run.guess - run.truth).reshape(len(run.truth), -1)
     return {"mae": _mean(np.abs(errors)), "rmse": _mean(errors**2)}
 
 

@@ -9,9 +9,9 @@ from cvdl_jax.metrics.stats.paired_tests import holm
 from cvdl_jax.report.compare import examples, replicates
 from cvdl_jax.report.compare.methods import Method, Run
 from cvdl_jax.report.compare.predictions import Predictions, check_same, read
+from cvdl_jax.report.verdicts import ALPHA, FEW, SAME
 
-ALPHA = 0.05
-SIGNIFICANT, NOT_SIGNIFICANT, TOO_SMALL = "significant", "not significant", "n too small"
+SIGNIFICANT = "significant"
 LOWER_IS_BETTER = ("mae", "rmse")
 
 
@@ -131,6 +131,6 @@ def _judge(pairs: list[dict[str, Any]]) -> None:
     for pair in pairs:
         p = pair.setdefault("p_holm", None)
         if pair["too_small"]:
-            pair["verdict"] = TOO_SMALL
+            pair["verdict"] = FEW
         else:
-            pair["verdict"] = SIGNIFICANT if p is not None and p < ALPHA else NOT_SIGNIFICANT
+            pair["verdict"] = SIGNIFICANT if p is not None and p < ALPHA else SAME

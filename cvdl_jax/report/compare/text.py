@@ -5,7 +5,8 @@ from typing import Any
 
 from cvdl_jax.core import formatting
 from cvdl_jax.metrics.stats.paired_tests import EXACT_SEEDS, format_p, least_p, pairs_needed
-from cvdl_jax.report.compare.results import LOWER_IS_BETTER, NOT_SIGNIFICANT, SIGNIFICANT
+from cvdl_jax.report.compare.results import LOWER_IS_BETTER, SIGNIFICANT
+from cvdl_jax.report.verdicts import SAME
 
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1", "auc": "AUC", "mae": "MAE", "rmse": "RMSE"}
 WIDTH = 8  # of the first column below a pair
@@ -125,7 +126,7 @@ def verdict(pair: Mapping[str, Any], first: str, second: str, results: Mapping[s
         p += f"; after Holm's correction for {several} comparisons {format_p(pair['p_holm'])}"
     if pair["verdict"] == SIGNIFICANT:
         return f"{story}; the difference is significant at the 5 % level ({p})"
-    if pair["verdict"] == NOT_SIGNIFICANT:
+    if pair["verdict"] == SAME:
         return f"not significant: {story}, which may be chance ({p})"
     if pair["kind"] == "folds":
         return f"n too small: {story}, and the differences of the {pair['n']} folds have no spread"

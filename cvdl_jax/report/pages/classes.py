@@ -64,7 +64,7 @@ def matrix(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
     """The confusion matrix int [c, c] as a table: counts, and percent of the row."""
     share = classification.normalised(counts, "true")
     head = el("tr", el("th", "true \\ predicted", scope="col", class_="corner"),
-              [el("th", name, scope="col") for name in names], el("th", "all", scope="col"))  # fmt: skip
+              [el("th", column, scope="col") for column in names], el("th", "all", scope="col"))  # fmt: skip
     rows = [
         el("tr", el("th", names[i], scope="row"), [_heat(counts[i, j], share[i, j], i == j) for j in range(len(names))],
            el("td", numbers.count(counts[i].sum()), class_="sum"))

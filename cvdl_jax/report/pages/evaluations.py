@@ -53,8 +53,8 @@ def _said(split: str, n: int) -> str:
 def _row(look: Mapping[str, Any]) -> Sequence[Any]:
     accuracy = next((x for key, x in look["metrics"].items() if key.endswith("/accuracy")), None)
     shown = numbers.NO_NUMBER if accuracy is None else Cell(formatting.percent(accuracy), accuracy)
-    return (look["split"], look["step"], look["weights"],
-            " ".join(look["changes"]) or "none", shown, look["time"])  # fmt: skip
+    changes = " ".join(look["changes"]) or "none"
+    return look["split"], look["step"], look["weights"], changes, shown, look["time"]
 
 
 def _external(path: Path) -> Markup:
