@@ -127,7 +127,7 @@ def stretch(x: jax.Array, factor: float, window: int = 64) -> jax.Array:
     hann = jnp.asarray(np.hanning(window + 1)[:-1], x.dtype)  # periodic
     written = np.arange(-3, -(-length // hop))  # starts of the frames in hops, so that four of them cover every sample
     count = (n - window) // hop + 1  # whole frames only: phases of partial ones would mislead all later ones
-    read = np.clip((written + 2) / factor - 2, 0, count - 1)  # centres correspond, not starts
+    read = np.clip((written + 2) / factor - 2, 0, count - 1)  # by the centres of the frames, not their starts
     frames = x[..., np.arange(count)[:, None] * hop + np.arange(window)[None]]  # [..., count, window]
     spectrum = jnp.fft.rfft(frames * hann.reshape((1,) * x.ndim + (-1,)))  # [..., count, bins]
     low = np.minimum(read.astype(int), count - 2)
@@ -139,7 +139,7 @@ def stretch(x: jax.Array, factor: float, window: int = 64) -> jax.Array:
     drift = jnp.angle(after) - jnp.angle(before) - carrier
     turn = carrier + drift - 2 * np.pi * jnp.round(drift / (2 * np.pi))
     turned = jnp.cumsum(turn, -2) - turn  # [..., written, bins]
-    first = np.flatnonzero(read == 0)[-1]  # whose phase is that of the signal's first frame
+    first = np.flatnonzero(read == 0)[-1]  # the frame that begins with the phase of the signal's first one
     phase = jnp.angle(spectrum[..., :1, :]) + turned - turned[..., first : first + 1, :]
     pieces = jnp.fft.irfft(size * jnp.exp(1j * phase), window) * hann.reshape((1,) * x.ndim + (-1,))
     return _overlap_add(pieces.astype(x.dtype), hann**2, hop)[..., 3 * hop :][..., :length].astype(dtype)

@@ -46,7 +46,7 @@ def label_noise(probability: float = 0.1, entry: str = "label", num_classes: int
         flip = row_random(jax.random.uniform, which, label.shape) < probability
         if "/" in entry and "boxes_mask" in batch:
             flip &= batch["boxes_mask"] > 0
-        step = row_random(lambda k, s: jax.random.randint(k, s, 1, count), what, label.shape)  # wide enough to add
+        step = row_random(lambda k, s: jax.random.randint(k, s, 1, count), what, label.shape)  # int32: no overflow
         other = ((label + step) % count).astype(label.dtype)
         return state, {**batch, entry: jnp.where(flip, other, label)}, {}
 

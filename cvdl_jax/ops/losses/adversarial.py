@@ -37,7 +37,7 @@ def _cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
 
 
 def minimax(penalty: float = 0.0) -> AdversarialLoss:
-    """The zero-sum game: the generator minimises `ln(1 - D(G(z)))`, whose gradient `-D(G(z))` vanishes where it loses.
+    """The zero-sum game: the generator minimises `ln(1 - D(G(z)))`, whose gradient `-D(G(z))` vanishes where D wins.
 
     Args:
         penalty: factor of the gradient penalty.

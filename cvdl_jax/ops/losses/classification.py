@@ -37,7 +37,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing:
     logits = inputs.check(logits, labels, "softmax_cross_entropy")
     if not 0 <= label_smoothing < 1:
         raise ConfigError(f"config.loss.label_smoothing={label_smoothing} must lie in [0, 1); 0 turns it off")
-    # Optax subtracts logarithms of large scores, which would cancel; with a maximum of 0 they do not.
+    # Optax subtracts a score from the log-sum-exp, which loses digits unless the largest score is near 0.
     logits = logits - jax.lax.stop_gradient(logits.max(1, keepdims=True))
     if label_smoothing == 0 and labels.ndim == 1:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
