@@ -10,7 +10,7 @@ from cvdl_jax.cli.check.compile import Step, compile_step, make_mesh, make_progr
 from cvdl_jax.cli.check.roofline import Roofline
 from cvdl_jax.config import configs
 from cvdl_jax.core import counting
-from cvdl_jax.core.formatting import binary
+from cvdl_jax.core.formatting import binary, count
 from cvdl_jax.engine import compiling, preflight
 from cvdl_jax.engine.build import Run, build
 from cvdl_jax.engine.intervals import due
@@ -70,7 +70,7 @@ def data_lines(built: Run) -> list[str]:
     lines, info = ["data: none"], built.info
     if built.data is not None:
         data = built.data
-        sizes = ", ".join(f"{name} {split.size:,}" for name, split in data.splits.items())
+        sizes = ", ".join(f"{name} {count(split.size)}" for name, split in data.splits.items())
         kept = [x.nbytes for split in data.splits.values() if split.arrays is not None for x in split.arrays.values()]
         where = f"on the devices, {binary(sum(kept))} decoded" if kept else "streamed"
         lines = [
@@ -79,7 +79,7 @@ def data_lines(built: Run) -> list[str]:
         example = ", ".join(f"{k} {s.dtype}{list(s.shape[1:])}" for k, s in info.spec.items())
         lines.append(f"an example: {example}")
     epochs = f", {info.epoch(info.total_steps):.4g} epochs" if built.data is not None else ""
-    return [*lines, f"run: {info.total_steps:,} steps of batch {info.batch_size}{epochs}"]
+    return [*lines, f"run: {count(info.total_steps)} steps of batch {info.batch_size}{epochs}"]
 
 
 def _say_parameters(built: Run, program: Program, say: Say) -> None:
@@ -89,8 +89,8 @@ def _say_parameters(built: Run, program: Program, say: Say) -> None:
         + (param_groups.describe(optim, params) if optim else param_groups.format_table(param_groups.table(params)))
     )
     facts = counting.of_run(built)
-    macs = f", {facts['macs']:,} multiply-accumulates for the forward pass of one example" if facts["macs"] else ""
-    say(f"{facts['parameters']:,} parameters{macs}")
+    macs = f", {count(facts['macs'])} multiply-accumulates for the forward pass of one example" if facts["macs"] else ""
+    say(f"{count(facts['parameters'])} parameters{macs}")
 
 
 def _trace_evaluations(program: Program, say: Say) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.cli.doctor.items import NOTE, OK, PROBLEM, Item
-from cvdl_jax.core.formatting import binary
+from cvdl_jax.core.formatting import binary, count
 
 INFO = "dataset_info.json"
 
@@ -47,7 +47,7 @@ def _data_set(info: Path, root: Path) -> Item:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return Item(PROBLEM, f"{name}: {missing[0]}{more} missing", _again(name, root))
-    sizes = ", ".join(f"{split} {sum(lengths):,}" for split, lengths in splits.items())
+    sizes = ", ".join(f"{split} {count(sum(lengths))}" for split, lengths in splits.items())
     container = facts.get("fileFormat", "tfrecord")
     return Item(OK, f"{name}: {sizes} examples, {container}, {binary(sum(p.stat().st_size for p in files))}")
 
