@@ -97,11 +97,11 @@ def _read_family(file: Path) -> list[Variant]:
     if build is None:
         raise ValueError(f"{file} has no function build(variant, ..., **overrides)")
     positional = [argument.arg for argument in (*build.args.posonlyargs, *build.args.args)]
-    required = positional[1 : len(positional) - len(build.args.defaults)]
+    required = set(positional[1 : len(positional) - len(build.args.defaults)])
     arguments = [*positional[1:], *(argument.arg for argument in build.args.kwonlyargs)]
     family = []
     for name, row in ast.literal_eval(table).items():
-        lacking = [argument for argument in required if argument not in row]
+        lacking = sorted(required - row.keys() - set(_ALWAYS))
         if lacking:
             raise ValueError(f"{file}: the row {name!r} lacks {lacking[0]!r}, with which its 'params' are counted")
         context = tuple(argument for argument in arguments if argument in row and argument not in _ALWAYS)
@@ -193,7 +193,7 @@ def _checked_context(family: ModuleType, what: str, context: Mapping[str, Any]) 
             continue
         told[key] = check_value(plain(value), parameters[key].annotation, key)
         numbers = told[key] if isinstance(told[key], tuple) else (told[key],)
-        if any(number is None or (isinstance(number, int) and number < 1) for number in numbers):
+        if any(number is None or (type(number) is int and number < 1) for number in numbers):
             raise ConfigError(f"{key}={value!r} must be a whole number of at least 1; {what} is given it")
     return told
 
@@ -232,7 +232,7 @@ def from_row(cls: type, row: Mapping[str, Any], overrides: Mapping[str, Any], **
 
     Args:
         cls: the family's Flax module.
-        row: of the family's VARIANTS.
+        row: a row of the family's VARIANTS.
         overrides: {field: value}.
         **context: the fields that the experiment gives, such as `num_classes` and `dtype`.
     """

@@ -23,12 +23,13 @@ class Layer(NamedTuple):
 
     Attributes:
         name: path of the module, "LeNet/conv0".
-        type: of the module, or of the function.
-        shape: of one example's output.
+        type: name of the module's class, or of the function.
+        shape: shape of the output, of one example.
         kernel: "5x5", and dilation or groups where there are any; "" for layers without.
         stride: "2x2"; "" for layers without.
-        parameters: its own, not those of modules inside it, whose type says which arrays these are.
-        macs: its own, for one example.
+        parameters: number of its own parameters. Those of modules inside it have rows of their own; the type of a
+            module that holds others names the arrays that are its own.
+        macs: its own multiply-accumulates, for one example.
     """
 
     name: str
@@ -52,7 +53,7 @@ def trace(init: Callable, *args: Any) -> list[Layer]:
 
     Args:
         init: calls `module.init` on one example, or several modules' in turn, as `Task.init` does.
-        *args: of it; abstract arrays will do.
+        *args: arguments of `init`; abstract arrays will do.
 
     Returns:
         One layer for each module that has parameters or products of its own or drops something, each pooling, and

@@ -35,13 +35,13 @@ class Conv1d(nn.Module):
 
     Attributes:
         num_classes: number of logits.
-        channels: of each convolution.
-        kernel: samples that a unit of the first layer sees.
-        stride: of each convolution, in samples of its input.
-        activation: its name, after each convolution.
+        channels: number of output channels of every convolution.
+        kernel: number of samples of its input that a unit sees.
+        stride: step of every convolution, in samples of its input.
+        activation: name of the activation function after every convolution.
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's in convolutions and LeCun's in the last.
-        bias_init: what the biases of convolutions begin as.
-        dtype: of the convolutions; the logits are at least float32.
+        bias_init: initial value of the biases of the convolutions.
+        dtype: dtype of the convolutions; the logits are at least float32.
     """
 
     num_classes: int

@@ -45,17 +45,17 @@ class LeNet(nn.Module):
         num_classes: number of logits.
         maps: feature maps of C1 and C3.
         units: units of C5 and F6. C5 covers whatever is left of the image, 5x5 at 32x32 pixels.
-        activation: its name, after each convolution and dense layer.
+        activation: name of the activation function after every convolution and dense layer.
         pool: "average" or "max", 2x2 with stride 2; an odd last row or column is left out.
         norm: normalisation of every layer but the last (`nn/norms.py`): "none", "batch", "group(groups=2)" ...
-        placement: of the norm, "before" or "after" the activation.
-        dropout: rate before C5 and before F6.
+        placement: whether the norm stands "before" or "after" the activation.
+        dropout: dropout rate before C5 and before F6.
         dropout_kind: "inverted", "classic", "channels" or "connections" (`nn/dropout.py`).
-        smallest: least image side; 28x28 scans have to be padded or resized to 32x32 by the data section. 16 is the
-            least that leaves a pixel.
+        smallest: smallest side of an image that is accepted; the data section has to pad or resize 28x28 scans to
+            32x32. At least 16 are needed, so that a pixel is left.
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for LeCun's.
-        bias_init: what all biases but the last begin as.
-        dtype: of all layers but the last, which is at least float32.
+        bias_init: initial value of all biases but the last.
+        dtype: dtype of all layers but the last, which is at least float32.
     """
 
     num_classes: int

@@ -32,15 +32,15 @@ class MLP(nn.Module):
 
     Attributes:
         num_classes: number of logits.
-        hidden: units of each hidden layer; () is a linear classifier.
+        hidden: number of units of every hidden layer; () is a linear classifier.
         activation: name of g.
         norm: normalisation of every hidden layer (`nn/norms.py`): "none", "batch", "layer", "group(groups=8)" ...
-        placement: of the norm, "before" or "after" g.
-        dropout: rate after each g.
+        placement: whether the norm stands "before" or "after" g.
+        dropout: dropout rate after every g.
         dropout_kind: "inverted", "classic", "channels" or "connections" (`nn/dropout.py`).
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's in hidden layers and LeCun's in the last.
-        bias_init: what the biases of hidden layers begin as.
-        dtype: of the hidden layers; the logits are at least float32.
+        bias_init: initial value of the biases of hidden layers.
+        dtype: dtype of the hidden layers; the logits are at least float32.
     """
 
     num_classes: int

@@ -144,17 +144,17 @@ class ResNet(nn.Module):
 
     Attributes:
         num_classes: number of logits.
-        depths: blocks of each stage.
-        widths: channels of each stage; the stem has those of the first.
+        depths: number of blocks of every stage.
+        widths: number of channels of every stage; the stem has as many as the first.
         shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution).
-        activation: its name, after the stem, inside the blocks and after their sums.
+        activation: name of the activation function after the stem, inside the blocks and after their sums.
         norm: normalisation behind every convolution (`nn/norms.py`): "batch", "group(groups=8)", "layer",
             "instance", "none" ...
-        placement: of the norm, "before" or "after" the activation.
+        placement: whether the norm stands "before" or "after" the activation.
         conv: "plain", or "standardised" for weight standardisation.
         remat: recompute blocks in the backward pass.
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's.
-        dtype: of all layers but the last, which is at least float32.
+        dtype: dtype of all layers but the last, which is at least float32.
     """
 
     num_classes: int

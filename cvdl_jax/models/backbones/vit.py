@@ -95,7 +95,7 @@ class ViT(nn.Module):
         drop_path: rate of stochastic depth in the last block; it rises linearly from 0 in the first.
         attention_weights: return the weights of every block (memory of order n^2 each).
         remat: recompute blocks in the backward pass.
-        dtype: of the products; norms, softmax and logits are at least float32.
+        dtype: dtype of the products; norms, softmax and logits are at least float32.
     """
 
     num_classes: int

@@ -31,11 +31,11 @@ VARIANTS = {
         "params": 124_456,
     },
     "anchor_detector_tiny": {
-        "input": (16, 16, 3), "outputs": 3, "widths": (4, 6), "depth": 1, "levels": (0, 1),
+        "input": (16, 16, 3), "outputs": 6, "widths": (4, 6), "depth": 1, "levels": (0, 1),
         "sizes": ((0.2,), (0.4, 0.5)), "ratios": (1.0, 2.0),
-        # 3x3 kernels 9 * (3 * 4 + 4 * 6 + 4 * 4 + 6 * 6), norms 2 * (4 + 6 + 4 + 6), 3 scores and 4 deltas of 2 and
-        # 4 anchors (4 + 1) * 2 * 7 + (6 + 1) * 4 * 7
-        "params": 1_098,
+        # 3x3 kernels 9 * (3 * 4 + 4 * 6 + 4 * 4 + 6 * 6), norms 2 * (4 + 6 + 4 + 6), 6 scores and 4 deltas of 2 and
+        # 4 anchors (4 + 1) * 2 * 10 + (6 + 1) * 4 * 10
+        "params": 1_212,
     },
 }  # fmt: skip
 
@@ -96,14 +96,14 @@ class AnchorDetector(nn.Module):
 
     Attributes:
         outputs: scores of an anchor, one per class, or one more for the background.
-        widths: channels of each stage.
-        depth: convolutions of each stage, the first with stride 2.
+        widths: number of channels of every stage.
+        depth: number of convolutions of every stage, the first with stride 2.
         levels: the stages with a head.
-        sizes: of each level, the anchors' sizes, in heights of the image.
+        sizes: the sizes of the anchors of every level, in heights of the image.
         ratios: height / width of the anchors.
-        prior: see `AnchorHead`.
+        prior: initial probability of every score; see `AnchorHead`.
         remat: recompute convolutions in the backward pass.
-        dtype: of all layers but the last, which are at least float32.
+        dtype: dtype of all layers but the last, which are at least float32.
     """
 
     outputs: int

@@ -66,10 +66,10 @@ class Generator(nn.Module):
     Attributes:
         shape: (h, w, c) of the images; 2^len(widths) must divide h and w.
         latent: d, the length of z.
-        widths: channels of the smallest image and of each one after it but the last.
+        widths: number of channels of the smallest image and of every image after it but the last.
         kernel: side of the kernels.
         upsample: "transposed" or "nearest".
-        dtype: of all layers; the images are at least float32.
+        dtype: dtype of all layers; the images are at least float32.
 
     Reference: Radford et al. 2016, section 3 and figure 1.
     """
@@ -140,11 +140,11 @@ class Discriminator(nn.Module):
 
     Attributes:
         num_classes: number of scores, 1 for a discriminator.
-        widths: channels of each convolution; each halves the image, rounded up.
+        widths: number of channels of every convolution; each one halves the image, rounded up.
         kernel: side of the kernels.
         norm: "batch", "layer" (over the whole image) or "none".
-        slope: of the leaky ReLU for negative inputs.
-        dtype: of all layers but the last, which is at least float32.
+        slope: slope of the leaky ReLU for negative inputs.
+        dtype: dtype of all layers but the last, which is at least float32.
 
     Reference: Radford et al. 2016, section 3; Gulrajani et al. 2017, "Improved Training of Wasserstein GANs",
     section 4.

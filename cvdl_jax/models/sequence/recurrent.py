@@ -54,7 +54,7 @@ class RecurrentModel(nn.Module):
         layers: number of recurrent layers.
         units: number of units of every layer.
         dropout: rate on the output of each layer, never on the way from one time to the next (Zaremba et al. 2014).
-        dtype: of the matrix products; states, gates and scores are at least float32.
+        dtype: dtype of the matrix products; states, gates and scores are at least float32.
     """
 
     num_classes: int
@@ -117,8 +117,8 @@ def sample(
     """Symbols from the model: each drawn from softmax(scores / temperature) and fed back.
 
     Args:
-        model: unbound.
-        params: its parameters.
+        model: the module, without parameters.
+        params: parameters of the model.
         prompt: int [p], read first.
         key: a typed key.
         length: symbols to draw.
