@@ -32,7 +32,6 @@ from cvdl_jax.optim.ema import AVERAGES, restart_averages
 from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
-CLASSIFIER = "classify"  # the experiment whose layers can be embedded
 CHUNK = 256  # examples that pass through the model at once
 
 # Weights --------------------------------------------------------------------------------------------------------------
@@ -151,10 +150,19 @@ def seen(batch: dict[str, jax.Array]) -> jax.Array:
     return batch["image"] if "image" in batch else batch["features"]
 
 
+def classifies(built: Run, state: State) -> bool:
+    """Whether a run predicts one score for each class of whole examples, and nothing else; nothing is computed."""
+    classes, predict = built.info.num_classes, built.task.predict
+    if predict is None or classes is None:
+        return False
+    predicted = jax.eval_shape(predict, state, built.info.spec)
+    return predicted.keys() == {"scores"} and predicted["scores"].shape == (built.info.batch_size, classes)
+
+
 def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str, jax.Array]], jax.Array]:
     """`batch -> features [b, ...]`: a layer of a restored classifier, of its averaged weights where it has them."""
-    if built.config.experiment != CLASSIFIER:
-        raise ConfigError(f"config.embed.workdir={section.workdir!r} is no run of {CLASSIFIER!r}; name one that is")
+    if not classifies(built, state):
+        raise ConfigError(f"config.embed.workdir={section.workdir!r} is not the run of a classifier; name one that is")
     model = registry.create(
         built.config.model, "config.model", kinds=("backbones",),
         num_classes=built.info.num_classes, dtype=built.config.compute_dtype,
@@ -199,8 +207,8 @@ def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str
     if samples < 1:
         raise ConfigError(f"config.judge.samples={samples} must be at least 1")
     built, state, _ = runs.load_built(workdir, checkpoint)
-    classes, predict = built.info.num_classes, built.task.predict
-    if predict is None or classes is None or "image" not in built.info.spec:
+    predict = built.task.predict
+    if not classifies(built, state) or "image" not in built.info.spec:
         raise ConfigError(
             f"config.judge.workdir={workdir!r} is a run that does not classify images; name one that does"
         )
