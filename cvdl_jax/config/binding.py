@@ -304,9 +304,6 @@ def named(module: types.ModuleType, section: Mapping[str, Any], path: str, *late
     return partially(known[section["name"]], rest, path, *later)
 
 
-# Which numbers a configuration may hold: ranges, which an annotation or a table carries, and one message.
-
-
 class Range(NamedTuple):
     """Numbers that are accepted, in words and as a predicate that is False for NaN."""
 
