@@ -18,6 +18,7 @@ from cvdl_jax.engine.program import to_unit
 from cvdl_jax.engine.progress import Progress
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.metrics.stats.intervals import wilson
+from cvdl_jax.workdir import predictions
 from cvdl_jax.workdir.checkpoint import restore_step
 from cvdl_jax.workdir.folder import Workdir, now, write_json
 
@@ -130,12 +131,9 @@ def save_predictions(context: RunContext, name: str, rows: dict[str, np.ndarray]
     """Writes `predictions/<evaluation>.npz`: ids and the per-example arrays, in the order of the split."""
     if not rows:
         return
-    folder, split = context.workdir.predictions, context.split(name)
-    folder.mkdir(exist_ok=True)
+    split = context.split(name)
     ids = {"ids": np.asarray(split.ids)} if split is not None else {}
-    temporary = folder / f"{name}.tmp.npz"
-    np.savez(temporary, **ids, **rows)
-    temporary.replace(folder / f"{name}.npz")
+    predictions.write(context.workdir.predictions / f"{name}.npz", {**ids, **rows})
 
 
 def draw(run: FinishedRun, state: State) -> None:

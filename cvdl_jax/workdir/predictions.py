@@ -1,4 +1,4 @@
-"""The saved predictions of a run, `predictions/<evaluation>.npz`: what such a file holds, and its one reader.
+"""The saved predictions of a run, `predictions/<evaluation>.npz`: what such a file holds, how it is written and read.
 
 A run writes a file for each evaluation when it ends. Every array has one row per example, in the order of the split:
 
@@ -13,7 +13,7 @@ and whatever else the evaluation keeps of each example, such as the boxes of a d
 
 import shlex
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,19 @@ class Answers(NamedTuple):
     guess: np.ndarray
     score: np.ndarray | None
     classes: int
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a file of predictions atomically: readers see the old file or the new one, whole.
+
+    Args:
+        path: `predictions/<evaluation>.npz`; its folder is made.
+        arrays: {name: [n, ...]}, see the module.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, **arrays)
+    temporary.replace(path)
 
 
 def files(folder: Path) -> list[Path]:

@@ -10,9 +10,22 @@ from cvdl_jax.workdir import predictions
 def saved(folder, **arrays):
     """The file of these predictions in the run "a run"."""
     path = folder / "a run" / "predictions" / "test.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    predictions.write(path, arrays)
     return path
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = saved(tmp_path, label=np.arange(3))
+
+    def full(file, **arrays):
+        file.write_bytes(b"half of it")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="no space left"):
+        saved(tmp_path, label=np.arange(4))
+    np.testing.assert_array_equal(predictions.read(path)["label"], [0, 1, 2])
+    assert predictions.files(path.parent) == [path]
 
 
 def test_a_missing_and_a_damaged_file_are_named_with_what_to_type(tmp_path):

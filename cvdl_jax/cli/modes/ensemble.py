@@ -17,7 +17,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.stats.paired_tests import format_p
 from cvdl_jax.report import ensembles
 from cvdl_jax.report.pages import ensemble_page
-from cvdl_jax.workdir import report_facts, test_set_ledger
+from cvdl_jax.workdir import predictions, report_facts, test_set_ledger
 from cvdl_jax.workdir.folder import now, read_json, write_json
 
 FOLDER = Path("runs") / "ensembles"
@@ -37,12 +37,12 @@ def run(args: Any) -> int:
     members = [member or evaluated(run, split, args) for run, member in zip(runs, saved, strict=True)]
     results, arrays = ensembles.combine(ensembles.aligned(members))
     folder = Path(args.workdir) if args.workdir else FOLDER / name(runs, split, args.overrides)
-    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     about = {"split": split, "overrides": list(args.overrides), "command": ["python", *sys.argv], "generated": now()}
     results = {**about, **results}
     write_json(folder / "results.json", results)
     (folder / "results.md").write_text("\n".join(lines(results)) + "\n", encoding="utf-8")
-    np.savez(folder / "predictions" / f"{split}.npz", **arrays)
+    predictions.write(folder / "predictions" / f"{split}.npz", arrays)
     ensemble_page.write(results, arrays, class_names(runs), folder / "report.html")
     files = f"{folder / 'results.json'}, results.md, report.html, predictions/{split}.npz"
     print(*lines(results), f"\nresults: {files}", sep="\n")

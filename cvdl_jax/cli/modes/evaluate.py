@@ -20,7 +20,7 @@ from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.engine.finish import describe_metrics
 from cvdl_jax.engine.program import Program
 from cvdl_jax.errors import ConfigError, DataError, nearest
-from cvdl_jax.workdir import test_set_ledger
+from cvdl_jax.workdir import predictions, test_set_ledger
 from cvdl_jax.workdir.folder import Workdir, write_json
 
 
@@ -153,9 +153,8 @@ def compare(args: Any, built: Run, name: str, results: Any) -> None:
     comparison = dataset_shift.compare(*sets, built.info.class_names)
     print("development and external set:", *dataset_shift.lines(comparison), sep="\n")
     folder, stem = Workdir(args.workdir), external.file_name(title)
-    for path in (folder.path / "external", folder.predictions):
-        path.mkdir(exist_ok=True)
+    (folder.path / "external").mkdir(exist_ok=True)
     write_json(folder.path / "external" / f"{stem}.json", comparison)
     ids = np.asarray(built.data.splits[external.NAME].ids)
-    np.savez(folder.predictions / f"{stem}.npz", ids=ids, **results[external.NAME][1])
+    predictions.write(folder.predictions / f"{stem}.npz", {"ids": ids, **results[external.NAME][1]})
     print(f"written to {folder.path / 'external' / f'{stem}.json'}; python launch.py --mode report shows it")
