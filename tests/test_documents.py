@@ -20,8 +20,9 @@ EXAMPLES = {"mynet.py", "mine.py", "name.py", "path.py", "__init__.py"}  # files
 
 
 def resolved(path):
-    """The files of the repository that a mention means: in full, or, with a folder, by the end of the path."""
-    return [file for file in FILES if file == path or ("/" in path and file.endswith("/" + path))]
+    """The files that a mention means: by their path from the root or the package, or, with a folder, by its end."""
+    whole = (path, f"cvdl_jax/{path}")
+    return [file for file in FILES if file in whole or ("/" in path and file.endswith("/" + path))]
 
 
 @cache
