@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.core.formatting import interval, score
 from cvdl_jax.core.parallel import is_first_process, to_host
 from cvdl_jax.core.task import State
 from cvdl_jax.data.load import Data
@@ -207,15 +208,13 @@ def describe_metrics(metrics: dict[str, float]) -> list[str]:
     for name, value in metrics.items():
         if name.endswith(("_low", "_high", "/examples")):
             continue
-        text = f"  {name} = {value:.4f}"
+        text = f"  {name} = {score(value, as_percent=False)}"
         if f"{name}_low" in metrics:
             ends = metrics[f"{name}_low"], metrics[f"{name}_high"]
             n = metrics.get(f"{name.partition('/')[0]}/examples", 0)
             of_examples = n > 0 and 0 <= value <= 1 and np.allclose(wilson(round(value * n), n), ends, atol=1e-6)
-            percent = of_examples or name.endswith("accuracy")
-            scale, digits, unit = (100, 2, " %") if percent else (1, 4, "")
-            low, high = (f"{scale * end:.{digits}f}" for end in ends)
-            text = f"  {name} = {scale * value:.{digits}f}{unit}, 95 % interval [{low}, {high}]"
+            as_percent = of_examples or name.endswith("accuracy")
+            text = f"  {name} = {score(value, as_percent)}, 95 % interval {interval(*ends, as_percent)}"
             text += f" (Wilson, {n:.0f} examples)" if of_examples else ""
         lines.append(text)
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cvdl_jax.core.formatting import binary
 from cvdl_jax.errors import UserError
 
 
@@ -39,7 +40,7 @@ def is_exhausted(error: BaseException) -> bool:
 def explain(error: BaseException, config: Any) -> str:
     """The five lines."""
     sizes = requested(str(error))
-    needed = f"one allocation of {gib(max(sizes))}" if sizes else "more than was free"
+    needed = f"one allocation of {binary(max(sizes))}" if sizes else "more than was free"
     try:
         largest = largest_buffers(config)
     except Exception as reason:  # the explanation must never hide the error
@@ -68,11 +69,10 @@ def available() -> str:
 
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return (
-            f"{gib(stats['bytes_limit'] - stats.get('bytes_in_use', 0))} of {gib(stats['bytes_limit'])} on the device"
-        )
-    pages = os.sysconf("SC_PAGE_SIZE")
-    return f"{gib(pages * os.sysconf('SC_AVPHYS_PAGES'))} of {gib(pages * os.sysconf('SC_PHYS_PAGES'))} of this machine"
+        total = stats["bytes_limit"]
+        return f"{binary(total - stats.get('bytes_in_use', 0))} of {binary(total)} on the device"
+    free, total = (os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages) for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
+    return f"{binary(free)} of {binary(total)} of this machine"
 
 
 def largest_buffers(config: Any, n: int = 3) -> str:
@@ -93,7 +93,7 @@ def largest_buffers(config: Any, n: int = 3) -> str:
         for var in equation.outvars:
             name = f"{_operation(equation)} in {module or 'the loss'}"
             sizes[name] = max(sizes[name], bytes_of(var.aval))
-    return "; ".join(f"{name} {gib(size)}" for name, size in sizes.most_common(n))
+    return "; ".join(f"{name} {binary(size)}" for name, size in sizes.most_common(n))
 
 
 def _operation(equation: Any) -> str:
@@ -118,11 +118,3 @@ def bytes_of(x: Any) -> int:
         return int(x.size) * x.dtype.itemsize
     except (AttributeError, TypeError):
         return 0
-
-
-def gib(n: float) -> str:
-    """Bytes for people."""
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
-        if n >= size:
-            return f"{n / size:.2f} {unit}"
-    return f"{n / 1024:.1f} KiB"

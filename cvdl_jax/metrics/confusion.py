@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvdl_jax.core.formatting import columns
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics.checks import binary_scores, finite, integers
 
@@ -260,13 +261,12 @@ class BinaryReport(NamedTuple):
     def text(self) -> str:
         """The report as lines; an undefined rate says why it is."""
         tp, fp, fn, tn = (f"{x:g}" for x in self.counts)
-        wide = max(len(entry.title) for entry in ENTRIES.values())
-        lines = [f"TP {tp}  FP {fp}  FN {fn}  TN {tn}"]
+        rows = []
         for name, value in self.values.items():
             title, why = ENTRIES[name].title, ENTRIES[name].undefined
             shown = f"undefined: {why}" if np.isnan(value) else "infinite" if np.isinf(value) else f"{value:.6f}"
-            lines.append(f"{title:<{wide}}  {shown}")
-        return "\n".join(lines)
+            rows.append((title, shown))
+        return "\n".join([f"TP {tp}  FP {fp}  FN {fn}  TN {tn}", *columns(rows, "ll")])
 
 
 def report(tp: float, fp: float, fn: float, tn: float) -> BinaryReport:
