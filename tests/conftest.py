@@ -8,6 +8,7 @@ Environment variables that change it:
 """
 
 import atexit
+import ctypes
 import gc
 import os
 import shutil
@@ -64,7 +65,8 @@ from hypothesis import settings  # noqa: E402
 # On a shared machine a deadline fails at random; the same examples each time make a failure repeat itself.
 settings.register_profile("cvdl", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("cvdl")
-MOST_BYTES = 2 * 2**30  # a worker that holds more than this begins the next module without compiled functions
+_LIBC = ctypes.CDLL(None)
+MOST_BYTES = 1536 * 2**20  # a worker that holds more than this begins the next module without compiled functions
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -83,6 +85,8 @@ def _release_compiled_functions():
     if _resident_bytes() > MOST_BYTES:
         jax.clear_caches()
         gc.collect()
+        if hasattr(_LIBC, "malloc_trim"):  # glibc keeps what was freed; this gives it back to the system
+            _LIBC.malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
