@@ -192,7 +192,7 @@ def load_module(path: Path) -> ModuleType:
         path: of an existing file.
 
     Raises:
-        ConfigError: for text that is no Python, naming the line.
+        ConfigError: for text that is no Python, naming the line, and for a module that this package does not have.
     """
     name = f"file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
@@ -201,6 +201,13 @@ def load_module(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "cvdl_jax":
+            raise
+        raise ConfigError(
+            f"{path}: {error.msg}; the package is made of rooms, which docs/design.md lists: for example "
+            "from cvdl_jax.config import configs"
+        ) from error
     return module
 
 

@@ -5,7 +5,6 @@ of the sections of a configuration that few experiments have a use for (`OPTIONA
 """
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -123,9 +122,7 @@ def load_experiment(name: str) -> ModuleType:
     if name.endswith(".py"):
         if not Path(name).is_file():
             raise ConfigError(f"config.experiment={name!r}: there is no such file")
-        spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = configs.load_module(Path(name))
     else:
         paths = (path.relative_to(EXPERIMENTS).with_suffix("") for path in EXPERIMENTS.rglob("*.py"))
         known = sorted(".".join(path.parts) for path in paths if path.name != "__init__")

@@ -29,6 +29,7 @@ from cvdl_jax.metrics.generation import Judge
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.optim.ema import AVERAGES, restart_averages
+from cvdl_jax.optim.optimizer import averaged_params
 from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
@@ -151,16 +152,28 @@ def seen(batch: dict[str, jax.Array]) -> jax.Array:
 
 
 def classifies(built: Run, state: State) -> bool:
-    """Whether a run predicts one score for each class of whole examples, and nothing else; nothing is computed."""
+    """Whether a run predicts one score for each class of whole examples; nothing is computed."""
     classes, predict = built.info.num_classes, built.task.predict
     if predict is None or classes is None:
         return False
     predicted = jax.eval_shape(predict, state, built.info.spec)
-    return predicted.keys() == {"scores"} and predicted["scores"].shape == (built.info.batch_size, classes)
+    return "scores" in predicted and predicted["scores"].shape == (built.info.batch_size, classes)
+
+
+def example_batch(built: Run, n: int = 4) -> dict[str, jax.Array]:
+    """The first examples of the training split of a run, as its task sees them."""
+    split = built.data.splits["train"]
+    stored = split.batch(np.arange(min(n, split.size)))
+    return to_unit({name: jnp.asarray(x) for name, x in stored.items()})
 
 
 def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str, jax.Array]], jax.Array]:
-    """`batch -> features [b, ...]`: a layer of a restored classifier, of its averaged weights where it has them."""
+    """`batch -> features [b, ...]`: a layer of a restored classifier, of its averaged weights where it has them.
+
+    Raises:
+        ConfigError: for a run that is no classifier, or whose predictions are not those of `config.model` on its
+            normalised inputs, so that the layers would see something else than they were trained on.
+    """
     if not classifies(built, state):
         raise ConfigError(f"config.embed.workdir={section.workdir!r} is not the run of a classifier; name one that is")
     model = registry.create(
@@ -171,10 +184,23 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
         pixels.normalise, scaling.resolved(built.config, built.data).normalise, "config.normalise", "image"
     )
     name, _, place = section.layer.partition(".")
+    params = state.extra.get("ema")
+    if params is None:
+        params = averaged_params(state.opt.get("model"), state.params)  # of a schedule-free optimizer
+
+    def outputs(batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, Any]]:
+        return apply_eval(model, state, normalise(seen(batch)), params=params)
+
+    if not built.config.test_time:  # else the run predicts the mean over several views
+        both = jax.jit(lambda batch: (outputs(batch)[0], built.task.predict(state, batch)["scores"]))
+        if not np.allclose(*both(example_batch(built)), rtol=1e-3, atol=1e-3):
+            raise ConfigError(
+                f"config.embed.workdir={section.workdir!r}: experiment {built.config.experiment!r} does not predict "
+                "what config.model gives for its normalised inputs, so its layers cannot be read; name another run"
+            )
 
     def features(batch: dict[str, jax.Array]) -> jax.Array:
-        x = normalise(seen(batch))
-        out = apply_eval(model, state, x, params=state.extra.get("ema"))[1]
+        out = outputs(batch)[1]
         count = len(out[name]) if isinstance(out.get(name), tuple) else 0
         known = [f"{k}.{i}" for k, v in out.items() if isinstance(v, tuple) for i in range(len(v))]
         known += [k for k, v in out.items() if isinstance(v, jax.Array)]

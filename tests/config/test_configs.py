@@ -310,3 +310,13 @@ def test_shared_lines_are_noticed():
     second = '"""Two."""\n\nfrom b import c\n\ny = 0\n' + "\n# why\n".join(lines) + "\nz = 1\n"
     assert shared_lines({"first": first, "second": second}) == [("first", "second", "x0 = 0")]
     assert shared_lines({"first": first, "second": second.replace("x9 = 9", "x9 = 8")}) == []
+
+
+def test_a_file_that_imports_a_module_of_before_is_told_where_modules_are(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from cvdl_jax import configs\n")
+    with pytest.raises(ConfigError, match=r"mine\.py: .*'configs'.*docs/design\.md .* from cvdl_jax\.config import"):
+        configs.load(str(path))
+    path.write_text("import no_such_package_of_the_user\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_of_the_user"):
+        configs.load(str(path))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,8 +11,12 @@ import pytest
 from PIL import Image
 
 import launch
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import create_state
 from cvdl_jax.data import load as data_load
-from cvdl_jax.engine import finish, train
+from cvdl_jax.engine import finish, from_run, train
+from cvdl_jax.engine.build import build
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.checkpoint import read_step
 from cvdl_jax.workdir.metric_log import read
 
@@ -216,3 +221,34 @@ def test_averages_restart_from_what_they_average():
     assert state.extra["ema"]["w"].tolist() == [5.0, 5.0] and state.extra["other"].tolist() == [1.0]
     whole = restart_averages(State(jnp.int32(0), {"w": jnp.ones(2)}, {}, {"ema": {"w": jnp.zeros(2)}}))
     assert whole.extra["ema"]["w"].tolist() == [1.0, 1.0]
+
+
+# Classifiers of other runs -----------------------------------------------------------------------------------------
+
+INVERTED = """
+from experiments import classify
+
+
+def make(config, info):
+    task = classify.make(config, info)
+
+    def predict(state, batch):
+        return {**task.predict(state, {**batch, "image": 1 - batch["image"]}), "inverted": True}
+
+    return task._replace(predict=predict)
+"""
+
+
+def test_layers_are_read_only_of_models_that_see_what_the_run_predicts_from(tmp_path):
+    experiment = tmp_path / "inverted.py"
+    experiment.write_text(INVERTED)
+    flags = ["config.model.hidden=(8,)", "config.model.dropout=0.0"]
+    plain = build(configs.load("configs/classify/mlp.py:smoke", flags))
+    inverted = build(configs.load("configs/classify/mlp.py:smoke", [*flags, f"config.experiment={experiment}"]))
+    state = create_state(plain.task, jax.random.key(0), from_run.example_batch(plain))
+    section = SimpleNamespace(workdir="runs/other", layer="pre_logits")
+    assert from_run.classifies(plain, state) and from_run.classifies(inverted, state)
+    features = from_run.model_features(plain, state, section)(from_run.example_batch(plain))
+    assert features.shape == (4, 8)
+    with pytest.raises(ConfigError, match=r"does not predict what config\.model gives for its normalised inputs"):
+        from_run.model_features(inverted, state, section)
