@@ -105,10 +105,10 @@ def _mcnemar(first: Mapping[str, Any], second: Mapping[str, Any], metric: Mappin
     if name != "accuracy":
         return f"{metric['key']} is no accuracy, so that examples cannot be paired"
     try:
-        (ids, right), (others, right_there) = (
+        (ids, truth, right), (others, truth_there, right_there) = (
             hits(Path(run["workdir"]), evaluation, run["value"] / metric["scale"]) for run in (first, second)
         )
-        if not np.array_equal(ids, others):
+        if not (np.array_equal(ids, others) and np.array_equal(truth, truth_there)):
             raise DataError("the two runs were tested on different examples")
     except DataError as error:
         return str(error)
@@ -117,7 +117,7 @@ def _mcnemar(first: Mapping[str, Any], second: Mapping[str, Any], metric: Mappin
     return test.p, f"{p} (McNemar, seed {first['seed']}: {test.first_only} against {test.second_only} examples)"
 
 
-def hits(workdir: Path, evaluation: str, accuracy: float) -> tuple[np.ndarray, np.ndarray]:
+def hits(workdir: Path, evaluation: str, accuracy: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which examples a run classified correctly, from its saved predictions.
 
     Args:
@@ -126,7 +126,7 @@ def hits(workdir: Path, evaluation: str, accuracy: float) -> tuple[np.ndarray, n
         accuracy: what the run reported, 0..1.
 
     Returns:
-        (ids [n], right bool [n]) in the order of the ids.
+        (ids [n], true classes int [n], right bool [n]) in the order of the ids.
 
     Raises:
         DataError: if there are no such predictions, or they do not give the accuracy.
@@ -138,4 +138,4 @@ def hits(workdir: Path, evaluation: str, accuracy: float) -> tuple[np.ndarray, n
     right = answers.guess == answers.truth
     if abs(right.mean() - accuracy) > 1e-6:
         raise DataError(f"{path} gives an accuracy of {right.mean():.6f}, the run reported {accuracy:.6f}")
-    return answers.ids, right
+    return answers.ids, answers.truth, right

@@ -100,10 +100,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaves a bad file open
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); a run that has ended writes it again if you remove {run / 'DONE'} and "
-            f"type: {command}"
-        ) from error
+        if (run / "external" / f"{path.stem}.json").is_file():  # another data set, which no end of a run evaluates
+            way = f"write it again: python launch.py --mode eval --workdir {shlex.quote(str(run))} --external SET"
+        else:
+            way = f"a run that has ended writes it again if you remove {run / 'DONE'} and type: {command}"
+        raise DataError(f"{path} cannot be read ({error}); {way}") from error
 
 
 def classified(name: str, arrays: dict[str, np.ndarray]) -> Classified | None:

@@ -44,6 +44,10 @@ FSDP, DATA, ALL = (frozenset(devices) for devices in (range(4), (0, 4), range(8)
         ("replica_groups=mesh['a'=8] {'a':(1)2}", DATA),
         ("replica_groups=mesh['a'=2,'b'=4], device_ids=(0,4,1,5,2,6,3,7) {'b'}", frozenset((0, 4, 1, 5))),
         ("source_target_pairs={{0,1},{1,2},{2,3},{3,0},{4,5},{5,6},{6,7},{7,4}}", FSDP),
+        ("source_target_pairs={{0,0},{1,2},{2,1},{3,3}}", frozenset((1, 2))),
+        ("source_target_pairs={{2,3},{0,1},{1,2}}", frozenset(range(4))),
+        ("source_target_pairs={}", frozenset()),
+        ("replica_groups={{1,5},{0,4},{2,6},{3,7}}", DATA),
     ],
 )
 def test_groups_in_every_notation(notation, expected):

@@ -123,7 +123,7 @@ INFORMATION = "jax:    0.10.2\ndevice info: cpu-1\nJAX_PLATFORMS=cpu"
 
 def seen(backend="cpu", gpu=False, tpu=False, environment=None, versions=None, information=INFORMATION):
     versions = {"jax": "0.10.2", "jaxlib": "0.10.2"} | (versions or {})
-    answer = {"backend": backend, "memory": 2**34, "information": information}
+    answer = {"backend": backend, "memory": 2**34, "wrong": "", "information": information}
     return list(devices.devices(lambda: answer, lambda: gpu, lambda: tpu, environment or {}, versions.get))
 
 
@@ -144,6 +144,19 @@ def test_a_gpu_that_is_not_used(cuda, extra):
     assert problem.fix == f'{sys.executable} -m pip install "jax[{extra}]==0.10.2"'
 
 
+def test_what_keeps_jax_from_starting_is_named():
+    environment = {"JAX_PLATFORMS": "tpu", "XLA_FLAGS": devices.CONVOLUTIONS}  # the second is what launch.py sets
+    (item,) = devices.devices(lambda: {"error": "no tpu"}, lambda: False, lambda: False, environment, {}.get)
+    assert item.text == "JAX cannot start: no tpu; JAX_PLATFORMS=tpu is set" and item.fix.startswith("unset JAX_PLATFO")
+
+
+def test_a_device_that_computes_wrongly():
+    answer = {"backend": "gpu", "memory": 0, "wrong": "a product of ones sums to 3", "information": INFORMATION}
+    shown, problem = devices.devices(lambda: answer, lambda: True, lambda: False, {}, {}.get)
+    assert shown.state == PROBLEM and "computes wrongly: a product of ones sums to 3" in shown.text
+    assert "replace the device" in shown.fix and problem.state == OK
+
+
 def test_a_device_that_a_variable_hides():
     problem = seen(gpu=True, environment={"JAX_PLATFORMS": "cpu"})[1]
     assert problem.fix == "unset JAX_PLATFORMS"
@@ -155,8 +168,8 @@ def test_a_tpu_that_is_not_used():
 
 
 def test_jax_that_does_not_start():
-    items = list(devices.devices(lambda: {"error": "exit code -11: it said nothing"}, version_of={"jax": "0.10.2"}.get))
-    (problem,) = items
+    said = {"error": "exit code -11: it said nothing"}
+    (problem,) = devices.devices(lambda: said, environment={}, version_of={"jax": "0.10.2"}.get)
     assert "exit code -11" in problem.text
     assert problem.fix == f'{sys.executable} -m pip install --force-reinstall "jax==0.10.2"'
 

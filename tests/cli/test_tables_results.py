@@ -233,6 +233,9 @@ def test_examples_are_paired_by_id(results, tmp_path):
     assert "the two runs were tested on different examples" in results(found)["rows"][1]["significance"]
     np.savez(path, **turned | {"label": (turned["label"] + 1) % 10})
     assert "gives an accuracy of 0.0" in results(found)["rows"][1]["significance"]
+    others = {"label": (turned["label"] + 1) % 10, "scores": np.roll(turned["scores"], 1, axis=1)}
+    np.savez(path, **turned | others)  # as accurate, but on examples of other classes
+    assert "the two runs were tested on different examples" in results(found)["rows"][1]["significance"]
     path.unlink()
     assert "test.npz does not exist" in results(found)["rows"][1]["significance"]
 

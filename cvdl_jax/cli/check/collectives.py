@@ -121,7 +121,7 @@ def axis_groups(mesh: Mapping[str, int]) -> dict[frozenset[int], str]:
 
 
 def first_group(line: str, devices: int) -> frozenset[int]:
-    """The first of the groups of devices that an HLO instruction joins, in any of XLA's notations.
+    """A group of devices that an HLO instruction joins, that of device 0 if listed, in any of XLA's notations.
 
     `{{0,1},{2,3}}`, `[2,2]<=[4]`, `[2,2]<=[2,2]T(1,0)`, `mesh['a'=2,'b'=2] {'a'}`, or `source_target_pairs`.
     """
@@ -131,8 +131,11 @@ def first_group(line: str, devices: int) -> frozenset[int]:
         return _mesh_group(*named.groups())
     if iota := re.search(r"replica_groups=(\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?)", line):
         return frozenset(_iota(iota[1])[0].tolist())
-    listed = re.search(r"replica_groups=\{\{([\d, ]+)\}", line)
-    return frozenset(_numbers(listed[1]) if listed else range(devices))  # `replica_groups={}`: all of them
+    listed = re.search(r"replica_groups=\{((?:\{[\d, ]+\},? ?)+)\}", line)
+    if not listed:
+        return frozenset(range(devices))  # `replica_groups={}`: all of them
+    groups = [frozenset(_numbers(group)) for group in re.findall(r"\{([\d, ]+)\}", listed[1])]
+    return next((group for group in groups if 0 in group), groups[0])
 
 
 def _iota(text: str) -> np.ndarray:
@@ -157,11 +160,13 @@ def _mesh_group(axes: str, ids: str | None, joined: str) -> frozenset[int]:
 
 
 def _connected(pairs: list[tuple[str, str]]) -> frozenset[int]:
-    """The devices that a permutation links with the first one, directly or through others."""
-    group = set(pairs[0])
-    for _ in pairs:
-        group |= {device for pair in pairs if group & set(pair) for device in pair}
-    return frozenset(map(int, group))
+    """The most devices that a permutation links, directly or through others; none, where it moves nothing."""
+    groups: dict[int, frozenset[int]] = {}
+    for source, target in pairs:
+        both = frozenset({int(source), int(target)})
+        union = both.union(*(groups.get(device, both) for device in both))
+        groups |= dict.fromkeys(union, union)
+    return max(groups.values(), key=len, default=frozenset())
 
 
 def _numbers(text: str) -> list[int]:

@@ -14,20 +14,29 @@ from typing import Any
 from cvdl_jax.cli.doctor.items import NOTE, OK, PROBLEM, Item
 from cvdl_jax.cli.doctor.packages import PIP, installed
 from cvdl_jax.core.formatting import binary
+from cvdl_jax.engine.xla_flags import CONVOLUTIONS
 
 SECONDS = 120
+# Variables that may keep JAX from starting.
+VARIABLES = ("JAX_PLATFORMS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "XLA_FLAGS")
 PROBE = """
 import json, jax, jax.numpy as jnp
+jax.devices()  # says why a backend does not start, which an array operation hides behind a notice
 total = float((jnp.ones((64, 64)) @ jnp.ones((64, 64))).sum())
-assert total == 64.0**3, f"a product of ones sums to {total}, expected 262144"
 stats = jax.devices()[0].memory_stats() or {}
 print(json.dumps({"backend": jax.default_backend(), "memory": stats.get("bytes_limit", 0),
+                  "wrong": "" if total == 64.0**3 else f"a product of ones sums to {total}, expected 262144",
                   "information": jax.print_environment_info(return_string=True)}))
 """
 
 
+def given_by_user(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a variable says more than launch.py itself puts into it."""
+    return bool(environment.get(name, "").replace(CONVOLUTIONS, "").strip())
+
+
 def probe() -> dict[str, Any]:
-    """What JAX says of its devices: {"backend", "memory", "information"}, or {"error": why it says nothing}."""
+    """What JAX says of its devices, see PROBE, or {"error": why it says nothing}."""
     command = [sys.executable, "-c", PROBE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -62,8 +71,18 @@ def devices(
     said = answer()
     if "error" in said:
         pins = " ".join(f'"{name}=={version_of(name)}"' for name in ("jax", "jaxlib") if version_of(name))
-        yield Item(PROBLEM, f"JAX cannot start: {said['error']}", f"{PIP} --force-reinstall {pins or 'jax'}")
+        given = [name for name in VARIABLES if given_by_user(name, environment)]
+        reinstall = f"{PIP} --force-reinstall {pins or 'jax'}"
+        yield Item(
+            PROBLEM,
+            f"JAX cannot start: {said['error']}" + "".join(f"; {name}={environment[name]} is set" for name in given),
+            f"unset {' '.join(given)}; if that does not help, {reinstall}" if given else reinstall,
+        )
         return
+    if said["wrong"]:
+        yield Item(
+            PROBLEM, f"the {said['backend']} computes wrongly: {said['wrong']}", "replace the device, or use another"
+        )
     memory = f", {binary(said['memory'])} on each device" if said["memory"] else ""
     information = textwrap.indent(said["information"].strip(), 10 * " ")
     yield Item(OK, f"JAX uses the {said['backend']}{memory}, and says of itself\n{information}")

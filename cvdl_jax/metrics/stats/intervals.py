@@ -239,7 +239,7 @@ def check_confidence(confidence: float) -> None:
     Raises:
         ConfigError: if it is not in (0, 1).
     """
-    if not 0 < confidence < 1:
+    if not 0 < confidence < (1 + confidence) / 2 < 1:  # the quantile of the middle one is needed
         raise ConfigError(f"confidence={confidence} must lie in (0, 1), such as 0.95")
 
 
