@@ -20,7 +20,7 @@ run: $(VENV)/run.stamp  ## train LeNet-5 on the digits data and print its test a
 	$(BIN)/python launch.py --config configs/classify/lenet5.py --workdir runs/digits_lenet5
 
 test: $(VENV)/test.stamp  ## run the quick tests
-	$(PYTEST) -m "not long" --curriculum-json=$(RESULTS)/quick.json
+	CVDL_TEST_COMPILE=fast $(PYTEST) -m "not long" --curriculum-json=$(RESULTS)/quick.json
 
 test-all: $(VENV)/test.stamp  ## run the long tests, which `make test` leaves out, and check docs/CURRICULUM.md
 	$(PYTEST) -m long --curriculum-json=$(RESULTS)/long.json

@@ -4,6 +4,8 @@ Environment variables that change it:
     CVDL_TEST_DATA: a folder of prepared TFDS data sets (mnist, cifar10 ...), read only; without it their tests skip.
     CVDL_TEST_DATA_TFRECORD: the same as TFRecord files.
     CVDL_TEST_CACHE: where compiled functions are kept between sessions; ~/.cache/cvdl_jax/test_compilation by default.
+    CVDL_TEST_COMPILE: "fast" compiles with less optimisation, in half the time, for tests that run hardly anything but
+        once; `make test` sets it. The long tests compile as users do.
     CVDL_TEST_SCRATCH: a folder to prepare data in and keep there; by default a new one per session, removed at the end.
 """
 
@@ -20,6 +22,8 @@ import pytest
 
 from cvdl_jax.engine import xla_flags
 
+# Machine code without optimisation, and no fusions that XLA emits through MLIR: a test of an LSTM took 35 s, not 72 s.
+FAST = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
 pytest_plugins = ("curriculum_plugin", "pytester")
 
 
@@ -36,8 +40,13 @@ def _prepare_environment() -> str | None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["MPLBACKEND"] = "agg"
     xla_flags.prepare()
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's background; tests of Ctrl-C need it
+    if os.environ.get("CVDL_TEST_COMPILE") == "fast" and xla_flags.KNOWN_TO.match(xla_flags.jaxlib_version()):
+        os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys([*os.environ["XLA_FLAGS"].split(), *FAST]))
+    # Tests send signals that a shell's background (SIGINT) or nohup (SIGHUP) had this process ignore.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if "CVDL_TEST_SESSION" in os.environ:  # an xdist worker: the controller has made the folder
         return None
     given = os.environ.get("CVDL_TEST_SCRATCH")

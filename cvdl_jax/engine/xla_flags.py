@@ -24,7 +24,7 @@ def prepare(host_devices: int = 0) -> None:
     if host_devices < 0:
         raise ConfigError(f"--host_devices={host_devices} must be a number of virtual CPU devices, 1 or more")
     flags = os.environ.get("XLA_FLAGS", "")
-    if "ynn_fusion_type" not in flags and KNOWN_TO.match(_jaxlib_version()):
+    if "ynn_fusion_type" not in flags and KNOWN_TO.match(jaxlib_version()):
         flags = f"{flags} {CONVOLUTIONS}"
     if host_devices:
         # Collectives of virtual devices block threads of one pool; too few of them wait for each other forever.
@@ -33,7 +33,7 @@ def prepare(host_devices: int = 0) -> None:
     os.environ["XLA_FLAGS"] = flags.strip()
 
 
-def _jaxlib_version() -> str:
+def jaxlib_version() -> str:
     """Read from its file: importing jaxlib, or asking importlib.metadata, takes longer."""
     package = importlib.util.find_spec("jaxlib")
     text = (Path(package.origin).parent / "version.py").read_text() if package and package.origin else ""

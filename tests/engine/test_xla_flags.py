@@ -9,7 +9,7 @@ from cvdl_jax.errors import ConfigError
 
 
 def test_convolutions_are_taken_from_ynnpack_where_the_flag_is_known(monkeypatch):
-    monkeypatch.setattr(xla_flags, "_jaxlib_version", lambda: "0.10.2")
+    monkeypatch.setattr(xla_flags, "jaxlib_version", lambda: "0.10.2")
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
     xla_flags.prepare()
     assert os.environ["XLA_FLAGS"] == f"--xla_dump_to=x {xla_flags.CONVOLUTIONS}"
@@ -20,7 +20,7 @@ def test_convolutions_are_taken_from_ynnpack_where_the_flag_is_known(monkeypatch
 
 @pytest.mark.parametrize("version", ["0.9.3", "0.12.0", "1.0", ""])
 def test_an_unknown_version_gets_no_flag_it_might_die_of(monkeypatch, version):
-    monkeypatch.setattr(xla_flags, "_jaxlib_version", lambda: version)
+    monkeypatch.setattr(xla_flags, "jaxlib_version", lambda: version)
     monkeypatch.setenv("XLA_FLAGS", "")
     xla_flags.prepare()
     assert "ynn" not in os.environ["XLA_FLAGS"]
@@ -35,7 +35,7 @@ def test_the_users_own_choice_wins(monkeypatch):
 def test_the_version_is_read_without_importing():
     import jaxlib
 
-    assert xla_flags._jaxlib_version() == jaxlib.__version__
+    assert xla_flags.jaxlib_version() == jaxlib.__version__
 
 
 def test_negative_devices():
