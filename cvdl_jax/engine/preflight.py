@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cvdl_jax.engine import from_run
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.metric_log import check_wandb
 
@@ -23,6 +22,8 @@ def check(config: Any, periodic: Sequence[str], begun: bool) -> None:
     if config.log.wandb:
         check_wandb(config.log.wandb)
     if config.init_from and not begun:
+        from cvdl_jax.engine import from_run  # imports Flax, which not every run needs
+
         from_run.find(config.init_from)
 
 

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
-from cvdl_jax.engine import compiling, from_run, nonfinite, preflight
+from cvdl_jax.engine import compiling, nonfinite, preflight
 from cvdl_jax.engine.build import build, make_program
 from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
@@ -145,6 +145,8 @@ class Loop:
         """The state before the first step, from the seed, or from another run's weights."""
         state = self.program.create()
         if self.config.init_from:
+            from cvdl_jax.engine import from_run  # imports Flax, which not every run needs
+
             state, report = from_run.load_weights(self.config.init_from, state)
             say(report)
         return state

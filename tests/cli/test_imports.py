@@ -30,6 +30,9 @@ assert launch.main(["--workdir=/nowhere", "--config=configs/classify/mlp.py", "-
 
 RUN = """
 import sys
+import cvdl_jax.engine.train
+loaded = {"flax", "rich", "matplotlib", "sklearn", "scipy.stats", "tensorflow_datasets"} & set(sys.modules)
+assert not loaded, loaded  # the loop needs none of them
 import launch
 workdir = f"--workdir={sys.argv[1]}"
 assert launch.main(["--config=configs/classify/mlp.py:smoke", workdir]) == 0
