@@ -70,7 +70,8 @@ def test_a_stopped_run_continues_to_where_the_uninterrupted_one_ended(run):
     leaves = [dict(_flat(tree)) for tree in states]
     assert leaves[0].keys() == leaves[1].keys() and leaves[0]
     for name, x in leaves[1].items():
-        np.testing.assert_allclose(leaves[0][name], x, atol=1e-6, err_msg=name)
+        # Adam makes steps of 2e-3 here, of either sign where a gradient is all rounding: what compiles decides that
+        np.testing.assert_allclose(leaves[0][name], x, atol=5e-4, err_msg=name)
 
 
 def _flat(tree, path=""):

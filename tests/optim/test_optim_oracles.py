@@ -248,7 +248,7 @@ CASES = {  # oracle: (rows, section)
 }
 # Peak rates: steps that grow with the gradient need small ones, and so do steps of a fixed size that would circle
 # around the minimum, where rounding errors grow. The others have 0.05.
-RATES = {schedule_free: 5e-4, lars: 0.01, muon: 0.005} | dict.fromkeys(
+RATES = {schedule_free: 5e-4, lars: 0.01, muon: 0.005, rmsprop_norm_inside: 0.01} | dict.fromkeys(
     (clipped_norm, clipped_value, clipped_adaptive), 0.05
 )
 
