@@ -89,7 +89,7 @@ def _read_room(room: Path) -> dict[str, Variant]:
 
 
 def _read_family(file: Path) -> list[Variant]:
-    body = ast.parse(file.read_text()).body
+    body = ast.parse(file.read_text(encoding="utf-8")).body
     table = table_of(body)
     build = next((node for node in body if isinstance(node, ast.FunctionDef) and node.name == "build"), None)
     if table is None:
