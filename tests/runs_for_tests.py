@@ -63,6 +63,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 
 
+def virtual_devices(count: int) -> dict[str, str]:
+    """Variables that give a child process this many CPU devices, beside the flags that this process has.
+
+    XLA's CPU collectives block threads of one pool: with as many threads as devices they can wait for each other.
+    """
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    return {"XLA_FLAGS": flags.strip(), "NPROC": str(8 * count)}
+
+
 def start(
     workdir: Path, run: str, hook: str = "none", *more: str, first: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess:

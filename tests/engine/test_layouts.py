@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs_for_tests import virtual_devices
 
 pytestmark = pytest.mark.long
 CHILD = Path(__file__).parents[1].joinpath("layouts_child.py")
@@ -17,9 +18,7 @@ TOLERANCE = 1e-9
 
 
 def child(out: Path, case: str, *layouts: str, devices: int, **more: str) -> subprocess.Popen:
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    # XLA's CPU collectives block threads of one pool: with as many threads as devices they can wait for each other.
-    environment = {**os.environ, "XLA_FLAGS": flags, "NPROC": str(8 * devices), **more}
+    environment = {**os.environ, **virtual_devices(devices), **more}
     command = [sys.executable, str(CHILD), str(out), case, *layouts]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

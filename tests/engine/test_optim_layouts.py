@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs_for_tests import assert_same_run, start
+from runs_for_tests import assert_same_run, start, virtual_devices
 from test_layouts import assert_same_state
 
 pytestmark = pytest.mark.long
@@ -35,7 +35,7 @@ def flags(case):
 def test_layouts_agree(case, tmp_path):
     code = RUN.format(str(TESTS), ["configs/classify/mlp.py", "--config.model.hidden=(16,)", *flags(case)])
     layouts = ("one", "jit", "pmap", "fsdp4")
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "64"}
+    environment = {**os.environ, **virtual_devices(8)}
     command = [sys.executable, "-c", code, str(tmp_path), case, *layouts]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=400, cwd=TESTS.parent, check=False

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from models_for_tests import input_of, make_model
+from runs_for_tests import virtual_devices
 
 from cvdl_jax.core import parallel
 from cvdl_jax.errors import ConfigError
@@ -305,7 +306,8 @@ assert any(np.abs(x - one[name]).max() > 1e-3 for name, x in jit.items())
 @pytest.mark.long
 def test_layouts_of_eight_devices_agree_without_synchronisation(clean_environment):
     """Over the whole State after 20 steps in float64; one device, which sees all rows, computes something else."""
-    more = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "64"}
     command = [sys.executable, "-c", LAYOUTS, str(Path(__file__).parents[1])]
-    done = subprocess.run(command, env=clean_environment | more, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, env=clean_environment | virtual_devices(8), capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
