@@ -225,6 +225,34 @@ def test_each_player_is_updated_by_its_own_loss_only(dc):
         assert {name.partition("/")[0] for name in sums} == {mine}
 
 
+@pytest.mark.curriculum("R10")
+def test_the_penalty_is_taken_between_the_real_and_the_generated_images(monkeypatch):
+    """Each row at its own place x = t real + (1 - t) fake, 0 < t < 1, and it counts `loss.penalty` times."""
+    config, seen = WGAN("--config.critic_steps=1"), []
+    generator, discriminator, loss = players_of(config)
+    task, batch = gan.make(config, info_of(config)), batch_of(config)
+    state = quick_jit(partial(create_state, task))(jax.random.key(1), batch)
+    made, penalty = [], gan.gradient_penalty
+    monkeypatch.setattr(gan, "gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
+    original = gan.make_images
+    monkeypatch.setattr(gan, "make_images", lambda *a: made.append(original(*a)) or made[-1])
+
+    def all_of_it(state, batch):
+        seen.clear(), made.clear()
+        _, sums = gan.discriminator_loss(generator, discriminator, loss, state, batch, jax.random.key(3))
+        return sums, seen[0], made[0][0]
+
+    sums, x, fake = (jax.tree.map(np.asarray, part) for part in quick_jit(all_of_it)(state, batch))
+    ahead = np.asarray(2 * batch["image"] - 1) - fake
+    t = ((x - fake) * ahead).sum((1, 2, 3)) / (ahead**2).sum((1, 2, 3))
+    np.testing.assert_allclose(x - fake, t[:, None, None, None] * ahead, atol=1e-5)
+    assert t.min() > 0.001 and t.max() < 0.999 and np.ptp(t) > 0.5 and len(np.unique(t)) == len(t)
+    parts = {name: value[0] for name, value in sums.items()}
+    expected = parts["score_fake"] - parts["score_real"] + 10 * parts["penalty"]
+    assert parts["penalty"] > 0
+    np.testing.assert_allclose(parts["loss"], expected, rtol=1e-5)
+
+
 def test_a_step_updates_both_players_their_statistics_and_optimizers(dc):
     state, sums = dc.step(dc.state, dc.batch)
     for player in gan.PLAYERS:

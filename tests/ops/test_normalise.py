@@ -78,6 +78,19 @@ def test_every_kind_leaves_mean_zero_and_variance_one(seed, shape):
     np.testing.assert_allclose(normalise(x, group, groups=6)[0], instance, atol=1e-6)
 
 
+@pytest.mark.curriculum("G12", "G11")
+@pytest.mark.parametrize(("kind", "groups"), [("batch", None), ("layer", None), ("instance", None), ("group", 2)])
+def test_epsilon_is_added_to_the_variance_of_every_kind(kind, groups):
+    """With epsilon = 2 the variance left is var / (var + 2), and where nothing varies the result is 0, not NaN."""
+    x = toy(21)
+    y, mean, var = normalise(x, axes_of(kind, 3), 2.0, groups)
+    shape = (3, 2, 2, 2) if groups else x.shape
+    axes = (1, 3) if groups else axes_of(kind, 3)
+    np.testing.assert_allclose(np.asarray(y).reshape(shape).var(axes), var / (var + 2), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(y).reshape(shape).mean(axes), 0, atol=1e-6)
+    np.testing.assert_array_equal(normalise(np.full_like(x, 7), axes_of(kind, 3), groups=groups)[0], np.zeros_like(x))
+
+
 @pytest.mark.curriculum("G11")
 def test_groups_must_divide_the_channels():
     with pytest.raises(ValueError, match=r"groups=3 must divide the 4 channels; choose one of \[1, 2, 4\]"):

@@ -257,6 +257,21 @@ def test_every_rule_has_an_oracle():
     assert {section["name"] for _, section in CASES.values()} == set(functions(update_rules, update_rules.Rule))
 
 
+@pytest.mark.curriculum("D11")
+@pytest.mark.parametrize(
+    ("inside", "first", "second"), [(False, 1 / 1.5, 3**0.5 / 2.5), (True, 1 / 1.5**0.5, (3 / 4.5) ** 0.5)]
+)
+def test_adagrads_epsilon_is_outside_the_root_unless_asked(inside, first, second):
+    """eps = 1/2 against roots of 1 and 2: g / (sqrt(c) + eps) or g / sqrt(c + eps)."""
+    optimizer = optim.optimizer("adagrad", lr=1.0, total_steps=2, eps=0.5, eps_inside=inside)
+    w, state = {"kernel": jnp.zeros(3)}, optimizer.init({"kernel": jnp.zeros(3)})
+    g = {"kernel": jnp.float32([1.0, -1.0, 0.0])}
+    moved, state = optimizer.update(g, state, w)
+    np.testing.assert_allclose(moved["kernel"], [-first, first, 0], rtol=1e-6)
+    moved, _ = optimizer.update({"kernel": 3**0.5 * g["kernel"]}, state, w)  # c = 1 + 3
+    np.testing.assert_allclose(moved["kernel"], [-second, second, 0], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "oracle",
     [pytest.param(f, id=f.__name__, marks=[pytest.mark.curriculum(*rows.split())] if rows else [])

@@ -76,6 +76,22 @@ def test_greedy_improvement_and_policy_iteration():
     assert policy[1, left] == 1 and policy[2, left] == 1  # along the top row to the corner
 
 
+@pytest.mark.curriculum("T7")
+def test_equal_actions_share_the_greedy_policy():
+    """From zero values every move is as good as another; on the diagonal two moves lead as quickly to a corner."""
+    world = gridworld.process()
+    np.testing.assert_array_equal(mdp.greedy(world, jnp.zeros(16)), np.full((16, 4), 0.25))
+    policy = np.asarray(mdp.greedy(world, jnp.float32(BEST_VALUES).ravel()))
+    move = {name: gridworld.ACTIONS.index(name) for name in ("up", "left", "down", "right")}
+    for field, best in ((5, ("up", "left")), (10, ("down", "right")), (1, ("left",)), (3, ("left", "down"))):
+        expected = np.zeros(4)
+        expected[[move[name] for name in best]] = 1 / len(best)
+        np.testing.assert_array_equal(policy[field], expected)
+    near = mdp.Mdp(jnp.zeros((1, 3, 1)), jnp.float32([[1.0, 0.95, 0.8]]), jnp.array([False]), 1.0)
+    for tolerance, expected in ((0.01, [1, 0, 0]), (0.1, [0.5, 0.5, 0]), (0.5, [1 / 3] * 3)):
+        np.testing.assert_allclose(mdp.greedy(near, jnp.zeros(1), tolerance)[0], expected, rtol=1e-6)
+
+
 @pytest.mark.curriculum("T5", "T2")
 def test_action_values_agree_with_state_values():
     """v_pi = sum_a pi q_pi, and q_pi = R + gamma P v_pi, on a random process with discount."""
