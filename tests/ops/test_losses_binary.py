@@ -147,6 +147,15 @@ def test_binary_focal_equals_numpy(s, y):
     np.testing.assert_allclose(losses, -(special.expit(-s_t) ** 2) * special.log_expit(s_t), rtol=1e-4, atol=1e-30)
 
 
+@pytest.mark.curriculum("C9")
+def test_binary_focal_of_a_soft_label():
+    """p_t = y p + (1 - y) (1 - p) and both terms of the cross-entropy: worked at p = 3/4, y = 1/2, where p_t = 1/2."""
+    cross_entropy = -(np.log(0.75) + np.log(0.25)) / 2
+    logits, labels = np.float32([np.log(3)]), np.float32([0.5])
+    np.testing.assert_allclose(b.binary_focal(logits, labels, gamma=2.0), cross_entropy / 4, rtol=1e-6)
+    np.testing.assert_allclose(b.binary_focal(logits, labels, gamma=2.0, alpha=0.2), cross_entropy / 8, rtol=1e-6)
+
+
 # Bad input --------------------------------------------------------------------------------------------------------
 
 

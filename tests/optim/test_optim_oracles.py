@@ -272,6 +272,30 @@ def test_adagrads_epsilon_is_outside_the_root_unless_asked(inside, first, second
     np.testing.assert_allclose(moved["kernel"], [-second, second, 0], rtol=1e-6)
 
 
+@pytest.mark.curriculum("D12", "D13", "D14")
+@pytest.mark.parametrize(
+    ("section", "grad", "expected"),
+    [
+        ({"name": "rmsprop", "smoothing": 0.75}, 2.0, 2 / 1.5),  # the mean of squares is 1 in all of these
+        ({"name": "rmsprop", "smoothing": 0.75, "eps_inside": True}, 2.0, 2 / 1.5**0.5),
+        ({"name": "rmsprop", "smoothing": 0.75, "norm": "tensor"}, 2.0, 2 / 1.5),
+        ({"name": "rmsprop", "smoothing": 0.75, "norm": "global"}, 2.0, 2 / 1.5),
+        ({"name": "rmsprop", "smoothing": 0.75, "norm": "global", "eps_inside": True}, 2.0, 2 / 1.5**0.5),
+        ({"name": "adam"}, 1.0, 1 / 1.5),
+        ({"name": "adam", "eps_root": 0.5, "eps": 0.0}, 1.0, 1 / 1.5**0.5),
+        ({"name": "adam", "bias_correction": False, "b1": 0.0, "b2": 0.75}, 2.0, 2 / 1.5),
+        ({"name": "schedule_free_adamw", "interpolation": 0.5}, 1.0, 1 / 1.5),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
+)
+def test_epsilon_is_outside_the_root_unless_asked(section, grad, expected):
+    """The first step of one weight, with an epsilon of 1/2: the two places differ by a tenth."""
+    params = {"kernel": jnp.zeros(1)}
+    optimizer = optim.optimizer(**{"eps": 0.5, **section}, lr=1.0, total_steps=2)
+    moved, _ = optimizer.update({"kernel": jnp.full(1, grad)}, optimizer.init(params), params)
+    np.testing.assert_allclose(moved["kernel"], [-expected], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "oracle",
     [pytest.param(f, id=f.__name__, marks=[pytest.mark.curriculum(*rows.split())] if rows else [])
