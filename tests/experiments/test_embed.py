@@ -89,7 +89,7 @@ def test_gradient_is_the_closed_form_and_the_finite_difference(exaggeration):
 
 @pytest.mark.curriculum("V5")
 def test_the_first_steps_exaggerate_the_affinities():
-    """Before `exaggeration_steps` the points are pulled with 12 p, later with p; the divergence shown is the true one."""
+    """Before `exaggeration_steps` points are pulled with 12 p, later with p; the divergence shown is the true one."""
     rng = np.random.default_rng(0)
     y, p = rng.normal(size=(9, 2)).astype(np.float32), rng.random((9, 9)).astype(np.float32)
     p = (p + p.T) * (1 - np.eye(9, dtype=np.float32))

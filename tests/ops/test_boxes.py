@@ -129,6 +129,14 @@ def test_matching_equals_loops(seed):
 
 
 @pytest.mark.curriculum("L17")
+def test_an_image_without_boxes_is_background():
+    anchors = jnp.asarray(boxes.anchor_grid(2, 2, (0.3,)))
+    none, mask, labels = jnp.zeros((0, 4)), jnp.zeros(0), jnp.zeros(0, jnp.int32)
+    assert [x.tolist() for x in boxes.match(none, mask, anchors)] == [[0] * 4, [0] * 4]
+    label, delta = jax.jit(partial(boxes.anchor_targets, boxes.match))(none, labels, mask, anchors)
+    assert label.dtype == jnp.int32 and label.tolist() == [0] * 4 and delta.tolist() == np.zeros((4, 4)).tolist()
+
+
 def test_every_box_gets_its_best_anchor_and_near_misses_are_ignored():
     anchors = jnp.float32([[0, 0, 10, 10], [0, 0, 10, 22], [50, 50, 60, 60], [80, 80, 90, 90]])
     true = jnp.float32([[0, 0, 10, 10], [52, 52, 64, 64], [0, 0, 0, 0]])

@@ -91,7 +91,7 @@ def test_logistic_loss_is_stable_and_equals_scipy(s, y):
 
 @pytest.mark.curriculum("C5")
 def test_soft_labels_weigh_both_outcomes():
-    """-y log p - (1 - y) log(1 - p): worked at p = 1/4, where log p = -2 log 2; least at p = y, where it is the entropy."""
+    """-y log p - (1 - y) log(1 - p): worked at p = 1/4, where log p = -2 log 2; its slope is 0 at p = y."""
     p, y = np.float32([0.25, 0.25, 0.75, 0.5]), np.float32([0.5, 0.75, 0.75, 0.1])
     log2, log4_3 = np.log(2), np.log(4 / 3)
     expected = [log2 + log4_3 / 2, 1.5 * log2 + log4_3 / 4, 0.75 * log4_3 + 0.5 * log2, log2]

@@ -83,7 +83,7 @@ def test_every_kind_leaves_mean_zero_and_variance_one(seed, shape):
 def test_epsilon_is_added_to_the_variance_of_every_kind(kind, groups):
     """With epsilon = 2 the variance left is var / (var + 2), and where nothing varies the result is 0, not NaN."""
     x = toy(21)
-    y, mean, var = normalise(x, axes_of(kind, 3), 2.0, groups)
+    y, _, var = normalise(x, axes_of(kind, 3), 2.0, groups)
     shape = (3, 2, 2, 2) if groups else x.shape
     axes = (1, 3) if groups else axes_of(kind, 3)
     np.testing.assert_allclose(np.asarray(y).reshape(shape).var(axes), var / (var + 2), rtol=1e-5)
