@@ -22,7 +22,7 @@ from cvdl_jax.config.binding import bind, check_name, functions
 from cvdl_jax.core import trees
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.optim import param_groups, regularisers, schedules, update_rules
-from cvdl_jax.optim.update_rules import Rule, clip_by_tensor_norm
+from cvdl_jax.optim.update_rules import Rule, clip_by_norm, clip_by_tensor_norm
 
 _RANGES = {
     **dict.fromkeys(("lr", "weight_decay"), binding.NOT_NEGATIVE),
@@ -128,7 +128,7 @@ def _scale_groups(factor_of: Callable[[Any], Mapping[str, float]]) -> optax.Grad
 
 def _clips(norm: float | None, tensor_norm: float | None, value: float | None, adaptive: float | None) -> list:
     made = ((optax.adaptive_grad_clip, adaptive), (optax.clip, value), (clip_by_tensor_norm, tensor_norm))
-    return [clip(bound) for clip, bound in (*made, (optax.clip_by_global_norm, norm)) if bound is not None]
+    return [clip(bound) for clip, bound in (*made, (clip_by_norm, norm)) if bound is not None]
 
 
 def _trained_only(transformation: optax.GradientTransformation, freeze: str) -> optax.GradientTransformation:

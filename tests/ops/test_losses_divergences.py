@@ -119,6 +119,20 @@ def test_cosine_similarity_worked_numbers():
 
 
 @pytest.mark.curriculum("C15")
+@pytest.mark.parametrize("scale", [1e19, 1e25, 1e38])
+def test_large_vectors_have_an_angle(scale):
+    """Squares beyond 3e38 are infinite in float32; 0.96 and -0.6 are the cosines of (3, 4) with (4, 3) and (-1, 0)."""
+    x = np.float32([[3, 4], [3, 4], [0, 0]]) / 4 * np.float32(scale)
+    y = np.float32([[4, 3], [-1, 0], [1, 2]])
+    for one, other in ((x, y), (y, x), (x, y * np.float32(scale / 4)), (x, y * np.float32(1e-2))):
+        np.testing.assert_allclose(COSINE(one, other), [0.96, -0.6, 0], rtol=1e-5)
+        np.testing.assert_allclose(np.diag(MATRIX(one, other)), [0.96, -0.6, 0], rtol=1e-5)
+    scale = min(scale, 1e25)  # the slope is 1 / scale
+    slope = jax.grad(lambda y: d.cosine_similarity(x[:1] / x[0, 0] * 3, y).sum())
+    np.testing.assert_allclose(slope(y[:1] * scale / 4) * np.float32(scale / 4), slope(y[:1]), rtol=1e-4)
+
+
+@pytest.mark.curriculum("C15")
 @given(LOGITS, LOGITS)
 def test_cosine_matrix_holds_every_pair(x, y):
     matrix = MATRIX(x, y)

@@ -91,6 +91,20 @@ def test_epsilon_is_added_to_the_variance_of_every_kind(kind, groups):
     np.testing.assert_array_equal(normalise(np.full_like(x, 7), axes_of(kind, 3), groups=groups)[0], np.zeros_like(x))
 
 
+@pytest.mark.curriculum("G12")
+@pytest.mark.parametrize(("kind", "groups"), [("batch", None), ("layer", None), ("instance", None), ("group", 2)])
+def test_a_mean_far_from_zero_costs_no_digits(kind, groups):
+    """Mean 1e4, deviation 0.1: a float32 mean is wrong by 1e-3 of a unit, a hundredth of a deviation and more."""
+    x = (1e4 + 0.1 * np.random.default_rng(0).normal(size=(64, 50, 4))).astype(np.float32)
+    y, mean, var = (np.asarray(part, np.float64) for part in normalise(x, axes_of(kind, 3), 1e-12, groups))
+    shape, axes = ((64, 50, 2, 2), (1, 3)) if groups else (x.shape, axes_of(kind, 3))
+    exact = x.astype(np.float64).reshape(shape)
+    expected = (exact - exact.mean(axes, keepdims=True)) / exact.std(axes, keepdims=True)
+    np.testing.assert_allclose(y.reshape(shape), expected, atol=1e-4)
+    np.testing.assert_allclose(var, exact.var(axes), rtol=1e-4)
+    np.testing.assert_allclose(mean, exact.mean(axes), rtol=1e-7)
+
+
 @pytest.mark.curriculum("G11")
 def test_groups_must_divide_the_channels():
     with pytest.raises(ValueError, match=r"groups=3 must divide the 4 channels; choose one of \[1, 2, 4\]"):

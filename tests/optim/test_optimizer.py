@@ -297,6 +297,26 @@ def test_clipping():
 
 
 @pytest.mark.curriculum("D23")
+@pytest.mark.parametrize("scale", [1.0, 1e19, 1e25, 2e37])
+def test_large_gradients_are_clipped_and_not_lost(scale):
+    """Squares beyond 3e38 are infinite in float32: the step of direction (3, 4, 3) was 0."""
+    grad = {"kernel": jnp.float32([3, 4]) * scale, "bias": jnp.float32([12]) * scale / 4}
+    unit = np.array([3, 4, 3]) / 34**0.5
+
+    def step(**section):
+        optimizer = make(lr=1.0, **section)
+        params = jax.tree.map(jnp.zeros_like, grad)
+        updates, _ = jax.jit(optimizer.update)(grad, optimizer.init(params), params)
+        return -np.concatenate([updates["kernel"], updates["bias"]])
+
+    np.testing.assert_allclose(step(clip_norm=2.0), 2 * unit, rtol=1e-5)
+    np.testing.assert_allclose(step(clip_norm=0.01), 0.01 * unit, rtol=1e-5)
+    np.testing.assert_allclose(step(clip_tensor_norm=2.0), [1.2, 1.6, 2.0], rtol=1e-5)
+    grad = {**grad, "bias": jnp.float32([jnp.inf])}
+    assert np.isnan(step(clip_norm=2.0)[2])  # what is not finite stays so, and is found
+
+
+@pytest.mark.curriculum("D23")
 def test_a_zero_gradient_survives_clipping():
     params = {"kernel": jnp.zeros(3)}
     new = run(make(clip_norm=1.0, clip_tensor_norm=1.0, clip_value=1.0, clip_adaptive=0.1), params, 1)[0][0]
