@@ -77,6 +77,9 @@ def test_gaussian_divergence_equals_the_integral_in_both_directions(numbers):
 def test_latent_loss_has_two_directions():
     """ER86: (m^2 + v - log v - 1) / 2 is KL(q, N(0, 1)) and not KL(N(0, 1), q), for which there is a formula too."""
     mean, variance = np.float32([[0.5, -1], [0, 0]]), np.float32([[2, 0.3], [1, 1]])
+    one, log_four = np.float32([1]), np.float32([np.log(4)])  # m = 1, v = 4
+    np.testing.assert_allclose(d.kl_to_standard_normal(one, log_four), 1.3068528194, rtol=1e-6)
+    np.testing.assert_allclose(d.kl_from_standard_normal(one, log_four), 0.4431471806, rtol=1e-6)
     to = d.kl_to_standard_normal(mean, np.log(variance))
     away = d.kl_from_standard_normal(mean, np.log(variance))
     np.testing.assert_allclose(to[0], 0.5 * ((0.25 + 2 - np.log(2) - 1) + (1 + 0.3 - np.log(0.3) - 1)), rtol=1e-6)

@@ -36,11 +36,13 @@ def test_bellman_expectation_sweeps_are_those_of_the_book():
     for k in range(1, 11):
         v = tables[k] = mdp.sweep(world, policy, v)
     assert grid(tables[1])[1, 1] == -1 and grid(tables[2])[1, 1] == -2
-    assert grid(tables[2])[0, 1] == -1.75
+    second = [[0, -1.75, -2, -2], [-1.75, -2, -2, -2], [-2, -2, -2, -1.75], [-2, -2, -1.75, 0]]
+    np.testing.assert_array_equal(grid(tables[2]), second)
     inner = [[0, -1, -1, -1], [-1, -1, -1, -1], [-1, -1, -1, -1], [-1, -1, -1, 0]]
     np.testing.assert_array_equal(grid(tables[1]), inner)
-    np.testing.assert_allclose(grid(tables[3])[0], [0, -2.4375, -2.9375, -3], atol=1e-6)  # the book: -2.4 -2.9 -3.0
-    np.testing.assert_allclose(grid(tables[10])[0], [0, -6.1, -8.4, -9.0], atol=0.05)  # as the book prints k = 10
+    third = np.array([[0, -2.4375, -2.9375, -3], [-2.4375, -2.875, -3, -2.9375]])  # the book: -2.4 -2.9 -3.0
+    np.testing.assert_array_equal(grid(tables[3]), np.concatenate([third, third[::-1, ::-1]]))
+    np.testing.assert_allclose(grid(tables[10])[0], [0, -6.13797, -8.35236, -8.96732], atol=5e-6)  # -6.1 -8.4 -9.0
 
 
 @pytest.mark.curriculum("T4", "T6")
@@ -226,6 +228,7 @@ def test_unknown_environments_and_arguments_are_refused():
 
 @pytest.mark.curriculum("T3")
 def test_discounted_returns_of_worked_rewards():
+    np.testing.assert_array_equal(discounted_returns(jnp.array([1.0, 2.0, 3.0]), 0.5), [2.75, 3.5, 3.0])
     np.testing.assert_allclose(discounted_returns(jnp.array([1.0, 2.0, 4.0]), 0.5), [3.0, 4.0, 4.0])
     # an episode that ends after the second reward; 10 is what follows the last
     returns = discounted_returns(jnp.array([1.0, 2.0, 4.0]), jnp.array([0.5, 0.0, 0.5]), 10.0)
