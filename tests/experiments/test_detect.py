@@ -31,7 +31,7 @@ def tiny_variables():
     return quick_jit(partial(tiny().init, train=False))(jax.random.key(1), jnp.zeros((1, 16, 24, 3)))
 
 
-@pytest.mark.curriculum("L15", "L21")
+@pytest.mark.curriculum("L15", "L21", "L19")
 def test_an_output_belongs_to_the_anchor_of_its_place(tiny_variables):
     model = tiny()
     image = jnp.zeros((2, 16, 24, 3)).at[1, 13:15, 20:23].set(1)  # a spot at the lower right
@@ -47,6 +47,7 @@ def test_an_output_belongs_to_the_anchor_of_its_place(tiny_variables):
     assert [s.shape for s in out["stages"]] == [(2, 8, 12, 4), (2, 4, 6, 6)]
 
 
+@pytest.mark.curriculum("L19")
 def test_the_prior_is_the_first_score_of_every_class():
     model = tiny(prior=0.01)
     x = jnp.zeros((1, 16, 16, 3))
@@ -105,6 +106,7 @@ def test_perfect_answers_cost_nothing_and_find_everything(built):
     assert found["voc_map"] > 0.999 and found["loss"] == 0
 
 
+@pytest.mark.curriculum("L17", "L19")
 def test_padding_has_no_influence(built):
     _, method, batch = built
     anchors = jnp.asarray(boxes.anchor_grid(8, 8, (0.2, 0.4)))
@@ -148,6 +150,7 @@ def test_crowds_and_difficult_boxes_are_no_targets_and_need_not_be_found(built):
         assert metrics(name)["voc_ap50"] < 0.99 and metrics(name)["coco_ap50"] < 0.99
 
 
+@pytest.mark.curriculum("L19")
 def test_evaluation_leaves_padded_rows_out_and_draws(built):
     run, method, batch = built
     start = quick_jit(run.task.init)(jax.random.key(0), batch)

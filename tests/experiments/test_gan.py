@@ -87,6 +87,7 @@ def test_wasserstein_losses_are_differences_of_scores():
     assert adversarial.wasserstein(penalty=0.0, clip=0.01).clip == 0.01
 
 
+@pytest.mark.curriculum("R10")
 @pytest.mark.parametrize(
     "kwargs", [{"penalty": 0.0}, {"clip": 0.01}, {"penalty": -1.0}, {"penalty": 0.0, "clip": -0.1}]
 )
@@ -111,6 +112,7 @@ def test_penalty_of_a_linear_critic_is_known():
     assert np.isfinite(jax.grad(lambda w: penalty(w).sum())(jnp.zeros_like(w))).all()
 
 
+@pytest.mark.curriculum("R10")
 def test_penalty_of_a_convolutional_critic_equals_finite_differences():
     with jax.enable_x64(True):
         critic = make_model("dcgan_discriminator_tiny", 1, "float64", norm="layer")
@@ -123,6 +125,7 @@ def test_penalty_of_a_convolutional_critic_equals_finite_differences():
         np.testing.assert_allclose(gradient_penalty(f, x), expected, rtol=1e-5)
 
 
+@pytest.mark.curriculum("R10")
 def test_interpolates_are_rowwise():
     real, fake = RNG.normal(size=(2, 3, 2, 2, 1)).astype(np.float32)
     t = np.float32([0, 0.25, 1])
@@ -206,7 +209,7 @@ def players_of(config):
     return generator, discriminator, configs.named(adversarial, config.loss, "config.loss")()
 
 
-@pytest.mark.curriculum("R6")
+@pytest.mark.curriculum("R6", "R3")
 def test_each_player_is_updated_by_its_own_loss_only(dc):
     """The gradient of a player's loss reaches the other player's parameters nowhere, and its statistics stay."""
     config = config_of()
@@ -253,6 +256,7 @@ def test_the_penalty_is_taken_between_the_real_and_the_generated_images(monkeypa
     np.testing.assert_allclose(parts["loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.curriculum("R3")
 def test_a_step_updates_both_players_their_statistics_and_optimizers(dc):
     state, sums = dc.step(dc.state, dc.batch)
     for player in gan.PLAYERS:
@@ -273,6 +277,7 @@ def test_the_same_seed_gives_the_same_state(dc):
     assert different(kernel(first[0]), kernel(other[0]))
 
 
+@pytest.mark.curriculum("R10")
 def test_critic_steps_see_fresh_sub_batches_and_update_the_critic_alone():
     """With n = 4, four steps of four rows each, every row once; the generator changes once."""
     config = WGAN("--config.critic_steps=4")
@@ -307,6 +312,7 @@ def test_critic_steps_see_fresh_sub_batches_and_update_the_critic_alone():
     assert not jax.tree.leaves(state.extra["batch_stats"]["discriminator"])
 
 
+@pytest.mark.curriculum("R10")
 def test_the_penalised_loss_is_the_sum_of_its_parts():
     config = WGAN()
     run = built(config)

@@ -176,7 +176,7 @@ def test_rates_equal_scikit_learn(c):
             assert below == 0
 
 
-@pytest.mark.curriculum("N35")
+@pytest.mark.curriculum("N35", "N6")
 def test_counts_come_from_labels_and_from_scores():
     labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
     assert confusion.counts_at(labels, scores, 0.4) == (1, 1, 1, 1)

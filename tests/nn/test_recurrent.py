@@ -163,6 +163,7 @@ def test_bidirectional_is_both_directions_side_by_side(cell):
     np.testing.assert_array_equal(changed[:, :-1, :U], out[:, :-1, :U])
 
 
+@pytest.mark.curriculum("K7")
 def test_first_weights():
     """Orthogonal blocks, biases zero, but a forget gate that is open."""
     params = Recurrent("lstm", 6).init(jax.random.key(0), jnp.zeros((1, 2, D)))["params"]
@@ -219,6 +220,7 @@ def test_layers_are_stacked(tiny):
     assert logits.shape == (2, 6, 65) and logits.dtype == jnp.float32
 
 
+@pytest.mark.curriculum("K9")
 def test_training_drops_by_row_and_key_alone(tiny):
     model, variables = tiny
     draw = partial(model.apply, variables, train=True)
@@ -229,6 +231,7 @@ def test_training_drops_by_row_and_key_alone(tiny):
     np.testing.assert_allclose(alone, one[:1], atol=1e-6)
 
 
+@pytest.mark.curriculum("K9")
 def test_every_parameter_gets_a_gradient(tiny):
     model, variables = tiny
     carry = jax.tree.map(lambda x: x + 0.1, model.zero_carry(2))

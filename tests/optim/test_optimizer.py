@@ -227,6 +227,7 @@ def test_adamw_decays_weights_of_large_gradients_more_than_adam_with_a_penalty()
     assert coupled[1] < 0.1 * decoupled[1] and coupled[0] > decoupled[0]
 
 
+@pytest.mark.curriculum("D28")
 @pytest.mark.parametrize("name", NAMES)
 def test_conformance(name):
     """Runs compiled, stays finite, lowers a quadratic, and keeps its state in the parameters' precision."""
@@ -241,6 +242,7 @@ def test_conformance(name):
     assert rate_state(state).count == 30
 
 
+@pytest.mark.curriculum("D28")
 @pytest.mark.parametrize("name", NAMES)
 def test_frozen_parameters_keep_their_bits_and_have_no_moments(name):
     params = parameters()
@@ -253,6 +255,7 @@ def test_frozen_parameters_keep_their_bits_and_have_no_moments(name):
     assert len(optax.tree_utils.tree_get_all_with_path(state, "learning_rate")) == 1
 
 
+@pytest.mark.curriculum("D28")
 @pytest.mark.parametrize("name", NAMES)
 def test_learning_rate_factors_scale_the_update_exactly(name):
     params = parameters()
@@ -265,6 +268,7 @@ def test_learning_rate_factors_scale_the_update_exactly(name):
         np.testing.assert_allclose(b - w, factor * (a - w), rtol=1e-4, atol=3e-7)
 
 
+@pytest.mark.curriculum("D16")
 @pytest.mark.parametrize("name", NAMES)
 def test_weight_decay_reaches_kernels_only(name):
     params, grad = parameters(), lambda p: jax.tree.map(lambda x: 0.1 * jnp.sign(x), p)
@@ -367,6 +371,7 @@ def test_the_linear_rule_for_the_batch_size():
     assert float(rate_state(state).learning_rate) == pytest.approx(0.025)
 
 
+@pytest.mark.curriculum("D28")
 def test_the_recorded_rate_is_the_one_that_moved_the_parameters():
     optimizer = make(lr=1.0, schedule={"name": "cosine", "warmup_steps": 3}, total_steps=10)
     state = optimizer.init({"kernel": jnp.ones(())})
