@@ -90,7 +90,7 @@ def test_equal_actions_share_the_greedy_policy():
         expected[[move[name] for name in best]] = 1 / len(best)
         np.testing.assert_array_equal(policy[field], expected)
     near = mdp.Mdp(jnp.zeros((1, 3, 1)), jnp.float32([[1.0, 0.95, 0.8]]), jnp.array([False]), 1.0)
-    for tolerance, expected in ((0.01, [1, 0, 0]), (0.1, [0.5, 0.5, 0]), (0.5, [1 / 3] * 3)):
+    for tolerance, expected in ((0.0, [1, 0, 0]), (0.01, [1, 0, 0]), (0.1, [0.5, 0.5, 0]), (0.5, [1 / 3] * 3)):
         np.testing.assert_allclose(mdp.greedy(near, jnp.zeros(1), tolerance)[0], expected, rtol=1e-6)
 
 
