@@ -5,7 +5,7 @@ Environment variables that change it:
     CVDL_TEST_DATA_TFRECORD: the same as TFRecord files.
     CVDL_TEST_CACHE: where compiled functions are kept between sessions; ~/.cache/cvdl_jax/test_compilation by default.
     CVDL_TEST_COMPILE: "fast" compiles with less optimisation, in a third of the time, for tests that run hardly
-        anything but once; `make test` and `make test-all` set it. Tests that ask for `flags_of_users` compile as users do.
+        anything but once; the Makefile sets it. Tests that ask for `flags_of_users` compile as users do.
     CVDL_TEST_SCRATCH: a folder to prepare data in and keep there; by default a new one per session, removed at the end.
 """
 
