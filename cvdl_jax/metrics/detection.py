@@ -167,9 +167,9 @@ def _voc_table(
         real = (np.asarray(truth["mask"]) > 0) & (truth["classes"] == c)  # [n, t]
         single, crowds = real & ~crowd, real & crowd
         scores = [predicted["scores"][i][chosen[i]] for i in range(len(chosen))]
-        found = [predicted[kind][i][chosen[i]] for i in range(len(chosen))]
-        overlaps = [OVERLAPS[kind](x, truth[kind][i][single[i]]) for i, x in enumerate(found)]
-        inside = [OVERLAPS[kind](x, truth[kind][i][crowds[i]], inside=True) for i, x in enumerate(found)]
+        detections = [predicted[kind][i][chosen[i]] for i in range(len(chosen))]
+        overlaps = [OVERLAPS[kind](x, truth[kind][i][single[i]]) for i, x in enumerate(detections)]
+        inside = [OVERLAPS[kind](x, truth[kind][i][crowds[i]], inside=True) for i, x in enumerate(detections)]
         hard = [difficult[i][single[i]] for i in range(len(chosen))]
         order = np.argsort(-np.concatenate(scores), kind="stable") if scores else np.zeros(0, int)
         for k, threshold in enumerate(thresholds):
