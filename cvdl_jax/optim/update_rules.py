@@ -136,11 +136,15 @@ def clip_by_tensor_norm(bound: float) -> optax.GradientTransformation:
 
 def _bounded(updates: Any, bound: float) -> Any:
     """Gradients whose norm is too large for their dtype as ones of the same direction that clipping shortens."""
-    largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda g: jnp.abs(g).max(initial=0), updates), 0.0)
-    overflows = jnp.isinf(optax.tree.norm(updates)) & jnp.isfinite(largest)
-    most = jnp.finfo(largest.dtype).max / 4  # its inverse is a normal number
-    divisor, factor = jnp.where(overflows, jnp.minimum(largest, most), 1), jnp.where(overflows, bound, 1)
-    return jax.tree.map(lambda g: g / divisor.astype(g.dtype) * factor.astype(g.dtype), updates)
+
+    def shrunk(updates: Any) -> Any:
+        largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda g: jnp.abs(g).max(initial=0), updates), 0.0)
+        divisor = jnp.minimum(largest, jnp.finfo(largest.dtype).max / 4)  # its inverse is a normal number
+        finite = jnp.isfinite(largest)
+        return jax.tree.map(lambda g: jnp.where(finite, (g / divisor * bound).astype(g.dtype), g), updates)
+
+    # A branch, not a factor of 1: it leaves the arithmetic of ordinary steps as it was, to the bit.
+    return jax.lax.cond(jnp.isinf(optax.tree.norm(updates)), shrunk, lambda updates: updates, updates)
 
 
 # Optax transformations for rules that Optax has in another form only. Their states are arrays.
