@@ -11,7 +11,7 @@ from PIL import Image
 import launch
 from cvdl_jax.cli.modes import predict as predict_mode
 from cvdl_jax.data import load as data_load
-from cvdl_jax.engine import runs
+from cvdl_jax.engine import kept, runs
 from cvdl_jax.errors import UserError
 from cvdl_jax.workdir.checkpoint import read_step
 
@@ -310,7 +310,7 @@ def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
     old = configs.to_plain(configs.load("configs/classify/mlp.py:smoke"))
     del old["adversary"]
     write_json(tmp_path / "config.json", old)
-    assert configs.to_plain(runs.read_config(tmp_path))["adversary"] == {}
+    assert configs.to_plain(kept.read_config(tmp_path))["adversary"] == {}
 
 
 @pytest.mark.parametrize(

@@ -68,16 +68,16 @@ def evaluated(folder: Path, split: str, args: Any) -> ensembles.Member:
         ConfigError: if the run has no such split, or has been tested on it otherwise and `--again` is not given.
     """
     from cvdl_jax.cli.modes import evaluate
-    from cvdl_jax.engine import out_of_memory, runs
-    from cvdl_jax.engine.build import build
+    from cvdl_jax.engine import kept, out_of_memory, runs
 
-    config = configs.apply_overrides(runs.read_config(folder), args.overrides)
-    built = evaluate.with_split(build(configs.from_plain(configs.to_plain(config))), split)
+    built = evaluate.with_split(kept.open_run(folder, args.overrides), split)
+    config = built.config
     if split not in built.task.evals:
         raise ConfigError(
             f"--ensemble: {folder} has no {split} split ({', '.join(built.task.evals) or 'nothing'} evaluated); name "
             f"one for all runs, --config.data.{split}=SPLIT, or choose another with --split"
         )
+    kept.refuse_absent(built, [split])
     path = runs.checkpoint_path(folder, args.checkpoint)
     one = test_set_ledger.look(config, split, int(path.name), args.weights, args.overrides)
     final = built.task.evals[split].final

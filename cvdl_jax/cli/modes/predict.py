@@ -16,7 +16,7 @@ from cvdl_jax.core.task import State
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import Split
-from cvdl_jax.engine import external, out_of_memory, runs
+from cvdl_jax.engine import external, kept, out_of_memory, runs
 from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import prepare
 from cvdl_jax.engine.program import to_unit
@@ -28,7 +28,8 @@ def run(args: Any) -> int:
     refuse_config(args)
     if not args.input or not args.out:
         raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
-    built, state, step = runs.load_built(args.workdir, args.checkpoint)
+    exact = kept.read_config(args.workdir).batch_stats == "exact"  # a pass over the training examples
+    built, state, step = runs.load_built(args.workdir, args.checkpoint, with_data=exact)
     state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
@@ -54,8 +55,9 @@ def with_statistics(built: Run, state: State) -> State:
     name = next((name for name, evaluation in built.task.evals.items() if evaluation.before is not None), None)
     if name is None:
         return state
+    kept.refuse_absent(built, [name])
     with out_of_memory.explained(built.config):
-        program = make_program(built)
+        program = make_program(built, reading=True)
         runs.compile_functions(program, [f"eval {name}"])
         return prepare(program, name, state, int(state.step))
 

@@ -1,0 +1,120 @@
+"""What a run keeps of its data, and how a finished run is built from it, so that it means the same later.
+
+Names of classes, shapes, fitted statistics: a model is nothing without them, and a folder of images may change or move.
+A run writes them into `data.json` when it starts. `open_run` builds a run from them: without its data, or with them,
+matched to what the run knew (`data/described.py`). A run of before there was such a file takes them from its data.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from cvdl_jax.config import configs
+from cvdl_jax.data import described
+from cvdl_jax.data.load import Data
+from cvdl_jax.engine.build import Run, build, fitted_numbers, load_data
+from cvdl_jax.errors import DataError
+from cvdl_jax.workdir import data_facts
+from cvdl_jax.workdir.folder import Workdir, read_json
+
+
+def record(workdir: Workdir, built: Run, steps_per_call: int, argv: Sequence[str]) -> None:
+    """Writes what a run is and where it comes from, and what it keeps of its data; a run that goes on has it already.
+
+    Args:
+        workdir: locked, with a configuration.
+        built: the run, its data opened.
+        steps_per_call: see `Workdir.record_start`.
+        argv: the command line.
+
+    Raises:
+        UserError: if the data are not those that the run began with.
+    """
+    workdir.record_start(built, steps_per_call, list(argv))
+    if not (workdir.begun() and workdir.data.exists()):
+        data = None if built.data is None else described.facts(built.data)
+        data_facts.write(workdir.path, {"data": data, "fitted": fitted_numbers(built)})
+
+
+def build_on(workdir: Workdir, config: ConfigDict) -> Run:
+    """A run that starts or goes on in a folder, with the numbers that it fitted on the data when it began."""
+    kept = data_facts.read(workdir.path) if workdir.begun() else None
+    return build(config, kept["fitted"] if kept else {})
+
+
+def open_run(workdir: str | Path, overrides: Iterable[str] = (), with_data: bool = True) -> Run:
+    """A run as it was made, from its folder.
+
+    Args:
+        workdir: of the run.
+        overrides: of its configuration; with other splits it can be evaluated on them.
+        with_data: whether to open its data, for what reads examples. Without them, everything is known of the data
+            but the examples.
+
+    Raises:
+        ConfigError, DataError: see `build`.
+        CheckpointError: if what was kept is damaged.
+    """
+    overrides = list(overrides)
+    config = configs.apply_overrides(read_config(workdir), overrides)
+    return open_as(workdir, configs.from_plain(configs.to_plain(config)), with_data, bool(overrides))
+
+
+def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, changed: bool = False) -> Run:
+    """As `open_run`, with a configuration that was made of the run's own.
+
+    Args:
+        workdir: of the run.
+        config: to build.
+        with_data: see `open_run`.
+        changed: whether the configuration may ask for other data than the run's.
+    """
+    kept = data_facts.read(workdir)
+    if kept is None:
+        built = build(config)
+        if built.data is not None:
+            print(_taken(workdir, built.data, changed), flush=True)
+        return built
+    known = kept["data"]
+    if known is None:
+        return build(config, kept["fitted"])
+    if with_data:
+        return build(config, kept["fitted"], lambda config: described.matched(load_data(config), known))
+    return build(config, kept["fitted"], lambda config: described.described(known))
+
+
+def read_config(workdir: str | Path) -> ConfigDict:
+    """The resolved configuration of a run."""
+    return configs.from_plain(configs.completed(read_json(Workdir(workdir).config)))
+
+
+def _taken(workdir: str | Path, data: Data, changed: bool) -> str:
+    """What to say of a run that kept nothing of its data."""
+    then = (Workdir(workdir).read_meta().get("data") or {}).get("fingerprint")
+    said = f"{workdir} was made before runs kept what they need of their data; it comes from {data.name} as it is now"
+    if then and then != data.fingerprint and not changed:
+        said += (
+            f". WARNING: its fingerprint is {data.fingerprint[:8]} and was {then[:8]}: names of classes, their order "
+            "and fitted statistics may not be those that the run was trained with"
+        )
+    return said
+
+
+def refuse_absent(built: Run, names: Iterable[str]) -> None:
+    """Refuses evaluations whose examples are not those that the run knew.
+
+    Args:
+        built: from `open_run`.
+        names: of evaluations.
+
+    Raises:
+        DataError: saying what has changed.
+    """
+    evaluations = [built.task.evals[name] for name in names]
+    needed = [each.data for each in evaluations]
+    needed += [each.before.data for each in evaluations if each.before is not None]
+    for name in needed:
+        split = built.data.splits.get(name) if isinstance(name, str) and built.data is not None else None
+        if split is not None and isinstance(split.source, described.Absent):
+            raise DataError(split.source.reason)
