@@ -68,7 +68,7 @@ def facts(data: Data) -> dict[str, Any]:
             "split": split.source.split,
             "size": split.size,
             "files": _files(split.source),
-            "fingerprint": _whole(split.source).fingerprint(),
+            "fingerprint": fingerprint(split.source),
             "stage": asdict(split.stage),
             "features": {key: asdict(feature) for key, feature in split.features.items()},
         }
@@ -140,7 +140,7 @@ def changed(source: Source, known: Mapping[str, Any]) -> str:
         source: of a split.
         known: from `facts`.
     """
-    files, now = _files(source), _whole(source).fingerprint()
+    files, now = _files(source), fingerprint(source)
     then = next((of["fingerprint"] for of in known["splits"].values() if of["files"] == files), None)
     if now == then or (then is None and (source.name, source.version) == (known["name"], known["version"])):
         return ""
@@ -156,9 +156,9 @@ def changed(source: Source, known: Mapping[str, Any]) -> str:
     )
 
 
-def _whole(source: Source) -> Source:
-    """The source of all examples that a part was chosen from."""
-    return _whole(source.base) if hasattr(source, "base") else source
+def fingerprint(source: Source) -> str:
+    """Of all examples that a source, or what it was chosen from, takes its own from."""
+    return fingerprint(source.base) if hasattr(source, "base") else source.fingerprint()
 
 
 def _files(source: Source) -> str:

@@ -82,7 +82,10 @@ def by_name(split: Split, features: Mapping[str, Feature], what: str) -> Split:
         if not their.class_names or not our.class_names:
             if their.num_classes == our.num_classes:
                 continue
-            raise DataError(f"{what} has {their.num_classes} classes, the run was trained on {our.num_classes}")
+            raise DataError(
+                f"{what} has {their.num_classes} classes, the run was trained on {our.num_classes}; name a set with "
+                "the same classes"
+            )
         tables[key] = table(their.class_names, our.class_names)
         _refuse_unknown(split, key, their, tables[key], our.class_names, what)
     if not tables:

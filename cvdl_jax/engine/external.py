@@ -2,12 +2,14 @@
 
 What a model does on examples of its own set says little of what it will do elsewhere. An external set with the same
 classes, made by other people or devices, tells how far it generalises; `analysis/dataset_shift.py` compares the two.
+Classes are matched by name; the set may lack some, and stand in another order.
 Classes and images are looked for under the names that all data sets give them, "label" and "image" (`data/schema.py`).
 """
 
 from dataclasses import replace
 from typing import Any
 
+from cvdl_jax.data import relabel
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Split
@@ -29,8 +31,9 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
         data_dir: the data folder.
 
     Raises:
-        ConfigError: if the classes are not the run's, or the run evaluates no split.
-        DataError: if the data do not exist, are the run's own, or cannot be brought into its shapes.
+        ConfigError: if the set has no classes, or the run evaluates no split.
+        DataError: if the data do not exist, are the run's own, have a class that the run does not know, or cannot be
+            brought into its shapes.
     """
     like = [evaluation for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
     if built.data is None or not like or "train" not in built.data.splits:
@@ -48,31 +51,26 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
 
 
 def check_classes(built: Run, source: Source, name: str) -> None:
-    """Refuses a data set whose classes are not those of the run, in the same order.
+    """Refuses a data set without class labels; says which of the run's classes it lacks.
 
     Raises:
-        ConfigError: naming the first difference.
+        ConfigError: naming the set.
     """
     label = source.features.get("label")
     if label is None or label.num_classes is None:
         raise ConfigError(f"--external={name!r} has no class labels; name a set with the classes of {built.data.name}")
-    ours, theirs = tuple(built.info.class_names), tuple(label.class_names)
-    if label.num_classes != built.info.num_classes:
-        raise ConfigError(
-            f"--external={name!r} has {label.num_classes} classes, the run was trained on {built.info.num_classes} "
-            f"of {built.data.name}; name a set with the same classes"
-        )
-    different = [i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]]
-    if different:
-        i = different[0]
-        raise ConfigError(
-            f"--external={name!r}: class {i} is {theirs[i]!r} there and {ours[i]!r} in {built.data.name}; name a set "
-            "with the same classes in the same order"
+    ours, theirs = built.info.class_names, label.class_names
+    lacking = [our for our in ours if our not in theirs] if theirs else []
+    if lacking and len(lacking) < len(ours):
+        print(
+            f"--external={name!r} lacks {len(lacking)} of the run's {len(ours)} classes: {', '.join(lacking[:12])}"
+            f"{' ...' if len(lacking) > 12 else ''}; it tells nothing of them",
+            flush=True,
         )
 
 
 def as_trained(built: Run, source: Source, name: str) -> Split:
-    """Examples of another source, resized and converted to what the run was trained on.
+    """Examples of another source, resized and converted to what the run was trained on, their classes matched by name.
 
     Args:
         built: a run with a training split.
@@ -80,7 +78,8 @@ def as_trained(built: Run, source: Source, name: str) -> Split:
         name: of the split.
 
     Raises:
-        DataError: naming an entry that is missing, or whose shape cannot be made the run's.
+        DataError: naming an entry that is missing, or whose shape cannot be made the run's, or a class that the run
+            does not know.
     """
     trained = built.data.splits["train"]
     missing = [key for key in trained.features if key not in source.features]
@@ -94,7 +93,8 @@ def as_trained(built: Run, source: Source, name: str) -> Split:
                 f"{source.name}: {key!r} is {theirs.dtype}{list(theirs.shape)}, the run was trained on "
                 f"{spec.dtype}{list(spec.shape)}; name a set of the same kind"
             )
-    return split
+    labels = {key: feature for key, feature in trained.features.items() if feature.kind == "label"}
+    return relabel.by_name(split, labels, f"{source.split!r} of {source.name}")
 
 
 def stage_as_trained(built: Run) -> HostStage:
@@ -104,7 +104,7 @@ def stage_as_trained(built: Run) -> HostStage:
     if image is None:
         return stage
     h, w, c = image.shape
-    return replace(stage, image_size=(h, w), channels=c)
+    return replace(stage, image_size=(h, w), channels=c if c in (1, 3) else None)
 
 
 def file_name(name: str) -> str:

@@ -16,7 +16,7 @@ from cvdl_jax.data.load import Data
 from cvdl_jax.engine.build import Run, build, fitted_numbers, load_data
 from cvdl_jax.errors import DataError
 from cvdl_jax.workdir import data_facts
-from cvdl_jax.workdir.folder import Workdir, read_json
+from cvdl_jax.workdir.folder import PLACE, Workdir, read_json
 
 
 def record(workdir: Workdir, built: Run, steps_per_call: int, argv: Sequence[str]) -> None:
@@ -82,6 +82,12 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
     if with_data:
         return build(config, kept["fitted"], lambda config: described.matched(load_data(config), known))
     return build(config, kept["fitted"], lambda config: described.described(known))
+
+
+def changes(workdir: str | Path, overrides: Iterable[str]) -> list[str]:
+    """The overrides that change a run: not those that say where its data are, which their fingerprint has checked."""
+    places = [f"config.data.{key}" for key in PLACE] if Workdir(workdir).data.exists() else []
+    return [each for each in overrides if each.lstrip("-").partition("=")[0] not in places]
 
 
 def read_config(workdir: str | Path) -> ConfigDict:

@@ -39,6 +39,17 @@ def read(folder: str | Path) -> dict[str, Any] | None:
     return facts
 
 
+def class_names(folder: str | Path) -> tuple[str, ...]:
+    """The names of a run's classes in its order; () where it kept none."""
+    return tuple(((read(folder) or {}).get("data") or {}).get("class_names", ()))
+
+
+def fingerprint(folder: str | Path, split: str) -> str:
+    """Of the files that a split of a run was cut from; "" where it kept none."""
+    splits = ((read(folder) or {}).get("data") or {}).get("splits", {})
+    return splits.get(split, {}).get("fingerprint", "")
+
+
 def checksum(facts: Mapping[str, Any]) -> str:
     """SHA-256 of plain values, the same in whatever order and layout they are written."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

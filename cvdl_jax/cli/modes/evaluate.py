@@ -66,7 +66,7 @@ def run(args: Any) -> int:
 def look(args: Any, built: Run, name: str, step: int) -> test_set_ledger.Look:
     """What the count of evaluations is told of this one."""
     split = external.described(args.external, args.split or "all") if name == external.NAME else name
-    return test_set_ledger.look(built.config, split, step, args.weights, args.overrides)
+    return test_set_ledger.look(built.config, split, step, args.weights, kept.changes(args.workdir, args.overrides))
 
 
 def compiled(built: Run, names: list[str]) -> Program:

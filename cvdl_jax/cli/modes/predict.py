@@ -63,8 +63,18 @@ def with_statistics(built: Run, state: State) -> State:
 
 
 def as_trained(built: Run, folder: str) -> Split:
-    """The images of a folder, resized and converted to what the run was trained on."""
-    source = FlatSource(folder)
+    """The images of a folder, resized and converted to what the run was trained on.
+
+    Raises:
+        DataError: for a run of images that no image file holds, or a folder without images.
+    """
+    channels = built.info.spec["image"].shape[-1]
+    if channels not in (1, 3, 4):
+        raise DataError(
+            f"the run was trained on images with {channels} channels, image files have 1, 3 or 4; predict from arrays: "
+            "cvdl_jax.engine.runs.load(WORKDIR)"
+        )
+    source = FlatSource(folder, 4 if channels == 4 else 3)
     return Split("predict", source, external.stage_as_trained(built), source.features)
 
 
