@@ -6,6 +6,7 @@ Classes are matched by name; the set may lack some, and stand in another order.
 Classes and images are looked for under the names that all data sets give them, "label" and "image" (`data/schema.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,32 +40,28 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
     if built.data is None or not like or "train" not in built.data.splits:
         raise ConfigError(f"--external={name!r}: experiment {built.config.experiment!r} evaluates no split of a set")
     source = open_source(name, split, data_dir)
-    check_classes(built, source, name)
+    label = source.features.get("label")
+    if label is None or label.num_classes is None:
+        raise ConfigError(f"--external={name!r} has no class labels; name a set with the classes of {built.data.name}")
     if source.name == built.data.name:
         for key, own in built.data.splits.items():
             check_disjoint(source.intervals, own.source.intervals, source.name, split, f"the run's {key} split")
     splits = {**built.data.splits, NAME: as_trained(built, source, NAME)}
+    say_what_is_lacking(built.info.class_names, label.class_names, name)
     return built._replace(
         data=replace(built.data, splits=splits),
         task=built.task._replace(evals={**built.task.evals, NAME: like[-1]._replace(data=NAME, final=True)}),
     )
 
 
-def check_classes(built: Run, source: Source, name: str) -> None:
-    """Refuses a data set without class labels; says which of the run's classes it lacks.
-
-    Raises:
-        ConfigError: naming the set.
-    """
-    label = source.features.get("label")
-    if label is None or label.num_classes is None:
-        raise ConfigError(f"--external={name!r} has no class labels; name a set with the classes of {built.data.name}")
-    ours, theirs = built.info.class_names, label.class_names
+def say_what_is_lacking(ours: Sequence[str], theirs: Sequence[str], name: str) -> None:
+    """Prints which of the run's classes a set does not have, where both have names."""
     lacking = [our for our in ours if our not in theirs] if theirs else []
-    if lacking and len(lacking) < len(ours):
+    if lacking:
+        shown = ", ".join(lacking[:12]) + (" ..." if len(lacking) > 12 else "")
         print(
-            f"--external={name!r} lacks {len(lacking)} of the run's {len(ours)} classes: {', '.join(lacking[:12])}"
-            f"{' ...' if len(lacking) > 12 else ''}; it tells nothing of them",
+            f"--external={name!r} lacks {len(lacking)} of the run's {len(ours)} classes, of which it tells nothing: "
+            f"{shown}",
             flush=True,
         )
 
