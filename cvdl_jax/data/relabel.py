@@ -37,10 +37,8 @@ class Relabelled(Source):
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
-        examples = self.base.read(indices)
-        return [
-            {k: renamed(self.tables[k], x) if k in self.tables else x for k, x in each.items()} for each in examples
-        ]
+        examples, new = self.base.read(indices), self.tables
+        return [{k: renamed(new[k], x) if k in new else x for k, x in example.items()} for example in examples]
 
     def identify(self, index: int) -> str:
         """The name of the example in the source."""
@@ -98,8 +96,8 @@ def by_name(split: Split, features: Mapping[str, Feature], what: str) -> Split:
 def _refuse_unknown(split: Split, key: str, feature: Feature, new: np.ndarray, names: Sequence[str], what: str) -> None:
     unknown = np.flatnonzero(new == UNKNOWN)
     if len(unknown) and feature.shape == ():  # a class without an example here does no harm
-        found = split.arrays[key] if split.arrays is not None else load.labels(split.source)
-        unknown = unknown[np.isin(unknown, found)]
+        labels = split.arrays[key] if split.arrays is not None else load.labels(split.source)
+        unknown = unknown[np.isin(unknown, labels)]
     if len(unknown):
         first = feature.class_names[unknown[0]]
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""

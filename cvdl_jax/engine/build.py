@@ -7,7 +7,7 @@ of the sections of a configuration that few experiments have a use for (`OPTIONA
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import Task
-from cvdl_jax.data import class_weights, scaling
+from cvdl_jax.data import class_weights, opened, scaling
 from cvdl_jax.data import load as data_load
 from cvdl_jax.engine.program import Program, to_unit
 from cvdl_jax.errors import ConfigError, nearest
@@ -36,6 +36,7 @@ class Run(NamedTuple):
         info: what the experiment was told.
         task: what the experiment made.
         fitted: the configuration with numbers for what it says is to be fitted on the data.
+        opened: {data set: fingerprint} of what the experiment itself opened, such as a text.
     """
 
     config: ConfigDict
@@ -43,6 +44,7 @@ class Run(NamedTuple):
     info: Info
     task: Task
     fitted: ConfigDict | None = None
+    opened: Mapping[str, str] = MappingProxyType({})
 
 
 def build(
@@ -69,7 +71,8 @@ def build(
     data = (open_data or load_data)(config)
     info = make_info(config, data)
     numbers = fitted(config, data, known)
-    task = experiment.make(numbers, info)
+    with opened.noting() as others:
+        task = experiment.make(numbers, info)
     if config.batch_stats != "running":
         from cvdl_jax.engine import batch_statistics
 
@@ -78,7 +81,7 @@ def build(
         from cvdl_jax.analysis import diagnostics
 
         task = configs.call(diagnostics.diagnosed, config.diagnostics, "config.diagnostics", task=task, info=info)
-    return Run(config, data, info, task, numbers)
+    return Run(config, data, info, task, numbers, others)
 
 
 def fitted(config: ConfigDict, data: data_load.Data | None, known: Mapping[str, Any] = {}) -> ConfigDict:

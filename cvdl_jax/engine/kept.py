@@ -5,17 +5,22 @@ A run writes them into `data.json` when it starts. `open_run` builds a run from 
 matched to what the run knew (`data/described.py`). A run of before there was such a file takes them from its data.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from cvdl_jax.config import configs
+from cvdl_jax.core.task import State
+from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import described
 from cvdl_jax.data.load import Data
 from cvdl_jax.engine.build import Run, build, fitted_numbers, load_data
 from cvdl_jax.errors import DataError
-from cvdl_jax.workdir import data_facts
+from cvdl_jax.workdir import data_facts, predictions
 from cvdl_jax.workdir.folder import PLACE, Workdir, read_json
 
 
@@ -34,13 +39,37 @@ def record(workdir: Workdir, built: Run, steps_per_call: int, argv: Sequence[str
     workdir.record_start(built, steps_per_call, list(argv))
     if not (workdir.begun() and workdir.data.exists()):
         data = None if built.data is None else described.facts(built.data)
-        data_facts.write(workdir.path, {"data": data, "fitted": fitted_numbers(built)})
+        facts = {"data": data, "fitted": fitted_numbers(built), "opened": dict(built.opened)}
+        data_facts.write(workdir.path, facts)
 
 
 def build_on(workdir: Workdir, config: ConfigDict) -> Run:
     """A run that starts or goes on in a folder, with the numbers that it fitted on the data when it began."""
     kept = data_facts.read(workdir.path) if workdir.begun() else None
-    return build(config, kept["fitted"] if kept else {})
+    built = build(config, kept["fitted"] if kept else {})
+    if kept:
+        refuse_changed(workdir.path, built, kept["opened"])
+    return built
+
+
+def refuse_changed(workdir: str | Path, built: Run, opened: Mapping[str, str]) -> None:
+    """Refuses a run whose experiment itself opens data, such as a text, that are not what they were.
+
+    Args:
+        workdir: of the run.
+        built: with the data as they are now.
+        opened: {data set: fingerprint} as the run kept them.
+
+    Raises:
+        DataError: naming the data set.
+    """
+    for name, now in built.opened.items():
+        then = opened.get(name, now)
+        if then != now:
+            raise DataError(
+                f"{name} is not what {workdir} was made with (its fingerprint was {then[:8]} and is {now[:8]}); "
+                "restore the data"
+            )
 
 
 def open_run(workdir: str | Path, overrides: Iterable[str] = (), with_data: bool = True) -> Run:
@@ -77,17 +106,53 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
             print(_taken(workdir, built.data, changed), flush=True)
         return built
     known = kept["data"]
-    if known is None:
-        return build(config, kept["fitted"])
-    if with_data:
-        return build(config, kept["fitted"], lambda config: described.matched(load_data(config), known))
-    return build(config, kept["fitted"], lambda config: described.described(known))
+
+    def open_data(config: ConfigDict) -> Data | None:
+        if known is None or not with_data:
+            return None if known is None else described.described(known)
+        return described.matched(load_data(config), known)
+
+    built = build(config, kept["fitted"], open_data)
+    refuse_changed(workdir, built, kept["opened"])
+    return built
+
+
+def save_statistics(workdir: Workdir, step: int, state: State) -> None:
+    """Keeps the batch statistics that evaluations of a step used, where they are those of the training split.
+
+    Args:
+        workdir: of the run.
+        step: the selected one.
+        state: as its evaluations saw it, on this host.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(state.extra["batch_stats"])
+    arrays = {path_name(path): np.asarray(x) for path, x in leaves}
+    predictions.write(workdir.statistics, {**arrays, "step": np.asarray(step)})
+
+
+def with_statistics(workdir: str | Path, state: State, step: int) -> State | None:
+    """A state with the batch statistics that were kept of a step; None where none of this step were.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    path = Workdir(workdir).statistics
+    saved = predictions.read(path) if path.exists() else {"step": np.asarray(-1)}
+    if int(saved["step"]) != step:
+        return None
+
+    def kept(name: Any, x: jax.Array) -> jax.Array:
+        return jax.device_put(saved[path_name(name)].astype(x.dtype), x.sharding)
+
+    return state._replace(
+        extra={**state.extra, "batch_stats": jax.tree_util.tree_map_with_path(kept, state.extra["batch_stats"])}
+    )
 
 
 def changes(workdir: str | Path, overrides: Iterable[str]) -> list[str]:
     """The overrides that change a run: not those that say where its data are, which their fingerprint has checked."""
     places = [f"config.data.{key}" for key in PLACE] if Workdir(workdir).data.exists() else []
-    return [each for each in overrides if each.lstrip("-").partition("=")[0] not in places]
+    return [override for override in overrides if override.lstrip("-").partition("=")[0] not in places]
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
@@ -117,9 +182,10 @@ def refuse_absent(built: Run, names: Iterable[str]) -> None:
     Raises:
         DataError: saying what has changed.
     """
-    evaluations = [built.task.evals[name] for name in names]
-    needed = [each.data for each in evaluations]
-    needed += [each.before.data for each in evaluations if each.before is not None]
+    needed: list[Any] = []
+    for name in names:
+        evaluation = built.task.evals[name]
+        needed += [evaluation.data, *([evaluation.before.data] if evaluation.before is not None else [])]
     for name in needed:
         split = built.data.splits.get(name) if isinstance(name, str) and built.data is not None else None
         if split is not None and isinstance(split.source, described.Absent):

@@ -35,8 +35,19 @@ def load(workdir: str | Path, which: str | int = "best") -> tuple[Task, State, C
     Raises:
         UserError: if the folder holds no run or no such checkpoint.
     """
-    built, state, _ = load_built(workdir, which)
+    built, state, step = load_built(workdir, which)
+    if built.config.batch_stats == "exact":
+        state = kept.with_statistics(workdir, state, step) or _with_averages(state, step)
     return entries.checked(built), state, built.config
+
+
+def _with_averages(state: State, step: int) -> State:
+    print(
+        f"config.batch_stats='exact': the statistics of the training split were not kept for step {step}; predict "
+        "normalises by the running averages",
+        flush=True,
+    )
+    return state
 
 
 def load_built(workdir: str | Path, which: str | int = "best", with_data: bool = False) -> tuple[Run, State, int]:

@@ -2,7 +2,7 @@
 
 config.json    the resolved configuration          metrics.jsonl  one row per logged step
 meta.json      provenance: commit, versions ...    results.json   the final metrics
-data.json      what the model needs of its data
+data.json      what the model needs of its data    statistics.npz of its batch normalisation, where evaluations use it
 checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAILED.json
 """
 
@@ -36,6 +36,7 @@ class Workdir:
         self.config = self.path / "config.json"
         self.meta = self.path / "meta.json"
         self.data = self.path / "data.json"
+        self.statistics = self.path / "statistics.npz"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"

@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 
 import launch
+from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
+from cvdl_jax.data import opened, text
 from cvdl_jax.engine import finish, kept, runs, train
+from cvdl_jax.engine.build import build
 from cvdl_jax.errors import CheckpointError, DataError
 from cvdl_jax.workdir import data_facts, test_set_ledger
 from cvdl_jax.workdir.checkpoint import read_step
-from cvdl_jax.workdir.folder import read_json, write_json
+from cvdl_jax.workdir.folder import Workdir, read_json, write_json
 
 GREY = {"cat": 40, "dog": 120, "eel": 200}
 FLAGS = [
@@ -268,6 +271,32 @@ def test_batches_and_parameters_are_spread_as_far_as_they_can_be(monkeypatch, de
     monkeypatch.setattr(jax, "devices", lambda: list(range(devices)))
     monkeypatch.setattr(parallel, "make_mesh", lambda chosen, fsdp: (len(chosen), fsdp))
     assert parallel.fitting_mesh(fsdp, sizes) == expected
+
+
+def test_a_text_that_has_changed_is_refused(tmp_path, monkeypatch):
+    """An experiment that opens data by itself: a language model, whose vocabulary is that of its text."""
+    pages = {"train": "to be\nor not", "validation": "to be", "test": "or not"}
+    monkeypatch.setattr(text, "_read", lambda name, split, data_dir: pages[split])
+    config = configs.load("configs/sequence/char_rnn.py:smoke", ["config.text.name=play", "config.batch_size=4"])
+    built, workdir = build(config), Workdir(tmp_path)
+    write_json(workdir.config, configs.to_plain(config))
+    kept.record(workdir, built, 1, [])
+    workdir.done.touch()
+    assert kept.open_run(tmp_path).opened == built.opened and list(built.opened) == ["play"]
+    pages["train"] = "to be\nor not at all"
+    for again in (lambda: kept.open_run(tmp_path), lambda: kept.build_on(workdir, config)):
+        with pytest.raises(DataError, match=r"play is not what .* was made with \(its fingerprint was"):
+            again()
+
+
+def test_notes_of_what_is_opened():
+    assert opened.note("nobody", "listens") is None
+    with opened.noting() as outer:
+        opened.note("a", "1")
+        with opened.noting() as inner:
+            opened.note("b", "2")
+        opened.note("c", "3")
+    assert (outer, inner) == ({"a": "1", "c": "3"}, {"b": "2"})
 
 
 def test_a_place_is_no_change(tmp_path):

@@ -49,8 +49,8 @@ def run(args: Any) -> int:
     print(*describe_metrics(metrics), sep="\n")
     for new in looks if parallel.is_first_process() else ():
         mine = external.NAME if new.split.startswith(f"{external.NAME} ") else new.split
-        found = {key: value for key, value in metrics.items() if key.startswith(f"{mine}/")}
-        n = test_set_ledger.record(args.workdir, new, found)
+        own = {key: value for key, value in metrics.items() if key.startswith(f"{mine}/")}
+        n = test_set_ledger.record(args.workdir, new, own)
         print(f"{new.split} of this run has been evaluated {test_set_ledger.times(n)}")
     if args.external and parallel.is_first_process():
         compare(args, built, names[0], results)

@@ -28,12 +28,11 @@ def run(args: Any) -> int:
     refuse_config(args)
     if not args.input or not args.out:
         raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
-    exact = kept.read_config(args.workdir).batch_stats == "exact"  # a pass over the training examples
-    built, state, step = runs.load_built(args.workdir, args.checkpoint, with_data=exact)
+    built, state, step = runs.load_built(args.workdir, args.checkpoint)
     state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
-    split, state = as_trained(built, args.input), with_statistics(built, state)
+    split, state = as_trained(built, args.input), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
     if "scores" not in outputs:
@@ -50,16 +49,23 @@ def run(args: Any) -> int:
     return 0
 
 
-def with_statistics(built: Run, state: State) -> State:
-    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one."""
+def with_statistics(args: Any, built: Run, state: State, step: int) -> State:
+    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one.
+
+    The end of a run keeps what the pass gave for its selected step; for others, the data are opened.
+    """
     name = next((name for name, evaluation in built.task.evals.items() if evaluation.before is not None), None)
     if name is None:
         return state
+    saved = kept.with_statistics(args.workdir, state, step) if args.weights == "auto" else None
+    if saved is not None:
+        return saved
+    built = kept.open_run(args.workdir)
     kept.refuse_absent(built, [name])
     with out_of_memory.explained(built.config):
         program = make_program(built, reading=True)
         runs.compile_functions(program, [f"eval {name}"])
-        return prepare(program, name, state, int(state.step))
+        return prepare(program, name, state, step)
 
 
 def as_trained(built: Run, folder: str) -> Split:
