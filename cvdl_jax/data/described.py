@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cvdl_jax.data import relabel
+from cvdl_jax.data.catalogue import FOLDER_PREFIX
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Data
 from cvdl_jax.data.schema import Feature
@@ -114,15 +115,17 @@ def matched(data: Data, known: Mapping[str, Any]) -> Data:
         one that has examples of a class which the run does not know.
     """
     old = described(known).splits
-    splits = {name: _matched(split, known, old) for name, split in data.splits.items()}
+    sources = [split.source for split in data.splits.values()]
+    same = any(_then(source, known) == fingerprint(source) for source in sources)
+    splits = {name: _matched(split, known, old, same) for name, split in data.splits.items()}
     names = tuple(known["class_names"])
     return replace(data, splits=splits, num_classes=known["num_classes"], class_names=names)
 
 
-def _matched(split: Split, known: Mapping[str, Any], old: Mapping[str, Split]) -> Split:
+def _matched(split: Split, known: Mapping[str, Any], old: Mapping[str, Split], same: bool) -> Split:
     like = old.get(split.name) or next(iter(old.values()))
     features = {key: like.features.get(key, feature) for key, feature in split.features.items()}
-    reason = changed(split.source, known)
+    reason = changed(split.source, known, same)
     if not reason:
         try:
             return relabel.by_name(split, features, f"{split.source.split!r} of {split.source.name}")
@@ -133,16 +136,17 @@ def _matched(split: Split, known: Mapping[str, Any], old: Mapping[str, Split]) -
     return replace(split, source=gone, features=features, arrays=None)
 
 
-def changed(source: Source, known: Mapping[str, Any]) -> str:
-    """In what way the files of a split are not those that the run of `facts` knew; "" if they are, or it knew none.
+def changed(source: Source, known: Mapping[str, Any], same: bool) -> str:
+    """In what way the files of a split are not those that the run of `facts` knew; "" if they are.
 
     Args:
         source: of a split.
         known: from `facts`.
+        same: whether another split beside it is the run's, so that one which the run did not use is of its data set.
     """
-    files, now = _files(source), fingerprint(source)
-    then = next((of["fingerprint"] for of in known["splits"].values() if of["files"] == files), None)
-    if now == then or (then is None and (source.name, source.version) == (known["name"], known["version"])):
+    then, now = _then(source, known), fingerprint(source)
+    named = (source.name, source.version) == (known["name"], known["version"])
+    if now == then or (then is None and (same or (named and not source.name.startswith(FOLDER_PREFIX)))):
         return ""
     what = f"{source.split!r} of {' '.join(filter(None, (source.name, source.version)))}"
     where = f" in {source.location}" if source.location else ""
@@ -154,6 +158,11 @@ def changed(source: Source, known: Mapping[str, Any]) -> str:
         f"{what}{where} is not what the run was made with ({was}); restore the data, or name their place with "
         "--config.data.name and --config.data.data_dir; to test the run on other data add --external NAME --split SPLIT"
     )
+
+
+def _then(source: Source, known: Mapping[str, Any]) -> str | None:
+    """The fingerprint that the files of a source had for the run of `facts`; None for files that it did not use."""
+    return next((of["fingerprint"] for of in known["splits"].values() if of["files"] == _files(source)), None)
 
 
 def fingerprint(source: Source) -> str:

@@ -374,7 +374,11 @@ def test_a_split_that_was_changed_is_refused_though_the_runs_train_on_different_
     knows(b, list("abcdefghij"))
     text, _ = compare(capsys, tmp_path, run, b)
     assert "The runs train on different splits" in text
+    edit(b, "meta.json", data__name="folder:renamed")
+    compare(capsys, tmp_path, run, b)  # the same files under another name
     knows(b, list("abcdefghij"), "c" * 64)
+    assert "the data differ, digits 1.0.0 and folder:renamed" in refused(capsys, run, b)
+    edit(b, "meta.json", data__name="digits")
     assert "the data were changed between them (fingerprints aaaaaaaa and cccccccc)" in refused(capsys, run, b)
 
 
@@ -441,6 +445,14 @@ def test_seeds_without_a_common_one_and_copies_are_refused(capsys, tmp_path):
     assert "holds two runs with the same configuration and seed" in refused(
         capsys, f"{tmp_path}/a_*", f"{tmp_path}/b_*"
     )
+
+
+def test_seeds_read_from_two_data_folders_are_one_method(tmp_path):
+    for seed in (0, 1):
+        make(tmp_path / f"a_seed{seed}", f"--config.data.data_dir=/disk{seed}", seed=seed)
+        make(tmp_path / f"b_seed{seed}", "--config.optim.lr=0.2", seed=seed)
+    found = methods.methods([f"{tmp_path}/a_*", f"{tmp_path}/b_*"])
+    assert [len(method.runs) for method in found] == [2, 2]
 
 
 def test_folds_that_overlap_are_refused(tmp_path):
