@@ -8,6 +8,7 @@ matched by name, and a split whose fingerprint is another one cannot be read.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cvdl_jax.data import relabel
 from cvdl_jax.data.catalogue import FOLDER_PREFIX
@@ -17,6 +18,8 @@ from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Source
 from cvdl_jax.data.split import Split
 from cvdl_jax.errors import DataError
+
+_FINGERPRINTS: WeakKeyDictionary[Source, str] = WeakKeyDictionary()  # a folder has as many files as it has images
 
 
 class Absent(Source):
@@ -167,7 +170,11 @@ def _then(source: Source, known: Mapping[str, Any]) -> str | None:
 
 def fingerprint(source: Source) -> str:
     """Of all examples that a source, or what it was chosen from, takes its own from."""
-    return fingerprint(source.base) if hasattr(source, "base") else source.fingerprint()
+    if hasattr(source, "base"):
+        return fingerprint(source.base)
+    if source not in _FINGERPRINTS:
+        _FINGERPRINTS[source] = source.fingerprint()
+    return _FINGERPRINTS[source]
 
 
 def _files(source: Source) -> str:
