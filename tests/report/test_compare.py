@@ -118,6 +118,7 @@ def test_two_runs_without_one_and_two_that_are_equal(capsys, tmp_path):
     assert found["pairs"][0]["metrics"]["macro_f1"]["p"] == 1.0
 
 
+@pytest.mark.curriculum("N33")
 def test_three_runs_are_corrected_for_their_comparisons(capsys, tmp_path):
     random = np.random.default_rng(0)
     runs = [
@@ -186,6 +187,7 @@ def test_numbers_are_compared_by_their_errors(capsys, tmp_path):
     assert f"{runs[1]} is better by {mae[0] - mae[1]:.4f} of MAE" in text and "(permutation p < 0.001)" in text
 
 
+@pytest.mark.curriculum("N33")
 def test_scores_that_are_not_finite_are_wrong(capsys, tmp_path):
     arrays = classified(np.ones(20, bool))
     broken = {**arrays, "scores": arrays["scores"].copy()}
