@@ -15,14 +15,11 @@ import jax.
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
@@ -41,15 +38,15 @@ from cvdl_jax.config.binding import (
 )
 from cvdl_jax.config.defaults import DEFAULTS, LATER
 from cvdl_jax.config.parsing import convert, parse_calls, plain, read
+from cvdl_jax.config.places import ROOT, load_module
 from cvdl_jax.config.validation import check, refuse_sections
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
-    "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
+    "ROOT", "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
     "completed", "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg",
     "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
-ROOT = Path(__file__).resolve().parents[2]
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
 
 
@@ -176,39 +173,6 @@ def _set(config: ConfigDict, parts: list[str], text: str, override: str, seen: d
                     config[other] = None
                 else:
                     del section[other]
-
-
-class _AsItIs(SourceFileLoader):
-    """Compiles the text as it is now. Bytecode that Python keeps passes for every text of one length and one second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
-def load_module(path: Path) -> ModuleType:
-    """A file as a module of its own, run once.
-
-    Args:
-        path: of an existing file.
-
-    Raises:
-        ConfigError: for text that is no Python, naming the line, and for a module that this package does not have.
-    """
-    name = f"file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "cvdl_jax":
-            raise
-        raise ConfigError(
-            f"{path}: {error.msg}; the package is made of rooms, which docs/design.md lists: for example "
-            "from cvdl_jax.config import configs"
-        ) from error
-    return module
 
 
 def load(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:

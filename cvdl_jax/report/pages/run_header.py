@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from cvdl_jax.config import places
 from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import numbers, provenance
 from cvdl_jax.report.pages.curves import of_seed
@@ -30,7 +31,7 @@ def header(run: RunFiles) -> Markup:
     experiment = (run.config.get("replicas") or run.config).get("experiment")
     what = [experiment, _model(run.config), (run.config.get("data") or {}).get("name")]
     starts = run.meta.get("starts") or []
-    again = f"python launch.py --workdir {shlex.quote(str(run.path))}"
+    again = f"{places.command()} --workdir {shlex.quote(str(run.path))}"
     return Markup(
         el("h1", name(run), " ", el("span", state, class_=f"badge {state.replace(' ', '-')}"))
         + el("p", " · ".join(str(part) for part in [*what, seeds(run.config)] if part), class_="what")

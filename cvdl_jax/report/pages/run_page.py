@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cvdl_jax.config import places
 from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import classes, curves, evaluations, figures, numbers, page, parameters, provenance, scores
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
@@ -52,7 +53,7 @@ def render(run: RunFiles) -> str:
         files(run.path),
     ]
     made = f"Written {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC from the files in {run.path}"
-    again = f"python launch.py --mode report --workdir {shlex.quote(str(run.path))}"
+    again = f"{places.command()} --mode report --workdir {shlex.quote(str(run.path))}"
     footer = [el("span", made, ". Again: ", el("code", again)), data]
     return page.render(f"{name(run)}: {run.state.state}", header(run), sections, footer, ("page.js", "curves.js"))
 
