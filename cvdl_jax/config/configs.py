@@ -44,7 +44,7 @@ from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
     "ROOT", "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
-    "completed", "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg",
+    "completed", "differences", "digest", "duration", "flat", "from_plain", "load", "load_module", "named", "parse_arg",
     "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
@@ -265,15 +265,16 @@ def digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _flat(values: Any, path: str = "") -> dict[str, Any]:
+def flat(values: Any, path: str = "") -> dict[str, Any]:
+    """Nested values under names with dots; an empty section is a value."""
     if not isinstance(values, dict) or (path and not values):
         return {path: values}
-    return {k: v for key, sub in values.items() for k, v in _flat(sub, f"{path}.{key}" if path else str(key)).items()}
+    return {k: v for key, sub in values.items() for k, v in flat(sub, f"{path}.{key}" if path else str(key)).items()}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What changed between two configs, one "optim.lr: 0.1 -> 0.2" per leaf; a side that lacks it is "(absent)"."""
-    a, b = _flat(plain(old)), _flat(plain(new))
+    a, b = flat(plain(old)), flat(plain(new))
 
     def show(values: dict, key: str) -> str:
         return repr(values[key]) if key in values else "(absent)"

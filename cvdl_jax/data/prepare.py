@@ -66,11 +66,11 @@ def prepare(name: str, folder: Path) -> Path:
 
     base, arguments, version = _parse(name)
     path = _files()[base]
-    inside = path.parent == _BUILDERS
     with tfds.core.registered.skip_registration():  # the path is the name; TFDS would refuse one that it knows
-        module = (
-            importlib.import_module(f"cvdl_jax.data.builders.{base}") if inside else places.load_once(path.resolve())
-        )
+        if path.parent == _BUILDERS:
+            module = importlib.import_module(f"cvdl_jax.data.builders.{base}")
+        else:
+            module = places.load_once(path.resolve())
     own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     builders = [c for c in own if issubclass(c, tfds.core.GeneratorBasedBuilder)]
     if len(builders) != 1:

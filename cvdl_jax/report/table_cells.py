@@ -49,8 +49,13 @@ def mark(row: Mapping[str, Any]) -> str:
 def interval(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     """[low, high]."""
     if row["low"] is None:
-        return known(row, None)
+        return known(row, without_interval(row))
     return f"[{number(row['low'], metric)}, {number(row['high'], metric)}]"
+
+
+def without_interval(row: Mapping[str, Any]) -> str | None:
+    """Why several runs have no interval; None where there is nothing to say."""
+    return str(row.get("interval")).partition(" for ")[0] if row.get("std") is not None else None
 
 
 def runs(row: Mapping[str, Any]) -> str:

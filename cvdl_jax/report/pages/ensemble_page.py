@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import classes, numbers, page
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, command_row, el, section, table
 from cvdl_jax.workdir import predictions, report_facts
@@ -48,11 +47,9 @@ def header(results: Mapping[str, Any]) -> Markup:
     cards = [("mean probability", results["average"]), ("majority vote", results["vote"])]
     large = []
     for name, x in cards:
-        ends = f"{formatting.interval(x['low'], x['high'], True)} 95 % interval"
+        ends = f"{numbers.interval(x['low'], x['high'], True)} 95 % interval"
         label = el("span", f"{results['split']} accuracy, {name}", class_="label")
-        large.append(
-            el("div", label, el("strong", formatting.percent(x["accuracy"])), el("small", ends), class_="card")
-        )
+        large.append(el("div", label, el("strong", numbers.percent(x["accuracy"])), el("small", ends), class_="card"))
     what = f"{results['split']}, {numbers.count(results['examples'])} examples"
     command = shlex.join(results.get("command") or [])
     return Markup(
@@ -77,8 +74,8 @@ def members(results: Mapping[str, Any]) -> Markup:
 def said(results: Mapping[str, Any]) -> str:
     """How the members do alone, and how often they differ."""
     return (
-        f"A member alone is right on {formatting.percent(results['mean'])} in the mean; two members disagree on "
-        f"{formatting.percent(results['disagreement'])} of the examples."
+        f"A member alone is right on {numbers.percent(results['mean'])} in the mean; two members disagree on "
+        f"{numbers.percent(results['disagreement'])} of the examples."
     )
 
 

@@ -60,11 +60,16 @@ def _model(config: Mapping[str, Any]) -> str | None:
     return " + ".join(names) or None
 
 
+def is_analysis(run: RunFiles) -> bool:
+    """Whether the run has ended without a training step, as it was to."""
+    return bool(run.results) and not run.results.get("step")
+
+
 def progress(run: RunFiles) -> str:
     """How far the run is, in words."""
     state, total = run.state, run.state.total_steps
-    if run.results and not run.results.get("step"):
-        return "an analysis: no training steps"
+    if is_analysis(run):
+        return "an analysis: nothing is trained"
     if run.results:
         by = run.results.get("selected_by", "last step")
         how = f"by {by}" if by != "last step" else "the last one"
@@ -123,5 +128,5 @@ def _card(key: str, metrics: Mapping[str, float]) -> Markup:
         return el("strong", numbers.value(x))
     n = metrics.get(key.rpartition("/")[0] + "/examples")
     of = f", {numbers.count(n)} examples" if n else ""
-    said = f"{formatting.interval(*ends, True)} 95 % interval{of}"
-    return Markup(el("strong", formatting.percent(x)) + el("small", said))
+    said = f"{numbers.interval(*ends, True)} 95 % interval{of}"
+    return Markup(el("strong", numbers.percent(x)) + el("small", said))

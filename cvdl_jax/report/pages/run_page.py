@@ -13,7 +13,7 @@ from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import classes, curves, evaluations, figures, numbers, page, parameters, provenance, scores
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
 from cvdl_jax.report.pages.run_files import RunFiles, read_run
-from cvdl_jax.report.pages.run_header import header, interval, name, replicas, selected_by
+from cvdl_jax.report.pages.run_header import header, interval, is_analysis, name, replicas, selected_by
 from cvdl_jax.report.pages.temperature import fitted
 from cvdl_jax.workdir import predictions
 
@@ -38,7 +38,8 @@ def write(workdir: str | Path) -> Path:
 
 def render(run: RunFiles) -> str:
     """The page of a run as text."""
-    shown, data = curves.show(run.rows, run.results.get("selected_step"), selected_by(run))
+    analysis = is_analysis(run)
+    shown, data = curves.show(run.rows, run.results.get("selected_step"), selected_by(run), analysis)
     sections = [
         failure(run),
         results(run),
@@ -47,7 +48,7 @@ def render(run: RunFiles) -> str:
         *classifications(run),
         figures.show(run.path / "figures"),
         parameters.show(run.facts, run.meta.get("model")),
-        provenance.time_split(run.results.get("time_split") or {}, run.seconds),
+        provenance.time_split(run.results.get("time_split") or {}, run.seconds, analysis),
         provenance.config_section(run.config),
         provenance.provenance_section(run.meta),
         files(run.path),

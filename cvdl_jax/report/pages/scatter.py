@@ -94,8 +94,8 @@ def _widened(low: float, high: float, share: float, least: float) -> tuple[float
 
 
 def _said(point: Point) -> str:
-    ends = "" if point.low is None or point.high is None else f" [{point.low:.4g}, {point.high:.4g}]"
-    return f"{point.name}: {point.y:.4g}{ends} at {numbers.short(point.x)}"
+    ends = "" if point.low is None or point.high is None else numbers.minus(f" [{point.low:.4g}, {point.high:.4g}]")
+    return f"{point.name}: {numbers.minus(f'{point.y:.4g}')}{ends} at {numbers.short(point.x)}"
 
 
 def _dot(point: Point, place: tuple[float, float], y_label: str) -> Markup:
