@@ -86,7 +86,9 @@ def test_test_metrics_are_shown_for_the_selected_configuration_alone(tmp_path):
         assert "61.00" in text
         assert [other for other in ("37.00", "41.00", "39.00", "71.00", "73.00", "72.00") if other in text] == []
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
-    assert [float(row["mean"]) for row in rows] == [94.5, 92.0, 80.5]
+    assert [float(a["value"]) + float(b["value"]) for a, b in zip(rows[::2], rows[1::2], strict=True)] == [
+        2 * mean for mean in (94.5, 92.0, 80.5)
+    ]
 
 
 def test_one_seed_has_the_interval_over_its_examples(tmp_path):

@@ -60,7 +60,8 @@ def test_figures_say_of_which_split_and_fit_a_dark_page(tmp_path):
     finish.save_figures(Workdir(tmp_path), figures, "the first examples of validation")
     light, dark = (Image.open(tmp_path / "figures" / folder / "examples.png") for folder in ("", "dark"))
     assert light.text["Description"] == "the first examples of validation"
-    assert "Description" not in Image.open(tmp_path / "figures" / "samples.png").text  # generated, of no split
+    with Image.open(tmp_path / "figures" / "samples.png") as generated:
+        assert "Description" not in generated.info  # of no split
     light, dark = (np.asarray(picture.convert("RGB")).astype(int) for picture in (light, dark))
     assert light[0, 0].tolist() == [255, 255, 255] and dark[0, 0].tolist() == [0x18, 0x1D, 0x23]  # the margins
     photo = np.all(dark == 0, -1)  # of the dark figure only the photos are black

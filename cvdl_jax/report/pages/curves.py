@@ -204,8 +204,11 @@ def show(
         f"Curves of more than {numbers.count(MOST_POINTS)} points (here up to {numbers.count(longest)}) are drawn by "
         "the least and the greatest value of equal parts; metrics.jsonl has all."
     )
+    banded = any(of_seed(name) for name in rows[-1])
+    replicas = "Curves are means over the replicas; their bands go from the least to the greatest." if banded else None
     body = [
         drawn if plots else None,
+        el("p", replicas, class_="note") if banded else None,
         _unchanged(still),
         el("p", thinned, class_="note") if longest > MOST_POINTS else None,
         details("Numbers", summary(series), open_=not plots),

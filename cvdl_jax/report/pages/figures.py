@@ -43,7 +43,8 @@ def _picture(path: Path) -> Markup:
     from PIL import Image
 
     data, note = _fitting(path.read_bytes())
-    of = Image.open(path).info.get("Description")  # of which split the examples are
+    with Image.open(path) as picture:
+        of = picture.info.get("Description")  # of which split the examples are
     name = f"{_name(path)}: {of}" if of else _name(path)
     said = f"{name}, {note}; whole in figures/{path.name}" if note else name
     dark = path.parent / "dark" / path.name

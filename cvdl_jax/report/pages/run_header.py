@@ -1,12 +1,12 @@
 """The head of a run's page: its name, state and command, how far it is, its metrics in large figures."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cvdl_jax.config import places
 from cvdl_jax.core import formatting
-from cvdl_jax.report.pages import numbers, provenance
+from cvdl_jax.report.pages import numbers, provenance, replica_scores
 from cvdl_jax.report.pages.curves import of_seed
 from cvdl_jax.report.pages.markup import Markup, command_row, el
 from cvdl_jax.report.pages.run_files import RunFiles
@@ -108,7 +108,9 @@ def cards(run: RunFiles) -> Markup:
     step, latest = _last_evaluation(run)
     metrics = run.results.get("metrics") or latest
     of = f", mean of {replicas(run)}" if replicas(run) else ""
-    shown = [el("div", el("span", key.replace("/", " ") + of, class_="label"), _card(key, metrics), class_="card")
+    seeds = (run.config.get("replicas") or {}).get("seeds") or ()
+    shown = [el("div", el("span", key.replace("/", " ") + of, class_="label"), _card(key, metrics, seeds),
+                class_="card")
              for key in main_metrics(run)]  # fmt: skip
     if not shown:
         return Markup("")
@@ -122,7 +124,10 @@ def interval(key: str, metrics: Mapping[str, float]) -> tuple[float, float] | No
     return (low, high) if low is not None and high is not None and 0 <= low <= high <= 1 else None
 
 
-def _card(key: str, metrics: Mapping[str, float]) -> Markup:
+def _card(key: str, metrics: Mapping[str, float], seeds: Sequence[int] = ()) -> Markup:
+    over_seeds = replica_scores.spread(key, metrics, seeds) if seeds else None
+    if over_seeds is not None:
+        return replica_scores.card(over_seeds)
     ends, x = interval(key, metrics), metrics[key]
     if ends is None:
         return el("strong", numbers.value(x))

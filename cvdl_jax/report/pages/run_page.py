@@ -10,7 +10,18 @@ from pathlib import Path
 
 from cvdl_jax.config import places
 from cvdl_jax.core import formatting
-from cvdl_jax.report.pages import classes, curves, evaluations, figures, numbers, page, parameters, provenance, scores
+from cvdl_jax.report.pages import (
+    classes,
+    curves,
+    evaluations,
+    figures,
+    numbers,
+    page,
+    parameters,
+    provenance,
+    replica_scores,
+    scores,
+)
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
 from cvdl_jax.report.pages.run_files import RunFiles, read_run
 from cvdl_jax.report.pages.run_header import header, interval, is_analysis, name, replicas, selected_by
@@ -80,15 +91,13 @@ def results(run: RunFiles) -> Markup | None:
     metrics = run.results.get("metrics")
     if not metrics:
         return None
+    if replicas(run):
+        return replica_scores.results(metrics, run.config["replicas"]["seeds"])
     splits = list(dict.fromkeys(key.partition("/")[0] for key in metrics))
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics if not key.endswith(("_low", "_high"))))
     rows = [[metric, *(_metric(f"{split}/{metric}", metrics) for split in splits)] for metric in names]
     columns = [Column("metric"), *(Column(split, True) for split in splits)]
     notes = ["Brackets: 95 % interval over examples."] if any(interval(k, metrics) for k in metrics) else []
-    if n := replicas(run):
-        notes.append(
-            f"Names without a seed are means over {n} replicas; the page of each is in its own folder, seed…/."
-        )
     return section("results", "Results", table(columns, rows, "Final metrics of the selected step", class_="narrow"),
                    [el("p", note, class_="note") for note in notes])  # fmt: skip
 
