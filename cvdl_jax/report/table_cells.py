@@ -55,7 +55,8 @@ def interval(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
 
 def without_interval(row: Mapping[str, Any]) -> str | None:
     """Why several runs have no interval; None where there is nothing to say."""
-    return str(row.get("interval")).partition(" for ")[0] if row.get("std") is not None else None
+    why = str(row.get("interval"))
+    return why.partition(" for ")[0] if why.startswith("too few") else None
 
 
 def runs(row: Mapping[str, Any]) -> str:

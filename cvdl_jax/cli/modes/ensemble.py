@@ -42,7 +42,9 @@ def run(args: Any) -> int:
     write_json(folder / "results.json", results)
     (folder / "results.md").write_text("\n".join(lines(results)) + "\n", encoding="utf-8")
     predictions.write(folder / "predictions" / f"{split}.npz", arrays)
-    ensemble_page.write(results, arrays, class_names(runs), folder / "report.html")
+    kept = [] if args.overrides else [report_facts.seen(run, split) for run in runs]  # else of another set
+    seen = {key: shown for one in kept for key, shown in one.items()}
+    ensemble_page.write(results, arrays, class_names(runs), folder / "report.html", seen)
     files = f"{folder / 'results.json'}, results.md, report.html, predictions/{split}.npz"
     print(*lines(results), f"\nresults: {files}", sep="\n")
     return 0
