@@ -37,8 +37,8 @@ def argv() -> list[str]:
 
 def folder(name: str) -> Path | None:
     """The user's folder of a name in the current folder; None if there is none, or it is ours."""
-    path = Path.cwd() / name
-    return path if path.is_dir() and path.resolve() != ROOT / name else None
+    path = _here(name)
+    return path if path is not None and path.is_dir() and path.resolve() != ROOT / name else None
 
 
 def extension(module: str, suffix: str = "") -> Path | None:
@@ -51,9 +51,17 @@ def extension(module: str, suffix: str = "") -> Path | None:
     Returns:
         extensions/optim/update_rules.py in the current folder; None if there is none.
     """
-    path = Path.cwd().joinpath("extensions", *module.split(".")[1:])
-    path = path.with_name(path.name + suffix)
-    return path if path.exists() else None
+    path = _here("extensions", *module.split(".")[1:])
+    path = path and path.with_name(path.name + suffix)
+    return path if path is not None and path.exists() else None
+
+
+def _here(*parts: str) -> Path | None:
+    """A path in the current folder; None where that folder was removed meanwhile."""
+    try:
+        return Path.cwd().joinpath(*parts)
+    except FileNotFoundError:
+        return None
 
 
 def added_to(module: str) -> ModuleType | None:
