@@ -33,7 +33,8 @@ def render(results: Mapping[str, Any]) -> str:
     results = table_rows.completed(results)
     rows, metric = results["rows"], results["metric"]
     measured = [row for row in rows if row["mean"] is not None and math.isfinite(row["mean"])]
-    notes = [el("p", note, class_="note") for note in [*table_cells.notes(results), UNFOLD]]
+    words = [note.replace("n - 1", "n − 1").replace(">=", "≥") for note in table_cells.notes(results)]
+    notes = [el("p", note, class_="note") for note in [*words, UNFOLD]]
     label = table_cells.metric_label(metric)
     sections = [
         section("table", "Table", main_table(results), notes),
