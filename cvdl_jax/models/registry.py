@@ -63,7 +63,7 @@ class Variant(NamedTuple):
 
     def family(self) -> ModuleType:
         """The family's module, imported."""
-        inside = self.file.is_relative_to(places.PACKAGE)
+        inside = self.file.is_relative_to(ROOM)
         return importlib.import_module(self.module) if inside else places.load_once(self.file)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.config import places
 from cvdl_jax.core.formatting import columns
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models import registry
@@ -120,7 +119,7 @@ def overview(say: Callable[[str], None]) -> None:
 
 def path_of(variant: Variant) -> str:
     """The family's file as a path in the repository, "cvdl_jax/models/backbones/lenet.py"; of a user's own as it is."""
-    if not variant.file.is_relative_to(places.PACKAGE):
+    if not variant.file.is_relative_to(registry.ROOM):
         return str(variant.file)
     return f"{variant.module.replace('.', '/')}.py"
 
