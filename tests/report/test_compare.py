@@ -235,6 +235,20 @@ def test_few_seeds_are_too_few_however_they_agree(capsys, tmp_path):
     assert "n too small: " in text and "3 seeds cannot give a p below 0.25; 6 seeds or more could" in text
 
 
+def test_runs_without_a_partner_are_named(capsys, tmp_path):
+    seeds(tmp_path, "a", [80, 82, 81], 0.1)
+    make(tmp_path / "b", "--config.optim.lr=0.2", seed=1, **classified(np.arange(100) < 90, seed=1))
+    text, found = compare(capsys, tmp_path, f"{tmp_path}/a_*", tmp_path / "b")
+    (pair,) = found["pairs"]
+    assert pair["kind"] == "examples" and pair["runs"] == [f"{tmp_path}/a_seed1", f"{tmp_path}/b"]
+    said = f"{tmp_path}/a_* and {tmp_path}/b are compared by seed 1 alone; without a partner: seeds 0, 2 of "
+    assert f"Note: {said}{tmp_path}/a_*." in text
+    seeds(tmp_path, "c", [90, 91], 0.3)
+    text, found = compare(capsys, tmp_path, f"{tmp_path}/a_*", f"{tmp_path}/c_*")
+    assert found["pairs"][0]["seeds"] == [0, 1]
+    assert "are compared by seeds 0, 1 alone; without a partner: seed 2 of " in text
+
+
 def test_a_folder_of_runs_is_a_method_for_each_configuration(capsys, tmp_path):
     root = tmp_path / "table"
     root.mkdir()
