@@ -8,8 +8,10 @@ import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from cvdl_jax.config import places
 from cvdl_jax.config.parsing import parse_calls, plain
 from cvdl_jax.errors import ConfigError, nearest
 
@@ -292,7 +294,8 @@ def partially(fn: Callable, section: Mapping[str, Any], path: str, *later: str) 
 def functions(module: types.ModuleType, returns: Any = None) -> dict[str, Callable]:
     """The public functions that a module defines: the names that a config may choose from.
 
-    The file is the registry. A new function in it can be named at once; no list is to be edited.
+    The file is the registry. A new function in it, or in the user's file that adds to it (`places`), can be named at
+    once; no list is to be edited.
 
     Args:
         module: imported. What it has imported itself does not count.
@@ -300,13 +303,27 @@ def functions(module: types.ModuleType, returns: Any = None) -> dict[str, Callab
 
     Returns:
         {name: function}, in the order of the file.
+
+    Raises:
+        ConfigError: for a function of the user's that has the name of one of ours, or says not what it returns.
     """
-    public = {
-        name: fn
-        for name, fn in vars(module).items()
-        if inspect.isfunction(fn) and fn.__module__ == module.__name__ and not name.startswith("_")
-    }
-    return {name: fn for name, fn in public.items() if returns is None or fn.__annotations__.get("return") is returns}
+    public = _public(module)
+    known = {name: fn for name, fn in public.items() if returns is None or fn.__annotations__.get("return") is returns}
+    added = places.added_to(module.__name__)
+    for name, fn in (_public(added) if added else {}).items():
+        if name in public:
+            places.refuse_ours(name, Path(added.__file__), module.__name__)
+        if returns is not None and inspect.signature(fn, eval_str=True).return_annotation is not returns:
+            kind = returns.__name__
+            raise ConfigError(f"{added.__file__}: {name} must say that it returns a {kind}: def {name}(...) -> {kind}")
+        known[name] = fn
+    return known
+
+
+def _public(module: types.ModuleType) -> dict[str, Callable]:
+    """The public functions that a module defines."""
+    own = {name: fn for name, fn in vars(module).items() if inspect.isfunction(fn) and not name.startswith("_")}
+    return {name: fn for name, fn in own.items() if fn.__module__ == module.__name__}
 
 
 def named(module: types.ModuleType, section: Mapping[str, Any], path: str, *later: str) -> Callable:

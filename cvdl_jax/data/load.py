@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.data import boxes, subset
+from cvdl_jax.data import boxes, opened, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
@@ -137,7 +137,9 @@ def load(
     splits = _make_resident(splits, resident, resident_limit, cache)
     if drop_degenerate:
         print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
-    return replace(_facts(splits), order_seed=order_seed)
+    data = replace(_facts(splits), order_seed=order_seed)
+    opened.note(f"{data.name} ({', '.join(split.source.split for split in splits.values())})", data.fingerprint)
+    return data
 
 
 def labels(source: Source, cache: bool = True) -> np.ndarray:

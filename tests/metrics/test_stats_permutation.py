@@ -1,6 +1,7 @@
 """Paired tests and Student's t interval: worked values, SciPy and statsmodels, every sign pattern by hand."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.metrics.stats.intervals import student_t
+from cvdl_jax.metrics.stats.intervals import student_t, student_t_within
 from cvdl_jax.metrics.stats.paired_tests import format_p, least_p, mcnemar, pairs_needed, sign_flip
 
 
@@ -133,6 +134,13 @@ def test_student_t_equals_scipy_and_statsmodels(n, confidence):
 def test_student_t_of_equal_values_has_no_width_and_nothing_is_clipped():
     assert student_t([98.5, 98.5, 98.5]) == (98.5, 98.5)
     assert student_t([99.0, 100.0])[1] > 100  # the caller sees it; a clipped interval would lie
+
+
+def test_an_interval_of_a_share_stays_within_its_range_or_is_none():
+    assert student_t_within([0.9, 0.92, 0.94], 0, 1) == student_t([0.9, 0.92, 0.94])
+    assert student_t_within([0.94, 0.97], 0, 1) is None  # two seeds: [0.76, 1.15]
+    assert student_t_within([94.0, 97.0], 0, 100) is None and student_t_within([1.0, 4.0], 0, 100) is None
+    assert student_t_within([1.0, 4.0], -math.inf, math.inf) == student_t([1.0, 4.0])
 
 
 def test_student_t_refuses():
