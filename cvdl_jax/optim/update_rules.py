@@ -121,30 +121,30 @@ def clip_by_norm(bound: float) -> optax.GradientTransformation:
     Reference: Pascanu et al. 2013, algorithm 1.
     """
     clip = optax.clip_by_global_norm(bound)
-    return optax.stateless(lambda updates, params: clip.update(_bounded(updates, bound), clip.init(params))[0])
+
+    def clipped(updates: Any, params: Any = None) -> Any:
+        del params
+        usual, _ = clip.update(updates, clip.init(None))
+        small = jax.tree.map(_shrunk, updates)
+        length = optax.tree.norm(small)
+        overflows = jnp.isinf(optax.tree.norm(updates)) & jnp.isfinite(length)
+        return jax.tree.map(lambda u, s: jnp.where(overflows, (s / length * bound).astype(u.dtype), u), usual, small)
+
+    return optax.stateless(clipped)
 
 
 def clip_by_tensor_norm(bound: float) -> optax.GradientTransformation:
     """`clip_by_norm` of each tensor by itself."""
-
-    def one(g: jax.Array) -> jax.Array:
-        g = _bounded(g, bound)
-        return g * (bound / jnp.maximum(jnp.sqrt(jnp.sum(g**2)), bound)).astype(g.dtype)
-
-    return optax.stateless(lambda updates, params: jax.tree.map(one, updates))
+    clip = clip_by_norm(bound)
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(lambda g: clip.update(g, optax.EmptyState())[0], updates)
+    )
 
 
-def _bounded(updates: Any, bound: float) -> Any:
-    """Gradients whose norm is too large for their dtype as ones of the same direction that clipping shortens."""
-
-    def shrunk(updates: Any) -> Any:
-        largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda g: jnp.abs(g).max(initial=0), updates), 0.0)
-        divisor = jnp.minimum(largest, jnp.finfo(largest.dtype).max / 4)  # its inverse is a normal number
-        finite = jnp.isfinite(largest)
-        return jax.tree.map(lambda g: jnp.where(finite, (g / divisor * bound).astype(g.dtype), g), updates)
-
-    # A branch, not a factor of 1: it leaves the arithmetic of ordinary steps as it was, to the bit.
-    return jax.lax.cond(jnp.isinf(optax.tree.norm(updates)), shrunk, lambda updates: updates, updates)
+def _shrunk(g: jax.Array) -> jax.Array:
+    """Times a power of two, so that the squares of what its dtype can hold do not overflow."""
+    wide = g.astype(jnp.promote_types(g.dtype, jnp.float32))
+    return wide * 2.0 ** -(jnp.finfo(wide.dtype).maxexp * 25 // 32)
 
 
 # Optax transformations for rules that Optax has in another form only. Their states are arrays.
