@@ -5,6 +5,7 @@ of the sections of a configuration that few experiments have a use for (`OPTIONA
 """
 
 import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -35,11 +36,12 @@ class Run(NamedTuple):
     task: Task
 
 
-def build(config: ConfigDict) -> Run:
+def build(config: ConfigDict, saved: Path | None = None) -> Run:
     """Loads the data and makes the task of a configuration.
 
     Args:
         config: from `configs.load`, or the `config.json` of a run.
+        saved: a checkpoint whose state the task is to take up, see `as_begun`; None for a new run.
 
     Returns:
         A Run.
@@ -52,7 +54,7 @@ def build(config: ConfigDict) -> Run:
     configs.refuse_sections(config, [section for section in OPTIONAL if section not in reads(experiment)])
     data = load_data(config)
     info = make_info(config, data)
-    task = experiment.make(fitted(config, data), info)
+    task = experiment.make(as_begun(fitted(config, data), saved), info)
     if config.batch_stats != "running":
         from cvdl_jax.engine import batch_statistics
 
@@ -67,6 +69,33 @@ def build(config: ConfigDict) -> Run:
 def fitted(config: ConfigDict, data: data_load.Data | None) -> ConfigDict:
     """The configuration with numbers for whatever it says is to be fitted on the training split."""
     return class_weights.resolved(scaling.resolved(config, data), data)
+
+
+def as_begun(config: ConfigDict, saved: Path | None) -> ConfigDict:
+    """The configuration with averages as the run of a checkpoint keeps them: they once had no statistics of their own.
+
+    Args:
+        config: of the run; it is not changed.
+        saved: folder of a checkpoint; None for a run that begins.
+    """
+    if saved is None or not config.ema or "statistics" in config.ema:
+        return config
+    from cvdl_jax.workdir import checkpoint  # imports Orbax, which no new run waits for
+
+    names = checkpoint.names(saved)
+    layers = {name.rpartition("/")[0] for name in names if "/batch_stats/" in name}
+    normalised = tuple(f"{layer.replace('/batch_stats/', '/ema/')}/" for layer in layers)
+    if not any(name.startswith(normalised) for name in names) or any("/ema_statistics/" in name for name in names):
+        return config
+    warnings.warn(
+        f"{saved.parent.parent} was begun when averaged weights (config.ema) had no statistics of batch normalisation "
+        "of their own: they are evaluated with those of the present weights, as then. For figures of the averaged "
+        "weights themselves: --mode eval --config.batch_stats=exact",
+        stacklevel=2,
+    )
+    changed = config.copy_and_resolve_references()
+    changed.ema.statistics = False
+    return changed
 
 
 def load_data(config: ConfigDict) -> data_load.Data | None:

@@ -297,14 +297,15 @@ def export(parent: str | Path, argv: Sequence[str], write_page: PageWriter) -> l
     folders = [workdir.path / f"seed{seed}" for seed in seeds]
     if all(Workdir(folder).done.exists() for folder in folders):
         return folders
-    _, state, _ = runs.load_built(parent, "latest")
+    saved = runs.checkpoint_path(workdir.path, "latest")
+    _, state, _ = runs.load_built(saved, config=config)
     state = jax.device_get(state)
     for i, (seed, folder) in enumerate(zip(seeds, folders, strict=True)):
         if Workdir(folder).done.exists():
             continue
         print(f"replica {i + 1} of {len(seeds)}: {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted export left
-        _write(workdir, folder, build(member(config, seed)), slices(state, i), list(argv), write_page)
+        _write(workdir, folder, build(member(config, seed), saved), slices(state, i), list(argv), write_page)
     return folders
 
 

@@ -50,8 +50,8 @@ def load_built(
     Returns:
         (built run, state, step).
     """
-    built = build(config if config is not None else read_config(workdir))
     path = checkpoint_path(Path(workdir), which)
+    built = build(config if config is not None else read_config(workdir), path)
     return built, restore_state(path, built), int(path.name)
 
 

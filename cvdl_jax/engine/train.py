@@ -95,7 +95,8 @@ class Loop:
     def __init__(self, config: Any, workdir: Workdir, signals: Signals, argv: list[str], write_page: PageWriter):
         self.config, self.workdir, self.signals, self.write_page = config, workdir, signals, write_page
         self.cache = compiling.use_cache(configs.cache_folder() / "compilation")
-        self.built = build(config)
+        saved = checkpoint.committed_steps(workdir.checkpoints)
+        self.built = build(config, workdir.checkpoints / str(saved[-1]) if saved else None)
         self.task, self.info = self.built.task, self.built.info
         self.periodic = [name for name, evaluation in self.task.evals.items() if not evaluation.final]
         self.due = due(config, self.info, bool(self.periodic))

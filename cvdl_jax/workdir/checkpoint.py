@@ -266,6 +266,14 @@ def _metadata(path: Path) -> Any:
         logging.set_verbosity(before)
 
 
+def names(path: Path) -> list[str]:
+    """Names of the arrays of a step, "state/params/dense0/kernel"; [] for one that Orbax cannot read."""
+    try:
+        return list(_signatures(_metadata(Path(path).absolute())))
+    except Exception:  # whoever restores it says what is wrong
+        return []
+
+
 def committed_steps(folder: Path) -> list[int]:
     """Steps of a run's `checkpoints` folder that were completely written, ascending; nothing is changed."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and is_complete(path))

@@ -72,13 +72,13 @@ def evaluated(folder: Path, split: str, args: Any) -> ensembles.Member:
     from cvdl_jax.engine.build import build
 
     config = configs.apply_overrides(runs.read_config(folder), args.overrides)
-    built = evaluate.with_split(build(configs.from_plain(configs.to_plain(config))), split)
+    path = runs.checkpoint_path(folder, args.checkpoint)
+    built = evaluate.with_split(build(configs.from_plain(configs.to_plain(config)), path), split)
     if split not in built.task.evals:
         raise ConfigError(
             f"--ensemble: {folder} has no {split} split ({', '.join(built.task.evals) or 'nothing'} evaluated); name "
             f"one for all runs, --config.data.{split}=SPLIT, or choose another with --split"
         )
-    path = runs.checkpoint_path(folder, args.checkpoint)
     one = test_set_ledger.look(config, split, int(path.name), args.weights, args.overrides)
     final = built.task.evals[split].final
     if final:

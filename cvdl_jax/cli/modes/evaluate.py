@@ -29,8 +29,8 @@ def run(args: Any) -> int:
     refuse_config(args, overrides=False)
     config = configs.apply_overrides(runs.read_config(args.workdir), args.overrides)
     config = configs.from_plain(configs.to_plain(config))
-    built = build(config)
     path = runs.checkpoint_path(Path(args.workdir), args.checkpoint)
+    built = build(config, path)
     if args.external:
         built = external.with_external(built, args.external, args.split or "all", config.data.get("data_dir", ""))
         names = [development(args, built, int(path.name)), external.NAME]

@@ -26,7 +26,7 @@ def run(args: Any) -> int:
     steps = committed_steps(workdir.nonfinite)
     if not steps:
         raise UserError(f"{workdir.nonfinite} holds no saved step; a run writes it when its loss is not finite")
-    built = build(runs.read_config(args.workdir))
+    built = build(runs.read_config(args.workdir), workdir.nonfinite / str(steps[-1]))
     program = make_program(built)
     tree, _ = restore_step(workdir.nonfinite / str(steps[-1]), {"state": program.abstract_state})
     with np.load(workdir.nonfinite / "batch.npz") as file:
