@@ -14,12 +14,14 @@ one. Durations carry their unit: `total_epochs`, `every_steps`, `warmup_percent`
 import jax.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -46,8 +48,8 @@ from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
     "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
-    "completed", "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg",
-    "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
+    "completed", "differences", "digest", "duration", "explained", "from_plain", "load", "load_module", "named",
+    "parse_arg", "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
@@ -197,18 +199,27 @@ def load_module(path: Path) -> ModuleType:
     name = f"file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
     module = importlib.util.module_from_spec(spec)
-    try:
+    with explained():
         spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Says in a sentence what is wrong with a file that is run: no Python, or a module that this package has not."""
+    try:
+        yield
     except SyntaxError as error:
         raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "cvdl_jax":
             raise
+        frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        path = next((name for name in reversed(frames) if "importlib" not in name), "")
         raise ConfigError(
             f"{path}: {error.msg}; the package is made of rooms, which docs/design.md lists: for example "
             "from cvdl_jax.config import configs"
         ) from error
-    return module
 
 
 def load(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:

@@ -157,7 +157,8 @@ def load_experiment(name: str) -> ModuleType:
         known = sorted(".".join(path.parts) for path in paths if path.name != "__init__")
         if name not in known:
             raise ConfigError(f"config.experiment={name!r} is not in {EXPERIMENTS.name}/; {nearest(name, known)}")
-        module = importlib.import_module(f"{EXPERIMENTS.name}.{name}")
+        with configs.explained():
+            module = importlib.import_module(f"{EXPERIMENTS.name}.{name}")
     if not hasattr(module, "make"):
         raise ConfigError(f"config.experiment={name!r} defines no make(config, info)")
     return module

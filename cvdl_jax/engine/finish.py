@@ -19,9 +19,10 @@ from cvdl_jax.engine.program import to_unit
 from cvdl_jax.engine.progress import Progress
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.metrics.stats.intervals import wilson
+from cvdl_jax.optim import param_groups
 from cvdl_jax.workdir import predictions
 from cvdl_jax.workdir.checkpoint import restore_step
-from cvdl_jax.workdir.folder import Workdir, now, write_json
+from cvdl_jax.workdir.folder import Workdir, now, replacing, write_json, write_whole
 
 PageWriter = Callable[[Path], Any]  # writes report.html into the folder of a run
 
@@ -151,9 +152,10 @@ def save_figures(workdir: Workdir, figures: Mapping[str, Any]) -> None:
     for name, shown in figures.items():
         workdir.figures.mkdir(exist_ok=True)
         if isinstance(shown, str):
-            (workdir.figures / f"{name}.txt").write_text(shown, encoding="utf-8", newline="\n")
+            write_whole(workdir.figures / f"{name}.txt", shown.encode())
         else:
-            shown.savefig(workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight")
+            with replacing(workdir.figures / f"{name}.png") as file:
+                shown.savefig(file, format="png", dpi=120, bbox_inches="tight")
 
 
 def save_facts(context: RunContext, state: State) -> None:
@@ -166,6 +168,8 @@ def save_facts(context: RunContext, state: State) -> None:
 
     workdir = context.workdir
     collected = report_facts.collect(workdir.predictions, state, context.built.info.class_names, example)
+    optim = context.built.config.optim
+    collected["optimizer"] = param_groups.describe(optim, state.params) if optim else ""
     workdir.figures.mkdir(exist_ok=True)
     write_json(workdir.figures / report_facts.NAME, collected)
 
