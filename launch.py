@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             return run(argv, early)
         finally:
-            sys.stdout.flush()
+            print(end="", flush=True)  # what cannot be written is noticed here, and not when Python ends
     except BrokenPipeError:  # as in `--mode describe | head`
         signals.discard(sys.stdout)
         return signals.CLOSED

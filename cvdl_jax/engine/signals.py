@@ -82,7 +82,7 @@ class Signals:
     def watching_output(self) -> Iterator[None]:
         """Output that is closed, as by `| head`, asks to stop as SIGTERM does, and raises nothing."""
         old = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (_Watched(stream, self) for stream in old)
+        sys.stdout, sys.stderr = (stream and _Watched(stream, self) for stream in old)  # a daemon may have none
         try:
             yield
         finally:

@@ -47,19 +47,21 @@ def averages(
 
     def init(state: State) -> State:
         state, stats = of_params.init(state), state.extra.get("batch_stats")
-        if not statistics or not stats or not jax.tree.leaves(select(stats, on)):
-            return state
+        kept = select(stats, on) if stats and statistics else None
+        if not jax.tree.leaves(kept):
+            empty = {} if kept is None or on is None else {"ema_statistics": kept}  # as runs of two players have it
+            return state._replace(extra={**state.extra, **empty})
         if loss is None:
             raise ConfigError(
                 "config.ema: this experiment does not say how averaged weights get their statistics of batch "
                 "normalisation; clear config.ema, choose another config.model.norm, or let the experiment call "
                 "recipe.average(config, loss)"
             )
-        return state._replace(extra={**state.extra, "ema_statistics": jax.tree.map(jnp.copy, select(stats, on))})
+        return state._replace(extra={**state.extra, "ema_statistics": jax.tree.map(jnp.copy, kept)})
 
     def update(state: State, batch: Any, key: jax.Array):
         state = of_params.update(state, batch, key)[0]
-        if "ema_statistics" not in state.extra:
+        if not jax.tree.leaves(state.extra.get("ema_statistics")):
             return state, batch, {}
 
         def look() -> Any:

@@ -87,6 +87,10 @@ def test_a_model_without_statistics_needs_no_loss_and_one_with_them_does():
     plain = averaging.averages(0.5)
     state = State(jnp.int32(0), {"w": jnp.ones(1)}, {}, {"batch_stats": {}})
     assert plain.init(state).extra.keys() == {"batch_stats", "ema"}
+    players = State(jnp.int32(0), {"g": {"w": jnp.ones(1)}}, {}, {"batch_stats": {"g": {}, "d": {"mean": jnp.ones(1)}}})
+    begun = averaging.averages(0.5, on="g").init(players)
+    assert begun.extra["ema_statistics"] == {}  # Orbax tells an empty tree from none, and earlier runs have one
+    assert averaging.averages(0.5, on="g").update(begun, {}, KEY)[0].extra["ema_statistics"] == {}
     assert averaging.averages(0.5, loss, statistics=False).init(
         state_at(0, 1.0, 1.0)._replace(extra={})
     ).extra.keys() == {"ema"}
