@@ -89,8 +89,9 @@ def load_built(
     Returns:
         (built run, state, step).
     """
+    config = config if config is not None else read_config(workdir)
     path = checkpoint_path(Path(workdir), which)
-    built = build(config if config is not None else read_config(workdir), path)
+    built = build(config, path)
     return built, restore_state(path, built), int(path.name)
 
 
