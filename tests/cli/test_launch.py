@@ -1,6 +1,9 @@
 """What the command line says to mistakes: exit code 2, the thing that is wrong, and what to type instead."""
 
+import errno
 import json
+import os
+import types
 
 import pytest
 
@@ -297,3 +300,17 @@ def test_home_is_expanded_in_every_flag_that_names_a_path(monkeypatch, tmp_path)
     assert launch.parse(["--ensemble", "~/a", "~"]).ensemble == [f"{tmp_path}/a", str(tmp_path)]
     named = {flag.dest for flag in launch.parser()._actions if flag.metavar in ("DIR", "RUN", "FILE")}
     assert named == set(launch.PATHS)  # a new flag that names a path belongs there
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.EROFS, "make it writable"), (errno.EACCES, "make it writable"), (errno.EDQUOT, "free space")],
+)
+def test_what_the_system_refuses_is_one_sentence_with_advice_that_fits(monkeypatch, capsys, code, advice):
+    def refuses(args):
+        raise OSError(code, os.strerror(code), "/runs/a")
+
+    monkeypatch.setattr(launch.importlib, "import_module", lambda name: types.SimpleNamespace(run=refuses))
+    assert launch.main(["--mode", "describe"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {os.strerror(code)}: /runs/a; {advice}") and error.count("\n") == 1

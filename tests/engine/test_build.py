@@ -1,5 +1,7 @@
 """From a configuration to what runs: which experiment, and which sections it reads."""
 
+import importlib
+
 import pytest
 
 from cvdl_jax.core import studies
@@ -69,3 +71,13 @@ def test_a_file_without_make_or_no_file_is_refused(tmp_path):
         build.find_experiment(str(tmp_path / "empty.py"))
     with pytest.raises(ConfigError, match=r"missing\.py': there is no such file"):
         build.find_experiment(str(tmp_path / "missing.py"))
+
+
+def test_a_syntax_error_in_an_experiment_is_one_sentence(monkeypatch):
+    def broken(name):
+        compile("x = 1\ndef f(:\n", "experiments/classify.py", "exec")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib, "import_module", broken)
+        with pytest.raises(ConfigError, match=r"^experiments/classify\.py, line 2: invalid syntax$"):
+            build.load_experiment("classify")
