@@ -8,6 +8,7 @@ The time left counts all of these except compilation, which is behind us: at the
 where overhead = (evaluate + save seconds) / steps done, as it was when the last evaluation or saving ended.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from cvdl_jax.workdir.metric_log import TIME
 PHASES = ("train", "evaluate", "save", "compile")
 PACE = f"{TIME}images_per_second"
 UNKNOWN = "--"
-MAIN, UNSHOWN = ("loss", "accuracy"), ("gradient_norm", "learning_rate")  # last parts of the names of metrics
+MAIN, UNSHOWN = ("loss", "accuracy"), re.compile("gradient_norm|learning_rate")  # last parts of names of metrics
 GROUPS = 4  # of metrics in a line, such as those of an evaluation
 
 
@@ -230,7 +231,7 @@ def chosen(metrics: Iterable[str], selected: str = "") -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in metrics:
         group, _, leaf = name.rpartition("/")
-        if leaf not in UNSHOWN:
+        if not UNSHOWN.fullmatch(leaf):
             groups.setdefault(group, []).append(name)
     first = [sorted(names, key=lambda name: name.rpartition("/")[2] not in MAIN)[:2] for names in groups.values()]
     shown = {name for names in first[:GROUPS] for name in names} | {selected}

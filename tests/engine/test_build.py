@@ -60,7 +60,8 @@ def test_the_engine_names_no_experiment_and_writes_no_page():
     assert {"classify", "gan", "normalisation"} <= names
     for path in sorted((build.configs.ROOT / "cvdl_jax" / "engine").glob("*.py")):
         code = path.read_text()
-        assert "cvdl_jax.report" not in code, path
+        if path.name != "runs.py":  # whose `train` is a command for notebooks, and brings the writer itself
+            assert "cvdl_jax.report" not in code, path
         if path.name != "from_run.py":  # loads what a run has trained, and knows what a classifier is
             assert not [name for name in names if f'"{name}"' in code or f"experiments.{name}" in code], path
 
