@@ -79,7 +79,7 @@ def install(signal_name: str, place: str, n: int) -> None:
         manager = checkpoint.ocp.CheckpointManager
         manager.save = counted(manager.save, n, action, before=False)
     elif place == "build":  # nothing is made yet
-        train.build = counted(train.build, n, action, before=True)
+        train.kept.build_on = counted(train.kept.build_on, n, action, before=True)
     elif place == "commit":  # committed, the checksums not yet written
         checkpoint.write_checksums = counted(checkpoint.write_checksums, n, action, before=True)
     elif place == "compile":  # inside the n-th compilation, which then never ends

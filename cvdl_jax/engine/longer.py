@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from cvdl_jax.core.parallel import is_first_process, wait_for_all
-from cvdl_jax.engine import replicas, runs
-from cvdl_jax.engine.build import Run, build, make_program
+from cvdl_jax.engine import kept, replicas
+from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir import checkpoint, test_set_ledger
 from cvdl_jax.workdir.folder import Workdir
@@ -33,7 +33,7 @@ def lengthen(workdir: Workdir, config: Any) -> None:
     if not changed or not steps or not all(key.startswith("total_") for key in changed):
         return
     saved = workdir.checkpoints / str(steps[-1])
-    before, after = build(runs.read_config(workdir.path), saved), build(config, saved)
+    before, after = kept.build_on(workdir, kept.read_config(workdir.path)), kept.build_on(workdir, config)
     if after.info.total_steps <= before.info.total_steps:
         return  # refused with every other difference
     why = _refusal(before, after, checkpoint.read_memory(saved))

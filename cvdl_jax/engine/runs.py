@@ -2,7 +2,9 @@
 
 metrics = runs.train("configs/classify/lenet5.py", "runs/digits_lenet5", ["config.optim.lr=0.001"])
 task, state, config = runs.load("runs/digits_lenet5")
-scores = task.predict(state, {"image": images})["scores"]          # images float [b, h, w, c] in 0..1
+scores = task.predict(state, {"image": images})["scores"]     # images uint8, or float in 0..1, [b, h, w, c]
+
+A run means later what it meant when it was trained: see `engine/kept.py`. Its data are not needed.
 """
 
 import importlib
@@ -16,7 +18,8 @@ from ml_collections import ConfigDict
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State, Task
-from cvdl_jax.engine.build import Run, build, make_program
+from cvdl_jax.engine import entries, kept
+from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.program import Program
 from cvdl_jax.engine.signals import INTERRUPTED
 from cvdl_jax.errors import CheckpointError, ConfigError, UserError
@@ -60,50 +63,52 @@ def train(config: str | ConfigDict, workdir: str | Path, overrides: Sequence[str
 
 
 def load(workdir: str | Path, which: str | int = "best") -> tuple[Task, State, ConfigDict]:
-    """The task, state and configuration of a run.
+    """The task, state and configuration of a run. The training data are not opened.
 
     Args:
         workdir: folder of the run.
         which: "best", "latest" or a step.
 
     Returns:
-        (task, state, config).
+        (task, state, config); `task.predict` takes what the data set stores, and checks it: see `entries.checked`.
 
     Raises:
         UserError: if the folder holds no run or no such checkpoint.
     """
-    built, state, _ = load_built(workdir, which)
-    return built.task, state, built.config
+    built, state, step = load_built(workdir, which)
+    if built.config.batch_stats == "exact":
+        state = kept.with_statistics(workdir, state, step) or _with_averages(state, step)
+    return entries.checked(built), state, built.config
 
 
-def load_built(
-    workdir: str | Path, which: str | int = "best", config: ConfigDict | None = None
-) -> tuple[Run, State, int]:
-    """As `load`, with the data too.
+def _with_averages(state: State, step: int) -> State:
+    print(
+        f"config.batch_stats='exact': the statistics of the training split were not kept for step {step}; predict "
+        "normalises by the running averages",
+        flush=True,
+    )
+    return state
+
+
+def load_built(workdir: str | Path, which: str | int = "best", with_data: bool = False) -> tuple[Run, State, int]:
+    """As `load`, with everything that was built.
 
     Args:
         workdir: folder of the run.
         which: "best", "latest" or a step.
-        config: used instead of the run's own, for example with other splits.
+        with_data: whether examples of its data will be read.
 
     Returns:
         (built run, state, step).
     """
-    config = config if config is not None else read_config(workdir)
+    built = kept.open_run(workdir, with_data=with_data)
     path = checkpoint_path(Path(workdir), which)
-    built = build(config, path)
     return built, restore_state(path, built), int(path.name)
-
-
-def read_config(workdir: str | Path) -> ConfigDict:
-    """The resolved configuration of a run."""
-    return configs.from_plain(configs.completed(read_json(Workdir(workdir).config)))
 
 
 def restore_state(path: Path, built: Run) -> State:
     """The state saved in `checkpoints/<step>`, laid out on this machine's devices."""
-    program = make_program(built)
-    tree, _ = checkpoint.restore_step(path, program.abstract_tree())
+    tree, _ = checkpoint.restore_step(path, make_program(built, reading=True).abstract_tree())
     return tree["state"]
 
 

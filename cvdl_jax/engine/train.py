@@ -17,8 +17,8 @@ from jax.experimental import multihost_utils
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
-from cvdl_jax.engine import compiling, longer, nonfinite, preflight
-from cvdl_jax.engine.build import build, make_program
+from cvdl_jax.engine import compiling, kept, longer, nonfinite, preflight
+from cvdl_jax.engine.build import make_program
 from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.engine.feed import TrainFeed
@@ -103,8 +103,7 @@ class Loop:
     def __init__(self, config: Any, workdir: Workdir, signals: Signals, argv: list[str], write_page: PageWriter):
         self.config, self.workdir, self.signals, self.write_page = config, workdir, signals, write_page
         self.cache = compiling.use_cache(configs.cache_folder() / "compilation")
-        saved = checkpoint.committed_steps(workdir.checkpoints)
-        self.built = build(config, workdir.checkpoints / str(saved[-1]) if saved else None)
+        self.built = kept.build_on(workdir, config)
         self.task, self.info = self.built.task, self.built.info
         self.periodic = [name for name, evaluation in self.task.evals.items() if not evaluation.final]
         self.due = due(config, self.info, bool(self.periodic))
@@ -127,7 +126,7 @@ class Loop:
             info.total_steps, 0, info.batch_size, info.steps_per_epoch, unit=unit, selected=config.select.metric
         )
         if parallel.is_first_process():
-            workdir.record_start(self.built, self.program.steps_per_call, argv)
+            kept.record(workdir, self.built, self.program.steps_per_call, argv)
         if config.optim:
             self.progress.message(param_groups.summary(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):

@@ -2,6 +2,7 @@
 
 config.json    the resolved configuration          metrics.jsonl  one row per logged step
 meta.json      provenance: commit, versions ...    results.json   the final metrics
+data.json      what the model needs of its data    statistics.npz of its batch normalisation, where evaluations use it
 checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAILED.json
 """
 
@@ -17,9 +18,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cvdl_jax.config import configs, paths
+from cvdl_jax.config import configs, paths, places
 from cvdl_jax.errors import ConfigError, UserError
 
+PLACE = ("name", "data_dir")  # keys of config.data that say where the data are; what they are, their fingerprint says
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -37,6 +39,8 @@ class Workdir:
         self.path = paths.local(path, "--workdir")
         self.config = self.path / "config.json"
         self.meta = self.path / "meta.json"
+        self.data = self.path / "data.json"
+        self.statistics = self.path / "statistics.npz"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
@@ -88,6 +92,9 @@ class Workdir:
     def write_config(self, config: Any) -> None:
         """Writes the configuration, or refuses if the folder holds a run of another one.
 
+        A run that is not finished may be told another name of its data: whether they are the same, their fingerprint
+        decides, see `record_start`.
+
         Raises:
             ConfigError: listing the keys that differ.
         """
@@ -95,9 +102,10 @@ class Workdir:
         differences = self.differences(plain)
         if differences and not self.begun():  # a command that was mended before anything was saved
             self.meta.unlink(missing_ok=True)
+            self.data.unlink(missing_ok=True)
         if not self.config.exists() or (differences and not self.begun()):
             write_json(self.config, plain)
-        elif differences:
+        elif differences and not (self._moved(plain) and not self.done.exists()):
             shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
             raise ConfigError(
                 f"{self.path} holds a run of another configuration ({shown}); use another --workdir, or the same "
@@ -128,11 +136,18 @@ class Workdir:
             print("its test split has been evaluated, and will be again: meta.json keeps both results", flush=True)
 
     def differences(self, config: Any) -> list[str]:
-        """Where the folder's configuration differs from this one; the layout over devices may, as a run may move."""
+        """Where the folder's configuration differs from this one.
+
+        The layout over devices may, as a run may move, and so may the place of its data.
+        """
         if not self.config.exists():
             return []
         different = configs.differences(configs.completed(read_json(self.config)), configs.to_plain(config))
-        return [key for key in different if not key.startswith("parallel.")]
+        return [key for key in different if not key.startswith(("parallel.", "data.data_dir:"))]
+
+    def _moved(self, config: Any) -> bool:
+        """Whether this configuration differs only in where the data are."""
+        return all(key.startswith("data.name:") for key in self.differences(config))
 
     def begun(self) -> bool:
         """Whether there is something of a run that another configuration would spoil."""
@@ -163,13 +178,23 @@ class Workdir:
             "starts": [*before.get("starts", []), provenance(argv)],
         }
         old, new = before.get("data"), facts["data"]
-        if self.begun() and old and old != new:
+        if self.begun() and old and (new is None or old["fingerprint"] != new["fingerprint"]):
             raise UserError(
                 f"the data have changed since {self.path} was started: {old} then, {new} now; restore them, or use "
                 "another --workdir"
             )
+        self._move(configs.to_plain(built.config))
         write_json(self.meta, facts)
         self.failed.unlink(missing_ok=True)
+
+    def _move(self, config: dict[str, Any]) -> None:
+        """Writes into `config.json` where the data are now."""
+        if self.config.exists():
+            saved = read_json(self.config)
+            places = [{k: v for k, v in data.items() if k in PLACE} for data in (saved["data"], config["data"])]
+            if places[0] != places[1]:
+                others = {k: v for k, v in saved["data"].items() if k not in PLACE}
+                write_json(self.config, {**saved, "data": {**others, **places[1]}})
 
     def read_meta(self) -> dict[str, Any]:
         """What `meta.json` holds, {} before the first start."""
@@ -192,7 +217,7 @@ def provenance(argv: list[str]) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": {name: metadata.version(name) for name in (*PACKAGES, *(["cvdl_jax"] if places.INSTALLED else []))},
         "backend": jax.default_backend(),
         "devices": [d.device_kind for d in jax.devices()],
         "processes": jax.process_count(),
@@ -203,9 +228,12 @@ def provenance(argv: list[str]) -> dict[str, Any]:
 
 
 def _git(*args: str) -> str | None:
-    root = Path(__file__).resolve().parents[2]
+    if places.INSTALLED:  # a repository around an installed package is another project's
+        return None
     try:
-        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(places.ROOT), *args], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

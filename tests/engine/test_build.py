@@ -1,7 +1,5 @@
 """From a configuration to what runs: which experiment, and which sections it reads."""
 
-import importlib
-
 import pytest
 
 from cvdl_jax.core import studies
@@ -79,6 +77,6 @@ def test_a_syntax_error_in_an_experiment_is_one_sentence(monkeypatch):
         compile("x = 1\ndef f(:\n", "experiments/classify.py", "exec")
 
     with monkeypatch.context() as patch:
-        patch.setattr(importlib, "import_module", broken)
+        patch.setattr(build.places, "import_ours", broken)
         with pytest.raises(ConfigError, match=r"^experiments/classify\.py, line 2: invalid syntax$"):
             build.load_experiment("classify")

@@ -44,13 +44,15 @@ def test_a_signal_saves_and_is_raised_and_before_the_first_step_handlers_are_tho
     tmp_path, monkeypatch, number, error
 ):
     before, during = signal.getsignal(signal.SIGTERM), []
-    build, advance = train.build, train.Loop._advance
+    build, advance = train.kept.build_on, train.Loop._advance
 
     def struck(loop):
         advance(loop)
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(train, "build", lambda *args: during.append(signal.getsignal(signal.SIGTERM)) or build(*args))
+    monkeypatch.setattr(
+        train.kept, "build_on", lambda *args: during.append(signal.getsignal(signal.SIGTERM)) or build(*args)
+    )
     monkeypatch.setattr(train.Loop, "_advance", struck)
     with pytest.raises(error):
         runs.train(CONFIG, tmp_path / "run", OVERRIDES)

@@ -59,7 +59,7 @@ def test_a_closed_output_saves_as_a_signal_does(whole, tmp_path, place):
     stopped = start(tmp_path / "run", "perceptron", place)
     assert stopped.returncode == 75 and stopped.stderr == "", stopped.stderr
     again = start(tmp_path / "run", "perceptron")
-    assert again.returncode == 0 and re.search(r"restored step (8|12|15)", again.stdout)
+    assert again.returncode == 0 and re.search(r"restored step ([89]|1\d|2[0-3])\b", again.stdout)
     assert rows(whole) == rows(tmp_path / "run")
     assert_same_last_state(whole, tmp_path / "run")
 
