@@ -22,11 +22,18 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvdl_jax.config import places
-from cvdl_jax.engine import distributed, xla_flags
+from cvdl_jax.config import paths, places
+from cvdl_jax.engine import distributed, signals, xla_flags
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
+# Of errors of the operating system that a user can mend.
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, then run the same command again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable, or name another folder"),
+}
 MODES = places.PACKAGE / "cli" / "modes"
+PATHS = ("workdir", "input", "out", "ensemble", "compare")  # flags that name files and folders
+CONTINUE = ("train", "table", "sweep")  # the same command again goes on
 # These need no --workdir, and never wait for other processes.
 ALONE = ("augment", "check", "compare", "describe", "doctor", "ensemble", "sweep", "table")
 
@@ -111,6 +118,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             raise ConfigError(f"{before!r} and its value need an equals sign: {before}={arg}")
         if arg not in args.overrides:
             raise ConfigError(f"there is no flag {arg.partition('=')[0]!r}; {nearest(arg.partition('=')[0], known)}")
+    for flag in PATHS:
+        given = getattr(args, flag)
+        if given is not None:
+            typed = [paths.local(path, f"--{flag}") for path in ([given] if isinstance(given, str) else given)]
+            setattr(args, flag, str(typed[0]) if isinstance(given, str) else [str(path) for path in typed])
     args.mode = _mode(args)
     if args.workdir is None and args.mode not in ALONE:
         raise ConfigError(
@@ -138,7 +150,7 @@ def _mode(args: argparse.Namespace) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one mode.
+    """Runs one mode, answering signals from the first line on.
 
     Args:
         argv: the command line without the program.
@@ -146,15 +158,45 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    early = signals.Signals()
+    early.install()
+    try:
+        try:
+            return run(argv, early)
+        finally:
+            print(end="", flush=True)  # what cannot be written is noticed here, and not when Python ends
+    except BrokenPipeError:  # as in `--mode describe | head`
+        signals.discard(sys.stdout)
+        return signals.CLOSED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        return signals.INTERRUPTED
+    finally:
+        early.restore()
+
+
+def run(argv: Sequence[str], early: signals.Signals) -> int:
+    """Runs one mode.
+
+    Args:
+        argv: the command line without the program.
+        early: handlers that end the process; kept by modes that the same command continues.
+
+    Returns:
+        The exit code.
+    """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # for users, without a line of source
     try:
         args = parse(argv)
+        if args.mode not in CONTINUE or args.launcher:
+            early.restore()
         if args.launcher:
             return importlib.import_module("cvdl_jax.cli.clusters.submit").run(args, list(argv))
         xla_flags.prepare(args.host_devices)
         alone = args.mode in ALONE
         peers = None if alone else distributed.peers(args.coordinator, args.num_processes, args.process_id)
         if peers is not None:
+            early.restore()  # JAX has a handler of its own, by which the processes stop together
             distributed.initialise(peers, args.timeout, args.heartbeat)
         mode = importlib.import_module(f"cvdl_jax.cli.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
         return mode.run(args)
@@ -162,14 +204,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}".replace("python launch.py", places.command()), file=sys.stderr, flush=True)
         return error.exit_code
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        advice = ADVICE.get(error.errno)
+        if advice is None:
             raise
         where = error.filename or args.workdir
-        print(
-            f"error: {error.strerror}: {where}; free space, then run the same command again",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"error: {error.strerror}: {where}; {advice}", file=sys.stderr, flush=True)
         return 2
 
 

@@ -1,6 +1,7 @@
 """Image classification: any model, any classification loss, on any labelled set.
 
-image: [b, h, w, c] in 0..1 (or features: [b, d]); label: [b]. `extra`: {"batch_stats", "ema"?, "feedback"?}.
+image: [b, h, w, c] in 0..1 (or features: [b, d]); label: [b].
+`extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}.
 Evaluations: "validation" during training, "test" once at the end on the selected checkpoint.
 """
 
@@ -20,7 +21,7 @@ from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses import classification
-from cvdl_jax.optim.optimizer import averaged_params
+from cvdl_jax.optim.ema import averaged
 
 READS = ("class_weights", "test_time")  # optional sections of the configuration
 
@@ -40,12 +41,14 @@ def training_loss(model, normalise, loss, weigh, state, batch, key):
     }
 
 
-def logits_of(model, normalise, state, batch, average="ema"):
-    """Scores [b, num_classes], of the averaged weights where the run keeps an average (None: of the raw ones)."""
-    params = state.extra.get(average)
-    if params is None and average is not None:
-        params = averaged_params(state.opt.get("model"), state.params)  # of a schedule-free optimizer
-    return apply_eval(model, state, inputs(normalise, batch), params=params)[0]
+def logits_of(model, normalise, state, batch):
+    """Scores [b, num_classes] of the present weights."""
+    return apply_eval(model, state, inputs(normalise, batch))[0]
+
+
+def averaged_logits(model, normalise, state, batch):
+    """Scores [b, num_classes] of the averaged weights, by their own statistics, where the run keeps an average."""
+    return logits_of(model, normalise, averaged(state), batch)
 
 
 def evaluation_step(logits_fn, loss, state, batch, key):
@@ -87,7 +90,7 @@ def predictions(logits_fn, class_names, state, batch, key):
         return {"decision_regions": decision_regions.regions(scores, points, batch["label"], class_names)}
     guess = jnp.argmax(logits_fn(state, batch), -1)
     figures = {"predictions": images.image_grid(batch["image"], batch["label"], guess, class_names)}
-    w = decision_regions.weights_of(state.extra.get("ema", state.params))
+    w = decision_regions.weights_of(averaged(state).params)
     if w is not None:
         figures["templates"] = decision_regions.template_grid(w, batch["image"].shape[1:], class_names)
     return figures
@@ -104,7 +107,7 @@ def make(config, info) -> Task:
     loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")
     weigh = partial(class_weights.of_examples, config.class_weights or (), num_classes=info.num_classes)
     feedback = recipe.feedback(config)
-    logits_fn = partial(logits_of, model, normalise)
+    logits_fn = partial(averaged_logits, model, normalise)
     if config.test_time:
         logits_fn = configs.call(test_time.averaged, config.test_time, "config.test_time", logits_fn=logits_fn)
 
@@ -112,16 +115,17 @@ def make(config, info) -> Task:
         params, stats = initialise(model, key, inputs(normalise, batch)[:1], False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
+    train_loss = partial(training_loss, model, normalise, loss, weigh)
     step = partial(evaluation_step, logits_fn, loss)
     attack = configs.partially(pgd, config.adversary, "config.adversary", "loss", "x", "key")
-    raw_logits = partial(logits_of, model, normalise, average=None)
+    raw_logits = partial(logits_of, model, normalise)
     return Task(
         init=init,
         train=chain(
             recipe.augmentation(config, info),
             partial(adversary, raw_logits, loss, attack) if config.adversary else None,
-            recipe.descend(config, info, partial(training_loss, model, normalise, loss, weigh)),
-            recipe.average(config),
+            recipe.descend(config, info, train_loss),
+            recipe.average(config, train_loss),
         ),
         evals=recipe.evaluations(partial(Eval, step, finalise), info.sizes),
         report=partial(predictions, logits_fn, info.class_names),

@@ -2,9 +2,9 @@
 
 image: [b, h, w, c] in 0..1; objects/bbox: [b, n, 4], objects/label: [b, n], boxes_mask: [b, n] (config.data.max_boxes
 pads them to n); bool [b, n] where the set has them: objects/is_crowd and objects/is_difficult, which are no targets
-(Ren et al. 2015, Lin et al. 2017) and need not be found. `extra`: {"batch_stats", "ema"?, "feedback"?}. Own sections of
-the config, which may be empty: `match` (see `ops.boxes.match`), `boxes` (weight and beta of their smooth L1), `nms`
-(see `ops.boxes.detections`).
+(Ren et al. 2015, Lin et al. 2017) and need not be found. `extra`: {"batch_stats", "ema"?, "ema_statistics"?,
+"feedback"?}. Own sections, which may be empty: `match` (`ops.boxes.match`), `boxes` (weight and beta of their smooth
+L1), `nms` (`ops.boxes.detections`).
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import boxes
 from cvdl_jax.ops.losses import detection, regression
+from cvdl_jax.optim.ema import averaged
 
 NEEDED = ("image", "objects/bbox", "objects/label", "boxes_mask")
 FLAGS = {"crowd": "objects/is_crowd", "difficult": "objects/is_difficult"}
@@ -68,7 +69,7 @@ def training_loss(method: Method, state, batch, key):
 
 def forward(method: Method, state, batch):
     """Logits and intermediates, of the averaged weights where the run keeps an average."""
-    return apply_eval(method.model, state, method.normalise(batch["image"]), params=state.extra.get("ema"))
+    return apply_eval(method.model, averaged(state), method.normalise(batch["image"]))
 
 
 def detect(method: Method, logits, out):
@@ -140,7 +141,7 @@ def make(config, info) -> Task:
         train=chain(
             recipe.augmentation(config, info),
             recipe.descend(config, info, partial(training_loss, method)),
-            recipe.average(config),
+            recipe.average(config, partial(training_loss, method)),
         ),
         evals=recipe.evaluations(partial(Eval, step, final), info.sizes),
         report=partial(report, method, info.class_names),

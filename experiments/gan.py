@@ -25,6 +25,7 @@ from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_train, initialise
 from cvdl_jax.ops.losses import adversarial
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
+from cvdl_jax.optim.ema import averaged
 
 PLAYERS = ("discriminator", "generator")
 
@@ -77,10 +78,8 @@ def clip(bound, state, batch, key):
 
 def sample(generator, state, key, n):
     """Images [n, h, w, c] in 0..1 of the averaged generator where there is one, each row from its own key."""
-    params = state.extra.get("ema", state.params["generator"])
-    stats = state.extra.get("ema_statistics", state.extra["batch_stats"]["generator"])
-    z = row_random(jax.random.normal, key, (n, generator.latent))
-    variables = {"params": params, "batch_stats": stats}
+    state, z = averaged(state, on="generator"), row_random(jax.random.normal, key, (n, generator.latent))
+    variables = {"params": state.params["generator"], "batch_stats": state.extra["batch_stats"]["generator"]}
     return (observe.apply(generator, variables, z, False, on="generator")[0] + 1) / 2
 
 
@@ -139,7 +138,7 @@ def make(config, info) -> Task:
         recipe.augmentation(config, info),
         repeat(chain(critic, partial(clip, loss.clip)) if loss.clip else critic, n),
         descent(config, info, "generator", of_generator, 1),
-        recipe.average(config, on="generator", with_statistics=True),
+        recipe.average(config, of_generator, on="generator"),
     )
     sampler = partial(sample, generator)
     evals = recipe.evaluations(partial(generation.compared, sampler), info.sizes)

@@ -25,6 +25,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.models.sequence import recurrent
 from cvdl_jax.nn import observe
+from cvdl_jax.optim.ema import averaged
 
 EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
 
@@ -54,7 +55,7 @@ def training_loss(model, state, batch, key):
 
 def weights(state):
     """The averaged weights where the run keeps an average."""
-    return state.extra.get("ema", state.params)
+    return averaged(state).params
 
 
 def evaluation_step(model, chunks, state, batch, key):

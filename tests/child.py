@@ -1,7 +1,7 @@
 """A run of launch.py that something happens to: `python child.py HOOK N -- flags`.
 
 Hooks strike at exact places of the program, never after a time: "kill@step 7" ends the process with SIGKILL after the
-call that reaches step 7; "term@eval 2" sends SIGTERM inside the second evaluation batch.
+call that reaches step 7; "term@eval 2" sends SIGTERM inside the second evaluation batch; "pipe@..." closes the output.
 """
 
 import os
@@ -13,12 +13,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
+SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT, "hup": signal.SIGHUP}
 
 
 def strike(name: str) -> None:
-    """Sends this process the signal."""
-    os.kill(os.getpid(), SIGNALS[name])
+    """Sends this process the signal; "pipe" takes away who reads its output."""
+    if name != "pipe":
+        os.kill(os.getpid(), SIGNALS[name])
+        return
+    read, write = os.pipe()
+    os.close(read)
+    os.dup2(write, 1)
 
 
 def counted(function, n: int, action, before: bool):
@@ -73,6 +78,8 @@ def install(signal_name: str, place: str, n: int) -> None:
     elif place == "save":  # Orbax has the arrays and is writing them
         manager = checkpoint.ocp.CheckpointManager
         manager.save = counted(manager.save, n, action, before=False)
+    elif place == "build":  # nothing is made yet
+        train.kept.build_on = counted(train.kept.build_on, n, action, before=True)
     elif place == "commit":  # committed, the checksums not yet written
         checkpoint.write_checksums = counted(checkpoint.write_checksums, n, action, before=True)
     elif place == "compile":  # inside the n-th compilation, which then never ends

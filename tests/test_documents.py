@@ -210,9 +210,16 @@ def test_the_results_of_readme_are_printed_so(capsys):
     assert capsys.readouterr().out == shown.rstrip() + "\n"
 
 
-def test_a_run_is_loaded_as_readme_says():
+@pytest.mark.filterwarnings("ignore:.*statistics of batch normalisation of their own")
+def test_a_run_is_trained_and_loaded_as_readme_says(monkeypatch):
+    from cvdl_jax.engine import runs
+
+    asked = []
+    monkeypatch.setattr(runs, "train", lambda *args: asked.append(args))
     stored = ROOT / "tests" / "stored" / "runs_before_the_rooms" / "whole"
     source = block("from cvdl_jax.engine import runs").replace("runs/digits_lenet5", str(stored))
     namespace = {"images": np.zeros((2, 8, 8, 1), np.float32)}
     exec(compile(source, "README.md", "exec"), namespace)
     assert namespace["scores"].shape == (2, 10)
+    [(config, _, overrides)] = asked
+    assert configs.load(config, overrides).optim.lr == 0.001

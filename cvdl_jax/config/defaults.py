@@ -19,7 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "adversary": {},  # epsilon, step_size, steps: train on examples of projected gradient descent
     "grad": "plain",  # "accumulate(4)", "sam(0.05)", "sam(0.05) | accumulate(2)"
     "optim": {},  # name, lr, schedule, weight_decay, ...
-    "ema": {},  # decay, warmup
+    "ema": {},  # decay, warmup; statistics=False: evaluate them by the batch statistics of the present weights
     "eval": {"every_epochs": 1},  # every_steps, every_epochs, every_percent or every_examples
     "log": {"every_steps": 50, "tensorboard": True, "wandb": ""},  # wandb: the name of a project, "" for off
     "checkpoint": {"keep": 2},  # and every_* to save more often than evaluations do

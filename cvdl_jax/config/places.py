@@ -101,9 +101,16 @@ def load_module(path: Path) -> ModuleType:
     name = f"file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
     module = importlib.util.module_from_spec(spec)
+    with explained(path), packages_of(path):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Says in a sentence what is wrong with a file that is run: no Python, or a module that this package has not."""
     try:
-        with packages_of(path):
-            spec.loader.exec_module(module)
+        yield
     except SyntaxError as error:
         raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except ImportError as error:
@@ -113,7 +120,6 @@ def load_module(path: Path) -> ModuleType:
             f"{path}: {error.msg}; the package is made of rooms, which docs/design.md lists: for example "
             "from cvdl_jax.config import configs"
         ) from error
-    return module
 
 
 @functools.cache

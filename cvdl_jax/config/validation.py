@@ -24,7 +24,7 @@ _TYPES: dict[str, Any] = {
 # Sections that the loop itself reads, so that their keys are known here.
 _CLOSED: dict[str, dict[str, Any]] = {
     "normalise": {"mean": tuple[float, ...], "std": tuple[float, ...], "fit": str},
-    "ema": {"decay": float, "warmup": bool},
+    "ema": {"decay": float, "warmup": bool, "statistics": bool},
     "eval": _EVERY,
     "log": _EVERY | {"tensorboard": bool, "wandb": str},
     "checkpoint": _EVERY | {"keep": int},

@@ -29,7 +29,7 @@ that masks, micro-batches and devices agree with one big batch.
     train = chain(
         recipe.augmentation(config, info),                    # None for an empty section
         recipe.descend(config, info, partial(loss, model)),
-        recipe.average(config),
+        recipe.average(config, partial(loss, model)),
     )
 """
 

@@ -102,16 +102,23 @@ def exact(step: Callable[..., Any], data: str = "train") -> Pass:
 
 
 def apply_statistics(state: State, sums: Mapping[str, Any]) -> State:
-    """The state with statistics from the sums of all batches.
+    """The state with statistics from the sums of all batches, for the averaged weights too where there are any.
 
     Args:
-        state: with `extra["batch_stats"]`.
+        state: with `extra["batch_stats"]`, perhaps `extra["ema_statistics"]` (see `optim/ema.py`).
         sums: {name of a model or "": {layer: ... {"count", "total", "deviations", "freedom"}}}.
     """
     stats = state.extra["batch_stats"]
+    average = state.extra.get("ema_statistics")
     for name, moments in sums.items():
-        stats = {**stats, name: _replaced(stats[name], moments)} if name else _replaced(stats, moments)
-    return state._replace(extra={**state.extra, "batch_stats": stats})
+        part = stats[name] if name else stats
+        if average is not None and jax.tree.structure(average) == jax.tree.structure(part):
+            average = _replaced(average, moments)
+        elif average is not None and name in average:
+            average = {**average, name: _replaced(average[name], moments)}
+        stats = {**stats, name: _replaced(part, moments)} if name else _replaced(part, moments)
+    kept = {} if average is None else {"ema_statistics": average}
+    return state._replace(extra={**state.extra, "batch_stats": stats, **kept})
 
 
 def _replaced(stats: Any, moments: Mapping[str, Any]) -> Any:

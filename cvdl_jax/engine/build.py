@@ -4,6 +4,7 @@ An experiment is a module with `make(config, info) -> Task`. It may say `READS =
 of the sections of a configuration that few experiments have a use for (`OPTIONAL`) it reads.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -50,6 +51,7 @@ def build(
     config: ConfigDict,
     known: Mapping[str, Any] = {},
     open_data: Callable[[ConfigDict], data_load.Data | None] | None = None,
+    saved: Path | None = None,
 ) -> Run:
     """Loads the data and makes the task of a configuration.
 
@@ -57,6 +59,7 @@ def build(
         config: from `configs.load`, or the `config.json` of a run.
         known: numbers that a run has fitted before, see `fitted_numbers`; what is missing is fitted.
         open_data: `config -> data set`; `load_data` by default.
+        saved: a checkpoint whose state the task is to take up, see `as_begun`; None for a new run.
 
     Returns:
         A Run.
@@ -71,7 +74,7 @@ def build(
     info = make_info(config, data)
     numbers = fitted(config, data, known)
     with opened.noting() as others:
-        task = experiment.make(numbers, info)
+        task = experiment.make(as_begun(numbers, saved), info)
     if config.batch_stats != "running":
         from cvdl_jax.engine import batch_statistics
 
@@ -96,6 +99,33 @@ def fitted(config: ConfigDict, data: data_load.Data | None, known: Mapping[str, 
     if kept:
         config = configs.from_plain({**plain, **kept})
     return class_weights.resolved(scaling.resolved(config, data), data)
+
+
+def as_begun(config: ConfigDict, saved: Path | None) -> ConfigDict:
+    """The configuration with averages as the run of a checkpoint keeps them: they once had no statistics of their own.
+
+    Args:
+        config: of the run; it is not changed.
+        saved: folder of a checkpoint; None for a run that begins.
+    """
+    if saved is None or not config.ema or "statistics" in config.ema:
+        return config
+    from cvdl_jax.workdir import checkpoint  # imports Orbax, which no new run waits for
+
+    names = checkpoint.names(saved)
+    layers = {name.rpartition("/")[0] for name in names if "/batch_stats/" in name}
+    normalised = tuple(f"{layer.replace('/batch_stats/', '/ema/')}/" for layer in layers)
+    if not any(name.startswith(normalised) for name in names) or any("/ema_statistics/" in name for name in names):
+        return config
+    warnings.warn(
+        f"{saved.parent.parent} was begun when averaged weights (config.ema) had no statistics of batch normalisation "
+        "of their own: they are evaluated with those of the present weights, as then. For figures of the averaged "
+        "weights themselves: --mode eval --config.batch_stats=exact",
+        stacklevel=2,
+    )
+    changed = config.copy_and_resolve_references()
+    changed.ema.statistics = False
+    return changed
 
 
 def fitted_numbers(built: Run) -> dict[str, dict[str, Any]]:
@@ -169,7 +199,8 @@ def load_experiment(name: str) -> ModuleType:
             )
         if name in ours and name in own and own[name].read_bytes() != ours[name].read_bytes():
             places.refuse_ours(name, own[name], f"{EXPERIMENTS.name}/{ours[name].name}")
-        module = places.import_ours(f"{EXPERIMENTS.name}.{name}") if name in ours else places.load_module(own[name])
+        with places.explained(name):
+            module = places.import_ours(f"{EXPERIMENTS.name}.{name}") if name in ours else places.load_module(own[name])
     if not hasattr(module, "make"):
         raise ConfigError(f"config.experiment={name!r} defines no make(config, info)")
     return module

@@ -21,9 +21,10 @@ from cvdl_jax.engine.program import to_unit
 from cvdl_jax.engine.progress import Progress
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.metrics.stats.intervals import wilson
+from cvdl_jax.optim import param_groups
 from cvdl_jax.workdir import metric_log, predictions
 from cvdl_jax.workdir.checkpoint import restore_step
-from cvdl_jax.workdir.folder import Workdir, now, write_json
+from cvdl_jax.workdir.folder import Workdir, now, replacing, write_json, write_whole
 
 PageWriter = Callable[[Path], Any]  # writes report.html into the folder of a run
 
@@ -164,12 +165,14 @@ def save_figures(workdir: Workdir, figures: Mapping[str, Any], of: str) -> None:
         dark = workdir.figures / "dark"
         (workdir.figures if isinstance(shown, str) else dark).mkdir(parents=True, exist_ok=True)
         if isinstance(shown, str):
-            (workdir.figures / f"{name}.txt").write_text(shown, encoding="utf-8", newline="\n")
+            write_whole(workdir.figures / f"{name}.txt", shown.encode())
             continue
         about = {"Description": of} if shown.get_label() == images.EXAMPLES else {}
-        shown.savefig(workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight", metadata=about)
+        with replacing(workdir.figures / f"{name}.png") as file:
+            shown.savefig(file, format="png", dpi=120, bbox_inches="tight", metadata=about)
         images.darken(shown)
-        shown.savefig(dark / f"{name}.png", dpi=120, bbox_inches="tight")
+        with replacing(dark / f"{name}.png") as file:
+            shown.savefig(file, format="png", dpi=120, bbox_inches="tight")
 
 
 def to_tensorboard(run: FinishedRun, results: Mapping[str, Any]) -> None:
@@ -193,6 +196,8 @@ def save_facts(context: RunContext, state: State) -> None:
 
     workdir = context.workdir
     collected = report_facts.collect(workdir.predictions, state, context.built.info.class_names, example)
+    optim = context.built.config.optim
+    collected["optimizer"] = param_groups.describe(optim, state.params) if optim else ""
     workdir.figures.mkdir(exist_ok=True)
     write_json(workdir.figures / report_facts.NAME, collected)
 

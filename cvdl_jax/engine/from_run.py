@@ -28,8 +28,7 @@ from cvdl_jax.errors import CheckpointError, ConfigError
 from cvdl_jax.metrics.generation import Judge
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval
-from cvdl_jax.optim.ema import AVERAGES, restart_averages
-from cvdl_jax.optim.optimizer import averaged_params
+from cvdl_jax.optim.ema import AVERAGES, averaged, restart_averages
 from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
@@ -182,12 +181,10 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
     )  # fmt: skip
     normalise = configs.partially(pixels.normalise, built.fitted.normalise, "config.normalise", "image")
     name, _, place = section.layer.partition(".")
-    params = state.extra.get("ema")
-    if params is None:
-        params = averaged_params(state.opt.get("model"), state.params)  # of a schedule-free optimizer
+    evaluated = averaged(state)
 
     def outputs(batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, Any]]:
-        return apply_eval(model, state, normalise(seen(batch)), params=params)
+        return apply_eval(model, evaluated, normalise(seen(batch)))
 
     if not built.config.test_time:  # else the run predicts the mean over several views
         both = jax.jit(lambda batch: (outputs(batch)[0], built.task.predict(state, batch)["scores"]))

@@ -46,10 +46,20 @@ def record(workdir: Workdir, built: Run, steps_per_call: int, argv: Sequence[str
 def build_on(workdir: Workdir, config: ConfigDict) -> Run:
     """A run that starts or goes on in a folder, with the numbers that it fitted on the data when it began."""
     kept = data_facts.read(workdir.path) if workdir.begun() else None
-    built = build(config, kept["fitted"] if kept else {})
+    built = build(config, kept["fitted"] if kept else {}, saved=_saved(workdir))
     if kept:
         refuse_changed(workdir.path, built, kept["opened"])
     return built
+
+
+def _saved(workdir: Workdir) -> Path | None:
+    """A checkpoint of a run, whose steps all hold the same arrays; None where there is none."""
+    from cvdl_jax.workdir import checkpoint  # imports Orbax, which no new run waits for
+
+    if (workdir.path / "state").is_dir():
+        return workdir.path
+    folders = [folder for folder in (workdir.checkpoints, workdir.nonfinite) if checkpoint.committed_steps(folder)]
+    return folders[0] / str(checkpoint.committed_steps(folders[0])[-1]) if folders else None
 
 
 def refuse_changed(workdir: str | Path, built: Run, opened: Mapping[str, str]) -> None:
@@ -101,7 +111,7 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
     """
     kept = data_facts.read(workdir)
     if kept is None:
-        built = build(config)
+        built = build(config, saved=_saved(Workdir(workdir)))
         if built.data is not None:
             print(_taken(workdir, built.data, changed), flush=True)
         return built
@@ -112,7 +122,7 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
             return None if known is None else described.described(known)
         return described.matched(load_data(config), known)
 
-    built = build(config, kept["fitted"], open_data)
+    built = build(config, kept["fitted"], open_data, _saved(Workdir(workdir)))
     refuse_changed(workdir, built, kept["opened"])
     return built
 
@@ -125,7 +135,7 @@ def save_statistics(workdir: Workdir, step: int, state: State) -> None:
         step: the selected one.
         state: as its evaluations saw it, on this host.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(state.extra["batch_stats"])
+    leaves = jax.tree_util.tree_leaves_with_path(_statistics(state))
     arrays = {path_name(path): np.asarray(x) for path, x in leaves}
     predictions.write(workdir.statistics, {**arrays, "step": np.asarray(step)})
 
@@ -144,9 +154,15 @@ def with_statistics(workdir: str | Path, state: State, step: int) -> State | Non
     def kept(name: Any, x: jax.Array) -> jax.Array:
         return jax.device_put(saved[path_name(name)].astype(x.dtype), x.sharding)
 
-    return state._replace(
-        extra={**state.extra, "batch_stats": jax.tree_util.tree_map_with_path(kept, state.extra["batch_stats"])}
-    )
+    wanted = _statistics(state)
+    if any(path_name(name) not in saved for name, _ in jax.tree_util.tree_leaves_with_path(wanted)):
+        return None
+    return state._replace(extra={**state.extra, **jax.tree_util.tree_map_with_path(kept, wanted)})
+
+
+def _statistics(state: State) -> dict[str, Any]:
+    """What evaluations may normalise by: statistics of the present weights and, where there are any, of the average."""
+    return {key: state.extra[key] for key in ("batch_stats", "ema_statistics") if key in state.extra}
 
 
 def changes(workdir: str | Path, overrides: Iterable[str]) -> list[str]:

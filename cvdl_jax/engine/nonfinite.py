@@ -19,6 +19,7 @@ from cvdl_jax.engine.context import RunContext
 from cvdl_jax.engine.feed import TrainFeed
 from cvdl_jax.errors import UserError
 from cvdl_jax.workdir.checkpoint import Checkpoints, restore_step
+from cvdl_jax.workdir.folder import replacing
 
 
 class NonFiniteLoss(UserError):
@@ -113,4 +114,5 @@ def save(context: RunContext, step: int, state: State, batch: dict[str, np.ndarr
         checkpoints.save(step, {"state": state}, {})
     checkpoints.close()
     if is_first_process():
-        np.savez(context.workdir.nonfinite / "batch.npz", **batch)
+        with replacing(context.workdir.nonfinite / "batch.npz") as file:
+            np.savez(file, **batch)

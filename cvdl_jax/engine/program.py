@@ -84,6 +84,7 @@ class Program:
         prepared: the last pass that was made before an evaluation, the state it saw, and the state it made; the next
             evaluation uses it again.
         traces: {kind of function: how often it was traced}.
+        jaxpr: of a training step, as one device of the layout sees it; None for a task without steps.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Program:
         self._passes: dict[int, Any] = {}
         self._lock = threading.Lock()
         self.sum_shapes: Any = {}
+        self.jaxpr: Any = None
         self.steps_per_call = 1
         if task.train is not None:
             self._trace_step(steps_per_call)
@@ -141,7 +143,7 @@ class Program:
         step = self._counted(step_function(self.task, self.seed))
         with parallel.tracing_for(self.mesh):
             closed, out = jax.make_jaxpr(step, axis_env=self.layout.axis_env, return_shape=True)(*local)
-        self.sum_shapes = out[1]
+        self.sum_shapes, self.jaxpr = out[1], closed
         tree, flat_step = jax.tree.structure(out), jaxpr_as_fun(closed)
         self.step = lambda state, batch: jax.tree.unflatten(tree, flat_step(*jax.tree.leaves((state, batch))))
         if steps_per_call == "auto":
@@ -205,6 +207,11 @@ class Program:
         return self.layout.compile(
             self.advance_function(), self.abstract_state, self.shardings, *self.advance_arguments()
         )
+
+    def text(self) -> str:
+        """The compiled step as XLA writes it, with the modules that operations come from; "" where nobody knows it."""
+        as_text = getattr(self._functions["advance"], "as_text", None)
+        return (as_text() or "") if as_text is not None else ""
 
     def advance_arguments(self) -> tuple[Any, Any, Any, Any]:
         """What `advance_function` takes after the state, abstract: sums, data, source, count."""

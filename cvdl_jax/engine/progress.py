@@ -8,9 +8,10 @@ The time left counts all of these except compilation, which is behind us: at the
 where overhead = (evaluate + save seconds) / steps done, as it was when the last evaluation or saving ended.
 """
 
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TextIO
@@ -21,6 +22,8 @@ from cvdl_jax.workdir.metric_log import TIME
 PHASES = ("train", "evaluate", "save", "compile")
 PACE = f"{TIME}images_per_second"
 UNKNOWN = "--"
+MAIN, UNSHOWN = ("loss", "accuracy"), re.compile("gradient_norm|learning_rate")  # last parts of names of metrics
+GROUPS = 4  # of metrics in a line, such as those of an evaluation
 
 
 class Progress:
@@ -33,6 +36,7 @@ class Progress:
         steps_per_epoch: for the epoch shown; None to show none.
         stream: standard output by default.
         unit: what an example is, in the pace shown.
+        selected: the metric that chooses the checkpoint, which is always shown.
         process: index of this process; by default JAX's.
         clock: seconds that only grow; tests pass their own.
         now: the date and time.
@@ -47,6 +51,7 @@ class Progress:
         stream: TextIO | None = None,
         *,
         unit: str = "img",
+        selected: str = "",
         process: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = datetime.now,
@@ -59,7 +64,7 @@ class Progress:
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.step = start_step
         self._stream = sys.stdout if stream is None else stream
-        self._silent, self._unit = process != 0, unit
+        self._silent, self._unit, self._selected = process != 0, unit, selected
         self._bar: Any = None
         self._now, self._clock = now, clock
         self._since = clock()
@@ -162,7 +167,7 @@ class Progress:
             self._bar.evaluated(examples)
 
     def row(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows a row of metrics: on the bar, and as a line if it has an evaluation or there is no bar.
+        """Shows a row of metrics: on the bar, and as a line if it has an evaluation or there is no bar; see `chosen`.
 
         Args:
             step: its step.
@@ -186,7 +191,8 @@ class Progress:
                 return
         of = f"/{self.total_steps:,}" if self.total_steps is not None else ""
         epoch = f"epoch {step / self.steps_per_epoch:.2f}" if self.steps_per_epoch else ""
-        shown = [f"{k} {significant(v)}{interval(k, values)}" for k, v in metrics.items()]
+        names = chosen(metrics, self._selected)
+        shown = [f"{k} {significant(metrics[k])}{interval(k, values)}" for k in names]
         self._print("  ".join(part for part in (f"step {step:,}{of}", epoch, *shown, pace, left) if part))
 
     def message(self, text: str) -> None:
@@ -210,6 +216,26 @@ class Progress:
         if left is None:
             return f"ETA {UNKNOWN}"
         return f"ETA {duration(left)} ({clock_time(self._now(), left)})"
+
+
+def chosen(metrics: Iterable[str], selected: str = "") -> list[str]:
+    """The few metrics that a line has room for; the log has all.
+
+    Of training, of each player and of each evaluation two: loss and accuracy where there are, else the first. Norms and
+    rates are not among them.
+
+    Args:
+        metrics: names, such as "validation/accuracy".
+        selected: one that is among them in any case.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in metrics:
+        group, _, leaf = name.rpartition("/")
+        if not UNSHOWN.fullmatch(leaf):
+            groups.setdefault(group, []).append(name)
+    first = [sorted(names, key=lambda name: name.rpartition("/")[2] not in MAIN)[:2] for names in groups.values()]
+    shown = {name for names in first[:GROUPS] for name in names} | {selected}
+    return [name for name in metrics if name in shown]
 
 
 def interval(name: str, values: Mapping[str, float]) -> str:

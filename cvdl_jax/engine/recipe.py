@@ -5,7 +5,7 @@
         train = chain(
             recipe.augmentation(config, info),                      # config.augment
             recipe.descend(config, info, partial(loss, model)),     # config.optim and config.grad
-            recipe.average(config),                                 # config.ema
+            recipe.average(config, partial(loss, model)),           # config.ema; evaluate optim.ema.averaged(state)
         )
         evals = recipe.evaluations(partial(Eval, step, finalise), info.sizes)
         return Task(init, train, evals, on_eval=feedback.on_eval)   # init puts feedback.extra into "extra"
@@ -31,7 +31,7 @@ from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.optim import optimizer as optimizers
 from cvdl_jax.optim import plateau
-from cvdl_jax.optim.ema import ema_with_statistics
+from cvdl_jax.optim.ema import averages
 
 EVALUATED = ("validation", "test")
 
@@ -95,20 +95,18 @@ def augmentation(config: ConfigDict, info: Info) -> Transform | None:
     return policy.build(config.augment, info.num_classes)
 
 
-def average(config: ConfigDict, on: str | None = None, with_statistics: bool = False) -> Transform | None:
-    """The moving average of weights that `config.ema` asks for, kept in `extra["ema"]`; None for an empty section.
+def average(config: ConfigDict, loss: Callable | None = None, on: str | None = None) -> Transform | None:
+    """The moving average that `config.ema` asks for; None for an empty section. Evaluate `optim.ema.averaged(state)`.
 
     Args:
         config: of the run.
-        on: the averaged sub-tree of `params`; None for all.
-        with_statistics: average the batch statistics too, into `extra["ema_statistics"]`.
+        loss: as given to `descend`; from it averaged weights get batch statistics of their own. None where none can be.
+        on: the averaged sub-tree of `params`, and of the batch statistics; None for all.
 
     Raises:
         ConfigError: for an unknown key or a wrong type.
     """
-    if not config.ema:
-        return None
-    return configs.call(ema_with_statistics if with_statistics else task.ema, config.ema, "config.ema", on=on)
+    return configs.call(averages, config.ema, "config.ema", loss=loss, on=on) if config.ema else None
 
 
 def feedback(config: ConfigDict) -> Feedback:

@@ -1,25 +1,65 @@
-"""Loads a finished (or stopped) run: for notebooks, and for every mode that starts from one.
+"""Trains a run, or loads a finished (or stopped) one: for notebooks, and for every mode that starts from one.
 
+metrics = runs.train("configs/classify/lenet5.py", "runs/digits_lenet5", ["config.optim.lr=0.001"])
 task, state, config = runs.load("runs/digits_lenet5")
 scores = task.predict(state, {"image": images})["scores"]     # images uint8, or float in 0..1, [b, h, w, c]
 
 A run means later what it meant when it was trained: see `engine/kept.py`. Its data are not needed.
 """
 
+import importlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State, Task
 from cvdl_jax.engine import entries, kept
 from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.program import Program
+from cvdl_jax.engine.signals import INTERRUPTED
 from cvdl_jax.errors import CheckpointError, ConfigError, UserError
 from cvdl_jax.optim.ema import restart_averages
 from cvdl_jax.workdir import checkpoint
-from cvdl_jax.workdir.folder import Workdir
+from cvdl_jax.workdir.folder import Workdir, read_json
+
+
+def train(config: str | ConfigDict, workdir: str | Path, overrides: Sequence[str] = ()) -> dict[str, float]:
+    """Trains, or continues, a run, as `python launch.py --config ... --workdir ...` does.
+
+    Args:
+        config: "configs/classify/lenet5.py:data=mnist", or what `configs.load` returned.
+        workdir: folder of the run.
+        overrides: "config.optim.lr=0.1" and the like.
+
+    Returns:
+        The final metrics, {"test/accuracy": 0.98, ...}; those of a run that is finished already.
+
+    Raises:
+        UserError: for anything the user can mend.
+        KeyboardInterrupt: after Ctrl-C, when the last complete step is saved; the same call continues.
+        SystemExit: likewise after SIGTERM, with code 75.
+    """
+    from cvdl_jax.engine import out_of_memory, xla_flags
+    from cvdl_jax.report.pages import run_page
+
+    xla_flags.prepare()
+    if isinstance(config, str):
+        config = configs.load(config, overrides)
+    else:
+        config = configs.from_plain(configs.to_plain(configs.apply_overrides(configs.from_plain(config), overrides)))
+    engine = importlib.import_module("cvdl_jax.engine.train")  # which loads runs itself, for config.init_from
+    with out_of_memory.explained(config):
+        code = engine.train(config, str(workdir), sys.argv, run_page.write, early=False)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise SystemExit(code)
+    return read_json(Workdir(workdir).results)["metrics"]
 
 
 def load(workdir: str | Path, which: str | int = "best") -> tuple[Task, State, ConfigDict]:
@@ -82,6 +122,7 @@ def checkpoint_path(folder: Path, which: str | int = "best") -> Path:
     Raises:
         CheckpointError: saying which steps there are.
     """
+    folder = Workdir(folder).path
     if folder.name.isdigit() and (folder / "state").is_dir():
         return folder.absolute()
     checkpoints = Workdir(folder).checkpoints

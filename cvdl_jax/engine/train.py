@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
-from cvdl_jax.engine import compiling, kept, nonfinite, preflight
+from cvdl_jax.engine import compiling, kept, longer, nonfinite, preflight
 from cvdl_jax.engine.build import make_program
 from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
@@ -34,7 +34,7 @@ from cvdl_jax.workdir.folder import Workdir
 from cvdl_jax.workdir.metric_log import OpenRow, Writers
 
 
-def train(config: Any, folder: str, argv: list[str], write_page: PageWriter) -> int:
+def train(config: Any, folder: str, argv: list[str], write_page: PageWriter, early: bool = True) -> int:
     """Trains, or continues, the run of a folder.
 
     Args:
@@ -43,6 +43,7 @@ def train(config: Any, folder: str, argv: list[str], write_page: PageWriter) -> 
         argv: the command line, for `meta.json`.
         write_page: called with the folder when the run has ended, or failed, to write its page; its errors are said
             and change nothing.
+        early: whether a signal before the first step ends the process; else it does what it did before.
 
     Returns:
         The exit code: 0 done, 75 preempted and saved, 130 interrupted and saved.
@@ -50,13 +51,23 @@ def train(config: Any, folder: str, argv: list[str], write_page: PageWriter) -> 
     Raises:
         UserError: for anything the user can mend.
     """
-    workdir = Workdir(folder)
-    first = parallel.is_first_process()
+    workdir, signals = Workdir(folder), Signals(agreed=jax.process_count() > 1)
+    if early:
+        signals.install()
+    try:
+        with signals.watching_output():
+            return _train(config, workdir, signals, argv, write_page)
+    finally:
+        signals.restore()
+
+
+def _train(config: Any, workdir: Workdir, signals: Signals, argv: list[str], write_page: PageWriter) -> int:
+    """As `train`, with signals installed."""
+    first, loop = parallel.is_first_process(), None
     if first:
         workdir.lock()
-    signals = Signals()
-    loop = None
     try:
+        longer.lengthen(workdir, config)
         if first:
             workdir.write_config(config)
         parallel.wait_for_all("configuration written")
@@ -64,8 +75,6 @@ def train(config: Any, folder: str, argv: list[str], write_page: PageWriter) -> 
             if first:
                 print(f"{workdir.path} is finished; its results are in {workdir.results}")
             return 0
-        if jax.process_count() == 1:  # several processes agree through JAX's own preemption notice
-            signals.install()
         loop = Loop(config, workdir, signals, argv, write_page)
         return loop.run()
     except BaseException as error:
@@ -77,7 +86,6 @@ def train(config: Any, folder: str, argv: list[str], write_page: PageWriter) -> 
                 try_page(workdir, write_page)
         raise
     finally:
-        signals.restore()
         workdir.unlock()
 
 
@@ -114,13 +122,15 @@ class Loop:
         self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
         self.stride = Stride(self.program.steps_per_call, fixed=jax.process_count() > 1)
         info, unit = self.info, "img" if "image" in self.info.spec else "examples"  # as data sets name their entries
-        self.progress = Progress(info.total_steps, 0, info.batch_size, info.steps_per_epoch, unit=unit)
+        self.progress = Progress(
+            info.total_steps, 0, info.batch_size, info.steps_per_epoch, unit=unit, selected=config.select.metric
+        )
         if parallel.is_first_process():
             kept.record(workdir, self.built, self.program.steps_per_call, argv)
         if config.optim:
-            self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
+            self.progress.message(param_groups.summary(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):
-            seconds = self._in_workers(self.program.jobs())
+            seconds = self._in_workers(self.program.jobs())[1]
             self._in_workers({"meet": partial(parallel.wait_for_all, "compiled")})
         self.progress.message(
             f"compiled in {seconds:.1f} s (cache: {self.cache.hits} hits, {self.cache.misses} misses); "
@@ -166,14 +176,8 @@ class Loop:
         """Whether a signal asks the run to stop."""
         return bool(self.signals)
 
-    def _in_workers(self, jobs: Mapping[str, Callable[[], Any]]) -> float:
-        return compiling.run_in_workers(jobs, self.flagged, self._leave_uncompiled)[1]
-
-    def _leave_uncompiled(self) -> None:
-        """Ends the process while a worker compiles; the last saved step is all there is to keep."""
-        what = self.signals.describe()
-        print(f"{what} while compiling: nothing to save; run the same command to continue", flush=True)
-        exit_now(self.signals.exit_code)
+    def _in_workers(self, jobs: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], float]:
+        return compiling.run_in_workers(jobs, self.flagged, lambda: exit_now(self.leave()))
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -183,6 +187,7 @@ class Loop:
         Returns:
             The exit code.
         """
+        self.signals.hold()
         self.progress.begin()
         while True:
             if self.due.now(self.due.evaluate, self.step) and self.memory["evaluated"] < self.step:
@@ -258,8 +263,7 @@ class Loop:
             return
         values = parallel.replicate({k: np.float32(v) for k, v in metrics.items()}, self.program.mesh)
         if self.feedback is None:
-            jobs = {"feedback": lambda: self.program.compile_feedback(values)}
-            compiled, _ = compiling.run_in_workers(jobs, self.flagged, lambda: exit_now(self.leave()))
+            compiled, _ = self._in_workers({"feedback": lambda: self.program.compile_feedback(values)})
             self.feedback = compiled["feedback"]
         self.state, stop = self.feedback(self.state, values)
         if bool(stop):
@@ -294,10 +298,8 @@ class Loop:
         self.checkpoints.close()
         self.writers.close()
         self.progress.finish()
-        self.progress.message(
-            f"{self.signals.describe()}: saved step {self.step} in {self.workdir.checkpoints}; "
-            "run the same command to continue"
-        )
+        saved = f"saved step {self.step} in {self.workdir.checkpoints}" if self.step else "nothing to save"
+        self.progress.message(f"{self.signals.describe()}: {saved}; run the same command to continue")
         return self.signals.exit_code
 
     def abandon(self) -> None:

@@ -71,18 +71,16 @@ def apply_train(
     return out, state._replace(extra={**state.extra, "batch_stats": stats})
 
 
-def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = None, params: Any = None) -> Any:
+def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = None) -> Any:
     """Applies a module in evaluation mode, with running statistics unless in `batch_norm.batch_statistics`.
 
     Args:
         module: `module(x, train)`.
-        state: as for `apply_train`.
+        state: as for `apply_train`; that of `optim.ema.averaged` to use averages.
         x: [b, ...].
         on: name of the sub-tree; None for all.
-        params: used instead of the state's, for example an EMA.
     """
-    params = select(state.params, on) if params is None else params
-    variables = {"params": params, "batch_stats": select(state.extra["batch_stats"], on)}
+    variables = {"params": select(state.params, on), "batch_stats": select(state.extra["batch_stats"], on)}
     moments = trace_context.current().moments
     if moments is None:
         return observe.apply(module, variables, x, False, on=on)

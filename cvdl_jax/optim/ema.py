@@ -1,35 +1,96 @@
-"""Averages of a module's weights together with its batch statistics, which must fit the weights."""
+"""Averages of a module's weights, together with the batch statistics of the averaged weights.
 
+An average keeps `extra["ema"]` and, where the averaged module normalises by batches, `extra["ema_statistics"]`: running
+statistics as training keeps them of the present weights, of batches that the averaged weights see. (The average of the
+present weights' statistics is something else while the weights move: averaged weights are another function.) Both are
+used together: experiments evaluate `averaged(state)`.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from cvdl_jax.core.task import State, Transform, chain, ema
+from cvdl_jax.core.gradients import select, substitute
+from cvdl_jax.core.parallel import rowwise, whole
+from cvdl_jax.core.task import State, Transform, ema
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.optim.optimizer import averaged_params
 
-AVERAGES = ("ema", "ema_statistics")  # of the parameters and of the batch statistics
+AVERAGES = ("ema", "ema_statistics")  # of the parameters, and the statistics that belong to them
+FIRST, EVERY = 100, 10  # the averaged weights see each of the first batches, then every tenth
 
 
-def ema_with_statistics(decay: float, on: str | None = None, warmup: bool = False) -> Transform:
-    """`task.ema` of the parameters into `extra["ema"]`, and of the batch statistics into `extra["ema_statistics"]`.
+def averages(
+    decay: float,
+    loss: Callable[..., tuple[State, Any]] | None = None,
+    on: str | None = None,
+    warmup: bool = False,
+    statistics: bool = True,
+) -> Transform:
+    """`task.ema` of the parameters into `extra["ema"]`, with their batch statistics in `extra["ema_statistics"]`.
 
     Args:
         decay: share of the old average that is kept in each step.
+        loss: as given to `descend`, for the new `extra["batch_stats"]` in the state that it returns; sums are not used.
         on: the averaged sub-tree of `params`, and of `extra["batch_stats"]`; None for all.
         warmup: see `task.ema`.
+        statistics: False uses the statistics of the present weights, as runs did that were begun before averages had
+            their own.
 
-    Reference: Brock et al. 2019, "Large Scale GAN Training", appendix C.
+    Raises:
+        ConfigError: in `init`, for a module with batch statistics and no `loss`.
     """
-    inner = ema(decay, on, "ema_statistics", warmup)
+    of_params = ema(decay, on, "ema", warmup)
 
-    def view(state: State) -> State:
-        return state._replace(params=state.extra["batch_stats"])
+    def init(state: State) -> State:
+        state, stats = of_params.init(state), state.extra.get("batch_stats")
+        kept = select(stats, on) if stats and statistics else None
+        if not jax.tree.leaves(kept):
+            empty = {} if kept is None or on is None else {"ema_statistics": kept}  # as runs of two players have it
+            return state._replace(extra={**state.extra, **empty})
+        if loss is None:
+            raise ConfigError(
+                "config.ema: this experiment does not say how averaged weights get their statistics of batch "
+                "normalisation; clear config.ema, choose another config.model.norm, or let the experiment call "
+                "recipe.average(config, loss)"
+            )
+        return state._replace(extra={**state.extra, "ema_statistics": jax.tree.map(jnp.copy, kept)})
 
-    def update(state, batch, key):
-        return inner.update(view(state), batch, key)[0]._replace(params=state.params), batch, {}
+    def update(state: State, batch: Any, key: jax.Array):
+        state = of_params.update(state, batch, key)[0]
+        if not jax.tree.leaves(state.extra.get("ema_statistics")):
+            return state, batch, {}
 
-    statistics = Transform(update, lambda state: inner.init(view(state))._replace(params=state.params))
-    return chain(ema(decay, on, "ema", warmup), statistics)
+        def look() -> Any:
+            seen = averaged(state, on)
+            seen, _ = loss(seen._replace(params=whole(seen.params), extra=whole(seen.extra)), rowwise(batch), key)
+            return select(seen.extra["batch_stats"], on)
+
+        old = state.extra["ema_statistics"]
+        due = (state.step < FIRST) | ((state.step + 1) % EVERY == 0)
+        return state._replace(extra={**state.extra, "ema_statistics": lax.cond(due, look, lambda: old)}), batch, {}
+
+    return Transform(update, init)
+
+
+def averaged(state: State, on: str | None = None) -> State:
+    """The state to evaluate: averaged parameters and statistics in the places of the present ones.
+
+    Args:
+        state: of a run with `config.ema`, with a schedule-free optimizer, or without an average, which stays as it is.
+        on: the sub-tree of `params` that is averaged; None for all.
+    """
+    params, stats = state.extra.get("ema"), state.extra.get("ema_statistics")
+    if params is None:
+        params = averaged_params(state.opt.get(on or "model"), select(state.params, on))  # of a schedule-free optimizer
+    state = state._replace(params=substitute(state.params, on, params))
+    if stats is None:
+        return state
+    stats = substitute(state.extra["batch_stats"], on, stats)
+    return state._replace(extra={**state.extra, "batch_stats": stats})
 
 
 def restart_averages(state: State, keys: tuple[str, ...] = AVERAGES) -> State:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from cvdl_jax.core.formatting import columns
-from cvdl_jax.core.trees import names
+from cvdl_jax.core.trees import names, natural
 from cvdl_jax.errors import ConfigError, nearest
 
 DECAY = r"(.*/)?(kernel|embedding)"  # not biases, nor scales of norms, nor position embeddings
@@ -159,7 +159,7 @@ def table(
     layers: Sequence[str] = (),
     **_: Any,
 ) -> list[Row]:
-    """One row for every parameter: `table(params, **config.optim)`.
+    """One row for every parameter, block2 before block10: `table(params, **config.optim)`.
 
     Args:
         params: a tree of arrays or of `jax.ShapeDtypeStruct`.
@@ -183,7 +183,7 @@ def table(
         factor = 0.0 if frozen else by_name[name]
         decays = weight_decay if matches(decay, name) and not frozen else 0.0
         rows.append(Row(name, tuple(leaf.shape), math.prod(leaf.shape), group, factor, decays, frozen))
-    return rows
+    return sorted(rows, key=lambda row: natural(row.name))
 
 
 def format_table(rows: Sequence[Row]) -> str:
@@ -207,8 +207,60 @@ def describe(optim: Mapping[str, Any], params: Any) -> str:
         optim: `config.optim`: a section with a name, or {sub-tree of the parameters: such a section}.
         params: a tree of arrays or of `jax.ShapeDtypeStruct`.
     """
+    tables = {name: format_table(rows) for name, rows in _tables(optim, params).items()}
+    return "\n\n".join(f"{name}\n{text}" if name else text for name, text in tables.items())
+
+
+def _tables(optim: Mapping[str, Any], params: Any) -> dict[str, list[Row]]:
+    """The rows of every optimizer, by the name of its sub-tree; "" where there is one for all."""
     if "name" in optim:
-        return format_table(table(params, **optim))
-    return "\n\n".join(
-        f"{name}\n{format_table(table(params[name], **section))}" for name, section in optim.items() if name in params
-    )
+        return {"": table(params, **optim)}
+    return {name: table(params[name], **section) for name, section in optim.items() if name in params}
+
+
+def summary(optim: Mapping[str, Any], params: Any, lines: int = 10) -> str:
+    """What `describe` says, module by module, in at most so many lines.
+
+    Args:
+        optim: see `describe`.
+        params: a tree of arrays or of `jax.ShapeDtypeStruct`.
+        lines: most of them, 5 or more; of more modules than there is room for those in the middle are left out.
+    """
+    rows = [
+        row._replace(name=f"{name}/{row.name}" if name else row.name)
+        for name, part in _tables(optim, params).items()
+        for row in part
+    ]
+    most, modules = lines - 2, _modules(rows, 1)
+    for depth in range(2, 1 + max((row.name.count("/") for row in rows), default=0)):
+        if len(_modules(rows, depth)) <= most:
+            modules = _modules(rows, depth)
+    cells = [_summed(name, part) for name, part in modules.items()]
+    if len(cells) > most:
+        first = most // 2
+        left = len(cells) - most + 1
+        cells = [*cells[:first], (f"... {left} more modules",), *cells[first + left :]]
+    frozen, total = sum(row.size for row in rows if row.frozen), sum(row.size for row in rows)
+    head = ("module", "parameters", "lr factor", "decay")
+    last = f"{total - frozen:,} parameters trained, {frozen:,} frozen; the report and --mode describe list each"
+    return "\n".join([*columns([head, *cells], "lrll"), last])
+
+
+def _modules(rows: Sequence[Row], depth: int) -> dict[str, list[Row]]:
+    """The rows by the first keys of their paths, the parameter's own left out."""
+    modules: dict[str, list[Row]] = {}
+    for row in rows:
+        path = row.name.split("/")
+        modules.setdefault("/".join(path[:-1][:depth]) or path[0], []).append(row)
+    return modules
+
+
+def _summed(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """A line of the summary."""
+    trained = [row for row in rows if not row.frozen]
+    factors = ", ".join(f"{factor:g}" for factor in sorted({row.factor for row in trained})) or "frozen"
+    decays = [
+        f"{sum(r.size for r in trained if r.decay == d):,} by {d:g}" for d in sorted({r.decay for r in trained} - {0})
+    ]
+    some = " (some frozen)" if trained and len(trained) < len(rows) else ""
+    return name, f"{sum(row.size for row in rows):,}", factors + some, ", ".join(decays) or "no"

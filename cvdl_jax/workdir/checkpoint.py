@@ -10,6 +10,7 @@ chosen by a validation metric, never by the test set.
 import json
 import math
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,14 @@ from cvdl_jax.workdir.checksums import (
     verify,
     write_checksums,
 )
+
+
+def _no_traceback(record: Any) -> bool:
+    """Drops the tracebacks that threads of Orbax log of an error which `Checkpoints.wait` raises, in our words."""
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
+logging.get_absl_logger().addFilter(_no_traceback)
 
 
 class _KeepLatestAndBest:
@@ -93,6 +102,8 @@ class Checkpoints:
             CheckpointError: if this save was refused or the previous one failed.
         """
         self.wait()
+        if not self.folder.is_dir():  # Orbax would begin a new one, without the rest of the run
+            raise self._failed(step, FileNotFoundError(self.folder))
         self.best_step = best_step
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), memory=ocp.args.JsonSave(memory))
         try:
@@ -117,12 +128,15 @@ class Checkpoints:
             self._error.__cause__ = error
 
     def _failed(self, step: int, error: BaseException) -> CheckpointError:
-        older = [s for s in self.steps() if s < step]
+        """What went wrong, what is left and what to do; what is half written is removed."""
+        if is_first_process():
+            for path in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
+        older = [s for s in self.steps() if s < step and (self.folder / str(s)).is_dir()]
         kept = f"the checkpoint of step {older[-1]} is intact" if older else "there is no older checkpoint"
-        reason = _disk_reason(error)
+        reason, advice = _reason(error, self.folder)
         return CheckpointError(
-            f"the checkpoint of step {step} could not be written to {self.folder}: {reason}; {kept}. "
-            "Free space (or lower config.checkpoint.keep), then run the same command again."
+            f"the checkpoint of step {step} could not be written to {self.folder}: {reason}; {kept}. {advice}"
         )
 
     def busy(self) -> bool:
@@ -266,6 +280,14 @@ def _metadata(path: Path) -> Any:
         logging.set_verbosity(before)
 
 
+def names(path: Path) -> list[str]:
+    """Names of the arrays of a step, "state/params/dense0/kernel"; [] for one that Orbax cannot read."""
+    try:
+        return list(_signatures(_metadata(Path(path).absolute())))
+    except Exception:  # whoever restores it says what is wrong
+        return []
+
+
 def committed_steps(folder: Path) -> list[int]:
     """Steps of a run's `checkpoints` folder that were completely written, ascending; nothing is changed."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and is_complete(path))
@@ -322,9 +344,15 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-def _disk_reason(error: BaseException) -> str:
-    text = str(error)
+def _reason(error: BaseException, folder: Path) -> tuple[str, str]:
+    """Why a checkpoint could not be written, and what to do about it."""
+    text, again = str(error), "then run the same command again."
+    if not folder.is_dir():
+        return "the folder is gone", f"Put {folder.parent} back where it was, {again} Else use another --workdir."
     for sign in ("No space left", "File too large", "Disk quota"):
         if sign in text:
-            return sign.lower() + " on the disk"
-    return _first_line(error)
+            return f"{sign.lower()} on the disk", f"Free space (or lower config.checkpoint.keep), {again}"
+    for sign in ("Permission denied", "Read-only file system"):
+        if sign in text:
+            return sign.lower(), f"Make the folder writable, {again}"
+    return _first_line(error), "Run the same command again: it continues from there."

@@ -13,11 +13,12 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from cvdl_jax.config import configs, places
+from cvdl_jax.config import configs, paths, places
 from cvdl_jax.errors import ConfigError, UserError
 
 PLACE = ("name", "data_dir")  # keys of config.data that say where the data are; what they are, their fingerprint says
@@ -29,10 +30,13 @@ class Workdir:
 
     Args:
         path: the folder; created when missing.
+
+    Raises:
+        ConfigError: for one that is not of a file system, such as gs://bucket/run.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+        self.path = paths.local(path, "--workdir")
         self.config = self.path / "config.json"
         self.meta = self.path / "meta.json"
         self.data = self.path / "data.json"
@@ -63,16 +67,21 @@ class Workdir:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
             self.unlock()
             raise UserError(
-                f"another process (pid {holder}) is running in {self.path}; wait for it, stop it, or use another "
-                "--workdir"
+                f"another process (pid {self.holder() or 'unknown'}) is running in {self.path}; wait for it, stop it, "
+                "or use another --workdir"
             ) from error
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
+
+    def holder(self) -> int | None:
+        """The process that holds the lock, or held it last; None where nobody knows."""
+        try:
+            return int((self.path / ".lock").read_text())
+        except (OSError, ValueError):
+            return None
 
     def unlock(self) -> None:
         """Lets another process in."""
@@ -102,6 +111,29 @@ class Workdir:
                 f"{self.path} holds a run of another configuration ({shown}); use another --workdir, or the same "
                 "configuration to continue"
             )
+
+    def lengthen(self, config: Any, step: int, before: int, after: int) -> None:
+        """Takes a configuration that differs in its length alone; `meta.json` says so, with the results until now.
+
+        Args:
+            config: longer.
+            step: the last one that is saved.
+            before: length until now, in steps.
+            after: new length.
+        """
+        self.done.unlink(missing_ok=True)  # first, so that a start after this one was killed does it again
+        meta = self.read_meta()
+        results = read_json(self.results) if self.results.exists() else None
+        entry = {"time": now(), "step": step, "total_steps": [before, after], "results": results}
+        write_json(self.meta, {**meta, "lengthened": [*meta.get("lengthened", []), entry]})
+        self.results.unlink(missing_ok=True)
+        write_json(self.config, configs.to_plain(config))
+        print(
+            f"{self.path}: lengthened from {before:,} to {after:,} steps; it continues from step {step:,}", flush=True
+        )
+        tested = any(name.startswith("test/") for name in (results or {}).get("metrics", {}))
+        if tested:
+            print("its test split has been evaluated, and will be again: meta.json keeps both results", flush=True)
 
     def differences(self, config: Any) -> list[str]:
         """Where the folder's configuration differs from this one.
@@ -142,6 +174,7 @@ class Workdir:
             "config_digest": configs.digest(built.config),
             "steps_per_call": steps_per_call,
             "data": {"name": data.name, "version": data.version, "fingerprint": data.fingerprint} if data else None,
+            **({"lengthened": before["lengthened"]} if "lengthened" in before else {}),
             "starts": [*before.get("starts", []), provenance(argv)],
         }
         old, new = before.get("data"), facts["data"]
@@ -218,12 +251,24 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file atomically: readers see the old file or the new one, whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` once it is whole; an error leaves nothing of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def read_json(path: Path) -> Any:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvdl_jax.errors import DataError
+from cvdl_jax.workdir.folder import replacing
 
 NO_ANSWER = -2  # the class of scores with a NaN, or of a score of exactly 0: always wrong; -1 is an absent label
 
@@ -75,14 +76,13 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         arrays: {name: [n, ...]}, see the module.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, **arrays)
-    temporary.replace(path)
+    with replacing(path) as file:
+        np.savez(file, **arrays)
 
 
 def files(folder: Path) -> list[Path]:
     """The files of a run's folder of predictions: test first, as it is what counts."""
-    paths = [path for path in folder.glob("*.npz") if not path.name.endswith(".tmp.npz")]
+    paths = [path for path in folder.glob("*.npz") if not path.name.endswith(".tmp.npz")]  # of earlier versions
     return sorted(paths, key=lambda path: (path.stem != "test", path))
 
 

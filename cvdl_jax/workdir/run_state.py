@@ -39,23 +39,24 @@ class RunState(NamedTuple):
     message: str = ""
 
 
-def state_of(workdir: str | Path, config: Mapping[str, Any]) -> RunState:
+def state_of(workdir: str | Path, config: Mapping[str, Any], ended: bool = False) -> RunState:
     """The state of a run's folder.
 
     Args:
         workdir: folder of the run; it need not exist.
         config: the configuration that it should hold. A folder with another one is "failed", and says so.
+        ended: the run itself asks, which has come to its end and still holds its lock.
     """
     folder = Workdir(workdir)
     if not folder.path.is_dir():
         return RunState(NOT_RUN, 0, total_steps(config, []))
     try:
-        return _state_of(folder, config)
+        return _state_of(folder, config, ended)
     except UserError as error:
         return RunState(FAILED, message=str(error))
 
 
-def _state_of(folder: Workdir, config: Mapping[str, Any]) -> RunState:
+def _state_of(folder: Workdir, config: Mapping[str, Any], ended: bool) -> RunState:
     rows = read(folder.metrics)
     total, pace = total_steps(config, rows), seconds_per_step(rows)
     logged = int(rows[-1]["step"]) if rows else 0
@@ -65,7 +66,7 @@ def _state_of(folder: Workdir, config: Mapping[str, Any]) -> RunState:
         left = None if total is None or pace is None else max(total - step, 0) * pace
         return RunState(state, step, total, pace, left, message)
 
-    if is_locked(folder.path):
+    if not ended and is_locked(folder.path):
         return so_far(RUNNING, max(logged, saved))
     different = folder.differences(config)
     if different and folder.begun():

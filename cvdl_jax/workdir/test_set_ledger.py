@@ -9,7 +9,7 @@ and is not counted.
 Reference: Bishop 2006, "Pattern Recognition and Machine Learning", section 1.3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,6 +139,25 @@ def record(workdir: str | Path, one: Look, metrics: Mapping[str, float]) -> int:
                 "counted; make the folder writable"
             ) from error
     return len(looks(workdir, one.split))
+
+
+def keep(workdir: str | Path, splits: Iterable[str]) -> bool:
+    """Counts what a run looked at when it ended, before it goes on and its results are those of a later end.
+
+    Args:
+        workdir: of the run.
+        splits: names of its final evaluations.
+
+    Returns:
+        Whether there was such a look.
+    """
+    folder = Workdir(workdir)
+    path = folder.path / NAME
+    entries = read_json(path) if path.exists() else []
+    made = [{**entry, "time": "at an earlier end"} for split in splits for entry in _at_the_end(folder, split)]
+    known = set(map(_look_of, entries))
+    write_json(path, [*entries, *(entry for entry in made if _look_of(entry) not in known)])
+    return bool(made)
 
 
 def times(n: int) -> str:

@@ -1,6 +1,9 @@
 """What the command line says to mistakes: exit code 2, the thing that is wrong, and what to type instead."""
 
+import errno
 import json
+import os
+import types
 
 import pytest
 
@@ -52,6 +55,11 @@ FLAGS = [
     (("--workdir=W", "--mode=profile", CONFIG, "--steps=0"), ("--steps=0", "at least 1")),
     (("--workdir=W", "--mode=profile"), ("--config is missing",)),
     (("--workdir=W", "--mode=replay"), ("nonfinite", "no saved step")),
+    (("--workdir=gs://bucket/run", CONFIG), ("--workdir gs://bucket/run", "mount the bucket", "/mnt/bucket/run")),
+    (("--workdir=W", "--mode=predict", "--input=s3://b/x", "--out=y"), ("--input s3://b/x", "mount the bucket")),
+    (("--workdir=W", "--mode=predict", "--input=x", "--out=gs://b/y.csv"), ("--out gs://b/y.csv",)),
+    (("--compare", "runs/a", "gs://b/y"), ("--compare gs://b/y", "mount the bucket")),
+    (("--workdir=~nobody-of-this-name/run", CONFIG), ("~nobody-of-this-name/run", "no such home folder")),
 ]
 
 
@@ -281,3 +289,28 @@ def test_help_shows_every_mode(capsys):
     assert_words(out, (*launch.modes(), "--config.KEY=VALUE", "Exit codes"))
     modes = "augment check compare describe doctor ensemble eval predict profile replay report sweep table train"
     assert launch.modes() == modes.split()
+
+
+def test_home_is_expanded_in_every_flag_that_names_a_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    flags = ["--workdir=~/run", "--mode=predict", "--input=~/photos", "--out=~/x.csv"]
+    args = launch.parse(flags)
+    assert [args.workdir, args.input, args.out] == [f"{tmp_path}/{name}" for name in ("run", "photos", "x.csv")]
+    assert launch.parse(["--compare", "~/a", "b"]).compare == [f"{tmp_path}/a", "b"]
+    assert launch.parse(["--ensemble", "~/a", "~"]).ensemble == [f"{tmp_path}/a", str(tmp_path)]
+    named = {flag.dest for flag in launch.parser()._actions if flag.metavar in ("DIR", "RUN", "FILE")}
+    assert named == set(launch.PATHS)  # a new flag that names a path belongs there
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.EROFS, "make it writable"), (errno.EACCES, "make it writable"), (errno.EDQUOT, "free space")],
+)
+def test_what_the_system_refuses_is_one_sentence_with_advice_that_fits(monkeypatch, capsys, code, advice):
+    def refuses(args):
+        raise OSError(code, os.strerror(code), "/runs/a")
+
+    monkeypatch.setattr(launch.importlib, "import_module", lambda name: types.SimpleNamespace(run=refuses))
+    assert launch.main(["--mode", "describe"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {os.strerror(code)}: /runs/a; {advice}") and error.count("\n") == 1

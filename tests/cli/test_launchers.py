@@ -324,7 +324,7 @@ def test_gke_run_of_one_pod():
     assert (job["parallelism"], job["completions"], job["backoffLimit"]) == (1, 1, 0)
     rules = job["podFailurePolicy"]["rules"]
     assert [(rule["action"], rule.get("onExitCodes", {}).get("values")) for rule in rules] == [
-        ("Ignore", [75]), ("FailJob", [2]), ("Ignore", None)
+        ("Ignore", [75, 143]), ("FailJob", [1, 2]), ("Ignore", None)
     ]  # fmt: skip
     assert spec["restartPolicy"] == "Never"  # what a pod failure policy asks for
     (container,) = spec["containers"]

@@ -172,6 +172,17 @@ def test_slurm_hands_sigterm_on_and_queues_the_job_again(cluster, launcher):
     assert cluster.calls("scontrol")[-1][1] == ["requeue", "1234_1"]
 
 
+def test_slurm_queues_a_job_again_that_was_told_to_stop_before_python_could_answer(cluster):
+    dies = WAIT.replace("lambda *_: os._exit(75)", "signal.SIG_DFL")
+    process = cluster.begin(slurm.script(MANY, slurm.Options(python="python")), **TASK, FAKE_PYTHON=dies)
+    cluster.started()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    assert cluster.calls("scontrol")[-1][1] == ["requeue", "1234_1"]
+    assert cluster.shell(slurm.script(MANY, slurm.Options(python="python")), **TASK, **leaves(143)).returncode == 143
+
+
 def test_slurm_run_that_ends_well_in_spite_of_sigterm(cluster):
     """The signal came during the last evaluation: the run is done, and nothing is queued again."""
     ignores = WAIT.replace("lambda *_: os._exit(75)", "signal.SIG_IGN")

@@ -10,6 +10,7 @@ from PIL import Image
 
 import launch
 from cvdl_jax.cli.modes import predict as predict_mode
+from cvdl_jax.cli.modes import profile
 from cvdl_jax.data import load as data_load
 from cvdl_jax.engine import kept, runs
 from cvdl_jax.errors import UserError
@@ -298,9 +299,28 @@ def test_profile_writes_a_trace_and_prints_the_top_operations(run, capsys):
     out = capsys.readouterr().out
     assert list((run / "profile").glob("plugins/profile/*/*.trace.json.gz"))
     assert "trace of 2 steps in" in out
+    modules = re.findall(r"^\s+([\d.]+) %  forward +([\d.]+) ms  backward +([\d.]+) ms  (.+)$", out, re.MULTILINE)
+    times = {name: (float(forward), float(backward)) for _, forward, backward, name in modules}
+    assert {"MLP/dense0", "MLP/head"} <= times.keys() and min(times["MLP/head"]) > 0
+    assert 99 < sum(float(share) for share, *_ in modules) <= 100.5
     shares = [float(x) for x in re.findall(r"^\s+([\d.]+) %  +[\d.]+ ms +\d+ x  \S", out, re.MULTILINE)]
     assert len(shares) >= 3 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 100.5
     assert before == ((run / "metrics.jsonl").read_bytes(), sorted(p.name for p in (run / "checkpoints").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("op_name", "module"),
+    [
+        ("jit(advance)/while/body/transpose(jvp(MLP))/head/dot_general", "MLP/head"),
+        ("jit(advance)/jvp(ResNet)/stage1/block0/conv0/conv_general_dilated", "ResNet/stage1/block0/conv0"),
+        ("jit(advance)/jvp(ViT.embed)/ViT/proj/checkpoint/dot_general", "ViT/proj"),
+        ("jit(advance)/while/body/jvp(jit(take_along_axis))/add", profile.REST),
+        ("jit(advance)/add", profile.REST),
+        ("jit(advance)/cond/branch_1_fun/vmap(Critic)/conv/add", "Critic/conv"),
+    ],
+)
+def test_an_operation_belongs_to_the_module_in_which_it_was_traced(op_name, module):
+    assert profile.module_of(op_name) == module
 
 
 def test_a_notebook_gets_the_scores_of_the_run(run, digits):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from cvdl_jax.engine.progress import Progress, clock_time
+from cvdl_jax.engine.progress import Progress, chosen, clock_time
 
 
 class Terminal(io.StringIO):
@@ -196,3 +196,22 @@ def test_clock_time_names_another_day():
     now = datetime(2026, 3, 1, 23, 30)
     assert clock_time(now, 60) == "23:31"
     assert clock_time(now, 3600) == "2026-03-02 00:30"
+
+
+def test_a_line_has_the_few_numbers_that_matter(clock):
+    metrics = [
+        "train/loss", "train/entropy", "train/accuracy", "train/gradient_norm", "train/learning_rate",
+        "validation/AP50", "validation/AP75", "validation/loss", "validation/recall", "validation/AP_small",
+    ]  # fmt: skip
+    few = ["train/loss", "train/accuracy", "validation/AP50", "validation/loss"]
+    assert chosen(metrics) == few
+    assert chosen(metrics, "validation/AP_small") == [*few, "validation/AP_small"]
+    players = ["train/discriminator/loss", "train/discriminator/penalty", "train/generator/loss"]
+    assert chosen([*players, "train/generator/gradient_norm"]) == players
+    seeds = ["train/loss", "train/loss_seed0", "train/loss_seed1", "train/accuracy", "train/accuracy_seed0"]
+    assert chosen(seeds) == ["train/loss", "train/accuracy"]
+    assert len(chosen([f"train/dense{i}/drift" for i in range(30)])) == 4
+    shown, stream = progress(clock)
+    shown.row(250, dict.fromkeys(metrics, 0.5))
+    line = stream.getvalue()
+    assert len(line) < 160 and "recall" not in line and "validation/AP50 0.5" in line

@@ -67,15 +67,21 @@ def test_empty_sections_give_none_and_the_step_draws_as_without_them():
 def test_the_average_of_a_sub_tree_and_its_statistics():
     state = state_of({"a": {"w": jnp.zeros(2)}, "b": jnp.ones(1)})
     state = state._replace(extra={"batch_stats": {"a": jnp.zeros(1)}})
+
+    def loss(state, batch, key):  # statistics are the sum of the weights that they belong to
+        return state._replace(
+            extra={**state.extra, "batch_stats": {"a": state.params["a"]["w"].sum(keepdims=True)}}
+        ), {}
+
     config = config_with("config.ema.decay=0.75")
-    plain, both = recipe.average(config, on="a"), recipe.average(config, on="a", with_statistics=True)
-    assert plain.init(state).extra.keys() == {"batch_stats", "ema"}
-    begun = both.init(state)
-    moved = begun._replace(params={**state.params, "a": {"w": jnp.ones(2)}})
-    moved = moved._replace(extra={**moved.extra, "batch_stats": {"a": jnp.full(1, 4.0)}})
-    extra = both.update(moved, {}, KEY)[0].extra
+    average = recipe.average(config, loss, on="a")
+    begun = average.init(state)
+    extra = average.update(begun._replace(params={**state.params, "a": {"w": jnp.ones(2)}}), {}, KEY)[0].extra
     np.testing.assert_array_equal(extra["ema"]["w"], [0.25, 0.25])
-    np.testing.assert_array_equal(extra["ema_statistics"], [1.0])
+    np.testing.assert_array_equal(extra["ema_statistics"], [0.5])
+    np.testing.assert_array_equal(extra["batch_stats"]["a"], [0.0])
+    without = recipe.average(config_with("config.ema.decay=0.75", "config.ema.statistics=False"), on="a")
+    assert without.init(state).extra.keys() == {"batch_stats", "ema"}
 
 
 def test_feedback_remembers_in_extra_and_stops():

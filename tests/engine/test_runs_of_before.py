@@ -2,6 +2,7 @@
 
 `tests/stored/runs_before_the_rooms` holds two run folders of commit a78a8db: an MLP with batch normalisation, drop-out
 and an average of its weights on the digits data, 8 steps; `whole` finished, `stopped` was told to stop at step 6.
+Averages had no batch statistics of their own then: these runs stay as they are, and say so.
 """
 
 import json
@@ -15,6 +16,7 @@ import launch
 from cvdl_jax.engine import runs
 from cvdl_jax.workdir.checkpoint import read_step
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*statistics of batch normalisation of their own")
 STORED = Path(__file__).parents[1] / "stored" / "runs_before_the_rooms"
 
 
@@ -55,6 +57,11 @@ def test_a_finished_run_is_evaluated_to_the_same_metrics(run, capsys):
     measured = measured.get("metrics", measured)
     for name, value in expected.items():
         assert measured[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_it_is_said_that_its_average_has_no_statistics(run):
+    with pytest.warns(UserWarning, match=r"of their own: .* as then\. .*--config\.batch_stats=exact"):
+        assert "ema_statistics" not in runs.load(run("whole"))[1].extra
 
 
 def test_a_stopped_run_continues_to_where_the_uninterrupted_one_ended(run):

@@ -26,6 +26,7 @@ def whole(tmp_path_factory):
         ("term@eval:70", 75, 24, 24),  # in the final evaluation
         ("term@save:1", 75, 8, 8),
         ("int@step:12", 130, 12, 15),
+        ("hup@step:12", 75, 12, 15),
     ],
 )
 def test_signal_saves_the_last_complete_step(whole, tmp_path, place, code, least, most):
@@ -53,13 +54,30 @@ def assert_same_last_state(one, other):
     assert max(first) == max(second)
 
 
-@pytest.mark.parametrize("job", [1, 2, 3])
-def test_signal_while_compiling(tmp_path, job):
+@pytest.mark.parametrize("place", ["pipe@step:12", "pipe@eval:4"])
+def test_a_closed_output_saves_as_a_signal_does(whole, tmp_path, place):
+    stopped = start(tmp_path / "run", "perceptron", place)
+    assert stopped.returncode == 75 and stopped.stderr == "", stopped.stderr
+    again = start(tmp_path / "run", "perceptron")
+    assert again.returncode == 0 and re.search(r"restored step ([89]|1\d|2[0-3])\b", again.stdout)
+    assert rows(whole) == rows(tmp_path / "run")
+    assert_same_last_state(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [
+        ("term@build:1", 75), ("int@build:1", 130), ("hup@build:1", 75), ("term@compile:1", 75), ("int@compile:2", 130),
+        ("term@compile:3", 75),
+    ],
+)  # fmt: skip
+def test_a_signal_before_the_first_step_ends_the_process(tmp_path, place, code):
     # the hook's compilation never ends, so a process that waited for it would run into the time limit of `start`
-    stopped = start(tmp_path / "run", "perceptron", f"term@compile:{job}")
-    assert stopped.returncode == 75, f"{stopped.stdout}{stopped.stderr}"
-    assert "while compiling" in stopped.stdout
+    stopped = start(tmp_path / "run", "perceptron", place)
+    assert stopped.returncode == code, f"{stopped.stdout}{stopped.stderr}"
+    assert "while starting: nothing to save; run the same command to continue" in stopped.stdout
     assert "Fatal" not in stopped.stderr and "Traceback" not in stopped.stderr
+    assert not (tmp_path / "run" / "FAILED.json").exists()
 
 
 def test_signal_while_compiling_after_a_checkpoint(whole, tmp_path):

@@ -469,6 +469,30 @@ def test_the_table_covers_every_parameter():
     assert "matches no parameter" in refusal(param_groups.table, parameters(), freeze="nothing")
 
 
+def test_the_summary_has_at_most_ten_lines_in_natural_order():
+    leaf = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
+    params = {f"block{i}": {"conv": {"kernel": leaf(2, 3)}, "norm": {"scale": leaf(4)}} for i in range(1, 13)}
+    params["head"] = {"kernel": leaf(5)}
+    section = {"name": "adamw", "lr": 1.0, "weight_decay": 0.05, "lr_factors": (("head/.*", 10.0),)}
+    lines = param_groups.summary(section, params).splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        "module", "block1", "block2", "block3", "block4", "... 6 more modules", "block11", "block12", "head",
+        "125 parameters trained, 0 frozen; the report and --mode describe list each",
+    ]  # fmt: skip
+    assert lines[1].split() == ["block1", "10", "1", "6", "by", "0.05"] and "10         5 by 0.05" in lines[8]
+    names = [row.name for row in param_groups.table(params, **section)]
+    assert names[2] == "block2/conv/kernel" and names[18] == "block10/conv/kernel"
+    few = {"a": {"x": {"kernel": leaf(2)}, "y": {"kernel": leaf(3)}}, "b": {"bias": leaf(1)}}
+    lines = param_groups.summary({"name": "sgd", "lr": 1.0, "freeze": "a/x/.*"}, few).splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["a/x", "2", "frozen", "no"], ["a/y", "3", "1", "no"], ["b", "1", "1", "no"]
+    ]  # fmt: skip
+    players = {"a": {"name": "sgd", "lr": 1.0}, "b": {"name": "adam", "lr": 1.0}}
+    text = param_groups.summary(players, few)
+    assert text.count("\n") == 4 and "a/y" in text and "6 parameters trained" in text
+    assert "a\nparameter" in param_groups.describe(players, few)
+
+
 def test_a_schedule_free_run_is_evaluated_at_its_average(tmp_path):
     flags = [
         "--config=configs/classify/mlp.py:smoke",

@@ -1,6 +1,7 @@
 """Checkpoints: what is read is what was written, and damage is noticed, set aside and survived."""
 
 import json
+import logging
 import warnings
 
 import jax
@@ -230,6 +231,43 @@ def test_failed_write_is_reported_and_the_previous_is_intact(saved, monkeypatch)
         CheckpointError, match=r"step 4 could not be written .*no space left.*step 3 is intact.*Free space"
     ):
         checkpoints.wait()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(122, "Disk quota exceeded"), r"disk quota on the disk; .*\. Free space"),
+        (PermissionError(13, "Permission denied", "x"), r"permission denied; .*\. Make the folder writable"),
+        (OSError(30, "Read-only file system"), r"read-only file system; .*\. Make the folder writable"),
+        (ValueError("Step 4 was saved tomorrow"), r"was saved tomorrow; .*\. Run the same command again"),
+    ],
+)
+def test_the_advice_fits_the_cause_and_nothing_half_written_stays(saved, monkeypatch, error, advice):
+    def fail(*args, **kwargs):
+        (saved / "4.orbax-checkpoint-tmp").mkdir()
+        raise error
+
+    checkpoints = Checkpoints(saved)
+    monkeypatch.setattr(checkpoints._manager, "save", fail)
+    with pytest.raises(CheckpointError, match=advice) as raised:
+        checkpoints.save(4, tree(4), {})
+    assert ("Free space" in str(raised.value)) == ("quota" in advice)
+    assert sorted(path.name for path in saved.iterdir()) == ["1", "2", "3"]
+
+
+def test_a_folder_that_has_gone_is_not_begun_anew(saved):
+    checkpoints = Checkpoints(saved)
+    saved.rename(saved.with_name("moved"))
+    with pytest.raises(CheckpointError, match=r"the folder is gone; there is no older .*\. Put .* back where it was"):
+        checkpoints.save(4, tree(4), {})
+    assert not saved.exists()
+
+
+@pytest.mark.parametrize(("path", "traceback", "kept"), [("orbax/a.py", 1, 0), ("orbax/a.py", 0, 1), ("b.py", 1, 1)])
+def test_tracebacks_of_orbax_are_not_shown(path, traceback, kept):
+    error = (ValueError, ValueError("x"), None) if traceback else None
+    record = logging.LogRecord("absl", logging.ERROR, path, 1, "message", (), error)
+    assert bool(logging.getLogger("absl").filter(record)) == bool(kept)
 
 
 def test_checksums_cover_every_file(saved):

@@ -18,7 +18,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = saved(tmp_path, label=np.arange(3))
 
     def full(file, **arrays):
-        file.write_bytes(b"half of it")
+        file.write(b"half of it")
         raise OSError("no space left")
 
     monkeypatch.setattr(np, "savez", full)

@@ -1,9 +1,10 @@
 """Google Kubernetes Engine: one JobSet per run, given to `kubectl apply -f -`.
 
-A pod that leaves with 75 has saved: it is started again and not counted. A configuration error (2) ends the JobSet at
-once, anything else restarts it `max_restarts` times. The name holds a digest of the command, so that a run that is
-submitted again is not run twice. Pods of a run of several hosts are told who they are by `--coordinator` and the
-completion index of their Job.
+A pod that leaves with 75 has saved, and one that was ended before it could answer (143) has nothing to save: it is
+started again and not counted. What Python ends itself would come again, a mistake (2) or a loss that is not finite and
+other errors (1): it ends the JobSet at once. Anything else, such as a lost host, restarts it `max_restarts` times. The
+name holds a digest of the command, so that a run that is submitted again is not run twice. Pods of a run of several
+hosts are told who they are by `--coordinator` and the completion index of their Job.
 
 Reference: JobSet API v1alpha2, https://jobset.sigs.k8s.io; pod failure policy,
 https://kubernetes.io/docs/tasks/job/pod-failure-policy.
@@ -45,7 +46,7 @@ class Options(NamedTuple):
         hosts: pods of a run; 0 for 1, or for as many as the topology has.
         spot: use spot nodes.
         queue: of Kueue.
-        max_restarts: of a run that crashed.
+        max_restarts: of a run that was killed, or lost a host.
         grace_seconds: between SIGTERM and SIGKILL: the time for saving.
         keep_seconds: after which a finished JobSet is deleted.
         setup: shell lines before the run.
@@ -152,8 +153,8 @@ def manifest(job: Job, options: Options, count: int) -> dict[str, Any]:
     labels = {"app": "cvdl-jax"} | ({"kueue.x-k8s.io/queue-name": options.queue} if options.queue else {})
     exclusive = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"} if count > 1 else {}
     rules = [
-        {"action": "Ignore", "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [75]}},
-        {"action": "FailJob", "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [2]}},
+        {"action": "Ignore", "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [75, 143]}},
+        {"action": "FailJob", "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [1, 2]}},
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
     template = {

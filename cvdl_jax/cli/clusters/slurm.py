@@ -168,6 +168,7 @@ def _srun(options: Options) -> str:
 def _requeue(options: Options) -> list[str]:
     """Queues a job again that saved and left with 75, unless somebody cancelled it."""
     return [
+        'if [ "$code" -eq 143 ] && [ -n "$stopping" ]; then code=75; fi  # told to stop before Python could answer',
         'if [ "$code" -eq 75 ]; then',
         "  job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
         '  case $(scontrol show job "$SLURM_JOB_ID") in',

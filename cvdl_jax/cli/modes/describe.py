@@ -1,5 +1,6 @@
 """`--mode describe`: every model variant; with a config, or a variant's name, the layers of its models."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ def run(args: Any) -> int:
     import jax
 
     from cvdl_jax.cli.describe import layers as layer_table
+    from cvdl_jax.optim import param_groups
 
+    trained = None
     if args.config is not None and not _is_file(args.config):
         variant = variants.find(args.config)
         init, shape = variants.initialiser(variant)
@@ -30,8 +33,13 @@ def run(args: Any) -> int:
         built = _build(args)
         shapes = ", ".join(f"{name} {s.dtype}{list(s.shape[1:])}" for name, s in built.info.spec.items())
         say(f"{args.config or args.workdir}: experiment {built.config.experiment}, {shapes or 'no data'}\n")
-        layers = layer_table.trace(lambda batch: built.task.init(jax.random.key(0), batch), dict(built.info.spec))
+        init = partial(built.task.init, jax.random.key(0))
+        layers = layer_table.trace(init, dict(built.info.spec))
+        if built.config.optim and built.task.train is not None:
+            trained = param_groups.describe(built.config.optim, jax.eval_shape(init, dict(built.info.spec))["params"])
     say("\n".join(layer_table.format_table(layers)) if layers else "there are no modules, so there are no layers")
+    if trained is not None:
+        say(f"\n{trained}")
     return 0
 
 

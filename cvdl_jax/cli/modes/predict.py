@@ -1,7 +1,7 @@
 """`--mode predict`: class probabilities, or detected boxes, of a folder of images, by a trained run, as CSV."""
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import prepare
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import DataError, UserError
+from cvdl_jax.workdir.folder import write_whole
 
 
 def run(args: Any) -> int:
@@ -144,10 +145,9 @@ def detections(files: Sequence[str], boxes: dict[str, np.ndarray], names: Sequen
 
 def write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Writes rows as CSV; the file appears whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
     try:
-        with temporary.open("w", newline="") as file:
-            csv.writer(file).writerows(rows)
+        write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))  # names of files may be any bytes
     except OSError as error:
         raise DataError(f"--out {path} cannot be written: {error.strerror}") from error
-    os.replace(temporary, path)

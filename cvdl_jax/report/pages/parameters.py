@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cvdl_jax.core.trees import natural
 from cvdl_jax.report.pages import numbers
-from cvdl_jax.report.pages.markup import Column, Markup, details, el, section, table
+from cvdl_jax.report.pages.markup import Column, Markup, code_block, details, el, section, table
 
 OPEN = 40  # a tree with at most so many modules is shown open
 OTHERS = {"opt": "optimizer", "extra": "other state", "rows": "state per row"}
@@ -34,6 +35,8 @@ def show(facts: Mapping[str, Any], model: Mapping[str, Any] | None) -> Markup | 
             tree(leaves),
             details("The array" if len(leaves) == 1 else f"All {_arrays(len(leaves))}", arrays(leaves)),
         ]
+    if facts.get("optimizer"):
+        parts.append(details("How each is trained", code_block(facts["optimizer"], "table")))
     others = {name: sizes for name, sizes in (facts.get("others") or {}).items() if sizes["values"]}
     if others:
         sizes = [f"{OTHERS.get(name, name)}: {numbers.count(sizes['values'])} values" for name, sizes in others.items()]
@@ -75,7 +78,7 @@ def _modules(node: Mapping[str, Any]) -> int:
 def _children(node: Mapping[str, Any], total: int, open_: bool) -> list[Markup]:
     """A module's parts, in the order of their numbers: block2 comes before block10."""
     shown = []
-    for name in sorted(node, key=_natural):
+    for name in sorted(node, key=natural):
         child, count = node[name], _count(node[name])
         if _is_leaf(child):
             shape = "×".join(map(str, child["shape"])) or "scalar"
@@ -92,12 +95,6 @@ def _size(count: int, total: int) -> Markup:
     bar = el("span", el("span", style=f"width:{100 * share:.1f}%"), class_="bar", aria_hidden="true")
     return el("span", bar, el("span", numbers.count(count), class_="count"),
               el("span", numbers.percent(share, 1), class_="share"), class_="size")  # fmt: skip
-
-
-def _natural(name: str) -> tuple:
-    """Sorts numbers in names by their size."""
-    digits = "".join(c if c.isdigit() else " " for c in name).split()
-    return "".join(c for c in name if not c.isdigit()), [int(d) for d in digits], name
 
 
 def arrays(leaves: Sequence[Mapping[str, Any]]) -> Markup:

@@ -1,5 +1,6 @@
 """What a run's folder holds, read for its page: anything but the configuration may be missing."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +51,9 @@ def read_run(folder: Path) -> RunFiles:
     config = read_json(workdir.config)
     rows = read(workdir.metrics)
     results = _json(workdir.results)
-    state = state_of(folder, config)
-    if workdir.done.exists():  # at the end of a run its lock is still held
-        state = RunState("done", int(results.get("step", 0)), int(results.get("step", 0)))
     return RunFiles(
         path=Path(folder),
-        state=state,
+        state=state_of(folder, config, ended=workdir.holder() == os.getpid()),
         config=config,
         meta=workdir.read_meta(),
         rows=rows,
