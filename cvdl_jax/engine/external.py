@@ -8,7 +8,7 @@ Classes and images are looked for under the names that all data sets give them, 
 from dataclasses import replace
 from typing import Any
 
-from cvdl_jax.data.catalogue import open_source
+from cvdl_jax.data.catalogue import labelled, open_source
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Split
 from cvdl_jax.data.sources import Source, check_disjoint
@@ -35,7 +35,8 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
     like = [evaluation for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
     if built.data is None or not like or "train" not in built.data.splits:
         raise ConfigError(f"--external={name!r}: experiment {built.config.experiment!r} evaluates no split of a set")
-    source = open_source(name, split, data_dir)
+    source, label = open_source(name, split, data_dir), built.config.data.get("label", "")
+    source = labelled(source, label) if label in source.features else source
     check_classes(built, source, name)
     if source.name == built.data.name:
         for key, own in built.data.splits.items():

@@ -6,12 +6,14 @@ checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAIL
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import platform
 import subprocess
 import time
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from typing import Any
 from cvdl_jax.config import configs
 from cvdl_jax.errors import ConfigError, UserError
 
+# Keys of config.data that say how examples are read, which a continued run may change.
+READING = ("skip_bad", "max_pixels")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -59,6 +63,13 @@ class Workdir:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                warnings.warn(
+                    f"{self.path} is on a file system without locks ({error.strerror}), so that a second process in it "
+                    "is not noticed; see to it that there is none",
+                    stacklevel=2,
+                )
+                return
             self._lock.seek(0)
             holder = self._lock.read().strip() or "unknown"
             self.unlock()
@@ -83,6 +94,7 @@ class Workdir:
             ConfigError: listing the keys that differ.
         """
         plain = json.loads(json.dumps(configs.to_plain(config)))
+        plain["data"].pop("accept_changed", None)  # for one start
         differences = self.differences(plain)
         if differences and not self.begun():  # a command that was mended before anything was saved
             self.meta.unlink(missing_ok=True)
@@ -96,11 +108,15 @@ class Workdir:
             )
 
     def differences(self, config: Any) -> list[str]:
-        """Where the folder's configuration differs from this one; the layout over devices may, as a run may move."""
+        """Where the folder's configuration differs from this one.
+
+        The layout over devices may, as a run may move, and so may the way in which examples are read.
+        """
         if not self.config.exists():
             return []
         different = configs.differences(configs.completed(read_json(self.config)), configs.to_plain(config))
-        return [key for key in different if not key.startswith("parallel.")]
+        free = ("parallel.", *(f"data.{key}:" for key in ("accept_changed", *READING)))
+        return [key for key in different if not key.startswith(free)]
 
     def begun(self) -> bool:
         """Whether there is something of a run that another configuration would spoil."""
@@ -126,17 +142,33 @@ class Workdir:
             "seed": built.config.seed,
             "config_digest": configs.digest(built.config),
             "steps_per_call": steps_per_call,
-            "data": {"name": data.name, "version": data.version, "fingerprint": data.fingerprint} if data else None,
+            "data": facts_of(data) if data else None,
             "starts": [*before.get("starts", []), provenance(argv)],
         }
+        changes = before.get("data_changes", [])
         old, new = before.get("data"), facts["data"]
         if self.begun() and old and old != new:
-            raise UserError(
-                f"the data have changed since {self.path} was started: {old} then, {new} now; restore them, or use "
-                "another --workdir"
-            )
+            same = data is not None and data.known_as(old["fingerprint"])
+            if not same and not (data is not None and data.accept_changed):
+                raise UserError(
+                    f"the data have changed since {self.path} was started: {old} then, {new} now; restore them, use "
+                    "another --workdir, or go on with the data as they are: --config.data.accept_changed=True"
+                )
+            if not same or old.get("skipped") != new.get("skipped"):
+                step = max(self.saved_steps(), default=0)
+                changes = [*changes, {"time": now(), "step": step, "from": old, "to": new}]
+                warnings.warn(f"from step {step} on, the data are others; {self.meta} says so", stacklevel=2)
+        facts |= {"data_changes": changes} if changes else {}
+        self._write_reading(configs.to_plain(built.config)["data"])
         write_json(self.meta, facts)
         self.failed.unlink(missing_ok=True)
+
+    def _write_reading(self, data: dict[str, Any]) -> None:
+        """Writes into `config.json` how a continued run reads its examples."""
+        saved = read_json(self.config) if self.config.exists() else None
+        if saved and any(saved["data"].get(key) != data.get(key) for key in READING):
+            kept = {key: value for key, value in saved["data"].items() if key not in READING}
+            write_json(self.config, {**saved, "data": kept | {key: data[key] for key in READING if key in data}})
 
     def read_meta(self) -> dict[str, Any]:
         """What `meta.json` holds, {} before the first start."""
@@ -147,6 +179,13 @@ class Workdir:
         facts = {"error": type(error).__name__, "message": str(error), "step": step, "time": now()}
         with contextlib.suppress(OSError):
             write_json(self.failed, facts)
+
+
+def facts_of(data: Any) -> dict[str, Any]:
+    """What `meta.json` says of a data set: name, version, fingerprint, and the examples that were left out."""
+    facts = {"name": data.name, "version": data.version, "fingerprint": data.fingerprint}
+    skipped = {key: {"count": len(names), "names": list(names[:1000])} for key, names in data.skipped.items()}
+    return facts | ({"skipped": skipped} if skipped else {})
 
 
 def provenance(argv: list[str]) -> dict[str, Any]:

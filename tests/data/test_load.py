@@ -16,6 +16,9 @@ from cvdl_jax.errors import ConfigError, DataError
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
+    shared = cache_folder() / "datasets"  # of the session: digits is prepared once
+    shared.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "datasets").symlink_to(shared)
     monkeypatch.setenv("CVDL_CACHE", str(tmp_path))
     return tmp_path
 
@@ -126,9 +129,11 @@ def test_the_fingerprint_does_not_depend_on_the_process_that_prepared(tmp_path):
 def test_labels_outside_the_classes_are_refused(monkeypatch):
     from cvdl_jax.data.tfds_source import TfdsSource
 
-    read = TfdsSource.read
+    read = TfdsSource.read_entries
     monkeypatch.setattr(
-        TfdsSource, "read", lambda self, i: [{**row, "label": row["label"] - 1} for row in read(self, i)]
+        TfdsSource,
+        "read_entries",
+        lambda self, i, names: [{**row, "label": row["label"] - 1} for row in read(self, i, names)],
     )
     with pytest.raises(DataError, match=r"example test/\d+ of digits: 'label' is -1, outside 0 to 9"):
         load("digits", train="test", cache=False)

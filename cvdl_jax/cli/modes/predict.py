@@ -16,6 +16,9 @@ from cvdl_jax.core.task import State
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import Split
+from cvdl_jax.data.readable import readable
+from cvdl_jax.data.schema import allow_pixels
+from cvdl_jax.data.sources import Source
 from cvdl_jax.engine import external, out_of_memory, runs
 from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import prepare
@@ -32,7 +35,9 @@ def run(args: Any) -> int:
     state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
-    split, state = as_trained(built, args.input), with_statistics(built, state)
+    allow_pixels(built.config.data.get("max_pixels", 0))
+    source, unread = readable(FlatSource(args.input))
+    split, state = as_trained(built, source), with_statistics(built, state)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
     if "scores" not in outputs:
@@ -45,7 +50,8 @@ def run(args: Any) -> int:
     else:
         rows = probabilities(split.ids, outputs["scores"], names)
     write(Path(args.out), rows)
-    print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
+    without = f"; {len(unread)} could not be read and have no row" if unread else ""
+    print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}")
     return 0
 
 
@@ -60,9 +66,8 @@ def with_statistics(built: Run, state: State) -> State:
         return prepare(program, name, state, int(state.step))
 
 
-def as_trained(built: Run, folder: str) -> Split:
-    """The images of a folder, resized and converted to what the run was trained on."""
-    source = FlatSource(folder)
+def as_trained(built: Run, source: Source) -> Split:
+    """Images of files, resized and converted to what the run was trained on."""
     return Split("predict", source, external.stage_as_trained(built), source.features)
 
 

@@ -1,0 +1,88 @@
+"""Examples that can be read: `config.data.skip_bad` leaves out the others, and says which.
+
+All examples are decoded once to find out, before the first step, since the order of the examples depends on their
+number; what was found is kept in the cache folder under the fingerprint of the data.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from cvdl_jax.config.configs import cache_folder
+from cvdl_jax.data.sources import Source
+from cvdl_jax.data.subset import Subset
+from cvdl_jax.errors import DataError
+
+_CHUNK = 64  # examples read by one thread at a time
+_SHOWN = 5
+
+
+class Readable(Subset):
+    """The examples of a source that can be read; its fingerprint is that of the source, all examples included."""
+
+    def fingerprint(self) -> str:
+        """That of the source."""
+        return self.base.fingerprint()
+
+    def former_fingerprint(self) -> str:
+        """That of the source."""
+        return self.base.former_fingerprint()
+
+
+def readable(source: Source, cache: bool = True) -> tuple[Source, list[str]]:
+    """Leaves out what cannot be read, with a warning.
+
+    Args:
+        source: of examples.
+        cache: keep what was found for the next start.
+
+    Returns:
+        (the source, or what of it can be read; the names of the examples left out).
+
+    Raises:
+        DataError: if no example can be read.
+    """
+    bad = _unreadable(source, cache)
+    if not bad:
+        return source, []
+    names = [source.identify(i) for i in bad]
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    what = f"{len(bad)} of {len(source)} examples of {source.split!r} of {source.name} cannot be read"
+    if len(bad) == len(source):
+        raise DataError(f"{what}: {shown}")
+    warnings.warn(f"{what} and are left out: {shown}", stacklevel=2)
+    return Readable(source, np.setdiff1d(np.arange(len(source)), bad), source.split), names
+
+
+def _unreadable(source: Source, cache: bool) -> list[int]:
+    """The places of the examples that cannot be read."""
+    key = json.dumps([source.cache_key(), source.intervals]) if cache and source.location else ""
+    kept = cache_folder() / "unreadable" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    with contextlib.suppress(OSError, ValueError):
+        if key:
+            return [int(i) for i in json.loads(kept.read_text())]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        starts = range(0, len(source), _CHUNK)
+        parts = pool.map(lambda i: _bad_of(source, range(i, min(i + _CHUNK, len(source)))), starts)
+        bad = [i for part in parts for i in part]
+    with contextlib.suppress(OSError):
+        if key:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary = kept.with_name(f"{kept.name}.{os.getpid()}.tmp")
+            temporary.write_text(json.dumps(bad))
+            os.replace(temporary, kept)
+    return bad
+
+
+def _bad_of(source: Source, places: Sequence[int]) -> list[int]:
+    try:
+        source.read(places)
+    except DataError:
+        return list(places) if len(places) == 1 else [i for place in places for i in _bad_of(source, [place])]
+    return []
