@@ -49,15 +49,16 @@ def readable(source: Source, cache: bool = True) -> tuple[Source, list[str]]:
         DataError: if no example can be read.
     """
     bad = _unreadable(source, cache)
-    if not bad:
-        return source, []
+    good = Readable(source, np.setdiff1d(np.arange(len(source)), bad), source.split)
+    if not bad:  # a part of a set is not decoded with the whole, of which something else may be unreadable
+        return good if isinstance(source, Subset) else source, []
     names = [source.identify(i) for i in bad]
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     what = f"{len(bad)} of {len(source)} examples of {source.split!r} of {source.name} cannot be read"
     if len(bad) == len(source):
         raise DataError(f"{what}: {shown}")
     warnings.warn(f"{what} and are left out: {shown}", stacklevel=2)
-    return Readable(source, np.setdiff1d(np.arange(len(source)), bad), source.split), names
+    return good, names
 
 
 def _unreadable(source: Source, cache: bool) -> list[int]:

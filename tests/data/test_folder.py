@@ -130,7 +130,8 @@ def test_what_programs_leave_is_passed_over_and_the_rest_is_said_in_one_warning(
         assert ids(name) == before[0]
     (message,) = (str(w.message) for w in said)
     for part in (
-        "3 folders that are no split (annotations, labels, runs)", "2 broken links (train/dog/gone.png, train/dog/self)",
+        "3 folders that are no split (annotations, labels, runs)",
+        "2 broken links (train/dog/gone.png, train/dog/self)",
         "2 files that are no images (train/cat/features.h5, train/cat/notes.txt)",
     ):  # fmt: skip
         assert part in message, message
