@@ -11,7 +11,10 @@ squares of at most `size` pixels, and the batch is at most a quarter of the trai
 Model: ResNet-20 (He et al. 2016, section 4.2), which stride and pooling fit to any size. It is a baseline without
 pretraining: with fewer than about a hundred images a class, expect a pretrained network to be far better.
 
-MEASURED
+Measured with seed 0 on two CPU cores that ran other programs too, with `size=32,epochs=30`:
+
+    folder                                            test accuracy           wall time
+    faces of 40 people (ORL), 400 images, 60 to test  95.00 % [86.30, 98.29]  847 s
 """
 
 from configs import datasets

@@ -5,6 +5,7 @@ the folders of `/path` are splits; otherwise everything is the split `train`. Cl
 folders of all splits. Images are RGB, or grey with `channels=1`. What is left out is counted and named in one warning.
 """
 
+import copy
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -63,13 +64,22 @@ class FolderSource(Source):
         self.real = layout.real
         layout.left_out.warn()
         self.name, self.version, self.split, self.location = f"folder:{shown(root.name)}", "", split, str(root)
-        sizes = {part: len(files) for part, files in self._files.items()}
-        self.intervals = parse_split(_canonical_split(split, sizes), sizes, f"folder {shown(root)}", self._cut(sizes))
+        self.intervals = self._intervals(split)
         shape = common_size([file for files in self._files.values() for file, _ in files], skip_bad)
         self.features = {
             "image": Feature("image", (*shape, 3), "uint8"),
             "label": Feature("label", (), "int32", len(names), tuple(shown(name) for name in names)),
         }
+
+    def _intervals(self, split: str) -> list[Interval]:
+        sizes = {part: len(files) for part, files in self._files.items()}
+        return parse_split(_canonical_split(split, sizes), sizes, f"folder {shown(self._root)}", self._cut(sizes))
+
+    def sibling(self, split: str) -> "FolderSource":
+        """Another split of the folder, which is not listed again."""
+        other = copy.copy(self)
+        other.split, other.intervals, other._digests = split, self._intervals(split), None
+        return other
 
     def _cut(self, sizes: Mapping[str, int]) -> str:
         """What to type where a split is asked for that the folder has not."""

@@ -17,7 +17,7 @@ from cvdl_jax.data import boxes, label_order, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
-from cvdl_jax.data.folder import Empty, check_apart
+from cvdl_jax.data.folder import Empty, FolderSource, check_apart
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.readable import Readable, readable
 from cvdl_jax.data.schema import NUMERIC, Feature, allow_pixels
@@ -151,7 +151,13 @@ def load(
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
-    sources = {k: open_source(name, s, data_dir, label, empty_classes, skip_bad) for k, s in wanted.items()}
+    sources: dict[str, Source] = {}
+    for key, part in wanted.items():
+        listed = next((s for s in sources.values() if isinstance(s, FolderSource)), None)  # a folder is listed once
+        if listed is None:
+            sources[key] = open_source(name, part, data_dir, label, empty_classes, skip_bad)
+        else:
+            sources[key] = listed.sibling(part)
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
     most, splits = _most_boxes(sources), {}
     for key, source in sources.items():
@@ -159,6 +165,8 @@ def load(
         stage.check(kept)
         splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept, most=most)
     splits = _make_resident(splits, resident, resident_limit, cache)
+    for one in splits.values():
+        one.look()
     if drop_degenerate:
         print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)

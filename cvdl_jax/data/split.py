@@ -13,6 +13,7 @@ from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Ids, Source
 from cvdl_jax.errors import DataError
 
+_SOME = 64
 _ROUNDING = 1e-4  # tolerance for float pixels outside 0..1
 
 
@@ -81,6 +82,12 @@ class Split:
         if self.arrays is not None:
             return {name: array[index] for name, array in self.arrays.items()}
         return self._finish(self.source[index], index, epoch, seed)
+
+    def look(self) -> None:
+        """Looks at some float images of a split that is streamed, so that a wrong range is refused before any step."""
+        floats = [k for k, f in self.features.items() if k.startswith("image") and f.dtype.startswith("float")]
+        for i in np.linspace(0, self.size - 1, min(self.size, _SOME)) if floats and self.arrays is None else ():
+            self.example(int(i))
 
     def _finish(self, raw: Mapping[str, Any], index: int, epoch: int, seed: int) -> dict[str, np.ndarray]:
         out = self.stage(raw, self.features, seed, epoch, index)

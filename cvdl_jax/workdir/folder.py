@@ -136,11 +136,12 @@ class Workdir:
         """
         from cvdl_jax.core import counting
 
-        data, before = built.data, self.read_meta()
+        data, before, config = built.data, self.read_meta(), configs.to_plain(built.config)
+        config["data"].pop("accept_changed", None)  # for one start
         facts = {
             "model": before.get("model") or counting.of_run(built),
             "seed": built.config.seed,
-            "config_digest": configs.digest(built.config),
+            "config_digest": configs.digest(config),
             "steps_per_call": steps_per_call,
             "data": facts_of(data) if data else None,
             "starts": [*before.get("starts", []), provenance(argv)],
@@ -151,15 +152,16 @@ class Workdir:
             same = data is not None and data.known_as(old["fingerprint"])
             if not same and not (data is not None and data.accept_changed):
                 raise UserError(
-                    f"the data have changed since {self.path} was started: {old} then, {new} now; restore them, use "
-                    "another --workdir, or go on with the data as they are: --config.data.accept_changed=True"
+                    f"the data have changed since {self.path} was started: {_brief(old)} then, {_brief(new)} now; "
+                    "restore them, use another --workdir, or go on with the data as they are: "
+                    "--config.data.accept_changed=True"
                 )
             if not same or old.get("skipped") != new.get("skipped"):
                 step = max(self.saved_steps(), default=0)
                 changes = [*changes, {"time": now(), "step": step, "from": old, "to": new}]
                 warnings.warn(f"from step {step} on, the data are others; {self.meta} says so", stacklevel=2)
         facts |= {"data_changes": changes} if changes else {}
-        self._write_reading(configs.to_plain(built.config)["data"])
+        self._write_reading(config["data"])
         write_json(self.meta, facts)
         self.failed.unlink(missing_ok=True)
 
@@ -186,6 +188,13 @@ def facts_of(data: Any) -> dict[str, Any]:
     facts = {"name": data.name, "version": data.version, "fingerprint": data.fingerprint}
     skipped = {key: {"count": len(names), "names": list(names[:1000])} for key, names in data.skipped.items()}
     return facts | ({"skipped": skipped} if skipped else {})
+
+
+def _brief(facts: dict[str, Any] | None) -> str:
+    """A data set in a sentence: "mnist 3.0.1 (fingerprint 01234567)"."""
+    if facts is None:
+        return "no data"
+    return f"{' '.join(filter(None, (facts['name'], facts['version'])))} (fingerprint {facts['fingerprint'][:8]})"
 
 
 def provenance(argv: list[str]) -> dict[str, Any]:
