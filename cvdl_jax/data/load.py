@@ -151,25 +151,33 @@ def load(
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
-    sources: dict[str, Source] = {}
-    for key, part in wanted.items():
-        listed = next((s for s in sources.values() if isinstance(s, FolderSource)), None)  # a folder is listed once
-        if listed is None:
-            sources[key] = open_source(name, part, data_dir, label, empty_classes, skip_bad)
-        else:
-            sources[key] = listed.sibling(part)
+    sources = _opened(wanted, lambda part: open_source(name, part, data_dir, label, empty_classes, skip_bad))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
-    most, splits = _most_boxes(sources), {}
-    for key, source in sources.items():
-        kept = _choose(source, features)
-        stage.check(kept)
-        splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept, most=most)
-    splits = _make_resident(splits, resident, resident_limit, cache)
+    splits = _make_resident(_splits(sources, stage, features), resident, resident_limit, cache)
     for one in splits.values():
         one.look()
     if drop_degenerate:
         print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
+
+
+def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> dict[str, Source]:
+    """The source of each split that is wanted; a folder is listed once."""
+    sources: dict[str, Source] = {}
+    for key, part in wanted.items():
+        listed = next((source for source in sources.values() if isinstance(source, FolderSource)), None)
+        sources[key] = open_part(part) if listed is None else listed.sibling(part)
+    return sources
+
+
+def _splits(sources: Mapping[str, Source], stage: HostStage, features: Sequence[str]) -> dict[str, Split]:
+    """A split of each source, with the entries that are kept."""
+    most, splits = _most_boxes(sources), {}
+    for key, source in sources.items():
+        kept = _choose(source, features)
+        stage.check(kept)
+        splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept, most=most)
+    return splits
 
 
 def _prepared(
