@@ -291,14 +291,12 @@ def test_predict_refuses_by_name(run, photos, tmp_path, capsys):
     assert str(tmp_path / "empty") in message and "holds no image" in message and "found: nothing" in message
     message = refused(capsys, *base, f"--input={photos}", f"--out={tmp_path / 'nowhere' / 'preds.csv'}")
     assert "nowhere/preds.csv" in message and "cannot be written" in message
-    (photos / "broken.png").write_bytes(b"this is no image")
-    message = refused(capsys, *base, f"--input={photos}", f"--out={out}")
-    assert str(photos / "broken.png") in message and "replace or remove it" in message
-    with Image.open(photos / "b.png") as image:  # a header, and then nothing
-        image.save(photos / "broken.png")
-    data = (photos / "broken.png").read_bytes()
-    (photos / "broken.png").write_bytes(data[: len(data) // 2])
-    assert str(photos / "broken.png") in refused(capsys, *base, f"--input={photos}", f"--out={out}")
+    for name in ("a.png", "b.png"):  # a header, and then nothing; and not even a header
+        data = (photos / name).read_bytes()
+        (photos / name).write_bytes(data[: len(data) // 2] if name == "a.png" else b"this is no image")
+    paths = [str(photos / "a.png"), str(photos / "b.png")]
+    message = refused(capsys, *base, f"--out={out}", "--input", *paths)
+    assert "2 of 2 examples" in message and "cannot be read: a.png, b.png (OSError: image file is truncated" in message
     assert not out.exists()
 
 
