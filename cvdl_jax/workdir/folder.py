@@ -8,6 +8,7 @@ checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAIL
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -156,6 +157,11 @@ class Workdir:
                     "restore them, use another --workdir, or go on with the data as they are: "
                     "--config.data.accept_changed=True"
                 )
+            if old.get("classes", new["classes"]) != new["classes"]:
+                raise UserError(
+                    f"the classes of {new['name']} are not those that {self.path} was started with, so that the labels "
+                    "would mean others; restore the names of the class folders, or use another --workdir"
+                )
             if not same or old.get("skipped") != new.get("skipped"):
                 step = max(self.saved_steps(), default=0)
                 changes = [*changes, {"time": now(), "step": step, "from": old, "to": new}]
@@ -184,8 +190,9 @@ class Workdir:
 
 
 def facts_of(data: Any) -> dict[str, Any]:
-    """What `meta.json` says of a data set: name, version, fingerprint, and the examples that were left out."""
-    facts = {"name": data.name, "version": data.version, "fingerprint": data.fingerprint}
+    """What `meta.json` says of a data set: which it is, a hash of its classes, and the examples that were left out."""
+    classes = hashlib.sha256("\n".join([str(data.num_classes), *data.class_names]).encode()).hexdigest()[:16]
+    facts = {"name": data.name, "version": data.version, "fingerprint": data.fingerprint, "classes": classes}
     skipped = {key: {"count": len(names), "names": list(names[:1000])} for key, names in data.skipped.items()}
     return facts | ({"skipped": skipped} if skipped else {})
 

@@ -63,6 +63,16 @@ def test_changed_data_are_refused_unless_the_change_is_accepted_and_then_it_is_w
         start(tmp_path / "run", images)
 
 
+def test_other_classes_are_never_accepted(tmp_path, images):
+    """After cat -> zebra the labels 0 and 1 would change places."""
+    start(tmp_path / "run", images)
+    (images / "cat").rename(images / "zebra")
+    with pytest.raises(UserError, match=r"the classes of folder:set are not those that .*restore the names"):
+        start(tmp_path / "run", images, accept_changed=True)
+    (images / "zebra").rename(images / "cat")
+    start(tmp_path / "run", images)
+
+
 def test_a_run_may_begin_to_leave_out_what_cannot_be_read(tmp_path, images):
     path = images / "dog" / "2.bmp"
     path.write_bytes(path.read_bytes()[:-5000])
