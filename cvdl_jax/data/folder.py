@@ -152,9 +152,10 @@ class FlatSource(Source):
 
     Args:
         paths: of folders and images.
+        channels: 3 for RGB, 4 for RGB with alpha, which is 255 where an image has none.
     """
 
-    def __init__(self, paths: str | Sequence[str]):
+    def __init__(self, paths: str | Sequence[str], channels: int = 3):
         given = [paths] if isinstance(paths, str | Path) else paths
         roots = [Path(os.path.abspath(Path(path).expanduser())) for path in given]
         for root in roots:
@@ -170,12 +171,13 @@ class FlatSource(Source):
         self.name, self.version, self.split = f"folder:{shown(self._root.name)}", "", "all"
         self.location = str(self._root)
         self.intervals = [Interval("all", 0, len(self._files))]
-        self.features = {"image": Feature("image", (*common_size(self._files, True), 3), "uint8")}
+        self.features = {"image": Feature("image", (*common_size(self._files, True), channels), "uint8")}
         self._digests: Digests | None = None
+        self._channels = channels
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
-        return [{"image": read_image(self._files[i])} for i in indices]
+        return [{"image": read_image(self._files[i], self._channels)} for i in indices]
 
     def identify(self, index: int) -> str:
         """The path of the image, below the folder that holds all of them."""

@@ -129,11 +129,11 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Reads an image file as RGB, upright.
+def read_image(path: Path, channels: int = 3) -> np.ndarray:
+    """Reads an image file as RGB, or as RGB with alpha, upright.
 
     Returns:
-        uint8 [h, w, 3].
+        uint8 [h, w, channels].
 
     Raises:
         DataError: naming the file.
@@ -142,7 +142,7 @@ def read_image(path: Path) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            return to_array(image, 3)
+            return to_array(image, channels)
     except Exception as error:  # each of Pillow's decoders raises its own kind
         raise DataError(
             f"the image {shown(path)} cannot be read ({shown(why(error))}); replace or remove it, or leave out what "

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.data import boxes, label_order, subset
+from cvdl_jax.data import boxes, label_order, opened, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
@@ -283,6 +283,7 @@ def _facts(splits: dict[str, Split]) -> Data:
     label = _label(first.features) or _label(first.source.features)
     digest = _joint(s.source.fingerprint() for s in splits.values())
     source = first.source
+    opened.note(f"{source.name} ({', '.join(split.source.split for split in splits.values())})", digest)
     return Data(
         splits,
         label.num_classes if label else None,

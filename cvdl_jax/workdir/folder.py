@@ -2,6 +2,7 @@
 
 config.json    the resolved configuration          metrics.jsonl  one row per logged step
 meta.json      provenance: commit, versions ...    results.json   the final metrics
+data.json      what the model needs of its data    statistics.npz of its batch normalisation, where evaluations use it
 checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAILED.json
 """
 
@@ -22,8 +23,8 @@ from typing import Any
 from cvdl_jax.config import configs
 from cvdl_jax.errors import ConfigError, UserError
 
-# Keys of config.data that say how examples are read, which a continued run may change.
-READING = ("skip_bad", "max_pixels")
+# Keys of config.data that say where the data are and how examples are read; what they are, their fingerprint says.
+PLACE = ("name", "data_dir", "skip_bad", "max_pixels")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -38,6 +39,8 @@ class Workdir:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.meta = self.path / "meta.json"
+        self.data = self.path / "data.json"
+        self.statistics = self.path / "statistics.npz"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
@@ -91,6 +94,9 @@ class Workdir:
     def write_config(self, config: Any) -> None:
         """Writes the configuration, or refuses if the folder holds a run of another one.
 
+        A run that is not finished may be told another name of its data: whether they are the same, their fingerprint
+        decides, see `record_start`.
+
         Raises:
             ConfigError: listing the keys that differ.
         """
@@ -99,9 +105,10 @@ class Workdir:
         differences = self.differences(plain)
         if differences and not self.begun():  # a command that was mended before anything was saved
             self.meta.unlink(missing_ok=True)
+            self.data.unlink(missing_ok=True)
         if not self.config.exists() or (differences and not self.begun()):
             write_json(self.config, plain)
-        elif differences:
+        elif differences and not (self._moved(plain) and not self.done.exists()):
             shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
             raise ConfigError(
                 f"{self.path} holds a run of another configuration ({shown}); use another --workdir, or the same "
@@ -111,13 +118,17 @@ class Workdir:
     def differences(self, config: Any) -> list[str]:
         """Where the folder's configuration differs from this one.
 
-        The layout over devices may, as a run may move, and so may the way in which examples are read.
+        The layout over devices may, as a run may move, and so may the place of its data and how they are read.
         """
         if not self.config.exists():
             return []
         different = configs.differences(configs.completed(read_json(self.config)), configs.to_plain(config))
-        free = ("parallel.", *(f"data.{key}:" for key in ("accept_changed", *READING)))
+        free = ("parallel.", *(f"data.{key}:" for key in ("accept_changed", *PLACE) if key != "name"))
         return [key for key in different if not key.startswith(free)]
+
+    def _moved(self, config: Any) -> bool:
+        """Whether this configuration differs only in where the data are."""
+        return all(key.startswith("data.name:") for key in self.differences(config))
 
     def begun(self) -> bool:
         """Whether there is something of a run that another configuration would spoil."""
@@ -167,16 +178,18 @@ class Workdir:
                 changes = [*changes, {"time": now(), "step": step, "from": old, "to": new}]
                 warnings.warn(f"from step {step} on, the data are others; {self.meta} says so", stacklevel=2)
         facts |= {"data_changes": changes} if changes else {}
-        self._write_reading(config["data"])
+        self._move(config)
         write_json(self.meta, facts)
         self.failed.unlink(missing_ok=True)
 
-    def _write_reading(self, data: dict[str, Any]) -> None:
-        """Writes into `config.json` how a continued run reads its examples."""
-        saved = read_json(self.config) if self.config.exists() else None
-        if saved and any(saved["data"].get(key) != data.get(key) for key in READING):
-            kept = {key: value for key, value in saved["data"].items() if key not in READING}
-            write_json(self.config, {**saved, "data": kept | {key: data[key] for key in READING if key in data}})
+    def _move(self, config: dict[str, Any]) -> None:
+        """Writes into `config.json` where the data are now."""
+        if self.config.exists():
+            saved = read_json(self.config)
+            places = [{k: v for k, v in data.items() if k in PLACE} for data in (saved["data"], config["data"])]
+            if places[0] != places[1]:
+                others = {k: v for k, v in saved["data"].items() if k not in PLACE}
+                write_json(self.config, {**saved, "data": {**others, **places[1]}})
 
     def read_meta(self) -> dict[str, Any]:
         """What `meta.json` holds, {} before the first start."""

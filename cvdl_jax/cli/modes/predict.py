@@ -19,7 +19,7 @@ from cvdl_jax.data.load import Split
 from cvdl_jax.data.readable import readable
 from cvdl_jax.data.schema import allow_pixels
 from cvdl_jax.data.sources import Source
-from cvdl_jax.engine import external, out_of_memory, runs
+from cvdl_jax.engine import external, kept, out_of_memory, runs
 from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import prepare
 from cvdl_jax.engine.program import to_unit
@@ -36,8 +36,8 @@ def run(args: Any) -> int:
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
     allow_pixels(built.config.data.get("max_pixels", 0))
-    source, unread = readable(FlatSource(args.input))
-    split, state = as_trained(built, source), with_statistics(built, state)
+    source, unread = readable(files(built, args.input))
+    split, state = as_trained(built, source), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
     if "scores" not in outputs:
@@ -55,15 +55,38 @@ def run(args: Any) -> int:
     return 0
 
 
-def with_statistics(built: Run, state: State) -> State:
-    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one."""
+def with_statistics(args: Any, built: Run, state: State, step: int) -> State:
+    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one.
+
+    The end of a run keeps what the pass gave for its selected step; for others, the data are opened.
+    """
     name = next((name for name, evaluation in built.task.evals.items() if evaluation.before is not None), None)
     if name is None:
         return state
+    saved = kept.with_statistics(args.workdir, state, step) if args.weights == "auto" else None
+    if saved is not None:
+        return saved
+    built = kept.open_run(args.workdir)
+    kept.refuse_absent(built, [name])
     with out_of_memory.explained(built.config):
-        program = make_program(built)
+        program = make_program(built, reading=True)
         runs.compile_functions(program, [f"eval {name}"])
-        return prepare(program, name, state, int(state.step))
+        return prepare(program, name, state, step)
+
+
+def files(built: Run, paths: Sequence[str]) -> Source:
+    """The images of files, with the channels that the run was trained on.
+
+    Raises:
+        DataError: for a run of images that no image file holds, or folders without images.
+    """
+    channels = built.info.spec["image"].shape[-1]
+    if channels not in (1, 3, 4):
+        raise DataError(
+            f"the run was trained on images with {channels} channels, image files have 1, 3 or 4; predict from arrays: "
+            "cvdl_jax.engine.runs.load(WORKDIR)"
+        )
+    return FlatSource(paths, 4 if channels == 4 else 3)
 
 
 def as_trained(built: Run, source: Source) -> Split:
