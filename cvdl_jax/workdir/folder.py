@@ -156,6 +156,7 @@ class Workdir:
             "config_digest": configs.digest(config),
             "steps_per_call": steps_per_call,
             "data": facts_of(data) if data else None,
+            "classes": classes_of(data) if data else None,
             "starts": [*before.get("starts", []), provenance(argv)],
         }
         changes = before.get("data_changes", [])
@@ -168,7 +169,7 @@ class Workdir:
                     "restore them, use another --workdir, or go on with the data as they are: "
                     "--config.data.accept_changed=True"
                 )
-            if old.get("classes", new["classes"]) != new["classes"]:
+            if before.get("classes", facts["classes"]) != facts["classes"]:
                 raise UserError(
                     f"the classes of {new['name']} are not those that {self.path} was started with, so that the labels "
                     "would mean others; restore the names of the class folders, or use another --workdir"
@@ -203,11 +204,15 @@ class Workdir:
 
 
 def facts_of(data: Any) -> dict[str, Any]:
-    """What `meta.json` says of a data set: which it is, a hash of its classes, and the examples that were left out."""
-    classes = hashlib.sha256("\n".join([str(data.num_classes), *data.class_names]).encode()).hexdigest()[:16]
-    facts = {"name": data.name, "version": data.version, "fingerprint": data.fingerprint, "classes": classes}
+    """What `meta.json` says of a data set: which it is, and the examples that were left out."""
+    facts = {"name": data.name, "version": data.version, "fingerprint": data.fingerprint}
     skipped = {key: {"count": len(names), "names": list(names[:1000])} for key, names in data.skipped.items()}
     return facts | ({"skipped": skipped} if skipped else {})
+
+
+def classes_of(data: Any) -> str:
+    """A hash of the classes in their order: of other classes, labels would mean others."""
+    return hashlib.sha256("\n".join([str(data.num_classes), *data.class_names]).encode()).hexdigest()[:16]
 
 
 def _brief(facts: dict[str, Any] | None) -> str:
