@@ -122,11 +122,10 @@ class FolderSource(Source):
         return shown(self._files[split][place][0].relative_to(self._root).as_posix())
 
     def fingerprint(self) -> str:
-        """A hash of the classes, and of the name and content of every file; see `digests.py`."""
+        """A hash of the path and content of every file of its whole splits; see `digests.py`."""
         if self._digests is None:
             self._digests = digests(self._root, self._own(), _EDGE)
-        classes = "\n".join(self.features["label"].class_names)
-        return self._hash(self._digests.of, f"{classes}\n")
+        return self._hash(self._digests.of)
 
     def former_fingerprint(self) -> str:
         """A hash of the name, size, first and last bytes of every file."""
@@ -140,8 +139,8 @@ class FolderSource(Source):
         """The files of the whole splits that it takes examples of."""
         return [file for split in sorted({i.split for i in self.intervals}) for file, _ in self._files[split]]
 
-    def _hash(self, files: Sequence[str], begin: str = "") -> str:
-        digest = hashlib.sha256(begin.encode())
+    def _hash(self, files: Sequence[str]) -> str:
+        digest = hashlib.sha256()
         for file, text in zip(self._own(), files, strict=True):
             digest.update(os.fsencode(file.relative_to(self._root).as_posix()) + f" {text}\n".encode())
         return digest.hexdigest()

@@ -161,6 +161,11 @@ class Workdir:
         }
         changes = before.get("data_changes", [])
         old, new = before.get("data"), facts["data"]
+        if self.begun() and old and new and before.get("classes", facts["classes"]) != facts["classes"]:
+            raise UserError(
+                f"the classes of {new['name']} are not those that {self.path} was started with, so that the labels "
+                "would mean others; restore the names of the class folders, or use another --workdir"
+            )
         if self.begun() and old and old != new:
             same = data is not None and data.known_as(old["fingerprint"])
             if not same and not (data is not None and data.accept_changed):
@@ -168,11 +173,6 @@ class Workdir:
                     f"the data have changed since {self.path} was started: {_brief(old)} then, {_brief(new)} now; "
                     "restore them, use another --workdir, or go on with the data as they are: "
                     "--config.data.accept_changed=True"
-                )
-            if before.get("classes", facts["classes"]) != facts["classes"]:
-                raise UserError(
-                    f"the classes of {new['name']} are not those that {self.path} was started with, so that the labels "
-                    "would mean others; restore the names of the class folders, or use another --workdir"
                 )
             if not same or old.get("skipped") != new.get("skipped"):
                 step = max(self.saved_steps(), default=0)

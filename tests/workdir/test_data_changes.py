@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import shutil
 import warnings
 from types import SimpleNamespace
 
@@ -71,6 +72,12 @@ def test_other_classes_are_never_accepted(tmp_path, images):
         start(tmp_path / "run", images, accept_changed=True)
     (images / "zebra").rename(images / "cat")
     start(tmp_path / "run", images)
+    for part in ("train", "val"):  # a class that only a split has which the run does not use: other labels all the same
+        shutil.copytree(images, tmp_path / "parts" / part)
+    start(tmp_path / "second", tmp_path / "parts")
+    shutil.copytree(images / "cat", tmp_path / "parts" / "val" / "ant")
+    with pytest.raises(UserError, match="the classes of folder:parts are not those"):
+        start(tmp_path / "second", tmp_path / "parts")
 
 
 def test_a_run_may_begin_to_leave_out_what_cannot_be_read(tmp_path, images):
