@@ -22,10 +22,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from cvdl_jax.config import places
 from cvdl_jax.engine import distributed, xla_flags
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
-MODES = Path(__file__).parent / "cvdl_jax" / "cli" / "modes"
+MODES = places.PACKAGE / "cli" / "modes"
 # These need no --workdir, and never wait for other processes.
 ALONE = ("augment", "check", "compare", "describe", "doctor", "ensemble", "sweep", "table")
 
@@ -33,7 +34,7 @@ ALONE = ("augment", "check", "compare", "describe", "doctor", "ensemble", "sweep
 def parser() -> argparse.ArgumentParser:
     """The flags; everything else is in the config."""
     flags = argparse.ArgumentParser(
-        prog="launch.py",
+        prog=places.command(),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Any key of the config is a flag: --config.KEY=VALUE, for example --config.optim.lr=0.1",
@@ -127,9 +128,9 @@ def _mode(args: argparse.Namespace) -> str:
     if mode not in modes():
         raise ConfigError(f"--mode={mode!r} does not exist; {nearest(mode, modes())}")
     if mode in ("table", "sweep") and not chosen:
-        raise ConfigError(f"--mode {mode} needs its file; type: python launch.py --{mode} configs/{mode}s/NAME.py")
+        raise ConfigError(f"--mode {mode} needs its file; type: {places.command()} --{mode} configs/{mode}s/NAME.py")
     if mode in ("ensemble", "compare") and not chosen:
-        raise ConfigError(f"--mode {mode} needs its runs; type: python launch.py --{mode} runs/a runs/b")
+        raise ConfigError(f"--mode {mode} needs its runs; type: {places.command()} --{mode} runs/a runs/b")
     for flag, only in (("external", "eval"), ("again", "eval"), ("replicas", "train")):
         if getattr(args, flag) and mode != only and (flag, mode) != ("again", "ensemble"):
             raise ConfigError(f"--{flag} is a flag of --mode {only}, not of {mode}; leave it out")
@@ -158,7 +159,7 @@ def main(argv: Sequence[str]) -> int:
         mode = importlib.import_module(f"cvdl_jax.cli.modes.{'evaluate' if args.mode == 'eval' else args.mode}")
         return mode.run(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {error}".replace("python launch.py", places.command()), file=sys.stderr, flush=True)
         return error.exit_code
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

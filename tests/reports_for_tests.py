@@ -82,6 +82,8 @@ def checked(path: Path) -> Tree:
     assert all(has.get("scope") for _, has, _ in tree.find("th"))
     assert all("alt" in has for _, has, _ in tree.find("img"))
     assert all(text.strip() or has.get("aria-label") for _, has, text in tree.find("button"))
+    numbers = [text for tag in ("td", "strong", "small", "p") for _, _, text in tree.find(tag)]
+    assert [text for text in numbers if re.search(r"(^|[\s\[(])-\d", text)] == []  # a minus is a minus
     return tree
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import launch
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import functions
 from cvdl_jax.core.task import create_state, step_function
@@ -19,7 +20,7 @@ from cvdl_jax.data.augment import policy
 from cvdl_jax.engine import recipe
 from cvdl_jax.engine.build import build
 from cvdl_jax.engine.program import to_unit
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, UserError
 from cvdl_jax.nn import norms
 from cvdl_jax.ops.losses import adversarial, classification, detection, td
 from cvdl_jax.optim import regularisers, schedules, update_rules
@@ -190,9 +191,7 @@ def make(config, info) -> Task:
     np.testing.assert_allclose(after.params["mean"], 0.5 * batch["features"].mean(0), rtol=1e-5, atol=1e-7)
 
 
-def test_a_data_set(tmp_path, monkeypatch):
-    (tmp_path / "stripes.py").write_text(
-        '''
+STRIPES = '''
 """A data set for this test: horizontal and vertical stripes."""
 
 import io
@@ -226,7 +225,10 @@ class Stripes(tfds.core.GeneratorBasedBuilder):
             Image.fromarray(rows if i % 2 == 0 else rows.T).save(png, format="PNG")
             yield i, {"image": png.getvalue(), "label": i % 2}
 '''
-    )
+
+
+def test_a_data_set(tmp_path, monkeypatch):
+    (tmp_path / "stripes.py").write_text(STRIPES)
     monkeypatch.setattr(prepare, "_BUILDERS", tmp_path)
     monkeypatch.setattr(builders, "__path__", [*builders.__path__, str(tmp_path)])
     data = {"name": "stripes", "data_dir": str(tmp_path / "data"), "train": "train", "cache": False}
@@ -234,6 +236,128 @@ class Stripes(tfds.core.GeneratorBasedBuilder):
     assert batch["label"].tolist() == [0, 1] * 4
     np.testing.assert_array_equal(batch["image"][1, 0, :, 0], [0, 1, 0, 1])
     assert task.predict(state, batch)["scores"].shape == (8, 2)
+
+
+# A user's own folder ------------------------------------------------------------------------------------------------
+
+OWN = {
+    "models/backbones/mynet.py": '''
+        """A family for this test, with the signature of README."""
+
+        import flax.linen as nn
+
+        VARIANTS = {"mynet_s": {"input": (4, 4, 1), "num_classes": 2, "params": 34, "scale": 1.0}}
+
+        class MyNet(nn.Module):
+            num_classes: int
+            dtype: object
+            scale: float = 1.0
+
+            @nn.compact
+            def __call__(self, x, train):
+                x = self.scale * x.reshape(len(x), -1)
+                return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x), {"pre_logits": x}
+
+        def build(variant, num_classes, dtype, **overrides):
+            fields = {"scale": VARIANTS[variant]["scale"], **overrides}
+            return MyNet(num_classes=num_classes, dtype=dtype, **fields)
+    ''',
+    "ops/losses/classification.py": '''
+        import jax
+
+        def priced(logits: jax.Array, labels: jax.Array, price: float = 1.0) -> jax.Array:
+            return price + logits.sum(1)
+    ''',
+    "optim/update_rules.py": '''
+        import jax
+        import jax.numpy as jnp
+        import optax
+        from cvdl_jax.optim.update_rules import Rule
+
+        def signs(*, scale: float = 1.0) -> Rule:
+            return Rule(optax.stateless(lambda updates, params: jax.tree.map(lambda g: scale * jnp.sign(g), updates)))
+    ''',
+    "data/augment/negatives.py": '''
+        def negative(top: float = 1.0):
+            return lambda state, batch, key: (state, {**batch, "image": top - batch["image"]}, {})
+    ''',
+    "data/builders/stripes.py": STRIPES,
+    "data/toys.py": '''
+        import numpy as np
+
+        def dots(normal: np.ndarray, unit: np.ndarray, label: np.ndarray, num_classes: int = 2) -> np.ndarray:
+            return normal[:, :2] + 9.0 * label[:, None]
+    ''',
+}  # fmt: skip
+
+
+@pytest.fixture
+def extend(tmp_path, monkeypatch):
+    """`extend(path, text)` puts a file into extensions/ of an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(path, text):
+        file = tmp_path / "extensions" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+        return file
+
+    return write
+
+
+def test_files_of_a_users_own_are_found_in_the_current_folder(extend, tmp_path):
+    for path, text in OWN.items():
+        extend(path, text)
+    data = {"name": "stripes", "data_dir": str(tmp_path / "data"), "train": "train", "cache": False}
+    config = config_with(
+        data=data, model={"name": "mynet_s", "scale": 2.0}, loss={"name": "priced", "price": 3.0},
+        optim={"name": "signs", "lr": 0.5, "scale": 2.0}, augment="negative(top=5.0)",
+    )  # fmt: skip
+    _, before, after, sums = first_step(config)
+    # The logits' gradient is 1, the image's pixels are 5 - {0, 1}: every weight goes down by lr * scale = 1.
+    for name in ("kernel", "bias"):
+        np.testing.assert_allclose(after.params["head"][name] - before.params["head"][name], -1.0, rtol=1e-5)
+    pixels = 5 - start(config)[1]["image"].reshape(8, 16)
+    loss = 3 + 2 * (pixels @ before.params["head"]["kernel"]).sum(1)
+    np.testing.assert_allclose(sums["loss"], (loss.sum(), 8), rtol=1e-5)
+    points = start(config_with(data={"name": "dots", "train": "train[:32]"}))[1]["features"]
+    assert points[0::2].mean() < 4 < points[1::2].mean()
+    with pytest.raises(ConfigError, match=r"'signz'.*'signs'"):
+        build(config_with(optim={"name": "signz", "lr": 0.5}))
+    with pytest.raises(ConfigError, match=r"'mynet_z' is not a model; did you mean 'mynet_s'"):
+        build(config_with(model={"name": "mynet_z"}))
+
+
+def test_a_model_of_ones_own_is_described(extend, capsys):
+    file = extend("models/backbones/mynet.py", OWN["models/backbones/mynet.py"])
+    assert launch.main(["--mode", "describe", "--config", "mynet_s"]) == 0
+    said = capsys.readouterr().out
+    assert f"mynet_s ({file}), input 4x4x1" in said and "34" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "section", "said"),
+    [
+        ("optim/update_rules.py", "def adam(*, beta: float = 0.9): ...", {},
+         "has 'adam', which is the name of one of ours (cvdl_jax.optim.update_rules); rename yours"),
+        ("optim/update_rules.py", "def mine(*, beta: float = 0.9): ...", {},
+         "mine must say that it returns a Rule: def mine(...) -> Rule"),
+        ("optim/update_rules.py", "def mine(:", {}, "extensions/optim/update_rules.py, line 1: invalid syntax"),
+        ("ops/losses/classification.py", "def softmax_cross_entropy(logits, labels): ...", {}, "rename yours"),
+        ("models/backbones/mine.py", "VARIANTS = {'lenet5': {'input': (1,), 'num_classes': 2}}\n"
+         "def build(variant, num_classes, dtype): ...", {}, "has 'lenet5', which is the name of one of ours"),
+        ("models/backbones/mine.py", "x = 1", {}, "has no literal table VARIANTS"),
+        ("data/augment/mine.py", "def flip(): ...", {"augment": "flip"}, "has 'flip', which is the name of"),
+        ("data/builders/digits.py", "", {"data": {"name": "digits", "train": "train"}}, "has 'digits', which is"),
+        ("data/builders/mine.py", "", {"data": {"name": "mine", "train": "train"}},
+         "must define one tfds.core.GeneratorBasedBuilder, and defines 0"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_users_own_file_is_said(extend, path, text, section, said):
+    extend(path, text)
+    with pytest.raises(UserError) as refused:
+        build(config_with(**section))
+    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize(

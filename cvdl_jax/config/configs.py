@@ -15,14 +15,11 @@ import jax.
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
@@ -41,15 +38,15 @@ from cvdl_jax.config.binding import (
 )
 from cvdl_jax.config.defaults import DEFAULTS, LATER
 from cvdl_jax.config.parsing import convert, parse_calls, plain, read
+from cvdl_jax.config.places import ROOT, load_module
 from cvdl_jax.config.validation import check, refuse_sections
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
-    "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
-    "completed", "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg",
+    "ROOT", "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
+    "completed", "differences", "digest", "duration", "flat", "from_plain", "load", "load_module", "named", "parse_arg",
     "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
-ROOT = Path(__file__).resolve().parents[2]
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
 
 
@@ -178,39 +175,6 @@ def _set(config: ConfigDict, parts: list[str], text: str, override: str, seen: d
                     del section[other]
 
 
-class _AsItIs(SourceFileLoader):
-    """Compiles the text as it is now. Bytecode that Python keeps passes for every text of one length and one second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
-def load_module(path: Path) -> ModuleType:
-    """A file as a module of its own, run once.
-
-    Args:
-        path: of an existing file.
-
-    Raises:
-        ConfigError: for text that is no Python, naming the line, and for a module that this package does not have.
-    """
-    name = f"file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "cvdl_jax":
-            raise
-        raise ConfigError(
-            f"{path}: {error.msg}; the package is made of rooms, which docs/design.md lists: for example "
-            "from cvdl_jax.config import configs"
-        ) from error
-    return module
-
-
 def load(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """The config of a file, with its arguments and overrides applied, checked.
 
@@ -301,15 +265,16 @@ def digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _flat(values: Any, path: str = "") -> dict[str, Any]:
+def flat(values: Any, path: str = "") -> dict[str, Any]:
+    """Nested values under names with dots; an empty section is a value."""
     if not isinstance(values, dict) or (path and not values):
         return {path: values}
-    return {k: v for key, sub in values.items() for k, v in _flat(sub, f"{path}.{key}" if path else str(key)).items()}
+    return {k: v for key, sub in values.items() for k, v in flat(sub, f"{path}.{key}" if path else str(key)).items()}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What changed between two configs, one "optim.lr: 0.1 -> 0.2" per leaf; a side that lacks it is "(absent)"."""
-    a, b = _flat(plain(old)), _flat(plain(new))
+    a, b = flat(plain(old)), flat(plain(new))
 
     def show(values: dict, key: str) -> str:
         return repr(values[key]) if key in values else "(absent)"

@@ -106,7 +106,8 @@ def load(
             for the run's own seed.
         image_size: (h, w) that images are resized to; needed if their sizes vary.
         channels: 1 or 3, to convert images.
-        features: entries to keep; empty keeps all but texts, which stay on the host (`Split.source`).
+        features: entries to keep; empty keeps all but texts, which stay on the host (`Split.source`). Boxes bring the
+            flags `is_crowd` and `is_difficult` that stand beside them.
         resize: filter for images; this and the next four: see `HostStage`.
         crop: window; validation and test replace a random one by the center one.
         crop_fraction: size of the center or random window.
@@ -308,7 +309,8 @@ def _choose(source: Source, features: Sequence[str]) -> dict[str, Feature]:
             raise ConfigError(f"config.data.features: {source.name} has no {name!r}; {nearest(name, source.features)}")
         if source.features[name].kind == "text":
             raise ConfigError(f"config.data.features: {name!r} is text, which stays on the host; leave it out")
-    return {name: f for name, f in source.features.items() if (name in features if features else f.kind in NUMERIC)}
+    chosen = boxes.with_flags(features, source.features)
+    return {name: f for name, f in source.features.items() if (name in chosen if features else f.kind in NUMERIC)}
 
 
 def _make_resident(splits: dict[str, Split], resident: str, limit: int, cache: bool) -> dict[str, Split]:

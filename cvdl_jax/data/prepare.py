@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cvdl_jax.config import places
 from cvdl_jax.config.configs import bind_calls, cache_folder
 from cvdl_jax.data.tfds_source import INFO
 from cvdl_jax.errors import DataError
@@ -26,8 +27,23 @@ _BUILDERS = Path(__file__).parent / "builders"
 
 
 def ours() -> list[str]:
-    """The data sets that `builders/` makes."""
-    return sorted(p.stem for p in _BUILDERS.glob("*.py") if not p.stem.startswith("_"))
+    """The data sets that `builders/` makes, and the user's folder that adds to it."""
+    return sorted(_files())
+
+
+def _files() -> dict[str, Path]:
+    """{data set: the file that makes it}.
+
+    Raises:
+        ConfigError: for a file of the user's that has the name of one of ours.
+    """
+    folders = [folder for folder in (_BUILDERS, places.extension("cvdl_jax.data.builders")) if folder is not None]
+    files: dict[str, Path] = {}
+    for path in (path for folder in folders for path in folder.glob("*.py") if not path.stem.startswith("_")):
+        if path.stem in files:
+            places.refuse_ours(path.stem, path, str(files[path.stem]))
+        files[path.stem] = path
+    return files
 
 
 def prepare(name: str, folder: Path) -> Path:
@@ -50,12 +66,17 @@ def prepare(name: str, folder: Path) -> Path:
     import tensorflow_datasets as tfds
 
     base, arguments, version = _parse(name)
-    module = importlib.import_module(f"cvdl_jax.data.builders.{base}")
-    (cls,) = (
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, tfds.core.GeneratorBasedBuilder) and c.__module__ == module.__name__
-    )
+    path = _files()[base]
+    with tfds.core.registered.skip_registration():  # the path is the name; TFDS would refuse one that it knows
+        if path.parent == _BUILDERS:
+            module = importlib.import_module(f"cvdl_jax.data.builders.{base}")
+        else:
+            module = places.load_once(path.resolve())
+    own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    builders = [c for c in own if issubclass(c, tfds.core.GeneratorBasedBuilder)]
+    if len(builders) != 1:
+        raise DataError(f"{path} must define one tfds.core.GeneratorBasedBuilder, and defines {len(builders)}")
+    cls = builders[0]
     if version and version != str(cls.VERSION):
         raise DataError(f"{base} is made in version {cls.VERSION}, not {version}; write {base}:{cls.VERSION} or {base}")
     config = _configure(module, base, arguments)

@@ -75,9 +75,9 @@ def tones(
 
 
 def generators() -> dict[str, Callable]:
-    """All toy sets: {name: function}."""
-    functions = [v for v in vars(sys.modules[__name__]).values() if inspect.isfunction(v) and v.__module__ == __name__]
-    return {f.__name__: f for f in functions if "normal" in inspect.signature(f).parameters}
+    """All toy sets, also those of the user's file that adds to this one: {name: function}."""
+    functions = binding.functions(sys.modules[__name__])
+    return {name: f for name, f in functions.items() if "normal" in inspect.signature(f).parameters}
 
 
 def _draw(n: int, d: int, split: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ An experiment is a module with `make(config, info) -> Task`. It may say `READS =
 of the sections of a configuration that few experiments have a use for (`OPTIONAL`) it reads.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from cvdl_jax.config import configs
+from cvdl_jax.config import configs, places
 from cvdl_jax.core import parallel
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import Task
@@ -152,22 +151,34 @@ def find_experiment(name: str) -> Callable[[ConfigDict, Info], Task]:
 def load_experiment(name: str) -> ModuleType:
     """The module `experiments/<name>.py` (a dot is a folder), or the file that `name` is the path of.
 
+    `experiments/` is that of the package, or a folder of the user's in the current one.
+
     Raises:
-        ConfigError: if there is no such experiment, naming the nearest one, or it has no `make`.
+        ConfigError: if there is no such experiment, naming the nearest one, the file has no `make`, or there are two.
     """
     if name.endswith(".py"):
         if not Path(name).is_file():
             raise ConfigError(f"config.experiment={name!r}: there is no such file")
         module = configs.load_module(Path(name))
     else:
-        paths = (path.relative_to(EXPERIMENTS).with_suffix("") for path in EXPERIMENTS.rglob("*.py"))
-        known = sorted(".".join(path.parts) for path in paths if path.name != "__init__")
-        if name not in known:
-            raise ConfigError(f"config.experiment={name!r} is not in {EXPERIMENTS.name}/; {nearest(name, known)}")
-        module = importlib.import_module(f"{EXPERIMENTS.name}.{name}")
+        ours, own = _experiments(EXPERIMENTS), _experiments(places.folder(EXPERIMENTS.name))
+        if name not in ours | own:
+            raise ConfigError(
+                f"config.experiment={name!r} is not in {EXPERIMENTS.name}/, neither here nor of the package; "
+                f"{nearest(name, sorted(ours | own))}"
+            )
+        if name in ours and name in own and own[name].read_bytes() != ours[name].read_bytes():
+            places.refuse_ours(name, own[name], f"{EXPERIMENTS.name}/{ours[name].name}")
+        module = places.import_ours(f"{EXPERIMENTS.name}.{name}") if name in ours else places.load_module(own[name])
     if not hasattr(module, "make"):
         raise ConfigError(f"config.experiment={name!r} defines no make(config, info)")
     return module
+
+
+def _experiments(folder: Path | None) -> dict[str, Path]:
+    """The experiments of a folder: every file in it with a function `make`, by its name, in which a dot is a folder."""
+    files = {path: path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py")} if folder else {}
+    return {".".join(name.parts): path for path, name in files.items() if "\ndef make(" in path.read_text("utf-8")}
 
 
 def reads(experiment: ModuleType) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.config import configs
 from cvdl_jax.core.formatting import interval, score
 from cvdl_jax.core.parallel import is_first_process, to_host
 from cvdl_jax.core.task import State
@@ -20,7 +21,7 @@ from cvdl_jax.engine.program import to_unit
 from cvdl_jax.engine.progress import Progress
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.metrics.stats.intervals import wilson
-from cvdl_jax.workdir import predictions
+from cvdl_jax.workdir import metric_log, predictions
 from cvdl_jax.workdir.checkpoint import restore_step
 from cvdl_jax.workdir.folder import Workdir, now, write_json
 
@@ -49,17 +50,15 @@ def finish(
     step, state = select(run)
     with progress.phase("evaluate") if progress is not None else contextlib.nullcontext():
         on_batch = progress.evaluated if progress is not None else lambda examples: None
-        evaluated = evaluate_all(context, step, state, interrupted, on_batch)
-    if evaluated is None:
+        metrics = evaluate_all(context, step, state, interrupted, on_batch)
+    if metrics is None:
         return False
-    metrics, figures = evaluated
     prepared = context.program.prepared  # by the last evaluation's pass over a split
     shown = prepared[2] if prepared is not None and prepared[1] is state else state
     if jax.process_count() > 1:
         state, shown = to_host((state, shown))  # what one process alone may compute with
     if not is_first_process():
         return True
-    save_figures(context.workdir, figures)
     draw(run, shown)
     save_facts(context, state)
     if context.built.config.batch_stats == "exact" and prepared is not None:
@@ -72,6 +71,7 @@ def finish(
         "time_split": progress.time_split() if progress is not None else {},
     }
     write_json(context.workdir.results, results)
+    to_tensorboard(run, results)
     context.workdir.done.write_text(now() + "\n")
     if progress is not None:
         progress.finish()
@@ -103,8 +103,8 @@ def evaluate_all(
     state: State,
     interrupted: Callable[[], bool],
     on_batch: Callable[[int], None],
-) -> tuple[dict[str, float], dict[str, Any]] | None:
-    """Runs every evaluation and saves its predictions.
+) -> dict[str, float] | None:
+    """Runs every evaluation and saves its predictions, and the figures and texts that it drew.
 
     Args:
         context: of the run.
@@ -114,10 +114,9 @@ def evaluate_all(
         on_batch: told the number of examples after each batch.
 
     Returns:
-        ({"evaluation/metric": value}, {name: figure or text that an evaluation drew}), or None if interrupted.
+        {"evaluation/metric": value}, or None if interrupted.
     """
     metrics: dict[str, float] = {}
-    figures: dict[str, Any] = {}
     for name, evaluation in context.built.task.evals.items():
         split = context.split(name)
         result = evaluate(context.program, name, state, split, step, interrupted, on_batch)
@@ -127,8 +126,9 @@ def evaluate_all(
         metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
         if is_first_process():
             save_predictions(context, name, rows)
-            figures.update(evaluation.draw(values, rows) if evaluation.draw is not None else {})
-    return metrics, figures
+            drawn = evaluation.draw(values, rows) if evaluation.draw is not None else {}
+            save_figures(context.workdir, drawn, f"examples of {name}")
+    return metrics
 
 
 def save_predictions(context: RunContext, name: str, rows: dict[str, np.ndarray]) -> None:
@@ -146,17 +146,41 @@ def draw(run: FinishedRun, state: State) -> None:
     if built.task.report is None:
         return
     key = jax.random.fold_in(jax.random.key(built.config.seed), run.step)
-    save_figures(run.context.workdir, built.task.report(state, report_batch(built.data), key))
+    split, batch = report_batch(built.data)
+    save_figures(run.context.workdir, built.task.report(state, batch, key), f"the first examples of {split}")
 
 
-def save_figures(workdir: Workdir, figures: Mapping[str, Any]) -> None:
-    """Saves figures as `figures/<name>.png`, and texts as they are."""
+def save_figures(workdir: Workdir, figures: Mapping[str, Any], of: str) -> None:
+    """Saves figures as `figures/<name>.png`, and for dark pages as `figures/dark/<name>.png`; texts as they are.
+
+    Args:
+        workdir: of the run.
+        figures: {name: matplotlib figure or text}.
+        of: of which split they are; a figure of examples keeps it as its description.
+    """
+    from cvdl_jax.analysis.figures import images
+
     for name, shown in figures.items():
-        workdir.figures.mkdir(exist_ok=True)
+        dark = workdir.figures / "dark"
+        (workdir.figures if isinstance(shown, str) else dark).mkdir(parents=True, exist_ok=True)
         if isinstance(shown, str):
             (workdir.figures / f"{name}.txt").write_text(shown, encoding="utf-8", newline="\n")
-        else:
-            shown.savefig(workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight")
+            continue
+        about = {"Description": of} if shown.get_label() == images.EXAMPLES else {}
+        shown.savefig(workdir.figures / f"{name}.png", dpi=120, bbox_inches="tight", metadata=about)
+        images.darken(shown)
+        shown.savefig(dark / f"{name}.png", dpi=120, bbox_inches="tight")
+
+
+def to_tensorboard(run: FinishedRun, results: Mapping[str, Any]) -> None:
+    """Adds to TensorBoard what is known at the end: hyper-parameters with the final metrics, and the figures."""
+    context = run.context
+    if is_first_process() and context.built.config.log.tensorboard:
+        board = metric_log.TensorBoard(context.workdir.path / "tb")
+        board.summary(results["selected_step"], configs.to_plain(context.built.config), results["metrics"])
+        for path in sorted(context.workdir.figures.glob("*.png")):
+            board.image(path.stem, path, results["selected_step"])
+        board.close()
 
 
 def save_facts(context: RunContext, state: State) -> None:
@@ -184,13 +208,14 @@ def try_page(workdir: Workdir, write_page: PageWriter) -> None:
         )
 
 
-def report_batch(data: Data | None) -> dict[str, Any]:
-    """The first examples of the validation split, else of the training split; {} without data."""
+def report_batch(data: Data | None) -> tuple[str, dict[str, Any]]:
+    """The first examples of the validation split, else of the training split, and which it is; {} without data."""
     if data is None:
-        return {}
-    split = data.splits.get("validation", data.splits["train"])
+        return "", {}
+    name = "validation" if "validation" in data.splits else "train"
+    split = data.splits[name]
     examples = [split.example(i) for i in range(min(32, split.size))]
-    return to_unit({name: jnp.stack([jnp.asarray(e[name]) for e in examples]) for name in examples[0]})
+    return name, to_unit({key: jnp.stack([jnp.asarray(e[key]) for e in examples]) for key in examples[0]})
 
 
 def print_results(workdir: Workdir, results: dict[str, Any]) -> None:

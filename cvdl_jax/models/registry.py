@@ -1,8 +1,9 @@
 """The one registry of models: it lists every variant without importing it, and `create` makes a model of any kind.
 
-The path is the registry. A kind of model is a folder of this room (`backbones`, `detection`, `generative`, `sequence`
-...), a family is a file in it, a variant is a row of the family's table. A new family is a new file, a new kind is a
-new folder, and nothing here changes. A family file holds:
+The path is the registry; a user's `extensions/models` in the current folder counts as this room. A kind of model is a
+folder of this room (`backbones`, `detection`, `generative`, `sequence` ...), a family is a file in it, a variant is a
+row of the family's table. A new family is a new file, a new kind is a new folder, and nothing here changes. A family
+file holds:
 
 VARIANTS: a literal table `{variant: row}`, which is read from the source. A row gives the module's fields by name, and
     "input": the shape of one example, without the batch;
@@ -11,7 +12,7 @@ VARIANTS: a literal table `{variant: row}`, which is read from the source. A row
     experiment that makes the variant must give exactly this context;
     "kind": only where a variant is of another kind than its folder. A discriminator classifies images, so it is a
     backbone.
-build(variant, num_classes, dtype=jnp.float32, **overrides): makes the Flax module, mostly by `from_row`. Its named
+build(variant, num_classes, dtype, **overrides): makes the Flax module, mostly by `from_row`. Its named
     arguments are the context; a kind that needs another one names it, such as `shape` for generators. `create` has
     checked everything that is passed.
 example(row): only where the module's input is not one float array. It returns the inputs of one example, a tuple of
@@ -27,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from cvdl_jax.config import places
 from cvdl_jax.config.binding import check_value
 from cvdl_jax.config.parsing import plain
 from cvdl_jax.errors import ConfigError, nearest
@@ -59,24 +61,41 @@ class Variant(NamedTuple):
         """The family's module, "cvdl_jax.models.backbones.lenet"."""
         return f"cvdl_jax.models.{self.file.parent.name}.{self.file.stem}"
 
+    def family(self) -> ModuleType:
+        """The family's module, imported."""
+        inside = self.file.is_relative_to(ROOM)
+        return importlib.import_module(self.module) if inside else places.load_once(self.file)
+
 
 def variants(room: Path | None = None) -> dict[str, Variant]:
     """Every variant of every kind by its name, read from the sources without importing them.
 
     Args:
-        room: the folder of kinds; this one by default.
+        room: the folder of kinds; this one, and the user's, by default.
 
     Raises:
+        ConfigError: for a mistake in a family of the user's, such as a variant that has the name of one of ours.
         ValueError: for a family without a literal table or a `build`, a row that lacks an argument of `build` or has an
             unknown kind, or two variants of one name.
     """
-    return _read_room(ROOM if room is None else room)
+    ours = _read_room(ROOM if room is None else room)
+    own = None if room is not None else places.extension("cvdl_jax.models")
+    if own is None:
+        return ours
+    try:
+        added = _read_room(own.resolve(), frozenset(variant.kind for variant in ours.values()))
+    except (ValueError, SyntaxError) as error:
+        raise ConfigError(str(error)) from error
+    for name in added.keys() & ours.keys():
+        places.refuse_ours(name, added[name].file, ours[name].module)
+    return ours | added
 
 
 @functools.cache
-def _read_room(room: Path) -> dict[str, Variant]:
+def _read_room(room: Path, known: frozenset[str] = frozenset()) -> dict[str, Variant]:
+    """The variants of a folder; a row may name a kind that is a folder of it, or one of the known."""
     files = [file for file in sorted(room.glob("*/*.py")) if not file.name.startswith("_")]
-    kinds = {file.parent.name for file in files}
+    kinds = known | {file.parent.name for file in files}
     index: dict[str, Variant] = {}
     for variant in (variant for file in files for variant in _read_family(file)):
         if variant.kind not in kinds:
@@ -141,7 +160,7 @@ def create(section: Mapping[str, Any], path: str, *, kinds: Sequence[str] | None
     for key in section:
         if key in (*variant.context, *_ALWAYS):
             raise ConfigError(f"{path}.{key} is set by the program; remove it from the config")
-    family = importlib.import_module(variant.module)
+    family = variant.family()
     remat = context.pop("remat", False)
     told = _checked_context(family, f"{path}.name={variant.name!r}", context)
     if "remat" in inspect.signature(family.build).parameters:
@@ -187,7 +206,9 @@ def _checked_context(family: ModuleType, what: str, context: Mapping[str, Any]) 
     """The context in the types that `build` is annotated with; numbers in it are counts or sizes, at least 1."""
     parameters = inspect.signature(family.build, eval_str=True).parameters
     told = {}
-    for key, value in context.items():
+    for key, value in {"dtype": "float32", **context}.items():
+        if key not in parameters and key not in context:
+            continue
         if key == "dtype":
             told[key] = _checked_dtype(value)
             continue
@@ -253,7 +274,7 @@ def example(name: str) -> tuple[Any, tuple[Any, ...]]:
 
     variant = variants()[name]
     model = create({"name": name}, "config.model", **{key: variant.row[key] for key in variant.context})
-    family = importlib.import_module(variant.module)
+    family = variant.family()
     if hasattr(family, "example"):
         return model, family.example(variant.row)
     return model, (jnp.zeros((1, *variant.row["input"])),)

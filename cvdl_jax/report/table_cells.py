@@ -49,8 +49,14 @@ def mark(row: Mapping[str, Any]) -> str:
 def interval(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     """[low, high]."""
     if row["low"] is None:
-        return known(row, None)
+        return known(row, without_interval(row))
     return f"[{number(row['low'], metric)}, {number(row['high'], metric)}]"
+
+
+def without_interval(row: Mapping[str, Any]) -> str | None:
+    """Why several runs have no interval; None where there is nothing to say."""
+    why = str(row.get("interval"))
+    return why.partition(" for ")[0] if why.startswith("too few") else None
 
 
 def runs(row: Mapping[str, Any]) -> str:

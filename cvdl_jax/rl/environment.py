@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config import places
 from cvdl_jax.config.binding import call, check_name
 from cvdl_jax.errors import ConfigError
 
@@ -58,13 +59,26 @@ def create(section: Mapping[str, Any], path: str = "config.environment") -> Envi
     if "name" not in section:
         raise ConfigError(f"{path}.name is missing; the environments are {', '.join(known)}")
     check_name(section["name"], known, f"{path}.name={section['name']!r} is not known")
-    module = importlib.import_module(f"cvdl_jax.rl.{section['name']}")
+    path = known[section["name"]]
+    inside = path.parent == Path(__file__).parent
+    module = importlib.import_module(f"cvdl_jax.rl.{path.stem}") if inside else places.load_once(path.resolve())
     return call(module.make, {key: value for key, value in section.items() if key != "name"}, path)
 
 
-def environments() -> list[str]:
-    """The names of all environments: the files of this folder that have a function `make`."""
-    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if "\ndef make(" in p.read_text(encoding="utf-8"))
+def environments() -> dict[str, Path]:
+    """All environments by name: the files with a function `make` of this folder and of the user's that adds to it.
+
+    Raises:
+        ConfigError: for a file of the user's that has the name of one of ours.
+    """
+    files: dict[str, Path] = {}
+    for folder in (Path(__file__).parent, places.extension("cvdl_jax.rl")):
+        for path in sorted(folder.glob("*.py")) if folder is not None else ():
+            if "\ndef make(" in path.read_text(encoding="utf-8"):
+                if path.stem in files:
+                    places.refuse_ours(path.stem, path, str(files[path.stem]))
+                files[path.stem] = path
+    return files
 
 
 def where(condition: jax.Array, first: Any, second: Any) -> Any:

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.config import configs
+from cvdl_jax.config import configs, places
 from cvdl_jax.errors import ConfigError, UserError
 
 # Keys of config.data that say where the data are and how examples are read; what they are, their fingerprint says.
@@ -232,7 +232,7 @@ def provenance(argv: list[str]) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": {name: metadata.version(name) for name in (*PACKAGES, *(["cvdl_jax"] if places.INSTALLED else []))},
         "backend": jax.default_backend(),
         "devices": [d.device_kind for d in jax.devices()],
         "processes": jax.process_count(),
@@ -243,9 +243,12 @@ def provenance(argv: list[str]) -> dict[str, Any]:
 
 
 def _git(*args: str) -> str | None:
-    root = Path(__file__).resolve().parents[2]
+    if places.INSTALLED:  # a repository around an installed package is another project's
+        return None
     try:
-        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(places.ROOT), *args], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

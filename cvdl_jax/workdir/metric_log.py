@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cvdl_jax.config import configs
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.workdir.folder import write_whole
 
@@ -138,15 +139,45 @@ class TensorBoard:
 
     Args:
         folder: of the event files.
-        purge_step: TensorBoard hides what earlier starts of the run wrote from this step on.
+        purge_step: TensorBoard hides what earlier starts of the run wrote from this step on; None hides nothing.
     """
 
-    def __init__(self, folder: str | os.PathLike, purge_step: int = 0):
+    def __init__(self, folder: str | os.PathLike, purge_step: int | None = None):
         self.folder, self.purge_step = str(folder), purge_step
         self._writer: Any = None
 
     def row(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one scalar per value."""
+        for name, value in values.items():
+            self._opened().add_scalar(name, value, step)
+
+    def summary(self, step: int, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Adds the final metrics as "final/NAME", and the hyper-parameters for the comparison of runs.
+
+        Args:
+            step: of the weights that were evaluated.
+            config: plain values; what is empty is left out.
+            metrics: {name: number}.
+        """
+        from tensorboardX.summary import hparams
+
+        flat = {key: value for key, value in configs.flat(config).items() if value not in (None, "", {}, [])}
+        values = {k: v if isinstance(v, bool | int | float | str) else json.dumps(v) for k, v in flat.items()}
+        final = {f"final/{name}": float(value) for name, value in metrics.items()}
+        for part in hparams(values, final):
+            self._opened().file_writer.add_summary(part)
+        for name, value in final.items():
+            self._opened().add_scalar(name, value, step)
+
+    def image(self, name: str, path: Path, step: int) -> None:
+        """Adds a picture."""
+        import numpy as np
+        from PIL import Image
+
+        self._opened().add_image(name, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+
+    def _opened(self) -> Any:
+        """The library's writer, made when it is first needed."""
         if self._writer is None:
             hidden = sys.modules.setdefault("torch", None) is None  # tensorboardX imports it wherever it is installed
             from tensorboardX import SummaryWriter  # here, where the device is already busy with the next steps
@@ -155,8 +186,7 @@ class TensorBoard:
                 del sys.modules["torch"]
             suffix = f".{os.getpid()}.{secrets.token_hex(2)}"  # a start in the same second must not overwrite the file
             self._writer = SummaryWriter(self.folder, purge_step=self.purge_step, filename_suffix=suffix)
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        return self._writer
 
     def sync(self) -> None:
         """Hands what has been written to the operating system."""

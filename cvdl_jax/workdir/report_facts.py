@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from cvdl_jax.workdir import predictions
+from cvdl_jax.workdir.folder import read_json
 
 NAME = "report.json"  # in the folder figures
 MISTAKES = 24  # shown of each evaluation
 PIXELS = 96  # the longer side of a shown image; larger ones are scaled down
+SEEN = ("image", "size", "features")  # entries of a mistake that show the example
 NUMBERS = 8  # an example with at most so many features is shown as numbers
 
 
@@ -44,6 +46,13 @@ def collect(
         "others": {name: totals(getattr(state, name)) for name in ("opt", "extra", "rows")},
         "mistakes": most_confident,
     }
+
+
+def seen(folder: Path, evaluation: str) -> dict[str, dict[str, Any]]:
+    """{id: image or features} of the mistakes that a run kept of an evaluation; {} without any."""
+    path = folder / "figures" / NAME
+    kept = (read_json(path).get("mistakes") or {}).get(evaluation, ()) if path.is_file() else ()
+    return {one["id"]: {key: one[key] for key in SEEN if key in one} for one in kept}
 
 
 def leaves(tree: Any) -> list[dict[str, Any]]:

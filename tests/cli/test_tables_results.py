@@ -355,15 +355,37 @@ def test_latex_escapes(text, latex):
     assert render.escape(text) == latex
 
 
-def test_csv_has_a_line_per_row_and_every_field(whole):
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("β₂ = 10⁻³ → ε", r"$\beta$$_{2}$ = 10$^{-}$$^{3}$ $\to$ $\epsilon$"),
+        ("Ω Α ο ς λ", r"$\Omega$ $A$ $o$ $\varsigma$ $\lambda$"),
+        ("Łukasz, café, ﬁt", "Łukasz, café, fit"),
+        ("“a” − 4 µm ≤ 5°", r"``a'' $-$ 4 $\mu$m $\le$ 5$^\circ$"),
+        ("日😀", "{[}U+65E5{]}{[}U+1F600{]}"),
+    ],
+)
+def test_unicode_survives_pdflatex(text, latex):
+    assert render.escape(text) == latex
+    assert all(ord(character) < 0x180 for character in latex)
+
+
+def test_csv_has_a_plain_line_for_each_run(whole):
     lines = list(csv.DictReader(io.StringIO(render.comma_separated(whole))))
-    assert [line["name"] for line in lines] == [each["name"] for each in whole["rows"]]
-    assert float(lines[0]["mean"]) == pytest.approx(92.0) and lines[2]["mean"] == ""
-    assert lines[0]["published.source"] == "Somebody 1998, table 2" and lines[1]["published.source"] == ""
-    assert lines[0]["data.fingerprint"] == "f" * 64 and json.loads(lines[0]["values"]) == whole["rows"][0]["values"]
-    flat = {key for each in whole["rows"] for key in render.flatten(each)} - {"published", "data"}
-    assert flat <= lines[0].keys() and None not in lines[0]
-    assert len(json.loads(lines[1]["runs"])) == 5
+    runs = [(row, run) for row in whole["rows"] for run in row["runs"]]
+    assert [(line["method"], line["seed"], line["state"]) for line in lines] == [
+        (row["name"], str(run["seed"]), run["state"]) for row, run in runs
+    ]
+    for line, (_, run) in zip(lines, runs, strict=True):
+        assert line["value"] == ("" if run["value"] is None else str(run["value"]))
+        assert line["folder"] == run["workdir"] and line["metric"] == "test/accuracy" and line["unit"] == "%"
+        assert not any(text.startswith(("[", "{")) for text in line.values())  # no lists, no sections
+
+
+def test_csv_has_a_column_for_each_hyper_parameter(whole):
+    values = {row["name"]: 0.1 * i for i, row in enumerate(whole["rows"])}
+    lines = list(csv.DictReader(io.StringIO(render.comma_separated({**whole, "varied": {"optim.lr": values}}))))
+    assert [float(line["optim.lr"]) for line in lines] == [values[line["method"]] for line in lines]
 
 
 def test_console(whole):

@@ -132,10 +132,12 @@ def test_the_parent_reports_means_and_never_tests(parent):
     assert any(text.startswith("validation accuracy, mean of 2") for text in cards)
     assert not any("_seed" in text for text in cards)
     plots = {plot["title"]: plot["series"] for plot in json.loads(tree.text("script", id="curves-data"))["plots"]}
-    assert [each["name"] for each in plots["train/loss of each seed"]] == ["train/loss_seed5", "train/loss_seed6"]
-    assert [each["colour"] for each in plots["train/loss of each seed"]] == [0, 1]
     assert [each["name"] for each in plots["loss"]] == ["train/loss", "validation/loss"]
-    assert "means over 2 replicas" in tree.text("section", id="results")
+    ends = sorted(row[f"train/loss_seed{seed}"] for seed in (5, 6))  # the band of the mean
+    assert [plots["loss"][0][end][-1] for end in ("low", "high")] == pytest.approx(ends, rel=1e-5)
+    assert not any("each seed" in title for title in plots)
+    heads = [text for _, has, text in tree.find("th", scope="col")][:6]
+    assert heads == ["metric", "mean", "deviation", "95 % interval", "seed 5", "seed 6"]
 
 
 @pytest.mark.curriculum("W6", "W7")

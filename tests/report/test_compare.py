@@ -118,6 +118,7 @@ def test_two_runs_without_one_and_two_that_are_equal(capsys, tmp_path):
     assert found["pairs"][0]["metrics"]["macro_f1"]["p"] == 1.0
 
 
+@pytest.mark.curriculum("N33")
 def test_three_runs_are_corrected_for_their_comparisons(capsys, tmp_path):
     random = np.random.default_rng(0)
     runs = [
@@ -186,6 +187,7 @@ def test_numbers_are_compared_by_their_errors(capsys, tmp_path):
     assert f"{runs[1]} is better by {mae[0] - mae[1]:.4f} of MAE" in text and "(permutation p < 0.001)" in text
 
 
+@pytest.mark.curriculum("N33")
 def test_scores_that_are_not_finite_are_wrong(capsys, tmp_path):
     arrays = classified(np.ones(20, bool))
     broken = {**arrays, "scores": arrays["scores"].copy()}
@@ -231,6 +233,20 @@ def test_few_seeds_are_too_few_however_they_agree(capsys, tmp_path):
     text, found = compare(capsys, tmp_path, f"{tmp_path}/a_*", f"{tmp_path}/b_*")
     assert found["pairs"][0]["verdict"] == "n too small"
     assert "n too small: " in text and "3 seeds cannot give a p below 0.25; 6 seeds or more could" in text
+
+
+def test_runs_without_a_partner_are_named(capsys, tmp_path):
+    seeds(tmp_path, "a", [80, 82, 81], 0.1)
+    make(tmp_path / "b", "--config.optim.lr=0.2", seed=1, **classified(np.arange(100) < 90, seed=1))
+    text, found = compare(capsys, tmp_path, f"{tmp_path}/a_*", tmp_path / "b")
+    (pair,) = found["pairs"]
+    assert pair["kind"] == "examples" and pair["runs"] == [f"{tmp_path}/a_seed1", f"{tmp_path}/b"]
+    said = f"{tmp_path}/a_* and {tmp_path}/b are compared by seed 1 alone; without a partner: seeds 0, 2 of "
+    assert f"Note: {said}{tmp_path}/a_*." in text
+    seeds(tmp_path, "c", [90, 91], 0.3)
+    text, found = compare(capsys, tmp_path, f"{tmp_path}/a_*", f"{tmp_path}/c_*")
+    assert found["pairs"][0]["seeds"] == [0, 1]
+    assert "are compared by seeds 0, 1 alone; without a partner: seed 2 of " in text
 
 
 def test_a_folder_of_runs_is_a_method_for_each_configuration(capsys, tmp_path):

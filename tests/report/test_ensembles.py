@@ -1,6 +1,7 @@
 """Ensembles: mean probability and majority vote by hand and against a loop, and what members must have in common."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,21 @@ def test_members_that_do_not_belong_together_are_refused(tmp_path, capsys, secon
     other = member(tmp_path / "b", **{"scores": np.eye(3)[[0, 1, 2, 0]], **second})
     assert launch.main(["--ensemble", first, other]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_page_shows_the_images_of_mistakes_that_members_kept(tmp_path):
+    pixel = "iVBORw0KGgo="
+    scores = np.eye(3)[[1, 1, 2, 2]]  # wrong on 0 and 3
+    members = [member(tmp_path / name, scores) for name in "ab"]
+    for folder, index in zip(members, (0, 1), strict=True):
+        kept = [{"id": f"test/{index}", "label": 0, "guess": 1, "image": f"{pixel}{index}", "size": [8, 8]}]
+        (Path(folder) / "figures").mkdir()
+        facts = {"class_names": [], "mistakes": {"test": kept}}
+        (Path(folder) / "figures" / "report.json").write_text(json.dumps(facts))
+    combined(tmp_path, *members)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"base64,{pixel}0" in page and f"base64,{pixel}1" not in page  # of test/1 the ensemble is right
+    assert "test/3" in page
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_a_task_reports_figures_and_texts(tmp_path):
     assert (tmp_path / "figures" / "samples_cold.txt").read_bytes() == text.encode()
     with Image.open(tmp_path / "figures" / "samples.png") as image:
         assert image.size[0] > 10
-    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["samples.png", "samples_cold.txt"]
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["dark", "samples.png", "samples_cold.txt"]
 
 
 def test_a_page_that_cannot_be_written_does_not_undo_the_run(tmp_path, monkeypatch, capsys):

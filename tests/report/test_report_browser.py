@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 from reports_for_tests import Tree, classifier, failed, table
 
 from cvdl_jax.report.pages import page, run_page, table_page
@@ -137,7 +138,9 @@ def test_the_script_draws_every_curve(pages, tmp_path):
     shown = visit(pages["run"], tmp_path, look)
     assert_quiet(shown)
     loss, accuracy, speed = shown.found
-    assert [p["title"] for p in shown.found] == ["loss", "validation/accuracy", "time/images_per_second"]
+    assert [p["title"] for p in shown.found] == [
+        "loss", "validation/accuracy (%)", "time/images_per_second (images/s)",
+    ]  # fmt: skip
     train, validation = ([segment.count("L") + 1 for segment in d.split("M")[1:]] for d in loss["curves"])
     assert train == [3, 26] and validation == [2, 12]  # broken at the NaN of step 40 and the infinity of step 60
     assert loss["crosses"] == 2 and accuracy["crosses"] == 0
@@ -151,6 +154,38 @@ def test_the_script_draws_every_curve(pages, tmp_path):
     )  # the speed grows with the step
     assert y[0] > y[-1] and 0 < x[0] and x[-1] < speed["width"]
     assert loss["selected"] == pytest.approx(np.interp([100], steps, x), abs=0.06)
+
+
+def test_the_x_axis_is_the_step_or_the_epoch(pages, tmp_path):
+    look = """
+        const plot = one("figure.plot"), button = one("#x-axis");
+        const seen = () => [plot.querySelector("text.axis").textContent, button.textContent,
+            [...plot.querySelectorAll("text[text-anchor=middle]:not(.axis)")].map((t) => t.textContent),
+            plot.querySelector("path.curve").getAttribute("d")];
+        const first = seen();
+        button.click();
+        return [first, seen()];"""
+    shown = visit(pages["run"], tmp_path / "step", look)
+    assert_quiet(shown)
+    step, epoch = shown.found
+    assert step[:3] == ["step", "x: step", ["100", "200", "300"]]
+    assert epoch[:3] == ["epoch", "x: epoch", ["5", "10", "15"]]
+    assert step[3] == epoch[3]  # 20 steps are an epoch: the curve itself stays where it is
+    assert visit(pages["run"], tmp_path / "epoch", look, "x=epoch").found == [epoch, step]
+
+
+def test_figures_follow_the_theme(tmp_path):
+    folder = classifier(tmp_path / "run")
+    (folder / "figures" / "dark").mkdir()
+    for place in ("", "dark"):
+        Image.new("RGB", (20, 10)).save(folder / "figures" / place / "curves.png")
+    Image.new("RGB", (20, 10)).save(folder / "figures" / "old.png")  # of a run from before there were two
+    page = run_page.write(folder)
+    look = 'return all("#figures img").map((i) => [i.alt, i.className, i.offsetParent !== null])'
+    for theme in ("light", "dark"):
+        found = visit(page, tmp_path / theme, look, f"theme={theme}").found
+        assert found == [["curves", "on-light", theme == "light"], ["curves", "on-dark", theme == "dark"],
+                         ["old", "on-any", True]]  # fmt: skip
 
 
 def tensorboard_average(values: list[float], weight: float) -> list[float]:
@@ -269,6 +304,11 @@ MEASURE = """
         .filter((e) => e.getBoundingClientRect().right > innerWidth + 1);
     const report = { width: innerWidth, page: document.documentElement.scrollWidth,
                      wide: wide.map((e) => `${e.tagName}.${e.className}`).slice(0, 5) };
+    const theme = one("#theme").getBoundingClientRect();  // a button that stays must not lie over a link
+    report.covered = all("nav a").filter((a) => {
+        const box = a.getBoundingClientRect();
+        return box.left < theme.right && theme.left < box.right && box.top < theme.bottom && theme.top < box.bottom;
+    }).map((a) => a.textContent);
     if (parent !== window) parent.postMessage(report, "*");
     return report;"""
 
@@ -296,4 +336,5 @@ def test_nothing_is_wider_than_the_window(pages, tmp_path, name):
         addEventListener("message", (event) => { one("#found-by-test").textContent = JSON.stringify(event.data); });
         return box;"""
     narrow = visit(outer, tmp_path / "narrow", listen).found
+    assert narrow.pop("covered") == []
     assert narrow["width"] == 400 and narrow["page"] <= 400 and narrow["wide"] == []

@@ -13,7 +13,17 @@ from PIL import Image
 from reports_for_tests import NASTY, STEPS, Tree, classifier, decoded, rows, write_rows
 from sklearn import metrics as oracle
 
-from cvdl_jax.report.pages import classes, curves, figures, markup, numbers, parameters, run_page, scatter
+from cvdl_jax.report.pages import (
+    classes,
+    curves,
+    figures,
+    markup,
+    numbers,
+    parameters,
+    replica_scores,
+    run_page,
+    scatter,
+)
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, el
 from cvdl_jax.workdir import predictions, report_facts
 
@@ -240,7 +250,26 @@ def test_metrics_with_one_last_name_share_a_plot(tmp_path):
     assert data[0]["title"] == "loss" and data[1]["title"] == "validation/accuracy"
     assert data[0]["series"][0]["y"][:4] == [0.3, 0.15, 0.1, "nan"] and data[0]["series"][1]["y"][2] == "inf"
     assert data[0]["series"][1]["colour"] == data[1]["series"][0]["colour"] == 1  # validation, wherever it is
-    assert data[1]["series"][0]["low"][0] == pytest.approx(1 - 1 / 20 - 0.05)
+    assert data[1]["series"][0]["low"][0] == pytest.approx(100 * (1 - 1 / 20 - 0.05))  # an accuracy is in percent
+    assert [plot["unit"] for plot in data] == ["", "%", "images/s"]
+
+
+def test_replicas_are_one_curve_with_a_band_and_a_row_with_spread_and_interval():
+    seeds = [0.1, 0.3, 0.2]
+    row = {"step": 5, "validation/accuracy": 0.2} | {f"validation/accuracy_seed{i}": x for i, x in enumerate(seeds)}
+    (series,) = curves.all_series([row])
+    assert (series.name, series.points) == ("validation/accuracy", [(5, 0.2)])
+    assert (series.low, series.high) == ([(5, 0.1)], [(5, 0.3)])
+    only = {key: x for key, x in row.items() if key != "validation/accuracy"}  # without a mean they stay
+    assert [s.name for s in curves.all_series([only])] == [f"validation/accuracy_seed{i}" for i in range(3)]
+
+    metrics = {key: x for key, x in row.items() if key != "step"}
+    tree = Tree(replica_scores.results({**metrics, "validation/examples": 9.0}, [0, 1, 2]))
+    cells = [text for kind in ("th", "td") for _, has, text in tree.find(kind) if has.get("scope") != "col"]
+    assert cells == ["validation accuracy", "20.00 %", "10.00 %", "too few seeds for an interval within the range of "
+                     "the metric", "10.00 %", "30.00 %", "20.00 %"]  # fmt: skip
+    high = {"a/accuracy": 0.51} | {f"a/accuracy_seed{i}": x for i, x in enumerate((0.5, 0.52, 0.51))}
+    assert "[48.52, 53.48] 95 % interval" in replica_scores.card(replica_scores.spread("a/accuracy", high, [0, 1, 2]))
 
 
 def test_low_and_high_without_their_metric_are_metrics():

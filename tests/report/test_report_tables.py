@@ -6,7 +6,7 @@ import re
 import pytest
 from reports_for_tests import Tree, checked, table
 
-from cvdl_jax.report.pages import dots, table_page, table_rows
+from cvdl_jax.report.pages import dots, scatter, table_page, table_rows
 
 
 def test_page_of_a_table(tmp_path):
@@ -107,3 +107,68 @@ def test_a_row_says_the_verdict_and_the_reasons_stand_beneath_it():
         assert f">{short}</span>" in page
     for reason in ("data theirs, ours", "3 common seeds", "(sign-flip, 6 seeds)"):
         assert page.count(reason) >= 2  # as a hint over the cell, and beneath the row
+
+
+# Sweeps -----------------------------------------------------------------------------------------------------------
+
+
+def halved():
+    """Results of a halved sweep of four trials: two go on, one of them to the end."""
+    rates = {"a": 1e-4, "b": 1e-3, "c": 1e-2, "d": 0.0}
+    trials = [{"name": "a", "scores": [80.0]}, {"name": "b", "scores": [85.0, 90.0, 91.0]},
+              {"name": "c", "scores": [86.0, 88.0]}, {"name": "d", "scores": [50.0]}]  # fmt: skip
+    varied = {"optim.weight_decay": rates, "model.norm": dict(zip("abcd", ("none", "", "x", "x"), strict=True)),
+              "same": dict.fromkeys("abcd", 3)}  # fmt: skip
+    last = {**table()["rows"][4], "name": "b", "mean": 91.0}
+    return {
+        **table(),
+        "rows": [last],
+        "varied": varied,
+        "trials": trials,
+        "rungs": ["1 epochs", "3 epochs", "9 epochs"],
+    }
+
+
+def test_every_trial_of_a_halving_is_shown():
+    tree = Tree(table_page.render(halved()))
+    lines = [has for _, has, _ in tree.find("path", class_="trial")]
+    assert [has["d"].count("L") for has in lines] == [2, 2, 3, 4]  # the worst first; they end where they were given up
+    assert [has["class"] for has in lines] == ["trial"] * 3 + ["trial best"]
+    (label,) = (has["aria-label"] for _, has, _ in tree.find("svg") if "Parallel" in has["aria-label"])
+    assert label.startswith(
+        "Parallel coordinates of 4 trials: optim.weight_decay, model.norm, test accuracy (%) after 1"
+    )
+    assert "same" not in label
+    (rows,) = (text for _, has, text in tree.find("div", role="region") if has["aria-label"].startswith("Every trial"))
+    assert all(text in rows for text in ("0.0001", "after 9 epochs", "85", "90", "91", "86", "88", "50"))
+    captions = [text for _, _, text in tree.find("figcaption")]
+    assert captions == [f"test accuracy (%) after 1 epochs over {key}" for key in ("optim.weight_decay", "model.norm")]
+
+
+def test_a_rate_is_drawn_by_decades_and_zero_beside_them():
+    axis, places = scatter.axis_of("optim.weight_decay", [1e-4, 1e-3, 0.0, 1e-2])
+    assert axis.log and places == [1e-4, 1e-3, 1e-5, 1e-2] and axis.zero == 1e-5
+    assert [text for _, text in scatter.ticks_of(-5.3, -1.7, axis)] == ["0", "0.0001", "0.001", "0.01"]
+    assert scatter.axis_of("optim.lr", [0.0005, 0.002])[0] == scatter.Axis()  # a rate, however narrow its range
+    assert scatter.axis_of("model.layers", [2, 3])[0] == scatter.Axis(log=False)
+    assert scatter.axis_of("model.hidden", [8, 512])[0].log  # no rate, but wide
+    assert not scatter.axis_of("optim.lr", [0.0, 0.0])[0].log and not scatter.axis_of("optim.lr", [-1.0, 1.0])[0].log
+    assert scatter.axis_of("x", [True, False]) == (scatter.Axis(log=False, words=("False", "True")), [1.0, 0.0])
+
+
+def test_what_is_the_same_for_all_is_not_plotted():
+    results = table()
+    same = [{**row, "parameters": 650, "macs": 640} for row in results["rows"]]
+    titles = [text for _, _, text in Tree(table_page.render({**results, "rows": same})).find("h2")]
+    assert "Sizes" not in titles and "All trials" not in titles
+    assert "Sizes" in [text for _, _, text in Tree(table_page.render(results)).find("h2")]
+
+
+def test_a_row_of_too_few_seeds_says_so_and_a_difference_has_a_minus():
+    results = table()
+    why = "too few seeds for an interval within the range of the metric"
+    row = {**results["rows"][0], "low": None, "high": None, "interval": why, "comparison": "-0.12 points",
+           "published": {"value": 94.0, "source": "A", "memory": False}}  # fmt: skip
+    tree = Tree(table_page.render({**results, "rows": [row]}))
+    cells = [text for _, _, text in tree.find("td")]
+    assert "94.07 ± 0.50too few seeds" in cells and "−0.12" in "".join(cells)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.workdir import metric_log
-from cvdl_jax.workdir.metric_log import Jsonl, Writers, read, truncate, without_time
+from cvdl_jax.workdir.metric_log import Jsonl, TensorBoard, Writers, read, truncate, without_time
 
 
 def write(path, steps, value=lambda step: step / 3):
@@ -250,6 +250,36 @@ def test_tensorboard_has_the_values_and_purges_on_resume(tmp_path):
     assert sorted(scalars) == [(1, 0.5), (2, 1.0), (3, 1.5), (3, 1.5), (4, 2.0)]
     start = 1  # SessionLog.START: a reader drops the earlier events from this step on
     assert sorted(step for step, _, status in found if status == start) == [0, 3]
+
+
+def test_tensorboard_has_hyper_parameters_final_metrics_and_images(tmp_path):
+    from PIL import Image
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    Image.new("RGB", (5, 3), (255, 0, 0)).save(tmp_path / "samples.png")
+    board = TensorBoard(tmp_path / "tb")
+    config = {"optim": {"lr": 0.1, "name": "sgd"}, "loss": {}, "model": {"hidden": [3, 4]}, "remat": False}
+    board.summary(7, config, {"test/accuracy": 0.75})
+    board.image("samples", tmp_path / "samples.png", 7)
+    board.close()
+    (path,) = (tmp_path / "tb").iterdir()
+    content, at, values = path.read_bytes(), 0, {}
+    while at < len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        values |= {value.tag: (event.step, value) for value in event.summary.value}
+        at += 16 + length
+    start = HParamsPluginData.FromString(values["_hparams_/session_start_info"][1].metadata.plugin_data.content)
+    hparams = start.session_start_info.hparams
+    assert (hparams["optim.lr"].number_value, hparams["optim.name"].string_value) == (0.1, "sgd")
+    assert hparams["model.hidden"].string_value == "[3, 4]" and hparams.keys() & {"loss", "remat"} == {"remat"}
+    step, accuracy = values["final/test/accuracy"]
+    assert (step, accuracy.simple_value) == (7, 0.75)
+    step, image = values["samples"]
+    assert step == 7 and (image.image.height, image.image.width) == (3, 5)
+    # Nothing of the run so far is hidden: no event asks a reader to drop earlier ones.
+    assert [status for _, _, status in events(tmp_path / "tb") if status] == []
 
 
 def test_libraries_are_imported_at_the_first_row():

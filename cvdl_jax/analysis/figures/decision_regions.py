@@ -74,6 +74,7 @@ def regions(scores_fn: Callable, points: Any, labels: Any, class_names: Sequence
         axes[0, 0].scatter(*shown.T, s=14, color=colours(int(i)), edgecolor="black", linewidth=0.4, label=name)
     if classes <= 20:
         figure.legend(loc="outside right upper", fontsize=8)
+    figure.set_label(images.EXAMPLES)
     return figure
 
 

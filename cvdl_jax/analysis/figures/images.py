@@ -28,6 +28,32 @@ def new_figure(rows: int, columns: int, inches: float = 1.2) -> tuple[Any, Any]:
     return figure, axes
 
 
+EXAMPLES = "examples"  # label of a figure that shows examples of a data set, so that its caption can say of which split
+DARK = {"black": "#e4e8ee", "white": "#181d23"}  # --ink and --card of the pages' dark theme
+
+
+def darken(figure: Any) -> None:
+    """Makes a figure fit a dark page, in place: black and white change places, what lies over an image stays."""
+    from matplotlib.colors import to_rgba
+
+    over = {child for axis in figure.axes if axis.images for child in (*axis.patches, *axis.lines, *axis.texts)}
+    new = {to_rgba(old): to_rgba(colour) for old, colour in DARK.items()}
+    for artist in figure.findobj(lambda artist: artist not in over):
+        for kind in ("color", "facecolor", "edgecolor"):
+            get, change = (getattr(artist, f"{verb}_{kind}", None) for verb in ("get", "set"))
+            colours = get() if get is not None and change is not None else None
+            if colours is None or (isinstance(colours, str) and colours in ("none", "auto")):
+                continue
+            one = isinstance(colours, str) or np.ndim(colours) == 1
+            rgba = [to_rgba(c) for c in ([colours] if one else colours)]
+            changed = [(*new[(*c[:3], 1.0)][:3], c[3]) if (*c[:3], 1.0) in new else c for c in rgba]
+            if changed != rgba:
+                change(changed[0] if one else changed)
+    for axis in figure.axes:
+        for ticks in (axis.xaxis, axis.yaxis):
+            ticks.set_tick_params(which="both", colors=DARK["black"])
+
+
 def class_name(c: int, class_names: Sequence[str]) -> str:
     """The name of a class, its number where there are no names."""
     return str(class_names[c]) if class_names else str(c)
@@ -60,7 +86,8 @@ def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str
         axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
         called, true = class_name(guess, class_names), class_name(label, class_names)
         right = label == guess
-        axis.set_title(called if right else f"{called}, not {true}", fontsize=8, color="black" if right else "red")
+        axis.set_title(called if right else f"{called}, not {true}", fontsize=8, color="black" if right else "tab:red")
+    figure.set_label(EXAMPLES)
     return figure
 
 
@@ -146,6 +173,7 @@ def box_grid(
             outline(axis, box, (h, w), edgecolor=colour, linewidth=1.2)
             text = f"{class_name(c, class_names)} {predicted['scores'][i, k]:.2f}"
             axis.text(box[1] * w - 0.5, box[0] * h - 1, text, fontsize=5, color=colour)
+    figure.set_label(EXAMPLES)
     return figure
 
 

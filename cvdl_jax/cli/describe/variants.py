@@ -118,7 +118,9 @@ def overview(say: Callable[[str], None]) -> None:
 
 
 def path_of(variant: Variant) -> str:
-    """The family's file as a path in the repository, "cvdl_jax/models/backbones/lenet.py"."""
+    """The family's file as a path in the repository, "cvdl_jax/models/backbones/lenet.py"; of a user's own as it is."""
+    if not variant.file.is_relative_to(registry.ROOM):
+        return str(variant.file)
     return f"{variant.module.replace('.', '/')}.py"
 
 

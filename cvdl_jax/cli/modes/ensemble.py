@@ -5,14 +5,13 @@ such as `--config.data.test=test` name another one. What is written: results.jso
 predictions/SPLIT.npz.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cvdl_jax.config import configs
+from cvdl_jax.config import configs, places
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.stats.paired_tests import format_p
 from cvdl_jax.report import ensembles
@@ -38,12 +37,14 @@ def run(args: Any) -> int:
     results, arrays = ensembles.combine(ensembles.aligned(members))
     folder = Path(args.workdir) if args.workdir else FOLDER / name(runs, split, args.overrides)
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"split": split, "overrides": list(args.overrides), "command": ["python", *sys.argv], "generated": now()}
+    about = {"split": split, "overrides": list(args.overrides), "command": places.argv(), "generated": now()}
     results = {**about, **results}
     write_json(folder / "results.json", results)
     (folder / "results.md").write_text("\n".join(lines(results)) + "\n", encoding="utf-8")
     predictions.write(folder / "predictions" / f"{split}.npz", arrays)
-    ensemble_page.write(results, arrays, class_names(runs), folder / "report.html")
+    kept = [] if args.overrides else [report_facts.seen(run, split) for run in runs]  # else of another set
+    seen = {key: shown for one in kept for key, shown in one.items()}
+    ensemble_page.write(results, arrays, class_names(runs), folder / "report.html", seen)
     files = f"{folder / 'results.json'}, results.md, report.html, predictions/{split}.npz"
     print(*lines(results), f"\nresults: {files}", sep="\n")
     return 0

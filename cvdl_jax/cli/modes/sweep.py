@@ -57,5 +57,8 @@ def halve(sweep: Sweep, root: Path, args: Any) -> int:
         rungs.append(results)
     if not args.status:
         story = f"{rungs[-1]['caption']} {halving.told(rungs)}"
-        publish({**rungs[-1], "title": sweep.title, "caption": story, "varied": rungs[0]["varied"]}, root)
+        whole = {"title": sweep.title, "caption": story, "varied": rungs[0]["varied"], "trials": halving.trials(rungs)}
+        unit = sweep.halving.budget.removeprefix("total_")
+        lengths = [f"{budget} {unit}" for budget in halving.budgets(sweep.halving)]
+        publish({**rungs[-1], **whole, "rungs": lengths}, root)
     return 0

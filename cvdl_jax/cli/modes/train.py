@@ -1,10 +1,9 @@
 """`--mode train`: trains a run, or continues it."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.config import configs
+from cvdl_jax.config import configs, places
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.folder import Workdir, read_json
 
@@ -17,7 +16,7 @@ def run(args: Any) -> int:
 
     if args.replicas:
         config = replicas.parent(config, args.replicas)
-    argv = ["python", *sys.argv]
+    argv = places.argv()
     with out_of_memory.explained(config):
         code = train(config, args.workdir, argv, write_page)
     if code == 0 and config.experiment == replicas.EXPERIMENT:

@@ -95,6 +95,12 @@ def survivors(rows: Sequence[Mapping[str, Any]], factor: int) -> list[str]:
     return [row["name"] for row in rows[: max(1, len(rows) // factor)]]
 
 
+def trials(rungs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every trial with its score in each rung that it was in: [{"name", "scores"}], the order of the first rung."""
+    scores = [{row["name"]: row["mean"] for row in results["rows"]} for results in rungs]
+    return [{"name": name, "scores": [rung[name] for rung in scores if name in rung]} for name in scores[0]]
+
+
 def told(rungs: Sequence[Mapping[str, Any]]) -> str:
     """A sentence for the caption: how many trials every rung had, and how good the best of them was."""
     parts = []

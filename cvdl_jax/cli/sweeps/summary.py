@@ -59,10 +59,12 @@ def _row(sweep: Sweep, name: str, planned: Sequence[Planned]) -> dict[str, Any]:
         "protocol": folded, "data": data.get("name", ""),
     }  # fmt: skip
     runs = [run_facts(run, sweep.metric) for run in planned]
-    facts = row_facts(row, runs, planned[0].config)
+    facts = row_facts(row, runs, planned[0].config, sweep.metric)
     if sweep.kfold:
         folds = [str([run.config.data.get(key) for key in ("validation", "split")]) for run in planned]
-        facts |= over_folds(folds, runs) | {"seeds": [run.seed for run in planned]}  # one per run, as elsewhere
+        facts |= over_folds(folds, runs, sweep.metric) | {
+            "seeds": [run.seed for run in planned]
+        }  # one per run, as elsewhere
     return facts
 
 
@@ -72,12 +74,13 @@ def _common(planned: Sequence[Planned]) -> tuple[str, ...]:
     return tuple(override for override in shared if override.partition("=")[0] != SEED)
 
 
-def over_folds(folds: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def over_folds(folds: Sequence[str], runs: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> dict[str, Any]:
     """Mean, deviation and interval over folds; the seeds of a fold are averaged first, since they share its examples.
 
     Args:
         folds: the fold of each run.
         runs: from `run_facts`.
+        metric: of the objective.
     """
     done: dict[str, list[float]] = {}
     for fold, run in zip(folds, runs, strict=True):
@@ -87,8 +90,7 @@ def over_folds(folds: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> dict[
     if len(means) < 2:
         value = means[0]["value"] if means else None
         return {"mean": value, "std": None, "low": None, "high": None, "interval": ""}
-    facts = spread(means)
-    return {**facts, "interval": facts["interval"].replace("seeds", "folds")}
+    return spread(means, metric, "folds")
 
 
 def _rank(row: Mapping[str, Any], better: str) -> tuple[int, float]:
@@ -128,7 +130,7 @@ def tested(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     metrics = [read_json(Workdir(run["workdir"]).results)["metrics"] for run in runs]
     ends = ("_low", "_high", "/examples")
     names = [key for key in metrics[0] if key.startswith("test/") and not key.endswith(ends)]
-    plain = {"scale": 1.0}
+    plain = {"scale": 1.0, "unit": ""}
     facts = {}
     for name in names:
         done = [
@@ -136,7 +138,8 @@ def tested(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for of_run, run in zip(metrics, runs, strict=True)
             if name in of_run
         ]
-        facts[name] = {**spread(done), "n": len(done)}
+        share = plain | {"unit": "%" if name.endswith("/accuracy") else ""}
+        facts[name] = {**spread(done, share), "n": len(done)}
     return facts
 
 
@@ -178,5 +181,5 @@ def shown(name: str, test: Mapping[str, Any]) -> str:
     accuracy = name.endswith("/accuracy")
     text = score(test["mean"], accuracy)
     if test["low"] is None:
-        return text
+        return f"{text} ({test['interval']})" if test["interval"] else text
     return f"{text} {interval(test['low'], test['high'], accuracy)} ({test['interval']})"

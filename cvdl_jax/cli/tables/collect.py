@@ -13,7 +13,7 @@ from cvdl_jax.cli.tables.study import Study
 from cvdl_jax.config import configs
 from cvdl_jax.core.formatting import count
 from cvdl_jax.errors import ConfigError, nearest
-from cvdl_jax.metrics.stats.intervals import student_t
+from cvdl_jax.metrics.stats.intervals import TOO_FEW, student_t_within
 from cvdl_jax.report import verdicts
 from cvdl_jax.workdir.folder import Workdir, read_json
 from cvdl_jax.workdir.metric_log import read
@@ -38,7 +38,7 @@ def collect(
     rows = []
     for entry in table.rows:
         mine = [run for run in planned if run.row == entry["name"]]
-        facts = row_facts(entry, [run_facts(run, table.metric) for run in mine], mine[0].config)
+        facts = row_facts(entry, [run_facts(run, table.metric) for run in mine], mine[0].config, table.metric)
         rows.append({**facts, "command": table.command(slug(entry["name"]), overrides, workdir)})
     for row in rows:
         row["comparison"] = verdicts.with_published(row, table.metric)
@@ -142,13 +142,16 @@ def unique(values: Iterable[Any]) -> list[Any]:
 # One row ------------------------------------------------------------------------------------------------------------
 
 
-def row_facts(row: Mapping[str, Any], runs: list[dict[str, Any]], config: Any) -> dict[str, Any]:
+def row_facts(
+    row: Mapping[str, Any], runs: list[dict[str, Any]], config: Any, metric: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a table says of a row, from its finished runs; None where there is none.
 
     Args:
         row: of the table file.
         runs: from `run_facts`, one per seed.
         config: of any of its seeds.
+        metric: of the table.
     """
     done = [run for run in runs if run["state"] == DONE]
     values = [run["value"] for run in done]
@@ -158,7 +161,7 @@ def row_facts(row: Mapping[str, Any], runs: list[dict[str, Any]], config: Any) -
     return {
         "name": row["name"], "config": row["config"], "overrides": list(row["overrides"]),
         "seeds": list(row["seeds"]), "n": len(done), "values": values,
-        **spread(done),
+        **spread(done, metric),
         "parameters": first(run["parameters"] for run in done), "macs": first(run["macs"] for run in done),
         "epochs": mean(run["epochs"] for run in done), "steps": mean(run["steps"] for run in done),
         "recipe": {key: row["recipe"][key] for key in ("epochs", "steps")},
@@ -173,8 +176,14 @@ def row_facts(row: Mapping[str, Any], runs: list[dict[str, Any]], config: Any) -
     }  # fmt: skip
 
 
-def spread(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation and interval: over seeds, or of a single run over its test examples."""
+def spread(done: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], what: str = "seeds") -> dict[str, Any]:
+    """Mean, standard deviation and interval: over seeds, or of a single run over its test examples.
+
+    Args:
+        done: finished runs.
+        metric: of the table; one in percent lies in 0..100, or in 0..1 before scaling.
+        what: the values are of, for the interval's name.
+    """
     values = [run["value"] for run in done]
     if not values:
         return {"mean": None, "std": None, "low": None, "high": None, "interval": ""}
@@ -184,8 +193,10 @@ def spread(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             f"Wilson over {count(run['examples'])} examples" if run["examples"] and run["low"] is not None else ""
         )
         return {"mean": values[0], "std": None, "low": run["low"], "high": run["high"], "interval": examples}
-    low, high = student_t(values) if all(map(math.isfinite, values)) else (math.nan, math.nan)
-    kind = f"Student-t over {len(values)} seeds"
+    range_ = (0.0, metric["scale"]) if metric["unit"] == "%" else (-math.inf, math.inf)
+    ends = student_t_within(values, *range_) if all(map(math.isfinite, values)) else (math.nan, math.nan)
+    kind = f"Student-t over {len(values)} {what}" if ends else TOO_FEW.format(what=what)
+    low, high = ends or (None, None)
     return {"mean": fmean(values), "std": stdev(values), "low": low, "high": high, "interval": kind}
 
 

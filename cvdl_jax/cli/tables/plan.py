@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cvdl_jax.config import configs
+from cvdl_jax.config import configs, places
 from cvdl_jax.errors import ConfigError
 
 SEED = "--config.seed"
@@ -77,7 +77,7 @@ def slug(label: str) -> str:
 
 def command(planned: Planned) -> str:
     """The one command that makes, continues or repeats this run, as typed in the repository."""
-    return shlex.join(["python", "launch.py", *arguments(planned)])
+    return shlex.join([*places.command().split(), *arguments(planned)])
 
 
 def arguments(planned: Planned) -> list[str]:

@@ -2,8 +2,8 @@
 
 import csv
 import io
-import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import PurePath
@@ -16,10 +16,25 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "≈": r"$\approx$", "†": r"\dag{}", "–": r"\textendash{}", "×": r"$\times$",
+    "−": "$-$", "·": r"$\cdot$", "→": r"$\to$", "←": r"$\gets$", "≤": r"$\le$", "≥": r"$\ge$", "∞": r"$\infty$",
+    "∈": r"$\in$", "√": r"$\surd$", "∑": r"$\sum$", "∂": r"$\partial$", "∇": r"$\nabla$", "≠": r"$\ne$",
+    "°": r"$^\circ$", "ς": r"$\varsigma$",
+    "µ": r"$\mu$", "…": r"\dots{}", "—": r"\textemdash{}", "“": "``", "”": "''", "‘": "`", "’": "'", "\u00a0": "~",
     "[": "{[}", "]": "{]}",  # after the end of a line a bracket would be an option
+}  # fmt: skip
+GREEK = set(
+    """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi
+    psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega""".split()
+)
+LIKE_LATIN = {  # letters that LaTeX has no command for
+    "omicron": "o", "Alpha": "A", "Beta": "B", "Epsilon": "E", "Zeta": "Z", "Eta": "H", "Iota": "I", "Kappa": "K",
+    "Mu": "M", "Nu": "N", "Omicron": "O", "Rho": "P", "Tau": "T", "Chi": "X",
 }  # fmt: skip
 AGAINST, PUBLISHED, DIFFERENCE = "against the best", "published", "difference"
 RUNS = ["method", "seed", "state", "value", "interval", "selected step", "seconds", "folder"]
+RUN_COLUMNS = (
+    "value", "low", "high", "examples", "selected_step", "steps", "epochs", "seconds", "parameters", "macs",
+)  # fmt: skip
 REPEAT = "The command of a row goes on with it; with another --workdir it measures the row anew."
 PROVENANCE = ["method", "hardware", "commit", "configuration", "data", "command"]
 
@@ -181,36 +196,54 @@ def row_notes(results: Mapping[str, Any]) -> list[str]:
 
 def escape(text: str) -> str:
     """Text as LaTeX prints it; hyphens stay hyphens, the sign of a number becomes a minus."""
-    text = "".join(LATEX.get(character, character) for character in text)
+    text = "".join(LATEX.get(character) or _latex(character) for character in text)
     text = re.sub(r"(?<![\w\-.])-(?=\d)", "$-$", text)
     return re.sub(r"(?<=-)-", "{}-", text)
+
+
+def _latex(character: str) -> str:
+    """A character that pdflatex knows, or prints with a formula; its code point where there is neither."""
+    name, parts = unicodedata.name(character, ""), unicodedata.decomposition(character).split()
+    if ord(character) < 0x80 or (ord(character) < 0x180 and name.startswith("LATIN ")):
+        return character
+    if parts[:1] in (["<super>"], ["<sub>"]) and len(parts) == 2:
+        base = chr(int(parts[1], 16)).replace("−", "-")
+        return f"${'^' if parts[0] == '<super>' else '_'}{{{base if base.isascii() else _latex(base).strip('$')}}}$"
+    if parts[:1] == ["<compat>"]:
+        return escape(unicodedata.normalize("NFKC", character))
+    greek = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)", name)
+    word = greek[2].lower().replace("lamda", "lambda") if greek else ""
+    word = word.capitalize() if greek and greek[1] == "CAPITAL" else word
+    if word in GREEK:
+        return rf"$\{word}$"
+    return f"${LIKE_LATIN[word]}$" if word in LIKE_LATIN else f"{{[}}U+{ord(character):04X}{{]}}"
 
 
 # CSV and console ----------------------------------------------------------------------------------------------------
 
 
 def comma_separated(results: Mapping[str, Any]) -> str:
-    """A line per row with every field: nested ones have dots in their names, lists are JSON, the unknown is empty."""
-    same = {"table": results["name"], **{f"metric.{key}": value for key, value in results["metric"].items()}}
-    flat = [{**same, **flatten(row)} for row in results["rows"]]
-    names = list(dict.fromkeys(key for row in flat for key in row))
-    names = [key for key in names if not any(other.startswith(f"{key}.") for other in names)]  # None for a section
+    """A line for each run, of plain numbers and words; where they come from is in results.json.
+
+    `value`, `low` and `high` are in the table's unit; what is not known is empty. A sweep's hyper-parameters have a
+    column each.
+    """
+    metric, varied = results["metric"], results.get("varied", {})
+    rows = [
+        {
+            "table": results["name"], "method": row["name"], "seed": run["seed"], "state": run["state"],
+            "metric": metric["key"], "unit": metric["unit"], **{key: run[key] for key in RUN_COLUMNS},
+            **{key: values.get(row["name"]) for key, values in varied.items()},
+            "config": row["config"], "overrides": " ".join(row["overrides"]), "folder": run["workdir"],
+        }
+        for row in results["rows"]
+        for run in row["runs"]
+    ]  # fmt: skip
     out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(rows)
     return out.getvalue()
-
-
-def flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under names with dots."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list | tuple) else value
-    return flat
 
 
 def console(results: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cvdl_jax.cli.tables.plan import Planned, slug
-from cvdl_jax.config import configs
+from cvdl_jax.config import configs, places
 from cvdl_jax.config.binding import UNITS, check_name
 from cvdl_jax.config.parsing import plain
 from cvdl_jax.errors import ConfigError, nearest
@@ -47,7 +47,7 @@ class Study:
     def command(self, only: str, overrides: Iterable[str], workdir: str | None) -> str:
         """The command line that goes on with these rows, or repeats them in another folder."""
         where = ["--workdir", workdir] if workdir else []
-        return shlex.join(["python", "launch.py", f"--{self.flag}", self.text(only), *overrides, *where])
+        return shlex.join([*places.command().split(), f"--{self.flag}", self.text(only), *overrides, *where])
 
     def root(self, workdir: str | Path | None = None) -> Path:
         """Its folder: --workdir, else runs/tables/NAME or runs/sweeps/NAME."""

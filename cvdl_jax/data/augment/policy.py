@@ -1,6 +1,7 @@
 """Augmentation as one string: `flip | padded_crop(padding=4) | mixup(alpha=0.2)`, applied in order on the device.
 
-The folder is the registry: every public function in another file of this folder is an operation, found by its name
+The folder is the registry, together with a user's `extensions/data/augment` in the current folder: every public
+function in another file of this folder is an operation, found by its name
 without importing the others, so that a new operation needs no change here. It is a factory with plain keyword arguments
 that returns a transform `(state, batch, key) -> (state, batch, {})`; one with the argument `num_classes` gets it.
 `batch["image"]` is float32 [b, h, w, c] in 0..1, `batch["label"]` int32 [b] or float32 [b, num_classes]. Every random
@@ -17,6 +18,7 @@ from typing import Any
 
 import jax
 
+from cvdl_jax.config import places
 from cvdl_jax.config.binding import build_calls
 from cvdl_jax.core.materialise import stored
 from cvdl_jax.core.task import Transform, chain
@@ -50,9 +52,14 @@ def find(name: str, path: str = "config.augment") -> Callable:
     Raises:
         ConfigError: with the nearest name, if there is none.
     """
-    known = operations()
+    known, own = operations(), places.extension("cvdl_jax.data.augment")
+    added = operations(own.resolve()) if own else {}
+    for both in known.keys() & added.keys():
+        places.refuse_ours(both, own / f"{added[both]}.py", f"cvdl_jax/data/augment/{known[both]}.py")
+    if name in added:
+        return getattr(places.load_once(own.resolve() / f"{added[name]}.py"), name)
     if name not in known:
-        raise ConfigError(f"{path}: there is no operation {name!r}; {nearest(name, known)}")
+        raise ConfigError(f"{path}: there is no operation {name!r}; {nearest(name, known | added)}")
     return getattr(importlib.import_module(f"cvdl_jax.data.augment.{known[name]}"), name)
 
 

@@ -124,6 +124,24 @@ def student_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float,
     return around_mean(fmean(values), stdev(values) / math.sqrt(n), n - 1, confidence)
 
 
+TOO_FEW = "too few {what} for an interval within the range of the metric"
+
+
+def student_t_within(values: Sequence[float], low: float, high: float) -> tuple[float, float] | None:
+    """`student_t` of a mean that lies in a known range, such as an accuracy; None where the values are too few to tell.
+
+    An interval that reaches beyond the range rests on a normal distribution that cannot be true. It is not cut: what is
+    left would claim more than the values say. TOO_FEW is the sentence for it.
+
+    Args:
+        values: n >= 2 measurements.
+        low: the least that a measurement can be.
+        high: the greatest.
+    """
+    ends = student_t(values)
+    return ends if low <= ends[0] and ends[1] <= high else None
+
+
 def around_mean(mean: float, error: float, df: int, confidence: float) -> tuple[float, float]:
     """The interval of a mean with its standard error, by Student's distribution.
 

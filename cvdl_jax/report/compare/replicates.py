@@ -7,7 +7,7 @@ from typing import Any
 
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.stats import paired_tests
-from cvdl_jax.metrics.stats.intervals import student_t
+from cvdl_jax.metrics.stats.intervals import TOO_FEW, student_t_within
 from cvdl_jax.report.compare.methods import Method
 from cvdl_jax.report.compare.predictions import Predictions
 
@@ -36,14 +36,30 @@ def common(first: Method, second: Method) -> list[Any]:
     return units
 
 
-def spread(values: Sequence[float], what: str) -> dict[str, Any]:
-    """Mean, deviation and Student's t interval of a metric over seeds or folds."""
+def unpaired(first: Method, second: Method, units: Sequence[Any]) -> list[str]:
+    """Which runs are compared, in a sentence, where some of them have no partner; [] where all have one."""
+    what = "fold" if first.folds else "seed"
+    left = {
+        method.name: [str(unit) for run in method.runs if (unit := run.fold if method.folds else run.seed) not in units]
+        for method in (first, second)
+    }
+    if not any(left.values()):
+        return []
+    used = f"{what}{'s' if len(units) > 1 else ''} {', '.join(map(str, units))}"
+    rest = [f"{what}{'s' if len(own) > 1 else ''} {', '.join(own)} of {name}" for name, own in left.items() if own]
+    return [f"{first.name} and {second.name} are compared by {used} alone; without a partner: {'; '.join(rest)}."]
+
+
+def spread(values: Sequence[float], what: str, share: bool) -> dict[str, Any]:
+    """Mean, deviation and Student's t interval of a metric, which may be a share in 0..1, over seeds or folds."""
     kind = f"Student-t over {len(values)} {what}"
     summary = {"value": fmean(values), "std": None, "low": None, "high": None, "interval": kind}
     if len(values) < 2:
         return summary | {"why": f"only one of the {what} was run"}
-    low, high = student_t(values)
-    return summary | {"std": stdev(values), "low": low, "high": high}
+    ends = student_t_within(values, *((0, 1) if share else (-math.inf, math.inf)))
+    if ends is None:
+        return summary | {"std": stdev(values), "why": TOO_FEW.format(what=what)}
+    return summary | {"std": stdev(values), "low": ends[0], "high": ends[1]}
 
 
 def over_seeds(values: Sequence[tuple[float, float]]) -> dict[str, Any]:

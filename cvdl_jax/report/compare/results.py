@@ -13,6 +13,7 @@ from cvdl_jax.report.verdicts import ALPHA, FEW, SAME
 
 SIGNIFICANT = "significant"
 LOWER_IS_BETTER = ("mae", "rmse")
+SHARES = ("accuracy", "macro_f1", "auc")  # metrics in 0..1
 
 
 def compare(methods: Sequence[Method], split: str) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _method(method: Method, predicted: dict[Any, Predictions]) -> dict[str, Any]
         metrics = examples.summary(predicted[method.runs[0].path])
     else:
         by_run = [examples.values(predicted[run.path]) for run in method.runs]
-        metrics = {name: _over_runs(method, [values.get(name) for values in by_run]) for name in by_run[0]}
+        metrics = {name: _over_runs(method, name, [values.get(name) for values in by_run]) for name in by_run[0]}
     return {
         "name": method.name,
         "runs": [str(run.path) for run in method.runs],
@@ -71,16 +72,16 @@ def _method(method: Method, predicted: dict[Any, Predictions]) -> dict[str, Any]
     }
 
 
-def _over_runs(method: Method, values: Sequence[float | None]) -> dict[str, Any]:
+def _over_runs(method: Method, name: str, values: Sequence[float | None]) -> dict[str, Any]:
     """A metric over seeds, or over folds (of each the mean of its seeds)."""
     if None in values:
         return {"value": None, "low": None, "high": None, "interval": "Student-t", "why": "not known of every run"}
     if not method.folds:
-        return replicates.spread(values, "seeds")
+        return replicates.spread(values, "seeds", name in SHARES)
     by_fold: dict[str, list[float]] = {}
     for run, value in zip(method.runs, values, strict=True):
         by_fold.setdefault(run.fold, []).append(value)
-    return replicates.spread([fmean(seeds) for seeds in by_fold.values()], "folds")
+    return replicates.spread([fmean(seeds) for seeds in by_fold.values()], "folds", name in SHARES)
 
 
 def _pair(first: Method, second: Method, predicted: dict[Any, Predictions], notes: list[str]) -> dict[str, Any]:
@@ -88,10 +89,9 @@ def _pair(first: Method, second: Method, predicted: dict[Any, Predictions], note
     if len(first.runs) == len(second.runs) == 1:
         return _examples(first.runs[0], second.runs[0], predicted, notes)
     units = replicates.common(first, second)
+    notes += replicates.unpaired(first, second, units)
     runs = [[_of(method, unit) for unit in units] for method in (first, second)]
     if not first.folds and len(units) == 1:
-        if min(len(first.runs), len(second.runs)) > 1:
-            notes.append(f"{first.name} and {second.name} have only the seed {units[0]} in common.")
         return _examples(runs[0][0][0], runs[1][0][0], predicted, notes)
     for a, b in zip(*runs, strict=True):
         notes += [note for note in (check_same(predicted[a[0].path], predicted[b[0].path]),) if note]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.core import formatting
 from cvdl_jax.metrics import classification, confusion
 from cvdl_jax.report.pages import numbers, scores
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, el, image, section, table
@@ -91,7 +90,7 @@ def _heat(count: int, share: float, right: bool) -> Markup:
     strong = share > 0.5
     strength = 0.88 + 0.12 * share if strong else 0.05 + 0.5 * math.sqrt(share)
     shown = "100 %" if share == 1 else "< 0.1 %" if share < 0.0005 else "> 99.9 %" if share >= 0.9995 else None
-    return el("td", numbers.count(count), el("small", shown or formatting.percent(share, 1)),
+    return el("td", numbers.count(count), el("small", shown or numbers.percent(share, 1)),
               class_=f"{'right' if right else 'wrong'}{' strong' if strong else ''}",
               style=f"--strength:{strength:.3f}")  # fmt: skip
 
@@ -115,7 +114,7 @@ def pairs(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
     wrong, share = counts - np.diag(np.diag(counts)), classification.normalised(counts, "true")
     confused = [divmod(int(i), len(names)) for i in np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]]
     rows = [
-        (names[i], names[j], int(wrong[i, j]), Cell(formatting.percent(share[i, j], 1), share[i, j]))
+        (names[i], names[j], int(wrong[i, j]), Cell(numbers.percent(share[i, j], 1), share[i, j]))
         for i, j in confused
         if wrong[i, j]
     ]
@@ -130,7 +129,7 @@ def measures(counts: np.ndarray, names: Sequence[str], name: str) -> Markup:
     columns = [Column("class"), *(Column(title, True) for title in ("precision", "recall", "F1", "examples"))]
 
     def ratio(x: float) -> Cell:
-        return Cell("undefined", None) if np.isnan(x) else Cell(formatting.percent(x, 1), float(x))
+        return Cell("undefined", None) if np.isnan(x) else Cell(numbers.percent(x, 1), float(x))
 
     rows = [
         [Cell(names[i], i), *(ratio(values[i]) for values in rates), int(counts[i].sum())] for i in range(len(names))
@@ -160,7 +159,7 @@ def _mistake(mistake: Mapping[str, Any], names: Sequence[str]) -> Markup:
         small = max(mistake["size"]) < 64
         seen = image(mistake["image"], f"{label}, called {guess}", class_="pixels" if small else None, loading="lazy")
     elif "features" in mistake:
-        seen = el("span", "(", ", ".join(f"{x:g}" for x in mistake["features"]), ")", class_="features")
+        seen = el("span", "(", ", ".join(numbers.minus(f"{x:g}") for x in mistake["features"]), ")", class_="features")
     name = mistake["id"] if len(mistake["id"]) <= ID else f"…{mistake['id'][-ID:]}"
     called = _row("called", el("strong", guess), mistake["confidence"], "guess")
     true = _row("is", label, mistake["right"], "truth")
@@ -169,4 +168,4 @@ def _mistake(mistake: Mapping[str, Any], names: Sequence[str]) -> Markup:
 
 def _row(said: str, name: Any, share: float, class_: str) -> Markup:
     what = el("span", el("small", said), " ", name)
-    return el("span", what, el("span", formatting.percent(share, 1), class_="share"), class_=class_)
+    return el("span", what, el("span", numbers.percent(share, 1), class_="share"), class_=class_)

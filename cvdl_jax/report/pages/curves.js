@@ -1,11 +1,11 @@
 "use strict";
-// Draws the curves of a run: one plot for each family of metrics, all over the step. The data are in #curves-data.
+// Draws the curves of a run: one plot for each family of metrics, all over the step, or the epoch. The data are in #curves-data.
 (() => {
   const source = document.getElementById("curves-data");
   if (!source) return;
   const data = JSON.parse(source.textContent);
   const options = window.pageOptions;
-  const HEIGHT = 210, TOP = 10, RIGHT = 12, BOTTOM = 26, LEFT = 56; // of all plots, so that their steps align
+  const HEIGHT = 224, TOP = 10, RIGHT = 12, BOTTOM = 40, LEFT = 56; // of all plots, so that their steps align
   const NON_FINITE = { nan: NaN, inf: Infinity, "-inf": -Infinity };
   const decode = (values) => values.map((v) => (typeof v === "string" ? NON_FINITE[v] : v));
   const svg = (name, attributes, text) => {
@@ -81,6 +81,7 @@
 
   const plots = data.plots.map((plot, i) => ({
     title: plot.title,
+    unit: plot.unit,
     series: plot.series.map((s) => ({ ...s, y: decode(s.y), low: s.low && decode(s.low), high: s.high && decode(s.high), shown: true })),
     figure: document.querySelector(`[data-plot="${i}"]`),
     log: false,
@@ -89,7 +90,8 @@
   if (data.selected !== null) everyX.push(data.selected);
   let [first, last] = [Math.min(...everyX), Math.max(...everyX)];
   if (first === last) { first -= 1; last += 1; }
-  let weight = 0;
+  let weight = 0, byEpoch = false;
+  const unit = () => (byEpoch ? data.epochs_per_step : 1); // of the x axis, in steps
 
   const scales = (plot, width) => {
     const transform = plot.log ? (v) => (v > 0 ? Math.log10(v) : NaN) : (v) => v;
@@ -133,12 +135,14 @@
       plot.svg.append(svg("line", { class: "grid", x1: scale.left, x2: width - RIGHT, y1: y, y2: y }));
       plot.svg.append(svg("text", { x: scale.left - 6, y: y + 3.5, "text-anchor": "end" }, scale.labels[i]));
     });
-    for (const step of linearTicks(first, last, Math.max(2, Math.floor(width / 75)))) {
-      if (!Number.isInteger(step)) continue;
-      const x = scale.x(step);
-      const half = 3.4 * tick(step).length;
-      plot.svg.append(svg("text", { x: Math.min(x, width - half), y: HEIGHT - 8, "text-anchor": "middle" }, tick(step)));
+    for (const at of linearTicks(first * unit(), last * unit(), Math.max(2, Math.floor(width / 75)))) {
+      if (!byEpoch && !Number.isInteger(at)) continue;
+      const x = scale.x(at / unit());
+      const half = 3.4 * tick(at).length;
+      plot.svg.append(svg("text", { x: Math.min(x, width - half), y: HEIGHT - 23, "text-anchor": "middle" }, tick(at)));
     }
+    const middle = (scale.left + width - RIGHT) / 2;
+    plot.svg.append(svg("text", { class: "axis", x: middle, y: HEIGHT - 7, "text-anchor": "middle" }, byEpoch ? "epoch" : "step"));
     plot.svg.append(svg("line", { class: "grid", x1: scale.left, x2: width - RIGHT, y1: scale.bottom, y2: scale.bottom }));
   };
   const drawSeries = (plot, series, scale) => {
@@ -196,6 +200,7 @@
     let text = show(s.y[i]);
     if (weight > 0) text = `${show(smooth(s.y, weight)[i])} (${text})`;
     else if (s.low) text += ` [${show(s.low[i])}, ${show(s.high[i])}]`;
+    if (plot.unit) text += ` ${plot.unit}`;
     const name = plot.series.length > 1 ? s.name.replace(/\/[^/]*$/, "") : ""; // the last name is the plot's
     row.append(swatch, name + (s.x[i] === step ? "" : ` at ${s.x[i]}`), html("b", "", text));
     return row;
@@ -277,6 +282,17 @@
   };
   slider.addEventListener("input", setWeight);
   setWeight();
+  const axis = document.getElementById("x-axis");
+  const setAxis = (epochs) => {
+    byEpoch = epochs;
+    axis.textContent = byEpoch ? "x: epoch" : "x: step";
+    axis.setAttribute("aria-pressed", String(byEpoch));
+    drawAll();
+  };
+  if (axis) {
+    axis.addEventListener("click", () => setAxis(!byEpoch));
+    if (options.get("x") === "epoch") setAxis(true);
+  }
   let width = document.getElementById("plots").clientWidth;
   new ResizeObserver(() => {
     const now = document.getElementById("plots").clientWidth;

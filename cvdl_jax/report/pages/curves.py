@@ -1,8 +1,8 @@
 """The curves of a run: which metrics share a plot, and what the page's script draws of them.
 
 Metrics with one last name form a family: train/loss and validation/loss are one plot. "name_low" and "name_high" are
-the band of "name". Replicas of a metric, "train/loss_seed0" and so on, are one plot. Metrics that never change are said
-in words. Their colour is that of their first names, of replicas that of their place.
+the band of "name". Replicas of a metric, "train/loss_seed0" and so on, are the band of their mean, "train/loss", from
+the least to the greatest. Metrics that never change are said in words. Their colour is that of their first names.
 """
 
 import math
@@ -17,6 +17,7 @@ MOST_POINTS = 1000  # of a curve; of a longer one the least and the greatest val
 COLOURS = 8  # of style.css
 FIRST = ("loss", "accuracy")  # families in front
 FIRST_NAMES = ("train", "validation", "test")
+UNITS = {"time/images_per_second": "images/s", "time/seconds_per_step": "s", "time/data_wait": "% of the time"}
 SIGNS = {"nan": "NaN", "inf": "∞", "-inf": "−∞"}
 
 Points = list[tuple[int, float]]
@@ -45,6 +46,7 @@ def all_series(rows: Sequence[Mapping[str, float]]) -> list[Series]:
         for name, value in row.items():
             if name not in ("step", "epoch", "time/seconds"):
                 points.setdefault(name, []).append((int(row["step"]), float(value)))
+    points = _with_bands(points)
     ends = {name for name in points for end in ("_low", "_high") if name.endswith(end)}
     ends = {name for name in ends if {f"{_stem(name)}{end}" for end in ("", "_low", "_high")} <= points.keys()}
     return [
@@ -52,6 +54,25 @@ def all_series(rows: Sequence[Mapping[str, float]]) -> list[Series]:
         for name, curve in points.items()
         if name not in ends
     ]
+
+
+def _with_bands(points: Mapping[str, Points]) -> dict[str, Points]:
+    """Curves with the replicas of each as "name_low" and "name_high"; where they have no mean, they stay."""
+    replicas: dict[str, list[Points]] = {}
+    for name, curve in points.items():
+        if (seed := of_seed(name)) and seed[1] in points:
+            replicas.setdefault(seed[1], []).append(curve)
+    banded = {name: curve for name, curve in points.items() if not (of_seed(name) and of_seed(name)[1] in replicas)}
+    for name, curves in replicas.items():
+        for end, extreme in (("low", min), ("high", max)):
+            at = [dict(curve) for curve in curves]
+            banded[f"{name}_{end}"] = [(step, extreme(x.get(step, value) for x in at)) for step, value in points[name]]
+    return banded
+
+
+def _unit(name: str) -> str:
+    """The unit of a metric's values; "" for none."""
+    return "%" if name.rpartition("/")[2].startswith("accuracy") else UNITS.get(name, "")
 
 
 def _stem(name: str) -> str:
@@ -113,6 +134,7 @@ def plot_data(plots: Sequence[Sequence[Series]]) -> list[dict[str, Any]]:
     return [
         {
             "title": _title(family),
+            "unit": _unit(family[0].name),
             "series": [
                 _series(s, i % COLOURS if of_seed(s.name) else colours[_first_names(s.name)])
                 for i, s in enumerate(family)
@@ -124,15 +146,16 @@ def plot_data(plots: Sequence[Sequence[Series]]) -> list[dict[str, Any]]:
 
 def _series(series: Series, colour: int) -> dict[str, Any]:
     kept = thin(series.points)
+    scale = 100 if _unit(series.name).startswith("%") else 1
     drawn = {
         "name": series.name,
         "colour": colour,
         "x": [series.points[i][0] for i in kept],
-        "y": [numbers.encode(series.points[i][1]) for i in kept],
+        "y": [numbers.encode(scale * series.points[i][1]) for i in kept],
     }
     if [step for step, _ in series.low] == [step for step, _ in series.points] and len(series.high) == len(series.low):
-        drawn["low"] = [numbers.encode(series.low[i][1]) for i in kept]
-        drawn["high"] = [numbers.encode(series.high[i][1]) for i in kept]
+        drawn["low"] = [numbers.encode(scale * series.low[i][1]) for i in kept]
+        drawn["high"] = [numbers.encode(scale * series.high[i][1]) for i in kept]
     return drawn
 
 
@@ -151,12 +174,19 @@ def _title(family: Sequence[Series]) -> str:
 
 
 def show(
-    rows: Sequence[Mapping[str, float]], selected_step: int | None, selected_by: str = ""
-) -> tuple[Markup, Markup | None]:
-    """The section of the curves, and the data of its plots (None where nothing is drawn)."""
+    rows: Sequence[Mapping[str, float]], selected_step: int | None, selected_by: str = "", analysis: bool = False
+) -> tuple[Markup | None, Markup | None]:
+    """The section of the curves, and the data of its plots (None where nothing is drawn).
+
+    Args:
+        rows: of metrics.jsonl.
+        selected_step: that of the reported weights; None before the end.
+        selected_by: the metric that chose it.
+        analysis: whether the run makes no training steps, so that nothing needs to have been logged.
+    """
     series = all_series(rows)
     if not series:
-        return section("curves", "Curves", el("p", "Nothing was logged.", class_="note")), None
+        return (None if analysis else section("curves", "Curves", el("p", "Nothing was logged.", class_="note"))), None
     plots, still = families(series, selected_by)
     last = rows[-1]
     data = {
@@ -166,7 +196,7 @@ def show(
     }
     longest = max(len(s.points) for s in series)
     drawn = [
-        _controls(),
+        _controls(bool(data["epochs_per_step"])),
         el("noscript", el("p", "The plots need JavaScript; the numbers are below.", class_="note")),
         el("div", [_plot(i, plot) for i, plot in enumerate(data["plots"])], class_="plots", id="plots"),
     ]
@@ -174,8 +204,11 @@ def show(
         f"Curves of more than {numbers.count(MOST_POINTS)} points (here up to {numbers.count(longest)}) are drawn by "
         "the least and the greatest value of equal parts; metrics.jsonl has all."
     )
+    banded = any(of_seed(name) for name in rows[-1])
+    replicas = "Curves are means over the replicas; their bands go from the least to the greatest." if banded else None
     body = [
         drawn if plots else None,
+        el("p", replicas, class_="note") if banded else None,
         _unchanged(still),
         el("p", thinned, class_="note") if longest > MOST_POINTS else None,
         details("Numbers", summary(series), open_=not plots),
@@ -184,19 +217,21 @@ def show(
 
 
 def _plot(i: int, plot: Mapping[str, Any]) -> Markup:
-    title = el("span", plot["title"], class_="plot-title")
+    unit = el("small", f" ({plot['unit']})") if plot["unit"] else None
+    title = el("span", plot["title"], unit, class_="plot-title")
     log = el("button", "log y", type="button", class_="log", aria_pressed="false")
     return el(
         "figure", el("figcaption", title, log), class_="plot", data_plot=i, aria_label=f"curves of {plot['title']}"
     )
 
 
-def _controls() -> Markup:
+def _controls(epochs: bool) -> Markup:
     label = el("label", "Smoothing", for_="smoothing")
     slider = el("input", type="range", id="smoothing", min=0, max=0.99, step=0.01, value=0)
     hint = "exponential moving average, as in TensorBoard; the values themselves stay visible, faintly"
+    axis = el("button", "x: step", type="button", id="x-axis", class_="log", aria_pressed="false") if epochs else None
     return el("div", label, slider, el("output", "0", for_="smoothing", id="smoothing-value"),
-              el("span", hint, class_="note"), class_="controls needs-script")  # fmt: skip
+              el("span", hint, class_="note"), axis, class_="controls needs-script")  # fmt: skip
 
 
 def _unchanged(still: Sequence[Series]) -> Markup | None:

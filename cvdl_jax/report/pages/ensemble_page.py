@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import classes, numbers, page
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, command_row, el, section, table
 from cvdl_jax.workdir import predictions, report_facts
@@ -18,7 +17,13 @@ NOTE = (
 )
 
 
-def write(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_names: Sequence[str], path: Path) -> None:
+def write(
+    results: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    path: Path,
+    seen: Mapping[str, Mapping[str, Any]] = {},
+) -> None:
     """Writes the page of an ensemble.
 
     Args:
@@ -26,21 +31,33 @@ def write(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_na
         arrays: likewise: scores, label and ids.
         class_names: one per class, or () for numbers.
         path: of the HTML file.
+        seen: {id: what there is to see of an example}, as `report_facts.shown`.
     """
-    page.write(path, render(results, arrays, class_names))
+    page.write(path, render(results, arrays, class_names, seen))
 
 
-def render(results: Mapping[str, Any], arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -> str:
+def render(
+    results: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    seen: Mapping[str, Mapping[str, Any]] = {},
+) -> str:
     """The page as text."""
     evaluation = predictions.classified(results["split"], dict(arrays))
     if evaluation is None:
         raise ValueError("an ensemble's arrays must hold scores [n, c] and labels [n]")
     sections = [
         section("members", "Members", members(results), el("p", said(results)), el("p", NOTE, class_="note")),
-        classes.show(results["split"], evaluation, class_names, report_facts.worst(evaluation, lambda index: {})),
+        classes.show(results["split"], evaluation, class_names, _mistakes(evaluation, seen)),
     ]
     made = el("span", f"Generated {results['generated']}")
     return page.render(f"Ensemble of {len(results['members'])}", header(results), sections, made)
+
+
+def _mistakes(evaluation: predictions.Classified, seen: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The most confident mistakes, with what members have kept of their own, which most of them are among."""
+    worst = report_facts.worst(evaluation, lambda index: {})
+    return [{**mistake, **seen.get(mistake["id"], {})} for mistake in worst]
 
 
 def header(results: Mapping[str, Any]) -> Markup:
@@ -48,11 +65,9 @@ def header(results: Mapping[str, Any]) -> Markup:
     cards = [("mean probability", results["average"]), ("majority vote", results["vote"])]
     large = []
     for name, x in cards:
-        ends = f"{formatting.interval(x['low'], x['high'], True)} 95 % interval"
+        ends = f"{numbers.interval(x['low'], x['high'], True)} 95 % interval"
         label = el("span", f"{results['split']} accuracy, {name}", class_="label")
-        large.append(
-            el("div", label, el("strong", formatting.percent(x["accuracy"])), el("small", ends), class_="card")
-        )
+        large.append(el("div", label, el("strong", numbers.percent(x["accuracy"])), el("small", ends), class_="card"))
     what = f"{results['split']}, {numbers.count(results['examples'])} examples"
     command = shlex.join(results.get("command") or [])
     return Markup(
@@ -77,8 +92,8 @@ def members(results: Mapping[str, Any]) -> Markup:
 def said(results: Mapping[str, Any]) -> str:
     """How the members do alone, and how often they differ."""
     return (
-        f"A member alone is right on {formatting.percent(results['mean'])} in the mean; two members disagree on "
-        f"{formatting.percent(results['disagreement'])} of the examples."
+        f"A member alone is right on {numbers.percent(results['mean'])} in the mean; two members disagree on "
+        f"{numbers.percent(results['disagreement'])} of the examples."
     )
 
 

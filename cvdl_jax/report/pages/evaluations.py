@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.core import formatting
 from cvdl_jax.metrics.stats.paired_tests import format_p
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, el, section, table
@@ -52,7 +51,7 @@ def _said(split: str, n: int) -> str:
 
 def _row(look: Mapping[str, Any]) -> Sequence[Any]:
     accuracy = next((x for key, x in look["metrics"].items() if key.endswith("/accuracy")), None)
-    shown = numbers.NO_NUMBER if accuracy is None else Cell(formatting.percent(accuracy), accuracy)
+    shown = numbers.NO_NUMBER if accuracy is None else Cell(numbers.percent(accuracy), accuracy)
     changes = " ".join(look["changes"]) or "none"
     return look["split"], look["step"], look["weights"], changes, shown, look["time"]
 
@@ -62,7 +61,7 @@ def _external(path: Path) -> Markup:
     comparison = read_json(path)
     sets, change, labels = [comparison[side] for side in SIDES], comparison["difference"], comparison["labels"]
     rows = [(side["name"], side["n"], _share(side, "accuracy")) for side in sets]
-    said = (
+    said = numbers.minus(
         f"External minus development: {100 * change['value']:+.2f} points [{100 * change['low']:+.2f}, "
         f"{100 * change['high']:+.2f}] (Newcombe's 95 % interval), {format_p(change['p'])} (z test of two independent "
         f"proportions). The distributions of the classes differ by {labels['distance']:.3f} (total variation), "

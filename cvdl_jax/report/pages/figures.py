@@ -40,10 +40,18 @@ def _text(path: Path) -> Markup:
 
 
 def _picture(path: Path) -> Markup:
+    from PIL import Image
+
     data, note = _fitting(path.read_bytes())
-    name = _name(path)
+    with Image.open(path) as picture:
+        of = picture.info.get("Description")  # of which split the examples are
+    name = f"{_name(path)}: {of}" if of else _name(path)
     said = f"{name}, {note}; whole in figures/{path.name}" if note else name
-    return el("figure", image(base64.b64encode(data).decode(), name), el("figcaption", said), class_="wide")
+    dark = path.parent / "dark" / path.name
+    shown = [image(base64.b64encode(data).decode(), name, class_="on-light" if dark.is_file() else "on-any")]
+    if dark.is_file():
+        shown.append(image(base64.b64encode(_fitting(dark.read_bytes())[0]).decode(), name, class_="on-dark"))
+    return el("figure", shown, el("figcaption", said), class_="wide")
 
 
 def _fitting(data: bytes) -> tuple[bytes, str]:

@@ -33,12 +33,22 @@ def short(n: float) -> str:
     return minus(formatting.scaled(n, zeros=False))
 
 
+def percent(fraction: float, decimals: int = 2) -> str:
+    """A fraction in percent."""
+    return minus(formatting.percent(fraction, decimals))
+
+
+def interval(low: float, high: float, as_percent: bool) -> str:
+    """The ends of an interval, as `formatting.interval`."""
+    return minus(formatting.interval(low, high, as_percent))
+
+
 def proportion(fraction: float | None, low: float | None, high: float | None) -> Cell:
     """A fraction in percent, small behind it its interval."""
     if fraction is None:
         return NO_NUMBER
-    interval = el("small", formatting.interval(low, high, True))
-    return Cell([formatting.percent(fraction), " ", interval], fraction)
+    ends = el("small", interval(low, high, True)) if low is not None else None
+    return Cell([percent(fraction), " ", ends], fraction)
 
 
 def p_value(p: float | None) -> Cell:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvdl_jax.core import formatting
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Column, Markup, details, el, section, table
 
@@ -24,14 +23,17 @@ def show(facts: Mapping[str, Any], model: Mapping[str, Any] | None) -> Markup | 
     said = []
     if leaves is not None:
         total = sum(leaf["count"] for leaf in leaves)
-        said.append(f"{numbers.count(total)} values in {numbers.count(len(leaves))} arrays")
+        said.append(f"{numbers.count(total)} values in {_arrays(len(leaves))}")
     elif model.get("parameters") is not None:
         said.append(f"{numbers.count(model['parameters'])} values")
     if model and model.get("macs") is not None:
         said.append(f"{numbers.count(model['macs'])} multiply-accumulates for one example")
     parts: list[Any] = [el("p", "; ".join(said), ".")]
     if leaves:
-        parts += [tree(leaves), details(f"All {len(leaves)} arrays", arrays(leaves))]
+        parts += [
+            tree(leaves),
+            details("The array" if len(leaves) == 1 else f"All {_arrays(len(leaves))}", arrays(leaves)),
+        ]
     others = {name: sizes for name, sizes in (facts.get("others") or {}).items() if sizes["values"]}
     if others:
         sizes = [f"{OTHERS.get(name, name)}: {numbers.count(sizes['values'])} values" for name, sizes in others.items()]
@@ -39,6 +41,10 @@ def show(facts: Mapping[str, Any], model: Mapping[str, Any] | None) -> Markup | 
     elif leaves is None:
         parts.append(el("p", "Names and shapes are saved when a run ends.", class_="note"))
     return section("parameters", "Parameters", parts)
+
+
+def _arrays(n: int) -> str:
+    return f"{numbers.count(n)} array{'' if n == 1 else 's'}"
 
 
 def tree(leaves: Sequence[Mapping[str, Any]]) -> Markup:
@@ -85,7 +91,7 @@ def _size(count: int, total: int) -> Markup:
     share = count / total
     bar = el("span", el("span", style=f"width:{100 * share:.1f}%"), class_="bar", aria_hidden="true")
     return el("span", bar, el("span", numbers.count(count), class_="count"),
-              el("span", formatting.percent(share, 1), class_="share"), class_="size")  # fmt: skip
+              el("span", numbers.percent(share, 1), class_="share"), class_="size")  # fmt: skip
 
 
 def _natural(name: str) -> tuple:

@@ -5,7 +5,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from cvdl_jax.config import configs
 from cvdl_jax.core import formatting
+from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, pairs, section, table
 
 HASH = 20  # characters of a hash that are shown
@@ -23,23 +25,25 @@ def command(start: Mapping[str, Any]) -> str:
     return shlex.join(start.get("argv") or [])
 
 
-def time_split(split: Mapping[str, float], seconds: float | None) -> Markup:
+def time_split(split: Mapping[str, float], seconds: float | None, analysis: bool = False) -> Markup:
     """The section of the time: a bar of phases and its table.
 
     Args:
         split: fractions by phase, {} if the run has not ended.
         seconds: of all starts together; None if nothing was logged.
+        analysis: whether there are no training steps.
     """
     whole = f"{formatting.seconds(seconds)} until the last row, all starts together." if seconds is not None else None
     if not split:
         body = el("p", whole, " The split is written when a run ends.", class_="note")
         return section("time", "Time", body)
-    parts = list(split.items())
-    bar = el("div", [el("span", class_=f"phase phase-{i}", style=f"flex-grow:{max(x, 0):.5f}", title=PHASES.get(n, n))
+    words = PHASES | ({"train": "the analysis"} if analysis else {})
+    parts = [(name, x) for name, x in split.items() if not (analysis and name == "data_wait")]
+    bar = el("div", [el("span", class_=f"phase phase-{i}", style=f"flex-grow:{max(x, 0):.5f}", title=words.get(n, n))
                      for i, (n, x) in enumerate(parts)], class_="split", aria_hidden="true")  # fmt: skip
     columns = [Column("phase"), Column("share", True)]
     rows = [
-        (el("span", el("i", class_=f"swatch phase-{i}"), PHASES.get(name, name)), Cell(formatting.percent(x, 1), x))
+        (el("span", el("i", class_=f"swatch phase-{i}"), words.get(name, name)), Cell(numbers.percent(x, 1), x))
         for i, (name, x) in enumerate(parts)
     ]
     shown = table(columns, rows, "Shares of the time of the last start", class_="narrow")
@@ -48,7 +52,7 @@ def time_split(split: Mapping[str, float], seconds: float | None) -> Markup:
 
 def config_section(config: Mapping[str, Any]) -> Markup:
     """The section of the configuration: every key that is set, and the file."""
-    flat = dict(_flat(config))
+    flat = configs.flat(config)
     off = sorted(key for key, value in flat.items() if value in ({}, None, ""))
     shown = [(el("code", key), el("code", _plain(value))) for key, value in sorted(flat.items()) if key not in off]
     return section(
@@ -58,14 +62,6 @@ def config_section(config: Mapping[str, Any]) -> Markup:
         el("p", "Switched off or unset: ", ", ".join(off), ".", class_="note") if off else None,
         details("config.json", code_block(json.dumps(config, indent=2), "config.json")),
     )
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    flat = []
-    for key, value in values.items():
-        name = f"{path}.{key}" if path else str(key)
-        flat += _flat(value, name) if isinstance(value, Mapping) and value else [(name, value)]
-    return flat
 
 
 def _plain(value: Any) -> str:

@@ -1,11 +1,12 @@
 """The head of a run's page: its name, state and command, how far it is, its metrics in large figures."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cvdl_jax.config import places
 from cvdl_jax.core import formatting
-from cvdl_jax.report.pages import numbers, provenance
+from cvdl_jax.report.pages import numbers, provenance, replica_scores
 from cvdl_jax.report.pages.curves import of_seed
 from cvdl_jax.report.pages.markup import Markup, command_row, el
 from cvdl_jax.report.pages.run_files import RunFiles
@@ -30,7 +31,7 @@ def header(run: RunFiles) -> Markup:
     experiment = (run.config.get("replicas") or run.config).get("experiment")
     what = [experiment, _model(run.config), (run.config.get("data") or {}).get("name")]
     starts = run.meta.get("starts") or []
-    again = f"python launch.py --workdir {shlex.quote(str(run.path))}"
+    again = f"{places.command()} --workdir {shlex.quote(str(run.path))}"
     return Markup(
         el("h1", name(run), " ", el("span", state, class_=f"badge {state.replace(' ', '-')}"))
         + el("p", " · ".join(str(part) for part in [*what, seeds(run.config)] if part), class_="what")
@@ -59,11 +60,16 @@ def _model(config: Mapping[str, Any]) -> str | None:
     return " + ".join(names) or None
 
 
+def is_analysis(run: RunFiles) -> bool:
+    """Whether the run has ended without a training step, as it was to."""
+    return bool(run.results) and not run.results.get("step")
+
+
 def progress(run: RunFiles) -> str:
     """How far the run is, in words."""
     state, total = run.state, run.state.total_steps
-    if run.results and not run.results.get("step"):
-        return "an analysis: no training steps"
+    if is_analysis(run):
+        return "an analysis: nothing is trained"
     if run.results:
         by = run.results.get("selected_by", "last step")
         how = f"by {by}" if by != "last step" else "the last one"
@@ -102,7 +108,9 @@ def cards(run: RunFiles) -> Markup:
     step, latest = _last_evaluation(run)
     metrics = run.results.get("metrics") or latest
     of = f", mean of {replicas(run)}" if replicas(run) else ""
-    shown = [el("div", el("span", key.replace("/", " ") + of, class_="label"), _card(key, metrics), class_="card")
+    seeds = (run.config.get("replicas") or {}).get("seeds") or ()
+    shown = [el("div", el("span", key.replace("/", " ") + of, class_="label"), _card(key, metrics, seeds),
+                class_="card")
              for key in main_metrics(run)]  # fmt: skip
     if not shown:
         return Markup("")
@@ -116,11 +124,14 @@ def interval(key: str, metrics: Mapping[str, float]) -> tuple[float, float] | No
     return (low, high) if low is not None and high is not None and 0 <= low <= high <= 1 else None
 
 
-def _card(key: str, metrics: Mapping[str, float]) -> Markup:
+def _card(key: str, metrics: Mapping[str, float], seeds: Sequence[int] = ()) -> Markup:
+    over_seeds = replica_scores.spread(key, metrics, seeds) if seeds else None
+    if over_seeds is not None:
+        return replica_scores.card(over_seeds)
     ends, x = interval(key, metrics), metrics[key]
     if ends is None:
         return el("strong", numbers.value(x))
     n = metrics.get(key.rpartition("/")[0] + "/examples")
     of = f", {numbers.count(n)} examples" if n else ""
-    said = f"{formatting.interval(*ends, True)} 95 % interval{of}"
-    return Markup(el("strong", formatting.percent(x)) + el("small", said))
+    said = f"{numbers.interval(*ends, True)} 95 % interval{of}"
+    return Markup(el("strong", numbers.percent(x)) + el("small", said))

@@ -8,11 +8,23 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cvdl_jax.config import places
 from cvdl_jax.core import formatting
-from cvdl_jax.report.pages import classes, curves, evaluations, figures, numbers, page, parameters, provenance, scores
+from cvdl_jax.report.pages import (
+    classes,
+    curves,
+    evaluations,
+    figures,
+    numbers,
+    page,
+    parameters,
+    provenance,
+    replica_scores,
+    scores,
+)
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
 from cvdl_jax.report.pages.run_files import RunFiles, read_run
-from cvdl_jax.report.pages.run_header import header, interval, name, replicas, selected_by
+from cvdl_jax.report.pages.run_header import header, interval, is_analysis, name, replicas, selected_by
 from cvdl_jax.report.pages.temperature import fitted
 from cvdl_jax.workdir import predictions
 
@@ -37,7 +49,8 @@ def write(workdir: str | Path) -> Path:
 
 def render(run: RunFiles) -> str:
     """The page of a run as text."""
-    shown, data = curves.show(run.rows, run.results.get("selected_step"), selected_by(run))
+    analysis = is_analysis(run)
+    shown, data = curves.show(run.rows, run.results.get("selected_step"), selected_by(run), analysis)
     sections = [
         failure(run),
         results(run),
@@ -46,13 +59,13 @@ def render(run: RunFiles) -> str:
         *classifications(run),
         figures.show(run.path / "figures"),
         parameters.show(run.facts, run.meta.get("model")),
-        provenance.time_split(run.results.get("time_split") or {}, run.seconds),
+        provenance.time_split(run.results.get("time_split") or {}, run.seconds, analysis),
         provenance.config_section(run.config),
         provenance.provenance_section(run.meta),
         files(run.path),
     ]
     made = f"Written {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC from the files in {run.path}"
-    again = f"python launch.py --mode report --workdir {shlex.quote(str(run.path))}"
+    again = f"{places.command()} --mode report --workdir {shlex.quote(str(run.path))}"
     footer = [el("span", made, ". Again: ", el("code", again)), data]
     return page.render(f"{name(run)}: {run.state.state}", header(run), sections, footer, ("page.js", "curves.js"))
 
@@ -78,15 +91,13 @@ def results(run: RunFiles) -> Markup | None:
     metrics = run.results.get("metrics")
     if not metrics:
         return None
+    if replicas(run):
+        return replica_scores.results(metrics, run.config["replicas"]["seeds"])
     splits = list(dict.fromkeys(key.partition("/")[0] for key in metrics))
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics if not key.endswith(("_low", "_high"))))
     rows = [[metric, *(_metric(f"{split}/{metric}", metrics) for split in splits)] for metric in names]
     columns = [Column("metric"), *(Column(split, True) for split in splits)]
     notes = ["Brackets: 95 % interval over examples."] if any(interval(k, metrics) for k in metrics) else []
-    if n := replicas(run):
-        notes.append(
-            f"Names without a seed are means over {n} replicas; the page of each is in its own folder, seed…/."
-        )
     return section("results", "Results", table(columns, rows, "Final metrics of the selected step", class_="narrow"),
                    [el("p", note, class_="note") for note in notes])  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Markup, el
@@ -33,13 +33,38 @@ class Axis(NamedTuple):
     Attributes:
         log: whether it is logarithmic; every x is above 0 then.
         words: what stands at 0, 1, 2 ... where x is no number; () where it is.
+        zero: where 0 stands on a logarithmic axis, left of all others; None where there is no 0.
     """
 
     log: bool = True
     words: tuple[str, ...] = ()
+    zero: float | None = None
 
 
 LOGARITHMIC = Axis()
+RATES = ("lr", "weight_decay", "l1", "l2", "eps", "epsilon", "strength", "rate")  # what is set by its decade
+WIDE = 20.0  # a range whose ends differ by this factor is shown by decades, too
+
+
+def axis_of(key: str, values: Sequence[Any]) -> tuple[Axis, list[float]]:
+    """The axis of a hyper-parameter, and the place of each value on it.
+
+    Args:
+        key: its dotted name; that of a rate is drawn by decades.
+        values: of any kind; an empty text is a choice, too.
+    """
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        said = ["none" if value == "" else str(value) for value in values]
+        words = sorted(set(said))
+        return Axis(log=False, words=tuple(words)), [float(words.index(word)) for word in said]
+    above, least = [value for value in values if value > 0], min(values)
+    by_decades = key.rpartition(".")[2] in RATES or (bool(above) and max(above) / min(above) >= WIDE)
+    if not above or least < 0 or not by_decades:
+        return Axis(log=False), [float(value) for value in values]
+    if least > 0:
+        return Axis(), [float(value) for value in values]
+    zero = 10.0 ** (math.floor(math.log10(min(above))) - 1)
+    return Axis(zero=zero), [float(value) or zero for value in values]
 
 
 def plot(points: Sequence[Point], x_label: str, y_label: str, axis: Axis = LOGARITHMIC, named: bool = True) -> Markup:
@@ -68,7 +93,7 @@ def plot(points: Sequence[Point], x_label: str, y_label: str, axis: Axis = LOGAR
     for tick in linear_ticks(low_y, high_y):
         drawn.append(el("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=_n(y(tick)), y2=_n(y(tick))))
         drawn.append(el("text", numbers.value(tick), x=LEFT - 7, y=_n(y(tick) + 4), text_anchor="end"))
-    for tick, text in _ticks(low_x, high_x, axis):
+    for tick, text in ticks_of(low_x, high_x, axis):
         drawn.append(el("line", class_="grid", x1=_n(x(tick)), x2=_n(x(tick)), y1=TOP, y2=HEIGHT - BOTTOM))
         drawn.append(el("text", text, x=_n(x(tick)), y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
     drawn.append(el("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle"))
@@ -94,8 +119,8 @@ def _widened(low: float, high: float, share: float, least: float) -> tuple[float
 
 
 def _said(point: Point) -> str:
-    ends = "" if point.low is None or point.high is None else f" [{point.low:.4g}, {point.high:.4g}]"
-    return f"{point.name}: {point.y:.4g}{ends} at {numbers.short(point.x)}"
+    ends = "" if point.low is None or point.high is None else numbers.minus(f" [{point.low:.4g}, {point.high:.4g}]")
+    return f"{point.name}: {numbers.minus(f'{point.y:.4g}')}{ends} at {numbers.short(point.x)}"
 
 
 def _dot(point: Point, place: tuple[float, float], y_label: str) -> Markup:
@@ -103,11 +128,15 @@ def _dot(point: Point, place: tuple[float, float], y_label: str) -> Markup:
     return el("g", shown, el("circle", class_="dot", cx=_n(place[0]), cy=_n(place[1]), r=5))
 
 
-def _ticks(low: float, high: float, axis: Axis) -> list[tuple[float, str]]:
+def ticks_of(low: float, high: float, axis: Axis) -> list[tuple[float, str]]:
     """Places on the x axis and what stands there."""
     if axis.words:
         return [(float(i), _short(word)) for i, word in enumerate(axis.words)]
-    return [(tick, numbers.short(tick)) for tick in (log_ticks if axis.log else linear_ticks)(low, high)]
+    ticks = (log_ticks if axis.log else linear_ticks)(low, high)
+    named = [(tick, numbers.short(tick) if tick >= 1000 else numbers.value(tick)) for tick in ticks]
+    if axis.zero is None:
+        return named
+    return [(axis.zero, "0"), *(pair for pair in named if pair[0] > 2 * axis.zero)]
 
 
 def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:

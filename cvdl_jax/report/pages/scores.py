@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from cvdl_jax.core import formatting
 from cvdl_jax.metrics import calibration, classification, confusion, ranking
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, el, table
@@ -138,5 +137,5 @@ def _n(value: float) -> str:
 
 def said(bins: calibration.Reliability, k: int) -> str:
     """A bin in words."""
-    right, sure = (formatting.percent(shares[k], 1) for shares in (bins.accuracy, bins.confidence))
+    right, sure = (numbers.percent(shares[k], 1) for shares in (bins.accuracy, bins.confidence))
     return f"{numbers.count(bins.count[k])} at {sure} confidence, {right} right"

@@ -6,8 +6,6 @@ from typing import Any
 from cvdl_jax.report.pages import scatter
 from cvdl_jax.report.pages.markup import Markup, el, section
 
-WIDE = 20.0  # a range whose ends differ by this factor is shown on a logarithmic axis
-
 
 def plots(rows: Sequence[Mapping[str, Any]], varied: Mapping[str, Mapping[str, Any]], label: str) -> Markup | None:
     """The section of a sweep's page; None for a table, where nothing was varied.
@@ -39,21 +37,10 @@ def plot(rows: Sequence[Mapping[str, Any]], key: str, values: Mapping[str, Any],
         values: {row's name: value}.
         label: of the metric.
     """
-    mine = [values[row["name"]] for row in rows]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in mine):
-        low, high = min(mine), max(mine)
-        axis, places = scatter.Axis(log=low > 0 and high / low >= WIDE), mine
-    else:
-        words = sorted({shown(value) for value in mine})
-        axis, places = scatter.Axis(log=False, words=tuple(words)), [words.index(shown(value)) for value in mine]
+    axis, places = scatter.axis_of(key, [values[row["name"]] for row in rows])
     points = [
         scatter.Point(str(row["name"]), float(place), row["mean"], row["low"], row["high"])
         for row, place in zip(rows, places, strict=True)
     ]
     title = f"{key} (logarithmic)" if axis.log else key
     return scatter.plot(points, title, label, axis, named=False)
-
-
-def shown(value: Any) -> str:
-    """A value on an axis of words; an empty text is a choice, too."""
-    return "none" if value == "" else str(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvdl_jax.report import table_cells
-from cvdl_jax.report.pages import dots, page, scatter, sensitivity, table_rows
+from cvdl_jax.report.pages import dots, page, parallel, scatter, sensitivity, table_rows
 from cvdl_jax.report.pages.markup import Column, Markup, command_row, el, section, table
 from cvdl_jax.report.pages.table_rows import Row
 
@@ -33,16 +33,27 @@ def render(results: Mapping[str, Any]) -> str:
     results = table_rows.completed(results)
     rows, metric = results["rows"], results["metric"]
     measured = [row for row in rows if row["mean"] is not None and math.isfinite(row["mean"])]
-    notes = [el("p", note, class_="note") for note in [*table_cells.notes(results), UNFOLD]]
+    words = [note.replace("n - 1", "n − 1").replace(">=", "≥") for note in table_cells.notes(results)]
+    notes = [el("p", note, class_="note") for note in [*words, UNFOLD]]
     label = table_cells.metric_label(metric)
     sections = [
         section("table", "Table", main_table(results), notes),
         section("intervals", label, dots.plot(rows, metric)) if measured else None,
-        sensitivity.plots(measured, results.get("varied", {}), label),
+        parallel.show(results, label),
+        sensitivity.plots(*_compared(results, measured, label)),
         sizes(measured, label),
     ]
     made = f"Generated {results.get('generated') or time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
     return page.render(str(results["title"]), header(results), sections, made)
+
+
+def _compared(results: Mapping[str, Any], measured: Sequence[Row], label: str) -> tuple[Any, Mapping, str]:
+    """What is plotted over a sweep's hyper-parameters: of a halved one all trials, after the first budget."""
+    varied, trials = results.get("varied", {}), results.get("trials", ())
+    if not trials:
+        return measured, varied, label
+    rows = [{"name": t["name"], "mean": t["scores"][0], "low": None, "high": None} for t in trials]
+    return [row for row in rows if row["mean"] is not None], varied, f"{label} after {results['rungs'][0]}"
 
 
 def header(results: Mapping[str, Any]) -> Markup:
@@ -100,7 +111,7 @@ def sizes(rows: Sequence[Row], label: str) -> Markup | None:
             for row in rows
             if row.get(key)
         ]
-        if points:
+        if len({point.x for point in points}) > 1:  # what is the same for all tells nothing
             title = el("figcaption", f"{label} over {size}")
             figures.append(el("figure", title, scatter.plot(points, f"{size} (logarithmic)", label)))
     if not figures:

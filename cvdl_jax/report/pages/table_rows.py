@@ -1,6 +1,7 @@
 """The rows of a table of runs: the cells of each, and what is folded beneath it, where its numbers come from."""
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,7 +63,7 @@ def cells(row: Row, i: int, results: Mapping[str, Any], best: bool) -> list[Cell
         _ours(row, results["metric"], best),
         Cell(table_cells.runs(row), row["n"], "runs"),
         _published(row["published"], results["metric"]),
-        _brief(row["comparison"], row["comparison"] or None),
+        _brief(re.sub("^-", "−", row["comparison"]), row["comparison"] or None),
         _brief(row["significance"], row.get("p")),
         _size(row, "parameters"),
         _size(row, "macs"),
@@ -111,7 +112,7 @@ def _ours(row: Row, metric: Row, best: bool) -> Cell:
 
 def _ends(row: Row, metric: Row) -> str | None:
     if row["low"] is None or row["high"] is None:
-        return None
+        return table_cells.without_interval(row)
     return f"[{measured(row['low'], metric)}, {measured(row['high'], metric)}]"
 
 
