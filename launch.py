@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--again", action="store_true", help="eval, ensemble: look at a test set once more")
     flags.add_argument("--checkpoint", default="best", help="eval, predict: best, latest or a step (default: best)")
     flags.add_argument("--weights", default="auto", help="eval, predict: ema, raw, or auto (ema where there is one)")
-    flags.add_argument("--input", metavar="DIR", help="predict: a folder of images, or one image")
+    flags.add_argument("--input", nargs="+", metavar="PATH", help="predict: folders of images, or images")
     flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval, compare: .json; augment: .png")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(

@@ -82,6 +82,35 @@ def shapes(config: ConfigDict, features: tuple[str, ...], smoke: bool = False) -
     config.normalise = SHAPES
 
 
+def folder(config: ConfigDict, path: str, size: int = 64, smoke: bool = False) -> None:
+    """A folder of class folders; splits that it has not are cut from its training images, each class alike.
+
+    Args:
+        config: changed in place.
+        path: of the folder.
+        size: of the shorter side of images, in pixels, at most.
+        smoke: digits take the place of a folder that does not exist, so that a smoke run needs none.
+    """
+    from cvdl_jax.data.folder import survey
+
+    seen = survey(path)
+    if smoke and seen is None:
+        return digits(config, 16, channels=3)
+    there = {} if seen is None else {key: key for key in ("validation", "test") if key in seen.images}
+    config.data = {"name": f"folder:{path}", "train": "train", **there}
+    if "validation" not in there:
+        fractions = (0.85, 0.15) if there else (0.7, 0.15, 0.15)
+        stratified = seen is None or seen.smallest_class >= len(fractions)
+        config.data.split = {"fractions": fractions, "stratified": stratified}
+    height, width = (size, size) if seen is None else seen.size
+    zoom = min(1.0, size / min(height, width))
+    config.data.image_size = (round(height * zoom), round(width * zoom))
+    config.data.crop = "center"
+    quarter = 256 if seen is None else seen.images["train"] * 7 // 40
+    config.batch_size = max(1, min(64, 2 ** max(quarter, 1).bit_length() // 2))
+    config.select = {"metric": "validation/accuracy", "mode": "max"}
+
+
 def toy(config: ConfigDict, name: str) -> None:
     """A generated set, such as "xor": 1,000 examples to train on, 500 to select on, 500 to test on.
 

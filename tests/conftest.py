@@ -100,8 +100,8 @@ def _release_compiled_functions():
 
 @pytest.fixture(scope="session")
 def scratch_data() -> Path:
-    """The session's data folder (`TFDS_DATA_DIR`), shared by xdist workers and by processes that tests start."""
-    return Path(os.environ["TFDS_DATA_DIR"])
+    """Where sets of our own are prepared, shared by xdist workers and by processes that tests start."""
+    return Path(os.environ["CVDL_CACHE"]) / "datasets"
 
 
 def _folder(variable: str) -> Path:

@@ -57,6 +57,14 @@ def check_labelled(config: ConfigDict, info: Info) -> None:
             f"config.data.features={tuple(info.spec)}: {config.experiment!r} needs 'image' or 'features', and 'label'"
         )
     if info.num_classes is None or "label" not in info.spec:
+        others = sorted(info.spec.keys() - {"image", "features"})
         raise ConfigError(
-            f"config.data.name={config.data.name!r} has no class labels; experiment {config.experiment!r} needs them"
+            f"config.data.name={config.data.name!r} has no class labels under the name 'label', which experiment "
+            f"{config.experiment!r} needs; beside its inputs it has {', '.join(others) or 'nothing'}; where one of "
+            "these is the class, name it: --config.data.label=NAME"
+        )
+    if info.num_classes < 2:
+        raise ConfigError(
+            f"config.data.name={config.data.name!r} has one class, {', '.join(info.class_names)}, and nothing to tell "
+            "it from; name a set with two or more (of folder:/path, the folder that holds the class folders)"
         )

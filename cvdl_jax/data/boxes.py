@@ -67,6 +67,7 @@ def finish(
     max_boxes: int,
     drop_degenerate: bool,
     who: Callable[[], str],
+    most: Callable[[], int] | None = None,
 ) -> dict[str, Any]:
     """Checks the boxes of an example, drops those without area if asked to, and pads them.
 
@@ -76,6 +77,7 @@ def finish(
         max_boxes: rows of the padded entries; 0 for no padding.
         drop_degenerate: drop boxes without area instead of refusing them.
         who: returns the name of the example, for errors.
+        most: returns the largest number of boxes of an example of the set, for errors.
 
     Returns:
         The example. Padded rows are zero. `boxes_mask` is added with padding, `boxes_dropped` with dropping.
@@ -108,8 +110,9 @@ def finish(
         return out
     if n > max_boxes:
         raise DataError(
-            f"{who()} has {n} boxes, config.data.max_boxes={max_boxes} is too small; set config.data.max_boxes={n} or "
-            "more"
+            f"{who()} has {n} boxes, config.data.max_boxes={max_boxes} is too small"
+            f"{'' if most is None else f'; no example has more than {most()}'}; set "
+            f"--config.data.max_boxes={n if most is None else max(n, most())}"
         )
     for name in names:
         padding = np.zeros((max_boxes - n, *out[name].shape[1:]), out[name].dtype)

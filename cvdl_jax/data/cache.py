@@ -20,7 +20,7 @@ import numpy as np
 
 from cvdl_jax.config.configs import cache_folder
 
-_FORMAT = 1
+_FORMAT = 2  # 2: images are upright
 _DONE = "done.json"
 
 

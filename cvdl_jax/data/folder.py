@@ -1,101 +1,177 @@
 """Folders of images: `folder:/path`, one sub-folder per class.
 
-If `/path/train` holds class folders, every folder of `/path` is a split; otherwise everything is the split `train`.
-Classes are the sorted names of the class folders of all splits. Images are RGB, or grey with `channels=1`.
+If `/path` holds a folder called as a split (`train`, `Training`, `val`, `valid`, `test` ...) that holds class folders,
+the folders of `/path` are splits; otherwise everything is the split `train`. Classes are the sorted names of the class
+folders of all splits. Images are RGB, or grey with `channels=1`. What is left out is counted and named in one warning.
 """
 
+import copy
 import hashlib
-import warnings
-from collections.abc import Sequence
-from functools import lru_cache
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from cvdl_jax.data.schema import Feature, to_array
+from cvdl_jax.data.digests import Digests, digests, edges, shown
+from cvdl_jax.data.image_files import LeftOut, Tree, common_size, read_image
+from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Interval, Source, parse_split, places
-from cvdl_jax.data.tfds_source import file_digest
 from cvdl_jax.errors import DataError
 
-_EDGE = 1 << 12  # bytes at both ends of a file that enter the fingerprint
+_EDGE = 1 << 12  # bytes at both ends of a file that are always read for the fingerprint
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+Empty = Literal["refuse", "keep", "ignore"]
 
 
 class FolderSource(Source):
     """A split of a folder of class folders.
 
+    Args:
+        path: of the folder.
+        split: in TFDS's syntax.
+        empty: what a class folder without images is: an error, a class without examples, or no class.
+        skip_bad: whether images that cannot be read are dealt with elsewhere; else the first look refuses them.
+
     Raises:
         DataError: if the folder is missing or holds no images in class folders.
     """
 
-    def __init__(self, path: str, split: str):
+    def __init__(self, path: str, split: str, empty: Empty = "refuse", skip_bad: bool = False):
         root = Path(path).expanduser()
         if not root.is_dir():
-            raise DataError(f"the image folder {root} does not exist; write config.data.name='folder:/path/to/images'")
-        splits = _splits(root)
-        classes = sorted({c.name for folder in splits.values() for c in _folders(folder)})
-        if not classes:
             raise DataError(
-                f"{root} has no class folders (found: {_found(root)}); expected {root}/CLASS/image.png or "
-                f"{root}/train/CLASS/image.png"
+                f"the image folder {shown(root)} does not exist; write --config.data.name=folder:/path/to/images, or "
+                "--config configs/classify/folder.py:path=/path/to/images"
             )
-        self._files = {
-            name: [(file, classes.index(c.name)) for c in _folders(folder) for file in list_images(c)]
-            for name, folder in splits.items()
+        self._root, self._digests = root, None
+        layout = Layout(root)
+        names = layout.classes(empty)
+        if not names:
+            raise DataError(
+                f"{shown(root)} has no class folders with images (found: {_listing(root)}); expected "
+                f"{shown(root)}/CLASS/image.png or {shown(root)}/train/CLASS/image.png"
+            )
+        self._files: dict[str, list[tuple[Path, int]]] = {
+            part: [(file, names.index(name)) for name in sorted(classes) for file in classes[name]]
+            for part, classes in layout.splits.items()
         }
-        used = {label for files in self._files.values() for _, label in files}
-        for label, name in enumerate(classes):
-            if label not in used:
-                raise DataError(
-                    f"the class folder {name!r} of {root} holds no image that Pillow can read; fill or remove it"
-                )
-        self.name, self.version, self.split, self.location = f"folder:{root.name}", "", split, str(root)
-        self.intervals = parse_split(split, {k: len(v) for k, v in self._files.items()}, f"folder {root}")
-        shape = _common_size([file for files in self._files.values() for file, _ in files])
+        self.real = layout.real
+        layout.left_out.warn()
+        self.name, self.version, self.split, self.location = f"folder:{shown(root.name)}", "", split, str(root)
+        self.intervals = self._intervals(split)
+        shape = common_size([file for files in self._files.values() for file, _ in files], skip_bad)
         self.features = {
             "image": Feature("image", (*shape, 3), "uint8"),
-            "label": Feature("label", (), "int32", len(classes), tuple(classes)),
+            "label": Feature("label", (), "int32", len(names), tuple(shown(name) for name in names)),
         }
-        self._root = root
+
+    def _intervals(self, split: str) -> list[Interval]:
+        sizes = {part: len(files) for part, files in self._files.items()}
+        return parse_split(_canonical_split(split, sizes), sizes, f"folder {shown(self._root)}", self._cut(sizes))
+
+    def sibling(self, split: str) -> "FolderSource":
+        """Another split of the folder, which is not listed again."""
+        other = copy.copy(self)
+        other.split, other.intervals, other._digests = split, self._intervals(split), None
+        return other
+
+    def _cut(self, sizes: Mapping[str, int]) -> str:
+        """What to type where a split is asked for that the folder has not."""
+        if "train" not in sizes:
+            return ""
+        missing = [part for part in ("validation", "test") if part not in sizes]
+        fractions = {1: "0.85,0.15", 2: "0.7,0.15,0.15"}.get(len(missing), "")
+        if not fractions or missing == ["test"]:
+            return "; leave the test split out: --config.data.test=" if missing == ["test"] else ""
+        given = " ".join(f"--config.data.{part}={part if part in sizes else ''}" for part in SPLITS)
+        return (
+            f"; cut it from the images there are: {given} --config.data.split.fractions={fractions} "
+            "--config.data.split.stratified=True (and --config.data.image_size=64,64 where sizes vary), or use "
+            f"--config configs/classify/folder.py:path={shown(self._root)}"
+        )
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
         examples = [self._files[split][i] for split, i in places(self.intervals, indices)]
         return [{"image": read_image(file), "label": np.int32(label)} for file, label in examples]
 
+    def read_entries(self, indices: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Some entries of them; labels need no file."""
+        if "image" in names:
+            return super().read_entries(indices, names)
+        return [{name: np.int32(self._files[s][i][1]) for name in names} for s, i in places(self.intervals, indices)]
+
+    def labels(self) -> np.ndarray:
+        """The classes of all examples, int32 [n]."""
+        chosen = [self._files[split][start:stop] for split, start, stop in self.intervals]
+        return np.asarray([label for files in chosen for _, label in files], np.int32)
+
+    def whole_labels(self, split: str, entry: str = "label") -> np.ndarray:
+        """The classes of a whole split, which stands in their order."""
+        return np.asarray([label for _, label in self._files[split]], np.int32)
+
     def identify(self, index: int) -> str:
         """The path of the image, below the folder."""
         ((split, place),) = places(self.intervals, [index])
-        return self._files[split][place][0].relative_to(self._root).as_posix()
+        return shown(self._files[split][place][0].relative_to(self._root).as_posix())
 
     def fingerprint(self) -> str:
+        """A hash of the path and content of every file of its whole splits; see `digests.py`."""
+        if self._digests is None:
+            self._digests = digests(self._root, self._own(), _EDGE)
+        return self._hash(self._digests.of)
+
+    def former_fingerprint(self) -> str:
         """A hash of the name, size, first and last bytes of every file."""
+        return self._hash([edges(file, _EDGE) for file in self._own()])
+
+    def cache_key(self) -> str:
+        """The fingerprint, with the times of files of which it knows samples."""
+        return self.fingerprint() + self._digests.written
+
+    def _own(self) -> list[Path]:
+        """The files of the whole splits that it takes examples of."""
+        return [file for split in sorted({i.split for i in self.intervals}) for file, _ in self._files[split]]
+
+    def _hash(self, files: Sequence[str]) -> str:
         digest = hashlib.sha256()
-        for split in sorted({interval.split for interval in self.intervals}):
-            for file, _ in self._files[split]:
-                digest.update(f"{file.relative_to(self._root).as_posix()} {file_digest(file, _EDGE)}\n".encode())
+        for file, text in zip(self._own(), files, strict=True):
+            digest.update(os.fsencode(file.relative_to(self._root).as_posix()) + f" {text}\n".encode())
         return digest.hexdigest()
 
 
 class FlatSource(Source):
-    """The images of a folder without classes, in the order of their names, or a single image; for predictions.
+    """The images of folders without classes, in the order of their names, or single images; for predictions.
 
     Args:
-        path: of the folder, or the image.
+        paths: of folders and images.
         channels: 3 for RGB, 4 for RGB with alpha, which is 255 where an image has none.
     """
 
-    def __init__(self, path: str, channels: int = 3):
-        root = Path(path).expanduser()
-        if not root.exists():
-            raise DataError(f"{root} does not exist; write --input FOLDER, or --input IMAGE")
-        self._files = list_images(root) if root.is_dir() else [root]
-        self._root = root = root if root.is_dir() else root.parent
+    def __init__(self, paths: str | Sequence[str], channels: int = 3):
+        given = [paths] if isinstance(paths, str | Path) else paths
+        roots = [Path(os.path.abspath(Path(path).expanduser())) for path in given]
+        for root in roots:
+            if not root.exists():
+                raise DataError(f"{shown(root)} does not exist; write --input FOLDER, or --input IMAGE ...")
+        self._root = Path(os.path.commonpath([root if root.is_dir() else root.parent for root in roots]))
+        left_out = LeftOut(self._root)
+        listed = [Tree(root, left_out).files if root.is_dir() else [root] for root in roots]
+        self._files = list(dict.fromkeys(file for files in listed for file in files))
+        left_out.warn()
         if not self._files:
-            raise DataError(f"{root} holds no image that Pillow can read (found: {_found(root)})")
-        self.name, self.version, self.split, self.location = f"folder:{root.name}", "", "all", str(root)
+            raise DataError(f"{shown(roots[0])} holds no image that Pillow can read (found: {_listing(roots[0])})")
+        self.name, self.version, self.split = f"folder:{shown(self._root.name)}", "", "all"
+        self.location = str(self._root)
         self.intervals = [Interval("all", 0, len(self._files))]
-        self.features = {"image": Feature("image", (*_common_size(self._files), channels), "uint8")}
+        self.features = {"image": Feature("image", (*common_size(self._files, True), channels), "uint8")}
+        self._digests: Digests | None = None
         self._channels = channels
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
@@ -103,82 +179,170 @@ class FlatSource(Source):
         return [{"image": read_image(self._files[i], self._channels)} for i in indices]
 
     def identify(self, index: int) -> str:
-        """The path of the image, below the folder."""
-        return self._files[index].relative_to(self._root).as_posix()
+        """The path of the image, below the folder that holds all of them."""
+        return shown(self._files[index].relative_to(self._root).as_posix())
 
     def fingerprint(self) -> str:
-        """A hash of the name, size, first and last bytes of every file."""
-        return hashlib.sha256("\n".join(file_digest(f, _EDGE) for f in self._files).encode()).hexdigest()
+        """A hash of the name and content of every file."""
+        self._digests = self._digests or digests(self._root, self._files, _EDGE)
+        return hashlib.sha256("\n".join(self._digests.of).encode()).hexdigest()
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+class Survey(NamedTuple):
+    """What a folder of class folders holds.
+
+    Attributes:
+        images: {split: number of images}.
+        smallest_class: training images of the class that has fewest.
+        size: (h, w) of all images; or a square of the median shorter side, where they differ.
+    """
+
+    images: dict[str, int]
+    smallest_class: int
+    size: tuple[int, int]
 
 
-def _splits(root: Path) -> dict[str, Path]:
-    train = root / "train"
-    if train.is_dir() and _folders(train):
-        return {p.name: p for p in _folders(root)}
-    return {"train": root}
+def survey(path: str) -> Survey | None:
+    """Looks at a folder, for a configuration; None where there is none with training images.
+
+    Args:
+        path: of the folder.
+    """
+    root = Path(path).expanduser()
+    splits = Layout(root).splits if root.is_dir() else {}
+    classes = [files for files in splits.get("train", {}).values() if files]
+    if not classes:
+        return None
+    files = [file for part in splits.values() for one in part.values() for file in one]
+    size = common_size(files, True)
+    if None in size:
+        some = [common_size([files[i]], True) for i in np.linspace(0, len(files) - 1, 200).astype(int)]
+        size = (int(np.median([min(one) for one in some if None not in one])),) * 2
+    counts = {split: sum(map(len, part.values())) for split, part in splits.items()}
+    return Survey(counts, min(map(len, classes)), size)
 
 
-def _found(root: Path) -> str:
-    return ", ".join(sorted(p.name for p in root.iterdir())[:12]) or "nothing"
+class Part:
+    """A folder of class folders.
+
+    Attributes:
+        left_out: what is not used of it.
+        outside: images that are in no class folder.
+        classes: {class: everything below its folder}.
+        filled: whether a class folder holds an image.
+    """
+
+    def __init__(self, folder: Path, root: Path, above: frozenset[str] = frozenset()):
+        self.left_out = LeftOut(root)
+        top = Tree(folder, self.left_out, deep=False, above=above)
+        self.outside, self.real = top.files, top.real
+        self.classes = {inner.name: Tree(inner, self.left_out, above=top.real) for inner in top.folders}
+        self.filled = any(tree.files for tree in self.classes.values())
 
 
-@lru_cache(maxsize=1)
-def _suffixes() -> frozenset[str]:
-    from PIL import Image
+class Layout:
+    """The splits and class folders of a folder.
 
-    Image.init()
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+    Attributes:
+        splits: {split: {class: its images}}; a class that a split has a folder for may be without images.
+        real: {split: {real path of a folder below it: class}}.
+        left_out: what is not used.
+    """
+
+    def __init__(self, root: Path):
+        self.root, self.left_out = root, LeftOut(root)
+        self.splits: dict[str, dict[str, list[Path]]] = {}
+        self.real: dict[str, dict[str, str]] = {}
+        top = Tree(root, LeftOut(root), deep=False)
+        said = {f.name: split for split, words in SPLITS.items() for f in top.folders if f.name.lower() in words}
+        parts = {f.name: Part(f, root, top.real) for f in top.folders} if said else {}
+        named = {said[name] for name in said if parts[name].filled}
+        others = [name for name, part in parts.items() if name not in said and (part.filled or part.outside)]
+        if "train" in named or (named and not others):
+            self._read_splits(parts, said)
+            self.left_out.add("images outside class folders", top.files)
+        else:
+            self._add("train", Part(root, root))
+
+    def _read_splits(self, parts: Mapping[str, Part], said: Mapping[str, str]) -> None:
+        known: set[str] = set()
+        for name in sorted(parts, key=lambda name: (name not in said, name)):  # those called as splits first
+            part = parts[name]
+            if not part.filled or (name not in said and not part.classes.keys() & known):
+                self.left_out.add("folders that are no split", [self.root / name])
+                continue
+            known |= part.classes.keys() if name in said else set()
+            same = [n for n in parts if parts[n].filled and said.get(n, n) == said.get(name, name)]
+            self._add(name if len(same) > 1 else said.get(name, name), part)
+        both = sorted(name for name in self.splits if said.get(name) == "train")
+        if "train" not in self.splits and both:
+            raise DataError(
+                f"{shown(self.root)} has {shown(' and '.join(both))}, which are one split; rename one of them"
+            )
+
+    def _add(self, split: str, part: Part) -> None:
+        """Takes a part as a split, unless a link makes one folder two classes."""
+        real = self.real[split] = {}
+        for name, tree in part.classes.items():
+            for path in tree.reached:
+                if real.setdefault(path, name) != name:
+                    raise DataError(
+                        f"{shown(path)} is reached as the class {shown(name)!r} and as the class {shown(real[path])!r} "
+                        f"of {shown(self.root)}; remove one of the links"
+                    )
+        self.splits[split] = {name: tree.files for name, tree in part.classes.items()}
+        self.left_out.merge(part.left_out)
+        self.left_out.add("images outside class folders", part.outside)
+
+    def classes(self, empty: Empty) -> list[str]:
+        """The sorted names of the classes.
+
+        Raises:
+            DataError: naming a class folder without images, unless it is a class, or none, by the setting.
+        """
+        names = sorted({name for classes in self.splits.values() for name in classes})
+        filled = {name for classes in self.splits.values() for name, files in classes.items() if files}
+        lacking = [name for name in names if name not in filled]
+        if lacking and filled and empty == "refuse":
+            raise DataError(
+                f"the class folder {shown(lacking[0])!r} of {shown(self.root)} holds no image that Pillow can read"
+                f"{f', nor do {len(lacking) - 1} others' if lacking[1:] else ''}; fill or remove it, or set "
+                "--config.data.empty_classes=keep (a class without examples) or =ignore (no class)"
+            )
+        if empty == "ignore":
+            self.left_out.add("class folders without images", [self.root / name for name in lacking])
+        return names if filled and empty == "keep" else sorted(filled)
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path. A warning names other files, except hidden ones."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    images = [p for p in files if p.suffix.lower() in _suffixes()]
-    if len(images) < len(files):
-        others = [p.name for p in files if p.suffix.lower() not in _suffixes()]
-        warnings.warn(
-            f"{folder}: {len(others)} files are no images and are left out: {', '.join(others[:5])}", stacklevel=2
-        )
-    return images
+def _canonical_split(split: str, sizes: Mapping[str, int]) -> str:
+    """A split with the names that its folders have by what they say: `val[:50]` is `validation[:50]`."""
+    words = {word: name for name, known in SPLITS.items() for word in known}
+    parts = []
+    for part in split.split("+"):
+        base, bracket, rest = part.strip().partition("[")
+        name = words.get(base.strip().lower(), base)
+        parts.append((base if base.strip() in sizes or name not in sizes else name) + bracket + rest)
+    return "+".join(parts)
 
 
-def read_image(path: Path, channels: int = 3) -> np.ndarray:
-    """Reads an image file as RGB, or as RGB with alpha.
-
-    Returns:
-        uint8 [h, w, channels].
+def check_apart(first: Source, second: Source) -> None:
+    """Refuses two splits of folders that hold the same folder, reached by a link.
 
     Raises:
-        DataError: naming the file.
+        DataError: naming it.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return to_array(image, channels)
-    except Exception as error:  # each of Pillow's decoders raises its own kind
+    if not (isinstance(first, FolderSource) and isinstance(second, FolderSource)):
+        return
+    one, other = ({i.split for i in source.intervals} for source in (first, second))
+    if one & other:
+        return
+    reached = [{path for part in parts for path in s.real[part]} for parts, s in ((one, first), (other, second))]
+    for path in sorted(reached[0] & reached[1]):
         raise DataError(
-            f"the image {path} cannot be read ({type(error).__name__}: {error}); replace or remove it"
-        ) from error
+            f"{first.name}: {first.split!r} and {second.split!r} share the folder {shown(path)}, by a link; remove it "
+            "from one of them, or leave one of the splits out"
+        )
 
 
-def _common_size(files: Sequence[Path]) -> tuple[int | None, int | None]:
-    """(h, w) if all images have one size, from their headers; else (None, None)."""
-    from PIL import Image
-
-    sizes = set()
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                sizes.add((image.height, image.width))
-        except Exception as error:  # as in read_image
-            raise DataError(
-                f"the image {file} cannot be read ({type(error).__name__}: {error}); replace or remove it"
-            ) from error
-        if len(sizes) > 1:
-            return None, None
-    return sizes.pop() if sizes else (None, None)
+def _listing(root: Path) -> str:
+    return ", ".join(sorted(shown(p.name) for p in root.iterdir())[:12]) or "nothing"

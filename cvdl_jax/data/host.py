@@ -36,6 +36,7 @@ class HostStage:
         crop_ratio: smallest and largest width / height of a random_resized window.
         max_boxes: number that boxes of varying number are padded to; 0 for no padding.
         drop_degenerate: drop boxes without area instead of refusing them.
+        pixel_range: (low, high) of float images, which become 0 and 1; None leaves them.
 
     Raises:
         ConfigError: for an unknown word or an impossible number.
@@ -52,8 +53,11 @@ class HostStage:
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     max_boxes: int = 0
     drop_degenerate: bool = False
+    pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self):
+        if self.pixel_range is not None and not -math.inf < self.pixel_range[0] < self.pixel_range[1] < math.inf:
+            raise ConfigError(f"config.data.pixel_range={self.pixel_range} must be (low, high), finite, low < high")
         for key, value, known in (("crop", self.crop, CROPS), ("resize", self.resize, FILTERS)):
             if value not in known:
                 raise ConfigError(f"config.data.{key}={value!r} is not known; {nearest(value, known)}")
@@ -92,13 +96,16 @@ class HostStage:
         return replace(feature, shape=(h, w, c))
 
     def check(self, features: Mapping[str, Feature]) -> None:
-        """Refuses a crop of images with boxes, which would not move, and padding without boxes. Raises ConfigError."""
+        """Refuses a crop of images with boxes, which would not move, or settings without effect. Raises ConfigError."""
         left = [name for name, feature in features.items() if feature.kind == "box"]
         if left and self.crop != "none":
             raise ConfigError(
                 f"config.data.crop={self.crop!r} would move the image but not its boxes {left}; use crop='none', or "
                 "choose other entries with config.data.features"
             )
+        floats = [k for k, f in features.items() if k.startswith("image") and np.issubdtype(f.dtype, np.floating)]
+        if self.pixel_range and not floats:
+            raise ConfigError(f"config.data.pixel_range={self.pixel_range}: there are no float images; leave it out")
         boxes.check(features, self.max_boxes, self.drop_degenerate)
 
     def __call__(
@@ -130,6 +137,9 @@ class HostStage:
             check_fits(name, value, feature)
             if feature.kind in ("image", "mask"):
                 value = self._image(value, feature.kind, unit)
+            elif self.pixel_range and name.startswith("image") and np.issubdtype(value.dtype, np.floating):
+                low, high = self.pixel_range
+                value = ((value - low) / (high - low)).astype(value.dtype)
             out[name] = value
         return out
 

@@ -3,24 +3,28 @@
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.data import boxes, opened, subset
+from cvdl_jax.data import boxes, label_order, opened, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
+from cvdl_jax.data.folder import Empty, FolderSource, check_apart
 from cvdl_jax.data.host import HostStage
-from cvdl_jax.data.schema import NUMERIC, Feature
+from cvdl_jax.data.readable import Readable, readable
+from cvdl_jax.data.schema import NUMERIC, Feature, allow_pixels
 from cvdl_jax.data.sources import Source, check_disjoint
 from cvdl_jax.data.split import Split
 from cvdl_jax.data.subset import Cut, Subset
-from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.errors import ConfigError, DataError, nearest
 
 _CHUNK = 256  # examples decoded by one thread at a time
 
@@ -37,6 +41,8 @@ class Data:
         fingerprint: a hash of the data, the same on every machine.
         data_dir: the folder that was read; empty for generated sets.
         order_seed: of the order and windows of the training examples; None for the run's seed.
+        skipped: {split: names of the examples that cannot be read and are left out}.
+        accept_changed: whether a run goes on though the data are not those that it began with.
     """
 
     splits: dict[str, Split]
@@ -47,6 +53,13 @@ class Data:
     fingerprint: str
     data_dir: str
     order_seed: int | None = None
+    skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    accept_changed: bool = False
+
+    def known_as(self, fingerprint: str) -> bool:
+        """Whether a fingerprint is of these data, today's or one that an earlier version took of them."""
+        sources = [split.source for split in self.splits.values()]
+        return fingerprint == self.fingerprint or fingerprint == _joint(s.former_fingerprint() for s in sources)
 
 
 def load(
@@ -71,6 +84,12 @@ def load(
     resident: Literal["auto", "always", "never"] = "auto",
     resident_limit: int = 2 << 30,
     cache: bool = True,
+    label: str = "",
+    skip_bad: bool = False,
+    empty_classes: Empty = "refuse",
+    pixel_range: tuple[float, float] | None = None,
+    max_pixels: int = 0,
+    accept_changed: bool = False,
 ) -> Data:
     """Opens a data set.
 
@@ -100,50 +119,136 @@ def load(
         resident: decoded arrays in memory: always, never, or auto (if all splits together stay under the limit).
         resident_limit: of decoded arrays, in bytes.
         cache: keep decoded arrays in the user's cache folder for the next start.
+        label: the entry with the class, where the set does not call it "label".
+        skip_bad: leave out examples that cannot be read, with a warning, instead of refusing the set.
+        empty_classes: what a class folder without images is: an error ("refuse"), a class without examples ("keep"),
+            also in the training split alone, or no class ("ignore").
+        pixel_range: the values of float images that are black and white, which become 0 and 1; None for (0, 1).
+        max_pixels: of the largest image to decode, in case Pillow's limit is too small; 0 for Pillow's.
+        accept_changed: go on with a run though its data have changed; `meta.json` then records the change.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
         ConfigError: if the settings contradict each other.
     """
     stage = HostStage(
-        image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate
+        image_size,
+        channels,
+        resize,
+        crop,
+        crop_fraction,
+        crop_scale,
+        crop_ratio,
+        max_boxes,
+        drop_degenerate,
+        pixel_range,
     )
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
+    allow_pixels(max_pixels)
     cut = configs.call(Cut, split, subset.PATH) if split else None
     if cut is not None:
         subset.check(cut, validation, test)
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
-    sources = {k: open_source(name, s, data_dir) for k, s in wanted.items()}
-    names = list(sources)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            check_disjoint(sources[first].intervals, sources[second].intervals, name, wanted[first], wanted[second])
-    if cut is not None:
-        whole = sources.pop("train")
-        sources = {**subset.apply(cut, whole, lambda: labels(whole, cache)), **sources}
-    if resample:
-        if "train" not in sources:
-            raise ConfigError(f"config.data.resample={resample!r} needs a training split; set config.data.train")
-        whole_train = sources["train"]
-        sources["train"] = resampling.resampled(resample, whole_train, lambda: labels(whole_train, cache))
-    splits = {}
+    sources = _opened(wanted, lambda part: open_source(name, part, data_dir, label, empty_classes, skip_bad))
+    sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
+    splits = _make_resident(_splits(sources, stage, features), resident, resident_limit, cache)
+    for one in splits.values():
+        one.look()
+    if drop_degenerate:
+        print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
+    return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
+
+
+def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> dict[str, Source]:
+    """The source of each split that is wanted; a folder is listed once."""
+    sources: dict[str, Source] = {}
+    for key, part in wanted.items():
+        listed = next((source for source in sources.values() if isinstance(source, FolderSource)), None)
+        sources[key] = open_part(part) if listed is None else listed.sibling(part)
+    return sources
+
+
+def _splits(sources: Mapping[str, Source], stage: HostStage, features: Sequence[str]) -> dict[str, Split]:
+    """A split of each source, with the entries that are kept."""
+    most, splits = _most_boxes(sources), {}
     for key, source in sources.items():
         kept = _choose(source, features)
         stage.check(kept)
-        splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept)
-    splits = _make_resident(splits, resident, resident_limit, cache)
-    if drop_degenerate:
-        print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
-    data = replace(_facts(splits), order_seed=order_seed)
-    opened.note(f"{data.name} ({', '.join(split.source.split for split in splits.values())})", data.fingerprint)
-    return data
+        splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept, most=most)
+    return splits
+
+
+def _prepared(
+    sources: dict[str, Source], cut: Cut | None, resample: str, skip_bad: bool, empty_classes: Empty, cache: bool
+) -> tuple[dict[str, Source], dict[str, tuple[str, ...]]]:
+    """The sources of the splits, cut, without what cannot be read, balanced; and the names of what cannot be read."""
+    names = list(sources)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            one, other = sources[first], sources[second]
+            check_disjoint(one.intervals, other.intervals, one.name, one.split, other.split)
+            check_apart(one, other)
+    label_order.check(sources)
+    if cut is not None:
+        whole = sources.pop("train")
+        sources = {**subset.apply(cut, whole, lambda: labels(whole, cache)), **sources}
+    skipped = {}
+    if skip_bad:  # after the cut: which example is in which part does not depend on what can be read
+        for key, source in sources.items():
+            sources[key], left_out = readable(source, cache)
+            skipped |= {key: tuple(left_out)} if left_out else {}
+    if empty_classes != "keep":
+        _check_classes(sources)
+    if resample:
+        if "train" not in sources:
+            raise ConfigError(f"config.data.resample={resample!r} needs a training split; set config.data.train")
+        train = sources["train"]
+        sources["train"] = resampling.resampled(resample, train, lambda: labels(train, cache))
+    return sources, skipped
+
+
+def _check_classes(sources: Mapping[str, Source]) -> None:
+    """Refuses a class that is evaluated but never trained on, where classes are known without reading examples."""
+    known = {key: source.labels() for key, source in sources.items()}
+    if known.get("train") is None:
+        return
+    for key, classes in known.items():
+        new = np.setdiff1d(classes, known["train"]) if classes is not None else ()
+        if len(new):
+            name = sources[key].features["label"].class_names[new[0]]
+            more = f", and so have {len(new) - 1} other classes" if len(new) > 1 else ""
+            raise DataError(
+                f"{sources[key].name}: the class {name!r} has examples in {key}, but none in train{more}; add some, "
+                "cut with --config.data.split.stratified=True, or set --config.data.empty_classes=keep"
+            )
+
+
+def _most_boxes(sources: Mapping[str, Source]) -> Callable[[], int]:
+    """A function that says how many boxes an example has at most; all examples are looked at once, without images."""
+    lock = threading.Lock()
+
+    @lru_cache(maxsize=1)
+    def count() -> int:
+        sizes = [0]
+        for source in sources.values():
+            name = boxes.group(source.features)[0]
+            for start in range(0, len(source), _CHUNK):
+                rows = source.read_entries(range(start, min(start + _CHUNK, len(source))), [name])
+                sizes += [len(row[name]) for row in rows]
+        return max(sizes)
+
+    def most() -> int:
+        with lock:  # several threads may find an example with too many at once
+            return count()
+
+    return most
 
 
 def labels(source: Source, cache: bool = True) -> np.ndarray:
-    """The classes of all examples, int [n]; cached, because reading them decodes every example.
+    """The classes of all examples, int [n]; cached, because every example is read for them.
 
     Raises:
         ConfigError: if the examples have no class label.
@@ -154,6 +259,9 @@ def labels(source: Source, cache: bool = True) -> np.ndarray:
             f"{source.name} has no class label, which {subset.PATH}.stratified and config.data.resample need; leave "
             "them out"
         )
+    known = source.labels()
+    if known is not None:
+        return known
     name = "label" if "label" in class_labels else next(iter(class_labels))
     split = Split("labels", source, HostStage(), {name: class_labels[name]})
     return np.asarray(_arrays(split, cache)[name])
@@ -167,11 +275,16 @@ def _count_dropped(split: Split) -> str:
     return f"{where}: {n} {'box' if n == 1 else 'boxes'} without area dropped"
 
 
+def _joint(fingerprints: Iterable[str]) -> str:
+    return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
+
+
 def _facts(splits: dict[str, Split]) -> Data:
     first = next(iter(splits.values()))
     label = _label(first.features) or _label(first.source.features)
-    digest = hashlib.sha256("".join(s.source.fingerprint() for s in splits.values()).encode()).hexdigest()
+    digest = _joint(s.source.fingerprint() for s in splits.values())
     source = first.source
+    opened.note(f"{source.name} ({', '.join(split.source.split for split in splits.values())})", digest)
     return Data(
         splits,
         label.num_classes if label else None,
@@ -222,13 +335,14 @@ def _bytes(split: Split) -> int:
 
 
 def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
-    if isinstance(split.source, Subset) and cache:  # the whole is decoded and cached once, for every way to cut it
+    whole = isinstance(split.source, Subset) and not isinstance(split.source, Readable)
+    if whole and cache:  # the whole is decoded and cached once, for every way to cut it
         whole = _arrays(replace(split, source=split.source.base), cache)
         return {name: array[split.source.indices] for name, array in whole.items()}
     if not cache or not split.source.location:
         return _decode_all(split)
     key = {
-        "data": split.source.fingerprint(),
+        "data": split.source.cache_key(),
         "intervals": split.source.intervals,
         "stage": asdict(split.stage),
         "features": {name: asdict(f) for name, f in split.features.items()},

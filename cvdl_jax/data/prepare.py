@@ -53,13 +53,14 @@ def prepare(name: str, folder: Path) -> Path:
 
     Args:
         name: of a file in `builders/`, with or without `(arguments)` and `:version`.
-        folder: the data folder; where it cannot be written, the user's cache folder is used.
+        folder: the data folder, where it may be prepared already; else it is written into the user's cache folder,
+            since the data folder may be shared with others.
 
     Returns:
         The version's folder.
 
     Raises:
-        DataError: if the version is not the one that the builder makes, or no folder can be written.
+        DataError: if the version is not the one that the builder makes, or the cache folder cannot be written.
         ConfigError: for arguments that the builder does not take.
     """
     import tensorflow_datasets as tfds
@@ -80,20 +81,17 @@ def prepare(name: str, folder: Path) -> Path:
         raise DataError(f"{base} is made in version {cls.VERSION}, not {version}; write {base}:{cls.VERSION} or {base}")
     config = _configure(module, base, arguments)
     place = Path(base, config.name if config else "", str(cls.VERSION))
-    fallback = cache_folder() / "datasets"
-    for root in (folder, fallback):
+    own = cache_folder() / "datasets"
+    for root in (folder, own):
         if (root / place / INFO).is_file():
             return root / place
-    errors = []
-    for root in (folder, fallback):
-        try:
-            return _write(cls, config, place, root)
-        except OSError as error:
-            errors.append(f"{root}: {error.strerror or error}")
-    raise DataError(
-        f"{base} cannot be prepared ({'; '.join(errors)}); set config.data.data_dir, TFDS_DATA_DIR or CVDL_CACHE to a "
-        "folder that can be written"
-    )
+    try:
+        return _write(cls, config, place, own)
+    except OSError as error:
+        raise DataError(
+            f"{base} cannot be prepared ({own}: {error.strerror or error}); set CVDL_CACHE to a folder that can be "
+            "written"
+        ) from error
 
 
 def _parse(name: str) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.errors import DataError
+from cvdl_jax.errors import ConfigError, DataError
 
 NUMERIC = ("image", "mask", "label", "box", "tensor")
 
@@ -19,8 +19,8 @@ class Feature:
     """One entry of an example.
 
     Attributes:
-        kind: image (uint8 [h, w, c]), mask (uint8 [h, w, c], one class or object per value), label (int32), box
-            (float32 [..., 4]), tensor (any other numbers) or text (bytes, kept on the host).
+        kind: image (uint8 [h, w, c]; 16-bit grey is scaled to it), mask (uint8 [h, w, c], one class or object per
+            value), label (int32), box (float32 [..., 4]), tensor (any other numbers) or text (bytes, kept on the host).
         shape: in one example; None for a size that varies.
         dtype: as delivered; integers are int32.
         num_classes: of a label.
@@ -77,9 +77,12 @@ def _leaf(name: str, feature: Any, lead: tuple) -> Feature:
         return Feature("text", lead, "bytes")
     shape = (*lead, *info.shape)
     dtype = np.dtype(info.np_dtype)
+    last = name.split("/")[-1]
     if isinstance(feature, tfds.features.Image) and dtype == np.uint8:
-        is_mask = isinstance(feature, tfds.features.LabeledImage) or name.split("/")[-1].endswith("mask")
+        is_mask = isinstance(feature, tfds.features.LabeledImage) or last.endswith("mask")
         return Feature("mask" if is_mask else "image", shape, "uint8")
+    if isinstance(feature, tfds.features.Image) and dtype == np.uint16 and last.startswith("image"):
+        return Feature("image", shape, "uint8")  # scaled when decoded; 16-bit depth maps and the like stay as they are
     if isinstance(feature, tfds.features.BBoxFeature):
         return Feature("box", shape, "float32")
     return Feature("tensor", shape, _delivered(dtype).name)
@@ -92,12 +95,14 @@ def _delivered(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.int32 if dtype.kind in "iu" else np.float32)
 
 
-def decode_image(data: bytes, channels: int | None) -> np.ndarray:
+def decode_image(data: bytes, channels: int | None, upright: bool = True, mask: bool = False) -> np.ndarray:
     """Decodes a PNG, JPEG or any other image with Pillow, the same decoder on every machine.
 
     Args:
         data: the encoded file.
-        channels: 1 (grey or palette index), 3 (RGB), 4 (RGBA) or None for what the file has.
+        channels: see `to_array`, as the next two.
+        upright: see `to_array`.
+        mask: see `to_array`.
 
     Returns:
         uint8 [h, w, channels].
@@ -105,18 +110,82 @@ def decode_image(data: bytes, channels: int | None) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        return to_array(image, channels)
+        return to_array(image, channels, upright, mask)
 
 
-def to_array(image: Any, channels: int | None) -> np.ndarray:
-    """A Pillow image as uint8 [h, w, channels]; 16-bit and float images are refused by a ValueError."""
+def to_array(image: Any, channels: int | None, upright: bool = True, mask: bool = False) -> np.ndarray:
+    """A Pillow image as uint8 [h, w, channels]: turned as its EXIF orientation says, 16-bit grey scaled by 255 / 65535.
+
+    Args:
+        image: opened.
+        channels: 1 (grey or palette index), 3 (RGB), 4 (RGBA) or None for what the file has.
+        upright: apply the EXIF orientation; not where boxes or masks belong to the pixels as they are stored.
+        mask: values are classes, which are not scaled.
+
+    Raises:
+        ValueError: for pixels whose range is not known, as those of float images.
+    """
+    from PIL import Image
+
+    image.load()
+    grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    turn = orientation(image) if upright else 1
+    if grey16 and not mask:
+        image = Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))
+    image = _turned(image, turn)
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
-        raise ValueError(f"pixels of mode {image.mode} are not 8-bit")
+        raise ValueError(f"pixels of mode {image.mode} have no known range; save them as 8-bit, or as 16-bit grey")
     mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "L" if image.mode in ("1", "L", "LA") else "RGB")
     if image.mode != mode and not (mode == "L" and image.mode == "P"):
         image = image.convert(mode)
     array = np.asarray(image, np.uint8)
     return array[..., None] if array.ndim == 2 else array  # [h, w, c]
+
+
+def orientation(image: Any) -> int:
+    """The EXIF orientation of an opened image, 1 ... 8; 1 where the file says nothing, or nothing legible."""
+    from PIL import ExifTags, Image
+
+    try:  # the base class's method: that of a PNG reads the whole image where it has no EXIF
+        return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata of an image that may be whole; Pillow raises many kinds
+        return 1
+
+
+def _turned(image: Any, to: int) -> Any:
+    """The image as its orientation says. `ImageOps.exif_transpose` also writes EXIF again, which may fail."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    return image.transpose(turns[to]) if to in turns else image
+
+
+def allow_pixels(most: int) -> None:
+    """Raises Pillow's limit of the size of an image, which is the whole process's; it is never lowered.
+
+    Args:
+        most: pixels of the largest image; 0 changes nothing.
+
+    Raises:
+        ConfigError: for a negative number.
+    """
+    from PIL import Image
+
+    if most < 0:
+        raise ConfigError(f"config.data.max_pixels={most} must be 0 (Pillow's limit) or more")
+    if most and Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
+
+
+def why(error: Exception) -> str:
+    """What is wrong with an image that cannot be decoded, and the setting that would mend it, if there is one."""
+    text = f"{type(error).__name__}: {error}"
+    if type(error).__name__ == "DecompressionBombError":
+        return f"{text}; if it is meant to be that large, set config.data.max_pixels to the number of its pixels"
+    return text
 
 
 def as_array(name: str, value: Any, feature: Feature) -> np.ndarray:

@@ -1,6 +1,6 @@
 """One split of a data set: its examples after the host stage, one by one, in batches, or as whole arrays."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Ids, Source
 from cvdl_jax.errors import DataError
 
+_SOME = 64
+_ROUNDING = 1e-4  # tolerance for float pixels outside 0..1
+
 
 @dataclass(frozen=True)
 class Split:
@@ -24,6 +27,7 @@ class Split:
         stage: the host stage, applied to every example.
         features: {name: Feature} of the entries that are kept, as they are in the source.
         arrays: {name: [n, ...]} if the split is resident, else None.
+        most: says how many boxes an example of the data set has at most, for an error.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Split:
     stage: HostStage
     features: Mapping[str, Feature]
     arrays: Mapping[str, np.ndarray] | None = None
+    most: Callable[[], int] | None = None
 
     @property
     def size(self) -> int:
@@ -78,16 +83,24 @@ class Split:
             return {name: array[index] for name, array in self.arrays.items()}
         return self._finish(self.source[index], index, epoch, seed)
 
+    def look(self) -> None:
+        """Looks at some float images of a split that is streamed, so that a wrong range is refused before any step."""
+        floats = [k for k, f in self.features.items() if k.startswith("image") and f.dtype.startswith("float")]
+        for i in np.linspace(0, self.size - 1, min(self.size, _SOME)) if floats and self.arrays is None else ():
+            self.example(int(i))
+
     def _finish(self, raw: Mapping[str, Any], index: int, epoch: int, seed: int) -> dict[str, np.ndarray]:
         out = self.stage(raw, self.features, seed, epoch, index)
         for name, feature in self.features.items():
             if feature.kind == "label":
                 _check_label(out[name], name, feature, self.source, index)
+            if name.startswith("image") and np.issubdtype(out[name].dtype, np.floating):
+                _check_pixels(out[name], name, self.source, index)
 
         def who() -> str:
             return f"example {self.source.identify(index)} of {self.source.name}"
 
-        return boxes.finish(out, self.features, self.stage.max_boxes, self.stage.drop_degenerate, who)
+        return boxes.finish(out, self.features, self.stage.max_boxes, self.stage.drop_degenerate, who, self.most)
 
     def batch(self, indices: np.ndarray, epochs: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         """Several examples, stacked.
@@ -107,7 +120,7 @@ class Split:
             return {name: array[indices] for name, array in self.arrays.items()}
         out = {name: np.empty((len(indices), *s.shape), s.dtype) for name, s in self.spec.items()}
         epochs = np.zeros(len(indices), int) if epochs is None else epochs
-        raws = self.source.read(np.asarray(indices).tolist())
+        raws = self.source.read_entries(np.asarray(indices).tolist(), list(self.features))
         for row, (raw, index, epoch) in enumerate(zip(raws, indices, epochs, strict=True)):
             for name, value in self._finish(raw, int(index), int(epoch), seed).items():
                 if value.shape != out[name].shape[1:]:
@@ -138,4 +151,14 @@ def _check_label(label: np.ndarray, name: str, feature: Feature, source: Source,
         raise DataError(
             f"example {source.identify(index)} of {source.name}: {name!r} is {wrong[0]}, outside 0 to "
             f"{feature.num_classes - 1}; choose a split with labels, or leave it out with config.data.features"
+        )
+
+
+def _check_pixels(image: np.ndarray, name: str, source: Source, index: int) -> None:
+    """Refuses a float image outside 0..1, which augmentations would clip and predictions from files would not match."""
+    if not ((image >= -_ROUNDING) & (image <= 1 + _ROUNDING)).all():
+        raise DataError(
+            f"example {source.identify(index)} of {source.name}: the pixels of {name!r} reach from {image.min():g} to "
+            f"{image.max():g}, expected 0 to 1; say which values are black and white: "
+            "--config.data.pixel_range=LOW,HIGH"
         )

@@ -65,14 +65,34 @@ class Subset(Source):
         """Decoded examples at the given places; see `Source`."""
         return self.base.read([int(self.indices[i]) for i in indices])
 
+    def read_entries(self, indices: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Some entries of them; see `Source`."""
+        return self.base.read_entries([int(self.indices[i]) for i in indices], names)
+
+    def labels(self) -> np.ndarray | None:
+        """The classes of the chosen examples, where the base knows them."""
+        labels = self.base.labels()
+        return None if labels is None else labels[self.indices]
+
     def identify(self, index: int) -> str:
         """The name of the example in the whole source."""
         return self.base.identify(int(self.indices[index]))
 
     def fingerprint(self) -> str:
         """A hash of the data and of the chosen places."""
+        return self._chosen_of(self.base.fingerprint())
+
+    def former_fingerprint(self) -> str:
+        """A hash of that of the base and of the chosen places."""
+        return self._chosen_of(self.base.former_fingerprint())
+
+    def cache_key(self) -> str:
+        """A hash of that of the base and of the chosen places."""
+        return self._chosen_of(self.base.cache_key())
+
+    def _chosen_of(self, base: str) -> str:
         chosen = hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
-        return hashlib.sha256(f"{self.base.fingerprint()} {self.base.intervals} {chosen}".encode()).hexdigest()
+        return hashlib.sha256(f"{base} {self.base.intervals} {chosen}".encode()).hexdigest()
 
 
 def check(cut: Cut, validation: str, test: str) -> None:

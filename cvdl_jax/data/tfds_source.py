@@ -13,12 +13,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.data.schema import Feature, as_array, decode_image, from_tfds
+import numpy as np
+
+from cvdl_jax.data.digests import Digests, digests, edges
+from cvdl_jax.data.schema import Feature, as_array, decode_image, from_tfds, why
 from cvdl_jax.data.sources import Source, parse_split, places
 from cvdl_jax.data.tfrecord import TFRecordFile
 from cvdl_jax.errors import DataError, nearest
 
 _MIB = 1 << 20
+_SOME = 64  # labels that are looked at first
 INFO = "dataset_info.json"
 # {data set: {its name of an entry: ours}}; a name that ends in a slash is a prefix
 NAMES = {
@@ -186,6 +190,10 @@ class TfdsSource(Source):
             k: f for k, f in stored.items() if f.kind in ("image", "mask") and "/" not in k and len(f.shape) == 3
         }
         self._decoders = {k: tfds.decode.SkipDecoding() for k in self._images}
+        # Boxes and masks belong to the pixels as they are stored, whatever EXIF says of them.
+        self._upright = all(f.kind not in ("box", "mask") for f in stored.values())
+        self._shuffled = not info.disable_shuffling
+        self._digests: Digests | None = None
         files = [f for s in {i.split: None for i in self.intervals} for f in info.splits[s].file_instructions]
         self._files = sorted({Path(f.filename) for f in files})
         self._records = self._open(tfds, builder, split)
@@ -207,6 +215,10 @@ class TfdsSource(Source):
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
+        return self.read_entries(indices, list(self.features))
+
+    def read_entries(self, indices: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Some entries of them; only images among these are decoded."""
         indices = [int(i) for i in indices]
         where = places(self.intervals, indices)
         try:
@@ -215,48 +227,59 @@ class TfdsSource(Source):
             raise
         except Exception as error:  # array_record raises bare RuntimeError and IndexError
             raise DataError(f"{self.location}: records cannot be read ({error}); copy the data set again") from error
-        return [self._decode(record, *place) for record, place in zip(records, where, strict=True)]
+        return [self._decode(record, names, *place) for record, place in zip(records, where, strict=True)]
 
-    def _decode(self, record: bytes, split: str, place: int) -> dict[str, Any]:
+    def _decode(self, record: bytes, names: Sequence[str], split: str, place: int) -> dict[str, Any]:
+        stored = {k: f for k, f in self._stored.items() if self._names[k] in names}
         try:
             nested = self._parser.deserialize_example_np(record, decoders=self._decoders)
-            for name in self._images:
-                nested[name] = decode_image(nested[name], self.features[self._names[name]].shape[-1])
+            for name in stored.keys() & self._images.keys():
+                feature = self.features[self._names[name]]
+                mask = feature.kind == "mask"
+                nested[name] = decode_image(nested[name], feature.shape[-1], self._upright and not mask, mask)
             flat = _flatten(nested)
-            stored = self._stored.items()
-            return {self._names[k]: flat[k] if f.kind == "text" else as_array(k, flat[k], f) for k, f in stored}
+            return {self._names[k]: flat[k] if f.kind == "text" else as_array(k, flat[k], f) for k, f in stored.items()}
         except DataError:
             raise
         except Exception as error:  # protobuf, TFDS and Pillow each have their own
             raise DataError(
-                f"example {split}/{place} of {self.location} cannot be decoded ({type(error).__name__}: {error}); "
-                f"copy or prepare the data set again, or leave it out: {split}[:{place}]+{split}[{place + 1}:]"
+                f"example {split}/{place} of {self.location} cannot be decoded ({why(error)}); copy or "
+                "prepare the data set again, or leave out what cannot be read: --config.data.skip_bad=True"
             ) from error
 
+    def whole_labels(self, split: str, entry: str = "label") -> np.ndarray | None:
+        """The classes of a whole split, where its builder kept an order and some of them stand in that of classes."""
+        feature = self.features.get(entry)
+        if self._shuffled or feature is None or feature.kind != "label" or feature.shape:
+            return None
+        whole = TfdsSource(self._folder, self.name, split)
+
+        def of(rows: Sequence[int]) -> np.ndarray:
+            return np.asarray([row[entry] for row in whole.read_entries(rows, [entry])])
+
+        some = of(np.linspace(0, len(whole) - 1, min(len(whole), _SOME)).astype(int))
+        return None if (np.diff(some) < 0).any() else of(range(len(whole)))
+
     def fingerprint(self) -> str:
+        """A hash of the description and of every file that the split needs; see `digests.py`."""
+        self._digests = self._digests or digests(self._folder, self._files, _MIB)
+        return self._hash(self._digests.of)
+
+    def former_fingerprint(self) -> str:
         """A hash of the description, and of the size, first and last bytes of every file that the split needs."""
+        return self._hash([edges(path, _MIB) for path in self._files])
+
+    def cache_key(self) -> str:
+        """The fingerprint, with the times of files of which it knows samples."""
+        return self.fingerprint() + self._digests.written
+
+    def _hash(self, files: Sequence[str]) -> str:
         digest = hashlib.sha256()
         for path in (self._folder / INFO, self._folder / "features.json"):
             digest.update(path.read_bytes() if path.is_file() else b"")
-        for path in self._files:
-            digest.update(file_digest(path, _MIB).encode())
+        for text in files:
+            digest.update(text.encode())
         return digest.hexdigest()
-
-
-def file_digest(path: Path, edge: int) -> str:
-    """A file's name, size and the SHA-256 of its first and last `edge` bytes."""
-    status = path.stat()
-    return _file_digest(path, status.st_size, status.st_mtime_ns, edge)
-
-
-@lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, _mtime: int, edge: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        digest.update(file.read(edge))
-        file.seek(max(size - edge, 0))
-        digest.update(file.read(edge))
-    return f"{path.name} {size} {digest.hexdigest()}"
 
 
 def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cvdl_jax.data import relabel
-from cvdl_jax.data.catalogue import FOLDER_PREFIX, open_source
+from cvdl_jax.data.catalogue import FOLDER_PREFIX, labelled, open_source
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Split
 from cvdl_jax.data.sources import Source, check_disjoint
@@ -39,7 +39,8 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
     like = [evaluation for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
     if built.data is None or not like or "train" not in built.data.splits:
         raise ConfigError(f"--external={name!r}: experiment {built.config.experiment!r} evaluates no split of a set")
-    source = open_source(name, split, data_dir)
+    source, entry = open_source(name, split, data_dir), built.config.data.get("label", "")
+    source = labelled(source, entry) if entry in source.features else source
     label = source.features.get("label")
     if label is None or label.num_classes is None:
         raise ConfigError(f"--external={name!r} has no class labels; name a set with the classes of {built.data.name}")

@@ -37,7 +37,9 @@ def record(workdir: Workdir, built: Run, steps_per_call: int, argv: Sequence[str
         UserError: if the data are not those that the run began with.
     """
     workdir.record_start(built, steps_per_call, list(argv))
-    if not (workdir.begun() and workdir.data.exists()):
+    begun = workdir.begun() and workdir.data.exists()
+    accepted = built.data is not None and built.data.accept_changed  # other examples of the same classes
+    if not begun or accepted:
         data = None if built.data is None else described.facts(built.data)
         facts = {"data": data, "fitted": fitted_numbers(built), "opened": dict(built.opened)}
         data_facts.write(workdir.path, facts)

@@ -7,12 +7,15 @@ checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAIL
 """
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +24,8 @@ from typing import Any, BinaryIO
 from cvdl_jax.config import configs, paths, places
 from cvdl_jax.errors import ConfigError, UserError
 
-PLACE = ("name", "data_dir")  # keys of config.data that say where the data are; what they are, their fingerprint says
+# Keys of config.data that say where the data are and how examples are read; what they are, their fingerprint says.
+PLACE = ("name", "data_dir", "skip_bad", "max_pixels")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -67,6 +71,13 @@ class Workdir:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                warnings.warn(
+                    f"{self.path} is on a file system without locks ({error.strerror}), so that a second process in it "
+                    "is not noticed; see to it that there is none",
+                    stacklevel=2,
+                )
+                return
             self.unlock()
             raise UserError(
                 f"another process (pid {self.holder() or 'unknown'}) is running in {self.path}; wait for it, stop it, "
@@ -99,6 +110,7 @@ class Workdir:
             ConfigError: listing the keys that differ.
         """
         plain = json.loads(json.dumps(configs.to_plain(config)))
+        plain["data"].pop("accept_changed", None)  # for one start
         differences = self.differences(plain)
         if differences and not self.begun():  # a command that was mended before anything was saved
             self.meta.unlink(missing_ok=True)
@@ -138,12 +150,13 @@ class Workdir:
     def differences(self, config: Any) -> list[str]:
         """Where the folder's configuration differs from this one.
 
-        The layout over devices may, as a run may move, and so may the place of its data.
+        The layout over devices may, as a run may move, and so may the place of its data and how they are read.
         """
         if not self.config.exists():
             return []
         different = configs.differences(configs.completed(read_json(self.config)), configs.to_plain(config))
-        return [key for key in different if not key.startswith(("parallel.", "data.data_dir:"))]
+        free = ("parallel.", *(f"data.{key}:" for key in ("accept_changed", *PLACE) if key != "name"))
+        return [key for key in different if not key.startswith(free)]
 
     def _moved(self, config: Any) -> bool:
         """Whether this configuration differs only in where the data are."""
@@ -167,23 +180,39 @@ class Workdir:
         """
         from cvdl_jax.core import counting
 
-        data, before = built.data, self.read_meta()
+        data, before, config = built.data, self.read_meta(), configs.to_plain(built.config)
+        config["data"].pop("accept_changed", None)  # for one start
         facts = {
             "model": before.get("model") or counting.of_run(built),
             "seed": built.config.seed,
-            "config_digest": configs.digest(built.config),
+            "config_digest": configs.digest(config),
             "steps_per_call": steps_per_call,
-            "data": {"name": data.name, "version": data.version, "fingerprint": data.fingerprint} if data else None,
+            "data": facts_of(data) if data else None,
+            "classes": classes_of(data) if data else None,
             **({"lengthened": before["lengthened"]} if "lengthened" in before else {}),
             "starts": [*before.get("starts", []), provenance(argv)],
         }
+        changes = before.get("data_changes", [])
         old, new = before.get("data"), facts["data"]
-        if self.begun() and old and (new is None or old["fingerprint"] != new["fingerprint"]):
+        if self.begun() and old and new and before.get("classes", facts["classes"]) != facts["classes"]:
             raise UserError(
-                f"the data have changed since {self.path} was started: {old} then, {new} now; restore them, or use "
-                "another --workdir"
+                f"the classes of {new['name']} are not those that {self.path} was started with, so that the labels "
+                "would mean others; restore the names of the class folders, or use another --workdir"
             )
-        self._move(configs.to_plain(built.config))
+        if self.begun() and old and old != new:
+            same = data is not None and data.known_as(old["fingerprint"])
+            if not same and not (data is not None and data.accept_changed):
+                raise UserError(
+                    f"the data have changed since {self.path} was started: {_brief(old)} then, {_brief(new)} now; "
+                    "restore them, use another --workdir, or go on with the data as they are: "
+                    "--config.data.accept_changed=True"
+                )
+            if not same or old.get("skipped") != new.get("skipped"):
+                step = max(self.saved_steps(), default=0)
+                changes = [*changes, {"time": now(), "step": step, "from": old, "to": new}]
+                warnings.warn(f"from step {step} on, the data are others; {self.meta} says so", stacklevel=2)
+        facts |= {"data_changes": changes} if changes else {}
+        self._move(config)
         write_json(self.meta, facts)
         self.failed.unlink(missing_ok=True)
 
@@ -205,6 +234,25 @@ class Workdir:
         facts = {"error": type(error).__name__, "message": str(error), "step": step, "time": now()}
         with contextlib.suppress(OSError):
             write_json(self.failed, facts)
+
+
+def facts_of(data: Any) -> dict[str, Any]:
+    """What `meta.json` says of a data set: which it is, and the examples that were left out."""
+    facts = {"name": data.name, "version": data.version, "fingerprint": data.fingerprint}
+    skipped = {key: {"count": len(names), "names": list(names[:1000])} for key, names in data.skipped.items()}
+    return facts | ({"skipped": skipped} if skipped else {})
+
+
+def classes_of(data: Any) -> str:
+    """A hash of the classes in their order: of other classes, labels would mean others."""
+    return hashlib.sha256("\n".join([str(data.num_classes), *data.class_names]).encode()).hexdigest()[:16]
+
+
+def _brief(facts: dict[str, Any] | None) -> str:
+    """A data set in a sentence: "mnist 3.0.1 (fingerprint 01234567)"."""
+    if facts is None:
+        return "no data"
+    return f"{' '.join(filter(None, (facts['name'], facts['version'])))} (fingerprint {facts['fingerprint'][:8]})"
 
 
 def provenance(argv: list[str]) -> dict[str, Any]:

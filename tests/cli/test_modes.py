@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import launch
 from cvdl_jax.cli.modes import predict as predict_mode
@@ -267,6 +267,34 @@ def test_predict_takes_one_image(run, photos, tmp_path):
     assert [row["file"] for row in rows] == ["a.png"]
 
 
+def test_predict_takes_several_paths_and_passes_over_what_cannot_be_read(run, photos, tmp_path, capsys):
+    (photos / "sub" / "broken.png").write_bytes((photos / "b.png").read_bytes()[:60])
+    out = tmp_path / "preds.csv"
+    paths = [str(photos / "b.png"), str(photos / "sub"), str(photos / "a.png")]  # as a shell writes *.png
+    with pytest.warns(UserWarning, match=r"1 of 4 examples of 'all' .* are left out: sub/broken\.png"):
+        assert launch.main(["--mode=predict", f"--workdir={run}", f"--out={out}", "--input", *paths]) == 0
+    assert "3 images predicted" in (said := capsys.readouterr().out) and "; 1 could not be read and have no row" in said
+    with out.open(newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["b.png", "sub/c.png", "a.png"]
+    with np.load(run / "predictions" / "test.npz") as file:
+        labels = file["scores"].argmax(1)
+    assert [int(rows[name]["label"]) for name in ("b.png", "a.png", "sub/c.png")] == labels[:3].tolist()
+    message = refused(capsys, "--mode=predict", f"--workdir={run}", f"--out={out}", f"--input={photos}/sub/broken.png")
+    assert "1 of 1 examples of 'all'" in message and "cannot be read: broken.png" in message
+
+
+def test_predict_turns_images_as_training_does(run, photos, tmp_path):
+    with Image.open(photos / "b.png") as image:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        image.transpose(Image.Transpose.ROTATE_90).save(photos / "turned.png", exif=exif)
+    rows = {row["file"]: row for row in predicted(run, photos, tmp_path / "preds.csv")}
+    assert {k: v for k, v in rows["turned.png"].items() if k != "file"} == {
+        k: v for k, v in rows["b.png"].items() if k != "file"
+    }
+
+
 def test_predict_refuses_by_name(run, photos, tmp_path, capsys):
     out = tmp_path / "preds.csv"
     base = ["--mode=predict", f"--workdir={run}"]
@@ -279,14 +307,12 @@ def test_predict_refuses_by_name(run, photos, tmp_path, capsys):
     assert str(tmp_path / "empty") in message and "holds no image" in message and "found: nothing" in message
     message = refused(capsys, *base, f"--input={photos}", f"--out={tmp_path / 'nowhere' / 'preds.csv'}")
     assert "nowhere/preds.csv" in message and "cannot be written" in message
-    (photos / "broken.png").write_bytes(b"this is no image")
-    message = refused(capsys, *base, f"--input={photos}", f"--out={out}")
-    assert str(photos / "broken.png") in message and "replace or remove it" in message
-    with Image.open(photos / "b.png") as image:  # a header, and then nothing
-        image.save(photos / "broken.png")
-    data = (photos / "broken.png").read_bytes()
-    (photos / "broken.png").write_bytes(data[: len(data) // 2])
-    assert str(photos / "broken.png") in refused(capsys, *base, f"--input={photos}", f"--out={out}")
+    for name in ("a.png", "b.png"):  # a header, and then nothing; and not even a header
+        data = (photos / name).read_bytes()
+        (photos / name).write_bytes(data[: len(data) // 2] if name == "a.png" else b"this is no image")
+    paths = [str(photos / "a.png"), str(photos / "b.png")]
+    message = refused(capsys, *base, f"--out={out}", "--input", *paths)
+    assert "2 of 2 examples" in message and "cannot be read: a.png, b.png (OSError: image file is truncated" in message
     assert not out.exists()
 
 

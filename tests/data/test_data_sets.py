@@ -1,15 +1,14 @@
-"""The sets that need no download: digits, toy sets, folders of images."""
+"""The sets that need no download: digits and toy sets."""
 
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cvdl_jax.data.catalogue import open_source
-from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import load
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -56,18 +55,23 @@ def test_two_processes_prepare_digits_at_once_without_tensorflow(tmp_path):
     assert [p.returncode for p in running] == [0, 0], results
     assert results[0] == results[1]
     assert results[0][1] == ""  # nothing on stderr: no progress bars, no advice
-    assert [p.name for p in (tmp_path / "data").iterdir()] == ["digits"]
+    assert not (tmp_path / "data").exists()  # sets of ours are made in the cache: a data folder may be others' too
+    assert [p.name for p in (tmp_path / "cache" / "datasets").iterdir()] == ["digits"]
     assert len(list((tmp_path / "cache" / "arrays").iterdir())) == 3
 
 
-def test_a_data_folder_that_cannot_be_written(tmp_path, monkeypatch):
+def test_sets_of_ours_are_made_in_the_cache_and_found_in_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CVDL_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "file").write_text("")
-    source = open_source("digits", "test", str(tmp_path / "file"))
+    (tmp_path / "data").mkdir()
+    source = open_source("digits", "test", str(tmp_path / "data"))
     assert source.location == str(tmp_path / "cache" / "datasets" / "digits" / "1.0.0")
+    assert list((tmp_path / "data").iterdir()) == []
+    shutil.move(tmp_path / "cache" / "datasets" / "digits", tmp_path / "data")
     monkeypatch.setenv("CVDL_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"digits cannot be prepared .*set config.data.data_dir, TFDS_DATA_DIR"):
-        open_source("digits", "test", str(tmp_path / "file"))
+    assert open_source("digits", "test", str(tmp_path / "data")).location.startswith(str(tmp_path / "data"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"digits cannot be prepared .*set CVDL_CACHE to a folder that can be written"):
+        open_source("digits", "test", str(tmp_path / "nowhere"))
 
 
 @pytest.mark.curriculum("B31")
@@ -105,85 +109,3 @@ def test_toys_with_wrong_arguments():
         open_source("xor(nois=0.1)", "train")
     with pytest.raises(DataError, match="no split 'tset'"):
         open_source("xor", "tset")
-
-
-def save(path, value, size=(4, 3), mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value).save(path)
-
-
-def test_a_folder_of_class_folders(tmp_path):
-    for i in range(3):
-        save(tmp_path / "dog" / f"{i}.png", (i, 20, 30))
-        save(tmp_path / "cat" / f"{i}.bmp", (10 + i, 0, 0))
-    data = load(f"folder:{tmp_path}", train="train[:4]", validation="train[4:]")
-    assert data.class_names == ("cat", "dog") and data.num_classes == 2
-    train, validation = data.splits["train"], data.splits["validation"]
-    assert list(train.ids) == ["cat/0.bmp", "cat/1.bmp", "cat/2.bmp", "dog/0.png"]
-    assert train.arrays["image"].shape == (4, 3, 4, 3)
-    assert train.arrays["image"][1, 0, 0].tolist() == [11, 0, 0]
-    assert validation.arrays["label"].tolist() == [1, 1]
-
-
-def test_a_folder_with_splits_and_images_of_two_sizes(tmp_path):
-    save(tmp_path / "train" / "b" / "x.png", 7, (4, 3), "L")
-    save(tmp_path / "train" / "a" / "deep" / "y.png", 9, (8, 8), "L")
-    save(tmp_path / "val" / "b" / "z.jpg", (1, 2, 3))
-    data = load(f"folder:{tmp_path}", validation="val")
-    assert data.class_names == ("a", "b")
-    assert data.splits["validation"].example(0)["label"] == 1
-    with pytest.raises(DataError, match=r"\['image'\] vary in size: set config.data.image_size"):
-        _ = data.splits["train"].spec
-    sized = load(f"folder:{tmp_path}", image_size=(2, 2), channels=1).splits["train"]
-    assert sized.arrays["image"][..., 0].tolist() == [[[9, 9], [9, 9]], [[7, 7], [7, 7]]]
-
-
-def test_wrong_folders_are_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere does not exist"):
-        open_source(f"folder:{tmp_path}/nowhere", "train")
-    with pytest.raises(DataError, match=r"no class folders .found: nothing"):
-        open_source(f"folder:{tmp_path}", "train")
-    (tmp_path / "cat").mkdir()
-    with pytest.raises(DataError, match=r"class folder 'cat' .* no image"):
-        open_source(f"folder:{tmp_path}", "train")
-    save(tmp_path / "cat" / "good.png", 0)
-    (tmp_path / "cat" / "notes.txt").write_text("x")
-    with pytest.warns(UserWarning, match="1 files are no images and are left out: notes.txt"):
-        assert len(open_source(f"folder:{tmp_path}", "train")) == 1
-    (tmp_path / "cat" / "notes.txt").rename(tmp_path / "cat" / "bad.png")
-    with pytest.raises(DataError, match=r"image .*bad\.png cannot be read"):
-        open_source(f"folder:{tmp_path}", "train")
-
-
-def test_a_flat_folder_for_predictions(tmp_path):
-    save(tmp_path / "b.png", (1, 2, 3))
-    save(tmp_path / "a" / "c.png", (4, 5, 6))
-    source = FlatSource(str(tmp_path))
-    assert [source.identify(i) for i in range(len(source))] == ["a/c.png", "b.png"]
-    assert source[1]["image"].shape == (3, 4, 3)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no image"):
-        FlatSource(str(tmp_path / "empty"))
-
-
-@pytest.mark.curriculum("W17")
-def test_caltech_256_is_read_as_it_is_unpacked(tmp_path):
-    """Numbered class folders of JPEG files of any size, some grey; TFDS has no builder of it."""
-    names = ("001.ak47", "002.american-flag", "056.dog", "257.clutter")
-    for number, name in enumerate(names, 1):
-        (tmp_path / "256_ObjectCategories" / name).mkdir(parents=True)
-        for i in range(5):
-            pixels = np.full((10 + i, 20, 3)[: 2 if i == 4 else 3], 40 * number, np.uint8)
-            file = tmp_path / "256_ObjectCategories" / name / f"{name[:3]}_{i + 1:04}.jpg"
-            Image.fromarray(pixels).save(file, quality=95)
-    data = load(
-        f"folder:{tmp_path}/256_ObjectCategories", image_size=(8, 8), cache=False,
-        split={"fractions": (0.6, 0.2, 0.2), "stratified": True},
-    )  # fmt: skip
-    assert data.num_classes == 4 and data.class_names == names
-    assert {key: split.size for key, split in data.splits.items()} == {"train": 12, "validation": 4, "test": 4}
-    for split in data.splits.values():
-        batch = split.batch(np.arange(split.size))
-        assert batch["image"].shape == (split.size, 8, 8, 3)
-        np.testing.assert_allclose(batch["image"].mean((1, 2, 3)), 40 * (batch["label"] + 1), atol=3)
-        assert set(np.bincount(batch["label"], minlength=4)) == {split.size // 4}

@@ -179,6 +179,30 @@ def test_impossible_splits_are_refused(values, words):
 
 
 @pytest.mark.curriculum("W1")
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("train[:600]", "train[599:]", "599 to 599 of 'train'"),
+        ("train[599:]", "train[:600]", "599 to 599 of 'train'"),
+        ("train[:600]", "test+train[599:600]", "599 to 599 of 'train'"),
+        ("validation+train[:1]", "test+train[0:5]", "0 to 0 of 'train'"),
+    ],
+)
+def test_one_shared_example_is_enough_to_refuse_two_splits(first, second, shared):
+    with pytest.raises(DataError, match=f"share examples {shared}"):
+        load.load("digits", train=first, validation=second)
+
+
+@pytest.mark.curriculum("W1")
+def test_neighbours_share_nothing():
+    data = load.load("digits", train="train[:600]", validation="train[600:]")
+    assert set(data.splits["train"].ids).isdisjoint(data.splits["validation"].ids)
+    assert sum(split.size for split in data.splits.values()) == 1149
+    with pytest.raises(DataError, match="share examples 4 to 4 of 'train'"):
+        load.load("digits", train="train[:5]+train[4:9]")
+
+
+@pytest.mark.curriculum("W1")
 def test_splits_that_overlap_are_refused():
     with pytest.raises(DataError, match=r"'train\[:600\]' and 'train\[500:\]' share examples 500 to 599 of 'train'"):
         load.load("digits", train="train[:600]", validation="train[500:]")

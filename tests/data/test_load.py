@@ -16,6 +16,9 @@ from cvdl_jax.errors import ConfigError, DataError
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
+    shared = cache_folder() / "datasets"  # of the session: digits is prepared once
+    shared.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "datasets").symlink_to(shared)
     monkeypatch.setenv("CVDL_CACHE", str(tmp_path))
     return tmp_path
 
@@ -104,9 +107,10 @@ def test_splits_that_share_examples_are_refused():
     assert data.splits["train"].size + data.splits["validation"].size == 1149
 
 
-def test_the_fingerprint_is_of_the_data_not_of_the_place(tmp_path):
+def test_the_fingerprint_is_of_the_data_not_of_the_place(tmp_path, monkeypatch):
     first = digits()
-    second = digits(data_dir=str(tmp_path), cache=False)
+    monkeypatch.setenv("CVDL_CACHE", str(tmp_path))  # it is made once more
+    second = digits(cache=False)
     assert first.data_dir != second.data_dir
     assert first.fingerprint == second.fingerprint
     assert first.fingerprint != load("xor").fingerprint
@@ -114,11 +118,11 @@ def test_the_fingerprint_is_of_the_data_not_of_the_place(tmp_path):
 
 @pytest.mark.long
 def test_the_fingerprint_does_not_depend_on_the_process_that_prepared(tmp_path):
-    code = "from cvdl_jax.data.load import load; print(load('digits', data_dir={!r}, cache=False).fingerprint)"
+    code = "from cvdl_jax.data.load import load; print(load('digits', cache=False).fingerprint)"
     outputs = set()
     for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.getcwd()}
-        command = [sys.executable, "-c", code.format(str(tmp_path / seed))]
+        more = {"PYTHONHASHSEED": seed, "PYTHONPATH": os.getcwd(), "CVDL_CACHE": str(tmp_path / seed)}
+        environment, command = {**os.environ, **more}, [sys.executable, "-c", code]
         outputs.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert len(outputs) == 1
 
@@ -126,9 +130,11 @@ def test_the_fingerprint_does_not_depend_on_the_process_that_prepared(tmp_path):
 def test_labels_outside_the_classes_are_refused(monkeypatch):
     from cvdl_jax.data.tfds_source import TfdsSource
 
-    read = TfdsSource.read
+    read = TfdsSource.read_entries
     monkeypatch.setattr(
-        TfdsSource, "read", lambda self, i: [{**row, "label": row["label"] - 1} for row in read(self, i)]
+        TfdsSource,
+        "read_entries",
+        lambda self, i, names: [{**row, "label": row["label"] - 1} for row in read(self, i, names)],
     )
     with pytest.raises(DataError, match=r"example test/\d+ of digits: 'label' is -1, outside 0 to 9"):
         load("digits", train="test", cache=False)

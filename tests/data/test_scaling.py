@@ -1,5 +1,6 @@
 """Scaling of inputs: equal to scikit-learn's, fitted on the training split alone, the same for every split."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from cvdl_jax.config import configs
-from cvdl_jax.data import pixels, scaling
+from cvdl_jax.core.task import create_state
+from cvdl_jax.data import load, pixels, scaling
 from cvdl_jax.data.host import HostStage, bordered, fitting
+from cvdl_jax.data.load import Data
 from cvdl_jax.engine import build
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -73,6 +76,58 @@ def test_a_run_fits_on_its_training_split_alone():
     plain = configs.load("configs/classify/softmax.py:smoke")
     assert scaling.resolved(plain, data) is plain
     build.build(config)
+
+
+@pytest.mark.curriculum("W10", "W11")
+@pytest.mark.parametrize("kind", ["min_max", "standardise"])
+def test_validation_and_test_are_scaled_by_the_statistics_of_training(kind):
+    """A linear model that is the identity shows what it sees: (x - mean) / std of the training split, everywhere."""
+    overrides = ["config.data.name=xor", f"config.normalise={{'fit': '{kind}'}}"]
+    built = build.build(configs.load("configs/classify/softmax.py:smoke", overrides))
+    points = {key: split.arrays["features"].astype(np.float64) for key, split in built.data.splits.items()}
+
+    def scaler(x):
+        if kind == "min_max":
+            return (x.max(0) + x.min(0)) / 2, (x.max(0) - x.min(0)) / 2
+        return x.mean(0), x.std(0)
+
+    def model_sees(key):
+        batch = {name: jnp.asarray(x) for name, x in built.data.splits[key].arrays.items()}
+        batch["mask"] = jnp.ones(len(batch["label"]))
+        state = create_state(built.task, jax.random.key(0), batch)
+        params = jax.tree.map(lambda x: jnp.eye(2) if x.ndim == 2 else jnp.zeros_like(x), state.params)
+        evaluation = built.task.evals[key]
+        return evaluation.step(state._replace(params=params), batch, jax.random.key(0))["scores"]
+
+    mean, std = scaler(points["train"])
+    for key in ("validation", "test"):
+        scaled = np.asarray(model_sees(key))
+        np.testing.assert_allclose(scaled, (points[key] - mean) / std, atol=1e-5)
+        own_mean, own_std = scaler(points[key])
+        assert np.abs(scaled - (points[key] - own_mean) / own_std).max() > 1e-2  # its own statistics are others
+    if kind == "min_max":
+        train = (points["train"] - mean) / std
+        assert train.min() == pytest.approx(-1) and train.max() == pytest.approx(1)
+        assert max(np.abs(model_sees(key)).max() for key in ("validation", "test")) > 1  # they may leave -1..1
+
+
+@pytest.mark.curriculum("W11")
+def test_statistics_are_fitted_on_what_evaluations_see_not_on_random_windows():
+    """Windows of the left half and of the right half have other means; the middle is the same at every fit."""
+    from dataclasses import replace
+
+    split = load.load("digits", train="train[:64]", resident="never").splits["train"]
+    stage = HostStage((5, 5), crop="random_resized", crop_scale=(0.1, 0.3))
+    random = replace(split, stage=stage)
+    middle = replace(split, stage=stage.for_evaluation())
+    config = configs.load("configs/classify/softmax.py", ["config.normalise={'fit': 'standardise'}"])
+    fits = [scaling.resolved(config, Data({"train": one}, 10, (), "digits", "", "", "")).normalise for one in
+            (random, middle)]  # fmt: skip
+    images = middle.batch(np.arange(64))["image"] / 255
+    for fitted in fits:
+        np.testing.assert_allclose((fitted.mean, fitted.std), (images.mean((0, 1, 2)), images.std((0, 1, 2))))
+    windows = random.batch(np.arange(64))["image"] / 255
+    assert abs(windows.mean() - images.mean()) > 0.01
 
 
 @pytest.mark.curriculum("W9")

@@ -152,8 +152,8 @@ def test_damaged_folders_are_data_errors(tmp_path, scratch_data):
 
 def test_an_undecodable_example_is_named(scratch_data, monkeypatch):
     source = open_source("digits", "train[10:]")
-    monkeypatch.setattr("cvdl_jax.data.tfds_source.decode_image", lambda data, channels: 1 // 0)
-    with pytest.raises(DataError, match=r"example train/15 of .* cannot be decoded"):
+    monkeypatch.setattr("cvdl_jax.data.tfds_source.decode_image", lambda *_: 1 // 0)
+    with pytest.raises(DataError, match=r"example train/15 of .* cannot be decoded .*--config.data.skip_bad=True"):
         source[5]
 
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_streamed_is_said(streamed, monkeypatch):
     )
     with pytest.raises(DataError, match="cannot be stacked"):
         stream.train_batches(varying, 0, 0, 1, 32)
-    monkeypatch.setattr("cvdl_jax.data.tfds_source.decode_image", lambda data, channels: 1 // 0)
+    monkeypatch.setattr("cvdl_jax.data.tfds_source.decode_image", lambda *_: 1 // 0)
     with pytest.raises(DataError, match=r"example train/\d+ of .* cannot be decoded"):
         next(iter(stream.train_batches(streamed["train"], 0, 0, 1, 32)))
     assert list(stream.train_batches(streamed["train"], 0, 3, 3, 32)) == []

@@ -26,11 +26,10 @@ def data_sets(environment: Mapping[str, str] = os.environ) -> Iterator[Item]:
             fix = f"mkdir -p {root}, or export TFDS_DATA_DIR=/the/folder/that/holds/them, or unset TFDS_DATA_DIR"
             yield Item(PROBLEM, f"TFDS_DATA_DIR={given} does not exist", fix)
         else:
-            yield Item(OK, f"{root} does not exist yet; sets of ours are made there on first use")
+            yield Item(OK, f"{root} does not exist; sets of ours need none, they are made in the cache")
         return
-    writable = "" if os.access(root, os.W_OK) else ", read-only: sets of ours go to the cache"
     infos = sorted(p for pattern in (f"*/*/{INFO}", f"*/*/*/{INFO}") for p in root.glob(pattern))
-    yield Item(OK, f"{root}{writable}: {len(infos)} set{'s' if len(infos) != 1 else ''} prepared")
+    yield Item(OK, f"{root}: {len(infos)} set{'s' if len(infos) != 1 else ''} prepared")
     for info in infos:
         yield _data_set(info, root)
 

@@ -16,6 +16,9 @@ from cvdl_jax.core.task import State
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import Split
+from cvdl_jax.data.readable import readable
+from cvdl_jax.data.schema import allow_pixels
+from cvdl_jax.data.sources import Source
 from cvdl_jax.engine import external, kept, out_of_memory, runs
 from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import prepare
@@ -33,7 +36,9 @@ def run(args: Any) -> int:
     state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
-    split, state = as_trained(built, args.input), with_statistics(args, built, state, step)
+    allow_pixels(built.config.data.get("max_pixels", 0))
+    source, unread = readable(files(built, args.input))
+    split, state = as_trained(built, source), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
     if "scores" not in outputs:
@@ -46,7 +51,8 @@ def run(args: Any) -> int:
     else:
         rows = probabilities(split.ids, outputs["scores"], names)
     write(Path(args.out), rows)
-    print(f"{split.size} images predicted by step {step} of {args.workdir}; written to {args.out}")
+    without = f"; {len(unread)} could not be read and have no row" if unread else ""
+    print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}")
     return 0
 
 
@@ -69,11 +75,11 @@ def with_statistics(args: Any, built: Run, state: State, step: int) -> State:
         return prepare(program, name, state, step)
 
 
-def as_trained(built: Run, folder: str) -> Split:
-    """The images of a folder, resized and converted to what the run was trained on.
+def files(built: Run, paths: Sequence[str]) -> Source:
+    """The images of files, with the channels that the run was trained on.
 
     Raises:
-        DataError: for a run of images that no image file holds, or a folder without images.
+        DataError: for a run of images that no image file holds, or folders without images.
     """
     channels = built.info.spec["image"].shape[-1]
     if channels not in (1, 3, 4):
@@ -81,7 +87,11 @@ def as_trained(built: Run, folder: str) -> Split:
             f"the run was trained on images with {channels} channels, image files have 1, 3 or 4; predict from arrays: "
             "cvdl_jax.engine.runs.load(WORKDIR)"
         )
-    source = FlatSource(folder, 4 if channels == 4 else 3)
+    return FlatSource(paths, 4 if channels == 4 else 3)
+
+
+def as_trained(built: Run, source: Source) -> Split:
+    """Images of files, resized and converted to what the run was trained on."""
     return Split("predict", source, external.stage_as_trained(built), source.features)
 
 

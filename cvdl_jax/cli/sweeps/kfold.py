@@ -136,7 +136,7 @@ def overrides(kfold: KFold, config: Any, where: str) -> list[tuple[str, ...]]:
     if not config.data.get("name"):
         raise ConfigError(f"{where}: the configuration has no data set (config.data.name) that could be folded")
     name, data_dir, test = (config.data.get(key, "") for key in ("name", "data_dir", "test"))
-    source = open_source(name, kfold.split, data_dir)
+    source = open_source(name, kfold.split, data_dir, config.data.get("label", ""))
     if test:
         check_disjoint(source.intervals, open_source(name, test, data_dir).intervals, name, kfold.split, test)
     common = [] if kfold.test or not test else ["--config.data.test="]
