@@ -1,8 +1,10 @@
 """One-stage detection with anchors: every anchor gets a class and a box, decoded and thinned in the evaluation step.
 
 image: [b, h, w, c] in 0..1; objects/bbox: [b, n, 4], objects/label: [b, n], boxes_mask: [b, n] (config.data.max_boxes
-pads them to n). `extra`: {"batch_stats", "ema"?, "feedback"?}. Own sections of the config, which may be empty: `match`
-(see `ops.boxes.match`), `boxes` (weight and beta of their smooth L1), `nms` (see `ops.boxes.detections`).
+pads them to n); bool [b, n] where the set has them: objects/is_crowd and objects/is_difficult, which are no targets
+(Ren et al. 2015, Lin et al. 2017) and need not be found. `extra`: {"batch_stats", "ema"?, "feedback"?}. Own sections of
+the config, which may be empty: `match` (see `ops.boxes.match`), `boxes` (weight and beta of their smooth L1), `nms`
+(see `ops.boxes.detections`).
 """
 
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from cvdl_jax.ops import boxes
 from cvdl_jax.ops.losses import detection, regression
 
 NEEDED = ("image", "objects/bbox", "objects/label", "boxes_mask")
+FLAGS = {"crowd": "objects/is_crowd", "difficult": "objects/is_difficult"}
 
 
 class Method(NamedTuple):
@@ -45,7 +48,8 @@ def box_loss(x, weight: float = 1.0, beta: float = 0.11):
 def losses(method: Method, logits, out, batch):
     """Totals of the class and the box loss of each image, and its positive anchors: three times [b]."""
     targets = jax.vmap(partial(boxes.anchor_targets, method.match), (0, 0, 0, None))
-    label, delta = targets(batch["objects/bbox"], batch["objects/label"], batch["boxes_mask"], out["anchors"])
+    wanted = boxes.wanted(batch["boxes_mask"], [batch[name] for name in FLAGS.values() if name in batch])
+    label, delta = targets(batch["objects/bbox"], batch["objects/label"], wanted, out["anchors"])
     far = jnp.where((label > 0)[..., None], method.box_loss(out["deltas"] - delta), 0)  # [b, a, 4]
     return method.class_loss(logits, label).sum(1), far.sum((1, 2)), (label > 0).sum(1) * 1.0
 
@@ -75,7 +79,8 @@ def detect(method: Method, logits, out):
 
 def truth_of(batch):
     """The true boxes of a batch, in the form of detections."""
-    return {"boxes": batch["objects/bbox"], "classes": batch["objects/label"], "mask": batch["boxes_mask"]}
+    flags = {name: batch[entry] for name, entry in FLAGS.items() if entry in batch}
+    return {"boxes": batch["objects/bbox"], "classes": batch["objects/label"], "mask": batch["boxes_mask"], **flags}
 
 
 def evaluation_step(method: Method, state, batch, key):
@@ -88,8 +93,7 @@ def evaluation_step(method: Method, state, batch, key):
 def finalise(num_classes: int, image_size: tuple[int, int], means, rows):
     """The losses, and average precision in VOC's and in COCO's way."""
     truth = {name.removeprefix("true_"): x for name, x in rows.items() if name.startswith("true_")}
-    voc = voc_metrics(rows, truth, num_classes)
-    return {**means, **voc, **coco_metrics(rows, truth, num_classes, image_size)}
+    return {**means, **voc_metrics(rows, truth, num_classes), **coco_metrics(rows, truth, num_classes, image_size)}
 
 
 def report(method: Method, class_names, state, batch, key):

@@ -7,6 +7,7 @@ being traced (the mesh, which rows are padding, what rows are known by) is kept 
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -168,6 +169,23 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mes
             f"config.parallel.fsdp={fsdp} must divide the number of devices, {len(devices)}; choose one of {divisors}"
         )
     return Mesh(np.asarray(devices).reshape(-1, fsdp), ("data", "fsdp"))
+
+
+def fitting_mesh(fsdp: int, batch_sizes: Sequence[int]) -> Mesh | None:
+    """A mesh of as many devices as share batches equally, and split parameters at most as often as is asked.
+
+    Args:
+        fsdp: over how many devices each parameter would be split.
+        batch_sizes: of global batches.
+
+    Returns:
+        The mesh; None with several processes, which need all of their devices.
+    """
+    if jax.process_count() > 1:
+        return None
+    devices = jax.devices()
+    count = max(n for n in range(1, len(devices) + 1) if all(size % n == 0 for size in batch_sizes))
+    return make_mesh(devices[:count], math.gcd(max(fsdp, 1), count))
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:

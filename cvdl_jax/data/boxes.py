@@ -4,7 +4,7 @@ Boxes and the entries beside them, such as `objects/bbox` and `objects/label`, s
 their first axis varies. Boxes are [ymin, xmin, ymax, xmax] in 0..1, so that resizing an image does not change them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.errors import ConfigError, DataError
 
+# What says of a box that it stands for no single object to be found: a crowd (COCO), or one too hard (PASCAL VOC).
+FLAGS = ("is_crowd", "is_difficult")
 MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real
 ROUNDING = 1e-5  # tolerance for boxes that leave the image
 DROPPED = "boxes_dropped"  # int32 [], how many boxes of the example had no area
@@ -29,6 +31,13 @@ def group(features: Mapping[str, Feature]) -> list[str]:
     if len(prefixes) > 1:
         raise ConfigError(f"boxes under {prefixes} vary in number; choose one of them with config.data.features")
     return [name for name in varying if prefixes and name.rpartition("/")[0] == prefixes[0]]
+
+
+def with_flags(chosen: Sequence[str], features: Mapping[str, Feature]) -> list[str]:
+    """The chosen entries, and beside chosen boxes the set's flags: training and scores are wrong without them."""
+    prefixes = [name.rpartition("/")[0] for name in chosen if features[name].kind == "box" and "/" in name]
+    flags = [f"{prefix}/{flag}" for prefix in prefixes for flag in FLAGS]
+    return [*chosen, *(name for name in flags if name in features and name not in chosen)]
 
 
 def check(features: Mapping[str, Feature], max_boxes: int, drop_degenerate: bool) -> None:

@@ -78,9 +78,14 @@ class FolderSource(Source):
 
 
 class FlatSource(Source):
-    """The images of a folder without classes, in the order of their names, or a single image; for predictions."""
+    """The images of a folder without classes, in the order of their names, or a single image; for predictions.
 
-    def __init__(self, path: str):
+    Args:
+        path: of the folder, or the image.
+        channels: 3 for RGB, 4 for RGB with alpha, which is 255 where an image has none.
+    """
+
+    def __init__(self, path: str, channels: int = 3):
         root = Path(path).expanduser()
         if not root.exists():
             raise DataError(f"{root} does not exist; write --input FOLDER, or --input IMAGE")
@@ -90,11 +95,12 @@ class FlatSource(Source):
             raise DataError(f"{root} holds no image that Pillow can read (found: {_found(root)})")
         self.name, self.version, self.split, self.location = f"folder:{root.name}", "", "all", str(root)
         self.intervals = [Interval("all", 0, len(self._files))]
-        self.features = {"image": Feature("image", (*_common_size(self._files), 3), "uint8")}
+        self.features = {"image": Feature("image", (*_common_size(self._files), channels), "uint8")}
+        self._channels = channels
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
-        return [{"image": read_image(self._files[i])} for i in indices]
+        return [{"image": read_image(self._files[i], self._channels)} for i in indices]
 
     def identify(self, index: int) -> str:
         """The path of the image, below the folder."""
@@ -140,11 +146,11 @@ def list_images(folder: Path) -> list[Path]:
     return images
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Reads an image file as RGB.
+def read_image(path: Path, channels: int = 3) -> np.ndarray:
+    """Reads an image file as RGB, or as RGB with alpha.
 
     Returns:
-        uint8 [h, w, 3].
+        uint8 [h, w, channels].
 
     Raises:
         DataError: naming the file.
@@ -153,7 +159,7 @@ def read_image(path: Path) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            return to_array(image, 3)
+            return to_array(image, channels)
     except Exception as error:  # each of Pillow's decoders raises its own kind
         raise DataError(
             f"the image {path} cannot be read ({type(error).__name__}: {error}); replace or remove it"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvdl_jax.data import boxes, order
-from cvdl_jax.data.schema import Feature
+from cvdl_jax.data.schema import Feature, check_fits
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
 CROPS = ("none", "pad", "center", "random", "random_resized")
@@ -127,6 +127,7 @@ class HostStage:
         unit = order.random_unit(seed, order.HOST, epoch, index, 4 * _TRIES) if self.random else None
         for name, feature in features.items():
             value = example[name]
+            check_fits(name, value, feature)
             if feature.kind in ("image", "mask"):
                 value = self._image(value, feature.kind, unit)
             out[name] = value

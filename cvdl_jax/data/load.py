@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.data import boxes, subset
+from cvdl_jax.data import boxes, opened, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
@@ -87,7 +87,8 @@ def load(
             for the run's own seed.
         image_size: (h, w) that images are resized to; needed if their sizes vary.
         channels: 1 or 3, to convert images.
-        features: entries to keep; empty keeps all but texts, which stay on the host (`Split.source`).
+        features: entries to keep; empty keeps all but texts, which stay on the host (`Split.source`). Boxes bring the
+            flags `is_crowd` and `is_difficult` that stand beside them.
         resize: filter for images; this and the next four: see `HostStage`.
         crop: window; validation and test replace a random one by the center one.
         crop_fraction: size of the center or random window.
@@ -136,7 +137,9 @@ def load(
     splits = _make_resident(splits, resident, resident_limit, cache)
     if drop_degenerate:
         print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
-    return replace(_facts(splits), order_seed=order_seed)
+    data = replace(_facts(splits), order_seed=order_seed)
+    opened.note(f"{data.name} ({', '.join(split.source.split for split in splits.values())})", data.fingerprint)
+    return data
 
 
 def labels(source: Source, cache: bool = True) -> np.ndarray:
@@ -193,7 +196,8 @@ def _choose(source: Source, features: Sequence[str]) -> dict[str, Feature]:
             raise ConfigError(f"config.data.features: {source.name} has no {name!r}; {nearest(name, source.features)}")
         if source.features[name].kind == "text":
             raise ConfigError(f"config.data.features: {name!r} is text, which stays on the host; leave it out")
-    return {name: f for name, f in source.features.items() if (name in features if features else f.kind in NUMERIC)}
+    chosen = boxes.with_flags(features, source.features)
+    return {name: f for name, f in source.features.items() if (name in chosen if features else f.kind in NUMERIC)}
 
 
 def _make_resident(splits: dict[str, Split], resident: str, limit: int, cache: bool) -> dict[str, Split]:

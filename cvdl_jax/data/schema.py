@@ -127,14 +127,28 @@ def as_array(name: str, value: Any, feature: Feature) -> np.ndarray:
         value: a number, an array, or a (nested) list of them, as TFDS returns sequences.
         feature: its description.
 
+    Returns:
+        The array; integers too large for int32 stay as they are, so that an entry that nobody asks for does no harm
+        (COCO numbers its crowds beyond 9e11); `check_fits` refuses them where it is kept.
+
     Raises:
-        DataError: if an integer does not fit into int32.
+        DataError: for rows of different lengths.
     """
     array = np.asarray(value) if not isinstance(value, list) or value else np.zeros((0, *feature.shape[1:]))
     if array.dtype == object:
         raise DataError(f"feature {name!r} has rows of different lengths; leave it out with data.features")
-    if feature.dtype == "int32" and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+    return array.astype(feature.dtype) if _fits(array, feature) else array
+
+
+def check_fits(name: str, array: np.ndarray, feature: Feature) -> None:
+    """Refuses integers of an entry that is kept and that int32 cannot hold. Raises DataError."""
+    if not _fits(array, feature):
+        wrong = array[(array < -(2**31)) | (array >= 2**31)].flat[0]
         raise DataError(
-            f"feature {name!r} holds {array.max()}, which does not fit into int32; leave it out with data.features"
+            f"feature {name!r} holds {wrong}, which does not fit into int32; leave it out with data.features"
         )
-    return array.astype(feature.dtype)
+
+
+def _fits(array: np.ndarray, feature: Feature) -> bool:
+    wide = feature.dtype == "int32" and array.dtype.itemsize > 4 and array.size
+    return not wide or bool(array.min() >= -(2**31) and array.max() < 2**31)

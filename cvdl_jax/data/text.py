@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.data import opened
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
@@ -74,6 +75,7 @@ def load(
     vocabulary = "".join(sorted(set(texts["train"])))
     splits = {key: encode(text, vocabulary, f"the {key} text of {name}") for key, text in texts.items()}
     digest = hashlib.sha256("\0".join(f"{key}\0{text}" for key, text in texts.items()).encode()).hexdigest()
+    opened.note(name, digest)
     return Text(vocabulary, splits, name, digest)
 
 

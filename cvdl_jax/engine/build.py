@@ -4,10 +4,10 @@ An experiment is a module with `make(config, info) -> Task`. It may say `READS =
 of the sections of a configuration that few experiments have a use for (`OPTIONAL`) it reads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -16,29 +16,47 @@ from cvdl_jax.config import configs, places
 from cvdl_jax.core import parallel
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import Task
-from cvdl_jax.data import class_weights, scaling
+from cvdl_jax.data import class_weights, opened, scaling
 from cvdl_jax.data import load as data_load
 from cvdl_jax.engine.program import Program, to_unit
 from cvdl_jax.errors import ConfigError, nearest
 
+FITTED = ("normalise", "class_weights")  # sections that may be fitted on the training split
 OPTIONAL = ("class_weights", "test_time")  # sections that an experiment must say it reads
 EXPERIMENTS = configs.ROOT / "experiments"  # beside the package, and importable as it is
 
 
 class Run(NamedTuple):
-    """A configuration with everything built from it; nothing compiled, nothing on a device."""
+    """A configuration with everything built from it; nothing compiled, nothing on a device.
+
+    Attributes:
+        config: as it was given.
+        data: its data set.
+        info: what the experiment was told.
+        task: what the experiment made.
+        fitted: the configuration with numbers for what it says is to be fitted on the data.
+        opened: {data set: fingerprint} of what the experiment itself opened, such as a text.
+    """
 
     config: ConfigDict
     data: data_load.Data | None
     info: Info
     task: Task
+    fitted: ConfigDict | None = None
+    opened: Mapping[str, str] = MappingProxyType({})
 
 
-def build(config: ConfigDict) -> Run:
+def build(
+    config: ConfigDict,
+    known: Mapping[str, Any] = {},
+    open_data: Callable[[ConfigDict], data_load.Data | None] | None = None,
+) -> Run:
     """Loads the data and makes the task of a configuration.
 
     Args:
         config: from `configs.load`, or the `config.json` of a run.
+        known: numbers that a run has fitted before, see `fitted_numbers`; what is missing is fitted.
+        open_data: `config -> data set`; `load_data` by default.
 
     Returns:
         A Run.
@@ -49,9 +67,11 @@ def build(config: ConfigDict) -> Run:
     configs.check(config)
     experiment = load_experiment(config.experiment)
     configs.refuse_sections(config, [section for section in OPTIONAL if section not in reads(experiment)])
-    data = load_data(config)
+    data = (open_data or load_data)(config)
     info = make_info(config, data)
-    task = experiment.make(fitted(config, data), info)
+    numbers = fitted(config, data, known)
+    with opened.noting() as others:
+        task = experiment.make(numbers, info)
     if config.batch_stats != "running":
         from cvdl_jax.engine import batch_statistics
 
@@ -60,12 +80,28 @@ def build(config: ConfigDict) -> Run:
         from cvdl_jax.analysis import diagnostics
 
         task = configs.call(diagnostics.diagnosed, config.diagnostics, "config.diagnostics", task=task, info=info)
-    return Run(config, data, info, task)
+    return Run(config, data, info, task, numbers, others)
 
 
-def fitted(config: ConfigDict, data: data_load.Data | None) -> ConfigDict:
-    """The configuration with numbers for whatever it says is to be fitted on the training split."""
+def fitted(config: ConfigDict, data: data_load.Data | None, known: Mapping[str, Any] = {}) -> ConfigDict:
+    """The configuration with numbers for whatever it says is to be fitted on the training split.
+
+    Args:
+        config: of a run; it is not changed.
+        data: only the training split is read.
+        known: see `fitted_numbers`.
+    """
+    plain = configs.to_plain(config)
+    kept = {name: one["is"] for name, one in known.items() if plain[name] == one["of"]}
+    if kept:
+        config = configs.from_plain({**plain, **kept})
     return class_weights.resolved(scaling.resolved(config, data), data)
+
+
+def fitted_numbers(built: Run) -> dict[str, dict[str, Any]]:
+    """What was fitted on the data of a run: {section: {"of": what the configuration says, "is": the numbers}}."""
+    asked, made = configs.to_plain(built.config), configs.to_plain(built.fitted)
+    return {name: {"of": asked[name], "is": made[name]} for name in FITTED if asked[name] != made[name]}
 
 
 def load_data(config: ConfigDict) -> data_load.Data | None:
@@ -154,24 +190,29 @@ def reads(experiment: ModuleType) -> tuple[str, ...]:
     return getattr(experiment, "READS", () if inside else OPTIONAL)
 
 
-def make_program(built: Run, steps_per_call: int | str = "auto") -> Program:
+def make_program(built: Run, steps_per_call: int | str = "auto", reading: bool = False) -> Program:
     """The compiled functions of a run, not compiled yet.
 
     Args:
         built: from `build`.
         steps_per_call: what an earlier start of the run recorded; "auto" for a new one.
+        reading: whether the run is only read, evaluated or asked: then it is spread over as many devices as it can be,
+            whatever its configuration says of them.
     """
     config, data = built.config, built.data
-    mesh = parallel.make_mesh(fsdp=config.parallel.fsdp)
     eval_batch_size = config.eval_batch_size or config.batch_size
-    parallel.check_batch(config.batch_size, mesh)
-    parallel.check_batch(eval_batch_size, mesh)
+    sizes = (config.batch_size, eval_batch_size)
+    mode, mesh = config.parallel.mode, None
+    if reading:
+        steps_per_call, mode, mesh = 1, "jit", parallel.fitting_mesh(config.parallel.fsdp, sizes)
+    mesh = mesh or parallel.make_mesh(fsdp=config.parallel.fsdp)
+    for size in sizes:
+        parallel.check_batch(size, mesh)
     if steps_per_call == "auto":
         steps_per_call = config.steps_per_call
     splits = data.splits if data is not None else {}
     arrays = {name: split.arrays for name, split in splits.items() if split.arrays is not None}
     spec = splits["train"].spec if "train" in splits else {}
-    mode = config.parallel.mode
     return Program(
         built.task, config.seed, mesh, spec, config.batch_size, eval_batch_size, arrays, steps_per_call, mode, splits
     )

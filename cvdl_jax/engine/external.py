@@ -2,13 +2,16 @@
 
 What a model does on examples of its own set says little of what it will do elsewhere. An external set with the same
 classes, made by other people or devices, tells how far it generalises; `analysis/dataset_shift.py` compares the two.
+Classes are matched by name; the set may lack some, and stand in another order.
 Classes and images are looked for under the names that all data sets give them, "label" and "image" (`data/schema.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvdl_jax.data.catalogue import open_source
+from cvdl_jax.data import relabel
+from cvdl_jax.data.catalogue import FOLDER_PREFIX, open_source
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Split
 from cvdl_jax.data.sources import Source, check_disjoint
@@ -29,50 +32,43 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
         data_dir: the data folder.
 
     Raises:
-        ConfigError: if the classes are not the run's, or the run evaluates no split.
-        DataError: if the data do not exist, are the run's own, or cannot be brought into its shapes.
+        ConfigError: if the set has no classes, or the run evaluates no split.
+        DataError: if the data do not exist, are the run's own, have a class that the run does not know, or cannot be
+            brought into its shapes.
     """
     like = [evaluation for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
     if built.data is None or not like or "train" not in built.data.splits:
         raise ConfigError(f"--external={name!r}: experiment {built.config.experiment!r} evaluates no split of a set")
     source = open_source(name, split, data_dir)
-    check_classes(built, source, name)
-    if source.name == built.data.name:
+    label = source.features.get("label")
+    if label is None or label.num_classes is None:
+        raise ConfigError(f"--external={name!r} has no class labels; name a set with the classes of {built.data.name}")
+    same_place = source.location == built.data.data_dir  # two folders may have one name
+    if source.name == built.data.name and (same_place or not source.name.startswith(FOLDER_PREFIX)):
         for key, own in built.data.splits.items():
             check_disjoint(source.intervals, own.source.intervals, source.name, split, f"the run's {key} split")
     splits = {**built.data.splits, NAME: as_trained(built, source, NAME)}
+    say_what_is_lacking(built.info.class_names, label.class_names, name)
     return built._replace(
         data=replace(built.data, splits=splits),
         task=built.task._replace(evals={**built.task.evals, NAME: like[-1]._replace(data=NAME, final=True)}),
     )
 
 
-def check_classes(built: Run, source: Source, name: str) -> None:
-    """Refuses a data set whose classes are not those of the run, in the same order.
-
-    Raises:
-        ConfigError: naming the first difference.
-    """
-    label = source.features.get("label")
-    if label is None or label.num_classes is None:
-        raise ConfigError(f"--external={name!r} has no class labels; name a set with the classes of {built.data.name}")
-    ours, theirs = tuple(built.info.class_names), tuple(label.class_names)
-    if label.num_classes != built.info.num_classes:
-        raise ConfigError(
-            f"--external={name!r} has {label.num_classes} classes, the run was trained on {built.info.num_classes} "
-            f"of {built.data.name}; name a set with the same classes"
-        )
-    different = [i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]]
-    if different:
-        i = different[0]
-        raise ConfigError(
-            f"--external={name!r}: class {i} is {theirs[i]!r} there and {ours[i]!r} in {built.data.name}; name a set "
-            "with the same classes in the same order"
+def say_what_is_lacking(ours: Sequence[str], theirs: Sequence[str], name: str) -> None:
+    """Prints which of the run's classes a set does not have, where both have names."""
+    lacking = [our for our in ours if our not in theirs] if theirs else []
+    if lacking:
+        shown = ", ".join(lacking[:12]) + (" ..." if len(lacking) > 12 else "")
+        print(
+            f"--external={name!r} lacks {len(lacking)} of the run's {len(ours)} classes, of which it tells nothing: "
+            f"{shown}",
+            flush=True,
         )
 
 
 def as_trained(built: Run, source: Source, name: str) -> Split:
-    """Examples of another source, resized and converted to what the run was trained on.
+    """Examples of another source, resized and converted to what the run was trained on, their classes matched by name.
 
     Args:
         built: a run with a training split.
@@ -80,7 +76,8 @@ def as_trained(built: Run, source: Source, name: str) -> Split:
         name: of the split.
 
     Raises:
-        DataError: naming an entry that is missing, or whose shape cannot be made the run's.
+        DataError: naming an entry that is missing, or whose shape cannot be made the run's, or a class that the run
+            does not know.
     """
     trained = built.data.splits["train"]
     missing = [key for key in trained.features if key not in source.features]
@@ -94,7 +91,8 @@ def as_trained(built: Run, source: Source, name: str) -> Split:
                 f"{source.name}: {key!r} is {theirs.dtype}{list(theirs.shape)}, the run was trained on "
                 f"{spec.dtype}{list(spec.shape)}; name a set of the same kind"
             )
-    return split
+    labels = {key: feature for key, feature in trained.features.items() if feature.kind == "label"}
+    return relabel.by_name(split, labels, f"{source.split!r} of {source.name}")
 
 
 def stage_as_trained(built: Run) -> HostStage:
@@ -104,7 +102,7 @@ def stage_as_trained(built: Run) -> HostStage:
     if image is None:
         return stage
     h, w, c = image.shape
-    return replace(stage, image_size=(h, w), channels=c)
+    return replace(stage, image_size=(h, w), channels=c if c in (1, 3) else None)
 
 
 def file_name(name: str) -> str:

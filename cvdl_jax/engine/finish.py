@@ -14,6 +14,7 @@ from cvdl_jax.core.formatting import interval, score
 from cvdl_jax.core.parallel import is_first_process, to_host
 from cvdl_jax.core.task import State
 from cvdl_jax.data.load import Data
+from cvdl_jax.engine import kept
 from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.engine.program import to_unit
@@ -60,6 +61,8 @@ def finish(
         return True
     draw(run, shown)
     save_facts(context, state)
+    if context.built.config.batch_stats == "exact" and prepared is not None:
+        kept.save_statistics(context.workdir, step, shown)
     results = {
         "step": run.step,
         "selected_step": step,

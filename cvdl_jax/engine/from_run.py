@@ -20,7 +20,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import load as data_load
-from cvdl_jax.data import pixels, scaling
+from cvdl_jax.data import pixels
 from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import Run
 from cvdl_jax.engine.program import to_unit
@@ -122,7 +122,7 @@ def load_features(section: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
         ConfigError: for a run that is no classifier, and unknown layers or splits.
     """
     if section.workdir:
-        built, state, _ = runs.load_built(section.workdir, section.checkpoint)
+        built, state, _ = runs.load_built(section.workdir, section.checkpoint, with_data=True)
         data, features_of = built.data, model_features(built, jax.device_get(state), section)
     else:
         data = configs.call(data_load.load, section.data, "config.embed.data")
@@ -180,9 +180,7 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
         built.config.model, "config.model", kinds=("backbones",),
         num_classes=built.info.num_classes, dtype=built.config.compute_dtype,
     )  # fmt: skip
-    normalise = configs.partially(
-        pixels.normalise, scaling.resolved(built.config, built.data).normalise, "config.normalise", "image"
-    )
+    normalise = configs.partially(pixels.normalise, built.fitted.normalise, "config.normalise", "image")
     name, _, place = section.layer.partition(".")
     params = state.extra.get("ema")
     if params is None:

@@ -31,8 +31,8 @@ from ml_collections import ConfigDict
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, State, Task, Transform, as_transform
-from cvdl_jax.engine import runs
-from cvdl_jax.engine.build import Run, build, make_program
+from cvdl_jax.engine import kept, runs
+from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.finish import PageWriter, finish
 from cvdl_jax.engine.program import INIT_STREAM
@@ -292,7 +292,7 @@ def export(parent: str | Path, argv: Sequence[str], write_page: PageWriter) -> l
     Returns:
         The folders.
     """
-    config, workdir = runs.read_config(parent), Workdir(parent)
+    config, workdir = kept.read_config(parent), Workdir(parent)
     seeds = config.replicas.seeds
     folders = [workdir.path / f"seed{seed}" for seed in seeds]
     if all(Workdir(folder).done.exists() for folder in folders):
@@ -304,7 +304,7 @@ def export(parent: str | Path, argv: Sequence[str], write_page: PageWriter) -> l
             continue
         print(f"replica {i + 1} of {len(seeds)}: {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted export left
-        _write(workdir, folder, build(member(config, seed)), slices(state, i), list(argv), write_page)
+        _write(workdir, folder, kept.open_as(parent, member(config, seed)), slices(state, i), list(argv), write_page)
     return folders
 
 
@@ -321,7 +321,7 @@ def _write(
     workdir.lock()
     try:
         workdir.write_config(built.config)
-        workdir.record_start(built, parent.read_meta()["steps_per_call"], argv)
+        kept.record(workdir, built, parent.read_meta()["steps_per_call"], argv)
         of = {"parent": parent.path.name, "seeds": read_json(parent.config)["replicas"]["seeds"]}
         write_json(workdir.meta, {**workdir.read_meta(), "replica": of})
         writers = Writers(folder, tensorboard=built.config.log.tensorboard)

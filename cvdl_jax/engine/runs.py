@@ -1,7 +1,9 @@
 """Loads a finished (or stopped) run: for notebooks, and for every mode that starts from one.
 
 task, state, config = runs.load("runs/digits_lenet5")
-scores = task.predict(state, {"image": images})["scores"]          # images float [b, h, w, c] in 0..1
+scores = task.predict(state, {"image": images})["scores"]     # images uint8, or float in 0..1, [b, h, w, c]
+
+A run means later what it meant when it was trained: see `engine/kept.py`. Its data are not needed.
 """
 
 from pathlib import Path
@@ -9,61 +11,64 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State, Task
-from cvdl_jax.engine.build import Run, build, make_program
+from cvdl_jax.engine import entries, kept
+from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.program import Program
 from cvdl_jax.errors import CheckpointError, ConfigError, UserError
 from cvdl_jax.optim.ema import restart_averages
 from cvdl_jax.workdir import checkpoint
-from cvdl_jax.workdir.folder import Workdir, read_json
+from cvdl_jax.workdir.folder import Workdir
 
 
 def load(workdir: str | Path, which: str | int = "best") -> tuple[Task, State, ConfigDict]:
-    """The task, state and configuration of a run.
+    """The task, state and configuration of a run. The training data are not opened.
 
     Args:
         workdir: folder of the run.
         which: "best", "latest" or a step.
 
     Returns:
-        (task, state, config).
+        (task, state, config); `task.predict` takes what the data set stores, and checks it: see `entries.checked`.
 
     Raises:
         UserError: if the folder holds no run or no such checkpoint.
     """
-    built, state, _ = load_built(workdir, which)
-    return built.task, state, built.config
+    built, state, step = load_built(workdir, which)
+    if built.config.batch_stats == "exact":
+        state = kept.with_statistics(workdir, state, step) or _with_averages(state, step)
+    return entries.checked(built), state, built.config
 
 
-def load_built(
-    workdir: str | Path, which: str | int = "best", config: ConfigDict | None = None
-) -> tuple[Run, State, int]:
-    """As `load`, with the data too.
+def _with_averages(state: State, step: int) -> State:
+    print(
+        f"config.batch_stats='exact': the statistics of the training split were not kept for step {step}; predict "
+        "normalises by the running averages",
+        flush=True,
+    )
+    return state
+
+
+def load_built(workdir: str | Path, which: str | int = "best", with_data: bool = False) -> tuple[Run, State, int]:
+    """As `load`, with everything that was built.
 
     Args:
         workdir: folder of the run.
         which: "best", "latest" or a step.
-        config: used instead of the run's own, for example with other splits.
+        with_data: whether examples of its data will be read.
 
     Returns:
         (built run, state, step).
     """
-    built = build(config if config is not None else read_config(workdir))
+    built = kept.open_run(workdir, with_data=with_data)
     path = checkpoint_path(Path(workdir), which)
     return built, restore_state(path, built), int(path.name)
 
 
-def read_config(workdir: str | Path) -> ConfigDict:
-    """The resolved configuration of a run."""
-    return configs.from_plain(configs.completed(read_json(Workdir(workdir).config)))
-
-
 def restore_state(path: Path, built: Run) -> State:
     """The state saved in `checkpoints/<step>`, laid out on this machine's devices."""
-    program = make_program(built)
-    tree, _ = checkpoint.restore_step(path, program.abstract_tree())
+    tree, _ = checkpoint.restore_step(path, make_program(built, reading=True).abstract_tree())
     return tree["state"]
 
 

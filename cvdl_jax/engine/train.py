@@ -17,8 +17,8 @@ from jax.experimental import multihost_utils
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
-from cvdl_jax.engine import compiling, nonfinite, preflight
-from cvdl_jax.engine.build import build, make_program
+from cvdl_jax.engine import compiling, kept, nonfinite, preflight
+from cvdl_jax.engine.build import make_program
 from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.engine.feed import TrainFeed
@@ -95,7 +95,7 @@ class Loop:
     def __init__(self, config: Any, workdir: Workdir, signals: Signals, argv: list[str], write_page: PageWriter):
         self.config, self.workdir, self.signals, self.write_page = config, workdir, signals, write_page
         self.cache = compiling.use_cache(configs.cache_folder() / "compilation")
-        self.built = build(config)
+        self.built = kept.build_on(workdir, config)
         self.task, self.info = self.built.task, self.built.info
         self.periodic = [name for name, evaluation in self.task.evals.items() if not evaluation.final]
         self.due = due(config, self.info, bool(self.periodic))
@@ -116,7 +116,7 @@ class Loop:
         info, unit = self.info, "img" if "image" in self.info.spec else "examples"  # as data sets name their entries
         self.progress = Progress(info.total_steps, 0, info.batch_size, info.steps_per_epoch, unit=unit)
         if parallel.is_first_process():
-            workdir.record_start(self.built, self.program.steps_per_call, argv)
+            kept.record(workdir, self.built, self.program.steps_per_call, argv)
         if config.optim:
             self.progress.message(param_groups.describe(config.optim, self.program.abstract.params))
         with self.progress.phase("compile"):

@@ -1,4 +1,4 @@
-"""Measures of a classifier: right answers, summed on the device; and what a confusion matrix says, on the host.
+"""Measures of a classifier: right answers, on the device; and what a confusion matrix says, on the host.
 
 A confusion matrix is int [c, c], rows true and columns predicted. Each class against the rest has the four counts of a
 binary problem (`one_vs_rest`), so that every rate of `confusion` applies to it. A class for which a rate is undefined
@@ -8,7 +8,6 @@ is left out of means, and named.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,27 +55,6 @@ def top_k_correct(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Whether the best score is that of the right class: `top_k_correct` with k = 1. Returns: float32 [b]."""
     return top_k_correct(logits, labels, 1)
-
-
-def accuracy_sums(
-    logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None, top: Sequence[int] = (1,)
-) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Accuracies as pairs (sum, weight), to be added over batches and devices and divided once.
-
-    Args:
-        logits: float [b, c].
-        labels: int [b] or soft float [b, c].
-        mask: [b], 0 on padding, 1 elsewhere; None: no padding.
-        top: the ks.
-
-    Returns:
-        {"accuracy": (sum, weight), "top5_accuracy": ...}, float32 scalars.
-    """
-    import jax.numpy as jnp
-
-    weights = jnp.ones(logits.shape[0], jnp.float32) if mask is None else mask.astype(jnp.float32)
-    names = {k: "accuracy" if k == 1 else f"top{k}_accuracy" for k in top}
-    return {name: ((top_k_correct(logits, labels, k) * weights).sum(), weights.sum()) for k, name in names.items()}
 
 
 def top_k_error(logits: jax.Array, labels: jax.Array, k: int = 1) -> float:

@@ -82,6 +82,11 @@ def ratio(above: Any, below: Any) -> Any:
         return np.asarray(above, np.float64)[()] / np.asarray(below, np.float64)[()]
 
 
+def _add(*parts: Any) -> Any:
+    """A sum in float64: the caller's dtype may be one that a sum of counts does not fit."""
+    return sum(np.asarray(part, np.float64) for part in parts)
+
+
 def mean_of_known(values: Any) -> float:
     """The mean of the values that are defined; NaN where none is."""
     values = np.asarray(values, np.float64)
@@ -91,52 +96,52 @@ def mean_of_known(values: Any) -> float:
 
 def accuracy(c: Counts) -> Any:
     """(TP + TN) / all."""
-    return ratio(c.tp + c.tn, sum(c))
+    return ratio(_add(c.tp, c.tn), _add(*c))
 
 
 def prevalence(c: Counts) -> Any:
     """P / (P + N), the share of actual positives."""
-    return ratio(c.tp + c.fn, sum(c))
+    return ratio(_add(c.tp, c.fn), _add(*c))
 
 
 def precision(c: Counts) -> Any:
     """TP / (TP + FP), the positive predictive value; NaN where nothing is called positive."""
-    return ratio(c.tp, c.tp + c.fp)
+    return ratio(c.tp, _add(c.tp, c.fp))
 
 
 def recall(c: Counts) -> Any:
     """TP / (TP + FN): sensitivity, true positive rate, power; NaN without positives."""
-    return ratio(c.tp, c.tp + c.fn)
+    return ratio(c.tp, _add(c.tp, c.fn))
 
 
 def specificity(c: Counts) -> Any:
     """TN / (TN + FP): selectivity, true negative rate; NaN without negatives."""
-    return ratio(c.tn, c.tn + c.fp)
+    return ratio(c.tn, _add(c.tn, c.fp))
 
 
 def false_positive_rate(c: Counts) -> Any:
     """FP / (FP + TN) = 1 - specificity, the fall-out; NaN without negatives."""
-    return ratio(c.fp, c.fp + c.tn)
+    return ratio(c.fp, _add(c.fp, c.tn))
 
 
 def false_negative_rate(c: Counts) -> Any:
     """FN / (TP + FN) = 1 - recall, the miss rate; NaN without positives."""
-    return ratio(c.fn, c.tp + c.fn)
+    return ratio(c.fn, _add(c.tp, c.fn))
 
 
 def false_discovery_rate(c: Counts) -> Any:
     """FP / (TP + FP) = 1 - precision; NaN where nothing is called positive."""
-    return ratio(c.fp, c.tp + c.fp)
+    return ratio(c.fp, _add(c.tp, c.fp))
 
 
 def false_omission_rate(c: Counts) -> Any:
     """FN / (FN + TN) = 1 - NPV; NaN where nothing is called negative."""
-    return ratio(c.fn, c.fn + c.tn)
+    return ratio(c.fn, _add(c.fn, c.tn))
 
 
 def negative_predictive_value(c: Counts) -> Any:
     """TN / (FN + TN); NaN where nothing is called negative."""
-    return ratio(c.tn, c.fn + c.tn)
+    return ratio(c.tn, _add(c.fn, c.tn))
 
 
 def positive_likelihood_ratio(c: Counts) -> Any:
@@ -183,7 +188,7 @@ def f1(c: Counts) -> Any:
 
 def jaccard(c: Counts) -> Any:
     """TP / (TP + FP + FN), the intersection over union; NaN without positives and without positive predictions."""
-    return ratio(c.tp, c.tp + c.fp + c.fn)
+    return ratio(c.tp, _add(c.tp, c.fp, c.fn))
 
 
 def balanced_accuracy(c: Counts) -> Any:

@@ -2,6 +2,9 @@
 
 Predictions and truth are padded arrays of all images: boxes [n, d, 4] ([ymin, xmin, ymax, xmax]), classes int [n, d],
 scores [n, d], and mask [n, d], 1 where an entry is real. Instances have `masks` bool [n, d, h, w] in place of boxes.
+Truth may have `difficult` and `crowd`, bool [n, t]: objects that need not be found. A detection that belongs to one is
+neither right nor wrong, as in the development kit of PASCAL VOC and in COCO's. A crowd takes any number of detections
+that no ordinary object takes, each measured by the part of its own area that is inside, not by the IoU.
 """
 
 import contextlib
@@ -21,19 +24,25 @@ Padded = Mapping[str, np.ndarray]
 COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 
 
-def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of boxes [n, 4] and [m, 4] in float64: [n, m]; 0 for two empty boxes."""
+def pairwise_iou(a: np.ndarray, b: np.ndarray, inside: bool = False) -> np.ndarray:
+    """IoU of boxes [n, 4] and [m, 4] in float64: [n, m]; 0 for two empty boxes.
+
+    With `inside` it is the part of a's area that lies in b, COCO's measure for crowds.
+    """
     a, b = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
 
     def sides(low: np.ndarray, high: np.ndarray) -> np.ndarray:
         return np.prod(np.maximum(high - low, 0), -1)
 
     shared = sides(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
-    return _iou(shared, sides(a[..., :2], a[..., 2:]), sides(b[..., :2], b[..., 2:]))
+    first, second = sides(a[..., :2], a[..., 2:]), sides(b[..., :2], b[..., 2:])
+    return _share(shared, first if inside else first + second - shared)
 
 
-def pairwise_mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def pairwise_mask_iou(a: np.ndarray, b: np.ndarray, inside: bool = False) -> np.ndarray:
     """IoU of binary masks [n, h, w] and [m, h, w] in pixels: float64 [n, m]; 0 for two empty masks.
+
+    With `inside` it is the part of a's pixels that lies in b.
 
     Raises:
         DataError: for masks that are not binary, or of different size.
@@ -47,36 +56,54 @@ def pairwise_mask_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             raise DataError(f"the {name} masks hold other values than 0 and 1; threshold them first")
         flat.append(masks.reshape(len(masks), math.prod(masks.shape[1:])).astype(np.float64))  # [n, h w]
     shared = flat[0] @ flat[1].T
-    return _iou(shared, flat[0].sum(1)[:, None], flat[1].sum(1)[None])
+    first, second = flat[0].sum(1)[:, None], flat[1].sum(1)[None]
+    return _share(shared, first if inside else first + second - shared)
 
 
-def _iou(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    union = first + second - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+def _share(shared: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    whole = np.broadcast_to(whole, shared.shape)
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
 
 OVERLAPS = {"boxes": pairwise_iou, "masks": pairwise_mask_iou}
 
 
-def assign(overlaps: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def assign(
+    overlaps: np.ndarray,
+    scores: np.ndarray,
+    threshold: float = 0.5,
+    difficult: np.ndarray | None = None,
+    in_crowds: np.ndarray | None = None,
+) -> np.ndarray:
     """Which detections of one image and class are true positives.
 
     In the order of their scores (the first of equals first), each looks at the true box with which it overlaps most; it
-    is true if their IoU is at least the threshold and no better detection has taken that box: duplicates are false.
+    is true if their IoU is at least the threshold and no better detection has taken that box: duplicates are false. If
+    that box is difficult, or else if the detection lies in a crowd, it is neither true nor false.
 
     Args:
         overlaps: IoUs of detections and true boxes, [d, t].
         scores: [d].
         threshold: in (0, 1].
+        difficult: bool [t]; None for no such box.
+        in_crowds: the part of each detection's area that lies in each crowd, [d, c]; None for no crowd.
 
     Returns:
-        bool [d], in the order of the arguments.
+        int [d], in the order of the arguments: 1 true, 0 false, -1 neither.
+
+    Reference: Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", section 4.2, and its development
+    kit, `VOCevaldet.m`.
     """
-    hits, taken = np.zeros(len(scores), bool), np.zeros(overlaps.shape[1], bool)
+    difficult = np.zeros(overlaps.shape[1], bool) if difficult is None else np.asarray(difficult) > 0
+    hits, taken = np.zeros(len(scores), int), np.zeros(overlaps.shape[1], bool)
     for i in np.argsort(-np.asarray(scores), kind="stable") if overlaps.size else ():
         best = overlaps[i].argmax()
-        hits[i] = overlaps[i, best] >= threshold and not taken[best]
-        taken[best] |= hits[i]
+        if overlaps[i, best] < threshold:
+            continue
+        hits[i] = -1 if difficult[best] else not taken[best]
+        taken[best] |= hits[i] == 1
+    if in_crowds is not None and in_crowds.shape[1]:
+        hits[(hits == 0) & (in_crowds.max(1) >= threshold)] = -1
     return hits
 
 
@@ -134,17 +161,29 @@ def _voc_table(
     """Average precisions [thresholds, classes]."""
     _check(predicted, truth, thresholds, kind)
     table = np.full((len(thresholds), num_classes), np.nan)
+    difficult, crowd = (_flags(truth, name) for name in ("difficult", "crowd"))
     for c in range(num_classes):
         chosen = (np.asarray(predicted["mask"]) > 0) & (predicted["classes"] == c)  # [n, d]
         real = (np.asarray(truth["mask"]) > 0) & (truth["classes"] == c)  # [n, t]
+        single, crowds = real & ~crowd, real & crowd
         scores = [predicted["scores"][i][chosen[i]] for i in range(len(chosen))]
-        overlaps = [OVERLAPS[kind](predicted[kind][i][chosen[i]], truth[kind][i][real[i]]) for i in range(len(chosen))]
+        detections = [predicted[kind][i][chosen[i]] for i in range(len(chosen))]
+        overlaps = [OVERLAPS[kind](x, truth[kind][i][single[i]]) for i, x in enumerate(detections)]
+        inside = [OVERLAPS[kind](x, truth[kind][i][crowds[i]], inside=True) for i, x in enumerate(detections)]
+        hard = [difficult[i][single[i]] for i in range(len(chosen))]
         order = np.argsort(-np.concatenate(scores), kind="stable") if scores else np.zeros(0, int)
         for k, threshold in enumerate(thresholds):
-            hits = [assign(o, s, threshold) for o, s in zip(overlaps, scores, strict=True)]
-            hits = np.concatenate(hits)[order] if hits else np.zeros(0, bool)
-            table[k, c] = average_precision(hits, int(real.sum()), form)
+            hits = [
+                assign(o, s, threshold, d, share) for o, s, d, share in zip(overlaps, scores, hard, inside, strict=True)
+            ]
+            hits = np.concatenate(hits)[order] if hits else np.zeros(0, int)
+            table[k, c] = average_precision(hits[hits >= 0], int((single & ~difficult).sum()), form)
     return table
+
+
+def _flags(truth: Padded, name: str) -> np.ndarray:
+    """`difficult` or `crowd` of true objects, bool [n, t]; False where the truth does not say."""
+    return np.asarray(truth[name]) > 0 if name in truth else np.zeros(np.shape(truth["mask"]), bool)
 
 
 def _check(predicted: Padded, truth: Padded, thresholds: Sequence[float], kind: Kind) -> None:
@@ -178,7 +217,7 @@ def coco_metrics(
 
     Args:
         predicted: boxes in 0..1 or masks, classes, scores and mask.
-        truth: boxes in 0..1 or masks, classes and mask.
+        truth: boxes in 0..1 or masks, classes and mask, perhaps crowd and difficult.
         num_classes: classes are 0 ... num_classes - 1.
         image_size: (h, w) in pixels.
         kind: which IoU, of boxes or of masks.
@@ -200,8 +239,10 @@ def coco_metrics(
     n, (h, w) = len(truth["mask"]), image_size
     images = [{"id": i, "height": h, "width": w} for i in range(n)]
     real = _entries(truth, image_size, kind)
-    for k, entry in enumerate(real):  # ids from 1 on: COCOeval takes 0 for "no match"
-        entry.update(id=k + 1, iscrowd=0)
+    places = np.nonzero(np.asarray(truth["mask"]) > 0)
+    flags = zip(*(_flags(truth, name)[places].tolist() for name in ("crowd", "difficult")), strict=True)
+    for k, (entry, (crowd, difficult)) in enumerate(zip(real, flags, strict=True)):
+        entry.update(id=k + 1, iscrowd=int(crowd), difficult=difficult)  # ids from 1 on: 0 is "no match" to COCOeval
     detections = _entries(predicted, image_size, kind)
     if not real or not detections:
         return {"coco_ap": 0.0, "coco_ap50": 0.0, "coco_ap75": 0.0}
@@ -209,7 +250,16 @@ def coco_metrics(
         coco = COCO()
         coco.dataset = {"images": images, "annotations": real, "categories": [{"id": c} for c in range(num_classes)]}
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(detections), {"boxes": "bbox", "masks": "segm"}[kind])
+
+        class Evaluation(COCOeval):
+            """COCO's own, which knows no difficult objects: they are left out as crowds are, but measured by IoU."""
+
+            def _prepare(self):
+                super()._prepare()
+                for entry in (entry for entries in self._gts.values() for entry in entries):
+                    entry["ignore"] = entry["iscrowd"] or entry["difficult"]
+
+        evaluation = Evaluation(coco, coco.loadRes(detections), {"boxes": "bbox", "masks": "segm"}[kind])
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -8,7 +8,7 @@ import numpy as np
 
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.checks import finite
-from cvdl_jax.metrics.confusion import ratio
+from cvdl_jax.metrics.confusion import mean_of_known, ratio
 
 
 def errors(targets: Any, predictions: Any) -> np.ndarray:
@@ -43,15 +43,27 @@ def max_error(targets: Any, predictions: Any) -> float:
     return float(np.abs(errors(targets, predictions)).max())
 
 
-def r2(targets: Any, predictions: Any) -> float:
+def r2(targets: Any, predictions: Any, pooled: bool = False) -> float:
     """`1 - sum (y - t)^2 / sum (t - mean t)^2`: 1 is perfect, 0 as good as the mean, negative worse.
 
-    NaN for targets that are all equal, where there is no variance to explain.
+    Of several numbers an example it is the mean over the columns, as in scikit-learn: each column counts the same,
+    whatever its unit.
+
+    Args:
+        targets: [n] or [n, ...], a column for each number of an example.
+        predictions: likewise.
+        pooled: one ratio of the sums over everything, about one common mean.
+
+    Returns:
+        The mean over the columns that vary; NaN where none does: there is no variance to explain.
     """
-    wrong, targets = np.square(errors(targets, predictions)).sum(), np.asarray(targets, np.float64)
-    if (targets == targets.flat[0]).all():  # exactly: the mean of equal numbers may differ from them by rounding
-        return float("nan")
-    return float(1 - ratio(wrong, np.square(targets - targets.mean()).sum()))
+    wrong, targets = np.square(errors(targets, predictions)), np.asarray(targets, np.float64)
+    if pooled or targets.ndim < 2:
+        wrong, targets = wrong.reshape(-1, 1), targets.reshape(-1, 1)
+    wrong, targets = (x.reshape(len(x), -1) for x in (wrong, targets))  # [n, k]
+    varies = (targets != targets[:1]).any(0)  # exactly: the mean of equal numbers may differ from them by rounding
+    shares = ratio(wrong.sum(0), np.square(targets - targets.mean(0)).sum(0))
+    return mean_of_known(np.where(varies, 1 - shares, np.nan))
 
 
 def report(targets: Any, predictions: Any) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Dropout of elements, channels, connections and whole branches, each row of the batch from its own key.
 
-`rate` is always the probability p of dropping, as in torch; `rate_of` converts a `keep_prob`. In the *inverted*
+`rate` is always the probability p of dropping, as in torch; `keep_prob` says the same as 1 - p. In the *inverted*
 convention training divides the kept elements by the probability of keeping, and evaluation is the identity. In the
 *classic* one training does not divide, and evaluation multiplies by that probability. In both, the output in evaluation
 is the mean of the training outputs over all masks; they differ by a factor that the next layer's weights can absorb.
@@ -50,29 +50,37 @@ class Dropout(nn.Module):
 
     Attributes:
         rate: in [0, 1).
+        keep_prob: the probability of keeping, in (0, 1], in place of the rate.
         convention: "inverted", or "classic": `y = x m` in training and `y = (1 - rate) x` in evaluation.
 
     Reference: Srivastava et al. 2014, "Dropout", section 4, in the classic convention; section 10 inverts it.
     """
 
-    rate: float
+    rate: float | None = None
     convention: str = "inverted"
+    keep_prob: float | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x [b, ...]; train: draw a mask from the rng "dropout". Returns: array like x."""
-        _check_rate(self.rate, "dropout")
+        if (self.rate is None) == (self.keep_prob is None):
+            raise ConfigError(
+                f"dropout takes a rate, the probability of dropping, or a keep_prob, that of keeping; got "
+                f"rate={self.rate} and keep_prob={self.keep_prob}"
+            )
+        rate = rate_of(self.keep_prob) if self.rate is None else self.rate
+        _check_rate(rate, "dropout")
         if self.convention not in CONVENTIONS:
             raise ConfigError(
                 f"dropout convention={self.convention!r} is not known; {nearest(self.convention, CONVENTIONS)}"
             )
         classic = self.convention == "classic"
-        if self.rate == 0 or (not train and not classic):
+        if rate == 0 or (not train and not classic):
             return x
-        keep = 1 - self.rate
+        keep = 1 - rate
         if not train:
             return (x * keep).astype(x.dtype)
-        return jnp.where(_kept(self, self.rate, x.shape), x if classic else x / keep, 0).astype(x.dtype)
+        return jnp.where(_kept(self, rate, x.shape), x if classic else x / keep, 0).astype(x.dtype)
 
 
 class ChannelDropout(nn.Module):

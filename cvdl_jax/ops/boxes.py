@@ -5,6 +5,7 @@ and "xywh" is COCO's [xmin, ymin, w, h]. Functions accept any leading axes unles
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +158,7 @@ def match(
     IoUs are below `negative`, else ignored.
 
     Args:
-        boxes: [n, 4].
+        boxes: [n, 4]; n may be 0, where every anchor is negative.
         mask: [n], 1 where a box is real.
         anchors: [a, 4].
         positive: threshold.
@@ -170,6 +171,8 @@ def match(
     Reference: Ren et al. 2015, "Faster R-CNN", section 3.1.2 (0.7 and 0.3); Lin et al. 2017, "Focal Loss", section 4
     (0.5 and 0.4).
     """
+    if not len(boxes):  # an image without objects is all background
+        return jnp.zeros(len(anchors), jnp.int32), jnp.zeros(len(anchors), jnp.int32)
     overlaps = jnp.where(mask[None] > 0, iou(anchors, boxes), -1.0)  # [a, n]
     best_anchor = overlaps.argmax(0)  # [n]
     forced = (jnp.arange(len(anchors))[:, None] == best_anchor[None]) & (overlaps > 0)  # [a, n]
@@ -178,6 +181,11 @@ def match(
     box = jnp.where(is_forced, jnp.where(forced, overlaps, -1.0).argmax(1), overlaps.argmax(1))
     kind = jnp.where(is_forced | (overlap >= positive), 1, jnp.where(overlap < negative, 0, -1))
     return box.astype(jnp.int32), kind.astype(jnp.int32)
+
+
+def wanted(mask: jax.Array, flags: Sequence[jax.Array]) -> jax.Array:
+    """The mask [..., n] of boxes without those that one of the flags, bool [..., n], says are not to be found."""
+    return reduce(lambda left, flag: jnp.where(flag, 0, left), flags, mask)
 
 
 def anchor_targets(
@@ -196,6 +204,8 @@ def anchor_targets(
         int32 [a], class plus one, 0 for the background, -1 for ignored anchors; [a, 4], the encoded box of positive
         anchors, else 0.
     """
+    if not len(boxes):
+        return jnp.zeros(len(anchors), jnp.int32), jnp.zeros_like(anchors)
     box, kind = match(boxes, mask, anchors)
     label = jnp.where(kind == 1, labels[box] + 1, jnp.minimum(kind, 0))
     target = jnp.where((kind == 1)[:, None], boxes[box], anchors)  # padding has no area and no logarithm

@@ -43,8 +43,11 @@ def normalise(
     if groups is None:
         dtype, x = x.dtype, precision.wide(x)
         mean = x.mean(axes, keepdims=True)
-        var = jnp.square(x - mean).mean(axes, keepdims=True)  # in two passes, which avoids cancellation
-        return ((x - mean) * lax.rsqrt(var + epsilon)).astype(dtype), mean.squeeze(axes), var.squeeze(axes)
+        centred = x - mean  # in two passes, which avoids cancellation
+        rest = centred.mean(axes, keepdims=True)  # a mean far from 0 is rounded by more than small deviations bear
+        centred = centred - rest
+        var = jnp.square(centred).mean(axes, keepdims=True)
+        return (centred * lax.rsqrt(var + epsilon)).astype(dtype), (mean + rest).squeeze(axes), var.squeeze(axes)
     check_groups(x.shape[-1], groups)
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)  # [..., groups, c / groups]
     y, mean, var = normalise(parts, [axis if axis < x.ndim - 1 else x.ndim for axis in axes], epsilon)

@@ -21,8 +21,8 @@ from cvdl_jax.config import binding
 from cvdl_jax.config.binding import bind, check_name, functions
 from cvdl_jax.core import trees
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.optim import param_groups, regularisers, schedules, update_rules
-from cvdl_jax.optim.update_rules import Rule, clip_by_tensor_norm
+from cvdl_jax.optim import adaptive_rules, param_groups, regularisers, schedules, update_rules
+from cvdl_jax.optim.update_rules import Rule, clip_by_norm, clip_by_tensor_norm
 
 _RANGES = {
     **dict.fromkeys(("lr", "weight_decay"), binding.NOT_NEGATIVE),
@@ -128,7 +128,7 @@ def _scale_groups(factor_of: Callable[[Any], Mapping[str, float]]) -> optax.Grad
 
 def _clips(norm: float | None, tensor_norm: float | None, value: float | None, adaptive: float | None) -> list:
     made = ((optax.adaptive_grad_clip, adaptive), (optax.clip, value), (clip_by_tensor_norm, tensor_norm))
-    return [clip(bound) for clip, bound in (*made, (optax.clip_by_global_norm, norm)) if bound is not None]
+    return [clip(bound) for clip, bound in (*made, (clip_by_norm, norm)) if bound is not None]
 
 
 def _trained_only(transformation: optax.GradientTransformation, freeze: str) -> optax.GradientTransformation:
@@ -143,16 +143,21 @@ def _trained_only(transformation: optax.GradientTransformation, freeze: str) -> 
     return optax.partition(parts, lambda params: trees.map_named(label, params))
 
 
+def rules() -> dict[str, Callable[..., Rule]]:
+    """All update rules, by the names that `config.optim.name` may have."""
+    return functions(update_rules, Rule) | functions(adaptive_rules, Rule)
+
+
 def _rule(name: str, hyper: Mapping[str, Any], path: str) -> Rule:
     """The named rule, its arguments checked."""
-    rules = functions(update_rules, Rule)
-    check_name(name, rules, f"{path}.name: there is no optimizer {name!r}")
+    known_rules = rules()
+    check_name(name, known_rules, f"{path}.name: there is no optimizer {name!r}")
     own = {k for k, p in inspect.signature(optimizer).parameters.items() if p.kind is not p.VAR_KEYWORD}
     given = {"total_steps", "steps_per_epoch", "batch_size", "path"}  # by the program
-    known = inspect.signature(rules[name]).parameters.keys() | own - given
+    known = inspect.signature(known_rules[name]).parameters.keys() | own - given
     for key in hyper:
         check_name(key, known, f"{path}.{key} is not a key of the optimizer {name!r}")
-    return rules[name](**bind(rules[name], hyper, path))
+    return known_rules[name](**bind(known_rules[name], hyper, path))
 
 
 def optimizer(
@@ -183,7 +188,7 @@ def optimizer(
     """The optimizer of a config section: `configs.call(optimizer, config.optim, "config.optim", total_steps=..., ...)`.
 
     Args:
-        name: of a function of `optim/update_rules.py` that returns a `Rule`.
+        name: of a function of `optim/update_rules.py` or `adaptive_rules.py` that returns a `Rule`.
         lr: the peak learning rate.
         total_steps: steps of the run.
         steps_per_epoch: examples / batch size, for durations in epochs.

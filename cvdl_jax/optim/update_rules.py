@@ -115,16 +115,32 @@ def scale_by_raw_moments(
     return optax.GradientTransformation(init, update)
 
 
-def clip_by_tensor_norm(bound: float) -> optax.GradientTransformation:
-    """Each tensor by itself: g if `|g| <= bound`, else `bound g / |g|`.
+def clip_by_norm(bound: float) -> optax.GradientTransformation:
+    """All tensors together: g if `|g| <= bound`, else `bound g / |g|`, also where the square of |g| would overflow.
 
-    Reference: Pascanu et al. 2013, algorithm 1, there for all tensors together.
+    Reference: Pascanu et al. 2013, algorithm 1.
     """
+    clip = optax.clip_by_global_norm(bound)
+    return optax.stateless(lambda updates, params: clip.update(_bounded(updates, bound), clip.init(params))[0])
+
+
+def clip_by_tensor_norm(bound: float) -> optax.GradientTransformation:
+    """`clip_by_norm` of each tensor by itself."""
 
     def one(g: jax.Array) -> jax.Array:
+        g = _bounded(g, bound)
         return g * (bound / jnp.maximum(jnp.sqrt(jnp.sum(g**2)), bound)).astype(g.dtype)
 
     return optax.stateless(lambda updates, params: jax.tree.map(one, updates))
+
+
+def _bounded(updates: Any, bound: float) -> Any:
+    """Gradients whose norm is too large for their dtype as ones of the same direction that clipping shortens."""
+    largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda g: jnp.abs(g).max(initial=0), updates), 0.0)
+    overflows = jnp.isinf(optax.tree.norm(updates)) & jnp.isfinite(largest)
+    most = jnp.finfo(largest.dtype).max / 4  # its inverse is a normal number
+    divisor, factor = jnp.where(overflows, jnp.minimum(largest, most), 1), jnp.where(overflows, bound, 1)
+    return jax.tree.map(lambda g: g / divisor.astype(g.dtype) * factor.astype(g.dtype), updates)
 
 
 # Optax transformations for rules that Optax has in another form only. Their states are arrays.

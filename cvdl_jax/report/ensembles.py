@@ -16,7 +16,7 @@ from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics import calibration
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.metrics.stats.paired_tests import mcnemar
-from cvdl_jax.workdir import predictions
+from cvdl_jax.workdir import data_facts, predictions
 
 TINY = 1e-300  # the least probability whose logarithm is taken
 
@@ -29,12 +29,16 @@ class Member(NamedTuple):
         ids: of the examples, str [n].
         label: int [n].
         scores: float [n, c]; their softmax are its probabilities.
+        classes: their names in the order of the scores; () where the run kept none.
+        fingerprint: of the data that the examples were cut from; "" where the run kept none.
     """
 
     name: str
     ids: np.ndarray
     label: np.ndarray
     scores: np.ndarray
+    classes: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 def average(probabilities: np.ndarray) -> np.ndarray:
@@ -86,11 +90,19 @@ def read(folder: Path, split: str) -> Member | None:
         DataError: if the file is damaged, or holds no scores of whole examples, or scores that are not finite.
     """
     path = folder / "predictions" / f"{split}.npz"
-    return member(folder, predictions.read(path), str(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return member(folder, predictions.read(path), str(path), data_facts.fingerprint(folder, split))
 
 
-def member(folder: Path, arrays: dict[str, np.ndarray], what: str) -> Member:
+def member(folder: Path, arrays: dict[str, np.ndarray], what: str, fingerprint: str = "") -> Member:
     """A member from the arrays of an evaluation: "ids", "label" and "scores".
+
+    Args:
+        folder: of the run.
+        arrays: of the evaluation.
+        what: names it in messages.
+        fingerprint: of the data that it was made on.
 
     Raises:
         DataError: see `read`.
@@ -100,14 +112,15 @@ def member(folder: Path, arrays: dict[str, np.ndarray], what: str) -> Member:
         raise DataError(f"{what} has no scores [n, c] and labels [n]; an ensemble needs classifiers")
     if evaluation.skipped:
         raise DataError(f"{what}: {evaluation.skipped} examples have scores that are not finite, or no label")
-    return Member(str(folder), evaluation.ids, evaluation.label, evaluation.scores)
+    names = data_facts.class_names(folder)
+    return Member(str(folder), evaluation.ids, evaluation.label, evaluation.scores, names, fingerprint)
 
 
 def aligned(members: Sequence[Member]) -> list[Member]:
-    """The members with their examples in the order of the first.
+    """The members with their examples, and their classes by name, in the order of the first.
 
     Raises:
-        DataError: if two have different examples, labels or numbers of classes, naming both.
+        DataError: if two have different examples, labels, classes or data, naming both.
     """
     first = members[0]
     place = {name: i for i, name in enumerate(first.ids)}
@@ -126,11 +139,26 @@ def aligned(members: Sequence[Member]) -> list[Member]:
                 "all of them on one split"
             )
         rows = np.argsort([place[name] for name in member.ids])
-        one = Member(member.name, member.ids[rows], member.label[rows], member.scores[rows])
+        if member.fingerprint and first.fingerprint and member.fingerprint != first.fingerprint:
+            raise DataError(
+                f"{both} were evaluated on data that have changed in between (fingerprints {first.fingerprint[:8]} and "
+                f"{member.fingerprint[:8]}); an ensemble needs the same examples"
+            )
+        arrays = {"label": member.label[rows], "scores": member.scores[rows]}
+        if member.classes and first.classes:
+            arrays = _as_first(arrays, member, first, both)
+        one = Member(member.name, member.ids[rows], arrays["label"], arrays["scores"], first.classes)
         if (one.label != first.label).any():
             raise DataError(f"{both} have different labels for {first.ids[np.argmax(one.label != first.label)]}")
         in_order.append(one)
     return in_order
+
+
+def _as_first(arrays: dict[str, np.ndarray], member: Member, first: Member, both: str) -> dict[str, np.ndarray]:
+    other = [name for name in member.classes if name not in first.classes]
+    if other:
+        raise DataError(f"{both} know different classes: {other[0]!r} is one of {member.name} alone")
+    return predictions.reordered(arrays, member.classes, first.classes)
 
 
 def combine(members: Sequence[Member]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

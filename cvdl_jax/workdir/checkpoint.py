@@ -227,8 +227,8 @@ def restore_step(path: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
 def _read(path: Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
     try:
         refuse_other_tree(path, abstract)
-        return ocp.StandardCheckpointer().restore(path / "state", abstract), read_memory(path)
-    except CheckpointError:
+        return ocp.StandardCheckpointer().restore(path / "state", abstract), _memory(path)
+    except (CheckpointError, Damaged):
         raise
     except Exception as error:
         raise Damaged(f"Orbax cannot read it ({_first_line(error)})") from error
@@ -272,8 +272,24 @@ def committed_steps(folder: Path) -> list[int]:
 
 
 def read_memory(path: Path) -> dict[str, Any]:
-    """The loop's memory saved with a step."""
-    return json.loads((Path(path) / "memory" / "metadata").read_text())
+    """The loop's memory saved with a step, verified.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    path = Path(path)
+    try:
+        verify(path, "memory/")
+        return _memory(path)
+    except Damaged as damage:
+        raise refusal(path, damage) from damage
+
+
+def _memory(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((path / "memory" / "metadata").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise Damaged(f"its memory is unreadable ({error})") from error
 
 
 def refuse_other_tree(folder: Path, abstract: Any) -> None:

@@ -42,11 +42,15 @@ def set_aside_damaged(folder: Path) -> None:
             set_aside(folder, int(path.name), str(damage))
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, part: str = "") -> None:
     """Compares a step's files with its checksums.
 
+    Args:
+        folder: of the step.
+        part: only the files whose names begin so, such as "memory/"; "" for all.
+
     Raises:
-        Damaged: naming the first file that is missing or differs.
+        Damaged: naming the first file that is missing, differs, or was not written with the others.
     """
     path = folder / CHECKSUMS
     if not path.exists():
@@ -58,11 +62,15 @@ def verify(folder: Path) -> None:
         expected = json.loads(path.read_text())
     except ValueError as error:
         raise Damaged(f"{CHECKSUMS} is unreadable") from error
-    actual = _checksums(folder)
-    for name, checksum in expected.items():
+    if not isinstance(expected, dict) or not any(name.startswith(part) for name in expected):
+        raise Damaged(f"{CHECKSUMS} is not what was written")
+    actual = _checksums(folder, part)
+    for name in sorted(actual.keys() | {name for name in expected if name.startswith(part)}):
         if name not in actual:
             raise Damaged(f"the file {name} is missing")
-        if actual[name] != checksum:
+        if name not in expected:
+            raise Damaged(f"the file {name} was not written with the others")
+        if actual[name] != expected[name]:
             raise Damaged(f"the file {name} has changed since it was written")
 
 
@@ -71,12 +79,14 @@ def refusal(folder: Path, damage: Damaged) -> CheckpointError:
     return CheckpointError(f"the checkpoint {folder} is damaged: {damage}; choose another with --checkpoint")
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def _checksums(folder: Path, part: str = "") -> dict[str, str]:
+    """{name: SHA-256} of the files of a step; hidden ones are the file system's."""
     sums = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(CHECKSUMS):
+        name = path.relative_to(folder).as_posix()
+        if name.startswith(part) and path.is_file() and not path.name.startswith((CHECKSUMS, ".")):
             with path.open("rb") as file:
-                sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
 
 

@@ -2,6 +2,7 @@
 
 config.json    the resolved configuration          metrics.jsonl  one row per logged step
 meta.json      provenance: commit, versions ...    results.json   the final metrics
+data.json      what the model needs of its data    statistics.npz of its batch normalisation, where evaluations use it
 checkpoints/   predictions/   figures/   tb/       report.html, and DONE or FAILED.json
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 from cvdl_jax.config import configs, places
 from cvdl_jax.errors import ConfigError, UserError
 
+PLACE = ("name", "data_dir")  # keys of config.data that say where the data are; what they are, their fingerprint says
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -33,6 +35,8 @@ class Workdir:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.meta = self.path / "meta.json"
+        self.data = self.path / "data.json"
+        self.statistics = self.path / "statistics.npz"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
         self.checkpoints = self.path / "checkpoints"
@@ -79,6 +83,9 @@ class Workdir:
     def write_config(self, config: Any) -> None:
         """Writes the configuration, or refuses if the folder holds a run of another one.
 
+        A run that is not finished may be told another name of its data: whether they are the same, their fingerprint
+        decides, see `record_start`.
+
         Raises:
             ConfigError: listing the keys that differ.
         """
@@ -86,9 +93,10 @@ class Workdir:
         differences = self.differences(plain)
         if differences and not self.begun():  # a command that was mended before anything was saved
             self.meta.unlink(missing_ok=True)
+            self.data.unlink(missing_ok=True)
         if not self.config.exists() or (differences and not self.begun()):
             write_json(self.config, plain)
-        elif differences:
+        elif differences and not (self._moved(plain) and not self.done.exists()):
             shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
             raise ConfigError(
                 f"{self.path} holds a run of another configuration ({shown}); use another --workdir, or the same "
@@ -96,11 +104,18 @@ class Workdir:
             )
 
     def differences(self, config: Any) -> list[str]:
-        """Where the folder's configuration differs from this one; the layout over devices may, as a run may move."""
+        """Where the folder's configuration differs from this one.
+
+        The layout over devices may, as a run may move, and so may the place of its data.
+        """
         if not self.config.exists():
             return []
         different = configs.differences(configs.completed(read_json(self.config)), configs.to_plain(config))
-        return [key for key in different if not key.startswith("parallel.")]
+        return [key for key in different if not key.startswith(("parallel.", "data.data_dir:"))]
+
+    def _moved(self, config: Any) -> bool:
+        """Whether this configuration differs only in where the data are."""
+        return all(key.startswith("data.name:") for key in self.differences(config))
 
     def begun(self) -> bool:
         """Whether there is something of a run that another configuration would spoil."""
@@ -130,13 +145,23 @@ class Workdir:
             "starts": [*before.get("starts", []), provenance(argv)],
         }
         old, new = before.get("data"), facts["data"]
-        if self.begun() and old and old != new:
+        if self.begun() and old and (new is None or old["fingerprint"] != new["fingerprint"]):
             raise UserError(
                 f"the data have changed since {self.path} was started: {old} then, {new} now; restore them, or use "
                 "another --workdir"
             )
+        self._move(configs.to_plain(built.config))
         write_json(self.meta, facts)
         self.failed.unlink(missing_ok=True)
+
+    def _move(self, config: dict[str, Any]) -> None:
+        """Writes into `config.json` where the data are now."""
+        if self.config.exists():
+            saved = read_json(self.config)
+            places = [{k: v for k, v in data.items() if k in PLACE} for data in (saved["data"], config["data"])]
+            if places[0] != places[1]:
+                others = {k: v for k, v in saved["data"].items() if k not in PLACE}
+                write_json(self.config, {**saved, "data": {**others, **places[1]}})
 
     def read_meta(self) -> dict[str, Any]:
         """What `meta.json` holds, {} before the first start."""

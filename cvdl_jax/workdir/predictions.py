@@ -13,7 +13,7 @@ and whatever else the evaluation keeps of each example, such as the boxes of a d
 
 import shlex
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,6 +128,26 @@ def evaluations(folder: Path) -> Iterator[Classified | DataError]:
             evaluation = error
         if evaluation is not None:
             yield evaluation
+
+
+def reordered(arrays: Mapping[str, np.ndarray], names: Sequence[str], order: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a classifier with its classes in another order; other arrays stay.
+
+    Args:
+        arrays: of an evaluation.
+        names: of the classes, in their order now.
+        order: the same names in the wanted order.
+    """
+    new = np.asarray([list(order).index(name) for name in names], int)
+    out, label = dict(arrays), arrays.get("label")
+    if label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer):
+        known = (label >= 0) & (label < len(new))
+        out["label"] = np.where(known, new[np.where(known, label, 0)], label)
+    if "scores" in out and out["scores"].ndim == 2 and out["scores"].shape[1] == len(new):
+        out["scores"] = out["scores"][:, np.argsort(new)]
+    if "score" in out and len(new) == 2 and tuple(names) != tuple(order):
+        out["score"] = -out["score"]
+    return out
 
 
 def answers(arrays: dict[str, np.ndarray]) -> Answers | None:

@@ -171,6 +171,7 @@ def test_sigmoid_saturates_and_relu_dies():
         assert metrics["dense0/output_mean"] == -20 and metrics["dense0/output_std"] == 0
 
 
+@pytest.mark.curriculum("G8")
 def test_drift_is_a_distance_in_first_standard_deviations():
     first = np.array([1.0, 2.0])
     assert diagnostics.drift(first, first) == 0
@@ -210,7 +211,7 @@ def watched(tmp_path_factory):
     return folder, *run(folder, *BOTH, "--config.eval.every_percent=50")
 
 
-@pytest.mark.curriculum("B29", "B30")
+@pytest.mark.curriculum("B29", "B30", "G8")
 def test_any_run_can_switch_them_on_and_sees_them_in_its_report(watched):
     folder, rows, metrics = watched
     layers = {"dense0", "dense1", "head"}

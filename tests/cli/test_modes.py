@@ -11,7 +11,7 @@ from PIL import Image
 import launch
 from cvdl_jax.cli.modes import predict as predict_mode
 from cvdl_jax.data import load as data_load
-from cvdl_jax.engine import runs
+from cvdl_jax.engine import kept, runs
 from cvdl_jax.errors import UserError
 from cvdl_jax.workdir.checkpoint import read_step
 
@@ -188,8 +188,8 @@ def test_predict_resizes_as_the_run_did(run, digits, photos, tmp_path):
 
 @pytest.mark.curriculum("G3", "G4")
 @pytest.mark.parametrize("statistics", ["exact", "batch"])
-def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics):
-    """The test digits as files: the probabilities of the run itself, also in the padded last batch."""
+def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics, monkeypatch, capsys):
+    """The test digits as files: the run's own probabilities, also in the padded last batch, without its data."""
     run, folder = tmp_path / "run", tmp_path / "photos"
     overrides = [f"--config.batch_stats={statistics}", "--config.model.norm=batch(momentum=0.01)"]
     config = ["--config=configs/classify/mlp.py", "--config.model.hidden=(8,)", "--config.total_epochs=0.5"]
@@ -199,7 +199,10 @@ def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics)
     images = digits.splits["test"].arrays["image"][..., 0]
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{i:03}.png")
-    rows = predicted(run, folder, tmp_path / "preds.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "load_data", None)
+        rows = predicted(run, folder, tmp_path / "preds.csv")
+        task, state, _ = runs.load(run)
     with np.load(run / "predictions" / "test.npz") as file:
         scores = file["scores"].astype(np.float64)
     expected = np.exp(scores - scores.max(1, keepdims=True))
@@ -207,6 +210,18 @@ def test_predict_normalises_as_the_evaluations_did(tmp_path, digits, statistics)
     found = np.array([[float(row[f"p({c})"]) for c in range(10)] for row in rows])
     assert len(rows) % 50 != 0
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    if statistics == "batch":
+        return
+    loaded = task.predict(state, {"image": digits.splits["test"].arrays["image"]})["scores"]
+    np.testing.assert_allclose(loaded, scores, atol=1e-3)
+    (run / "statistics.npz").unlink()  # as of a checkpoint that was not the selected one: made again of the data
+    again = predicted(run, folder, tmp_path / "preds.csv")
+    assert [row["label"] for row in again] == [row["label"] for row in rows]
+    assert float(again[3]["probability"]) == pytest.approx(float(rows[3]["probability"]), abs=1e-4)
+    capsys.readouterr()
+    state = runs.load(run)[1]
+    assert "predict normalises by the running averages" in capsys.readouterr().out
+    assert np.abs(task.predict(state, {"image": images[:, :, :, None]})["scores"] - scores).max() > 1e-3
 
 
 def test_predict_says_which_image_is_alone_in_a_batch(tmp_path, digits, capsys):
@@ -310,7 +325,7 @@ def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
     old = configs.to_plain(configs.load("configs/classify/mlp.py:smoke"))
     del old["adversary"]
     write_json(tmp_path / "config.json", old)
-    assert configs.to_plain(runs.read_config(tmp_path))["adversary"] == {}
+    assert configs.to_plain(kept.read_config(tmp_path))["adversary"] == {}
 
 
 @pytest.mark.parametrize(

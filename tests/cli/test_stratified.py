@@ -1,12 +1,16 @@
 """Stratified k-fold: the folds against scikit-learn's, as runs of a sweep, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 from sklearn.model_selection import StratifiedKFold
 from test_sweeps import planned
 
+import launch
 from cvdl_jax.cli.sweeps import kfold
 from cvdl_jax.config import configs
 from cvdl_jax.data import load, subset
@@ -106,3 +110,25 @@ def test_the_summary_tells_stratified_folds_apart(tmp_path):
     (row,) = found["rows"]
     assert (row["mean"], row["std"], row["interval"]) == (81.0, 5.0, "Student-t over 3 folds")
     assert "every fold is drawn at random (seed 0), stratified by class" in found["caption"]
+
+
+@pytest.mark.long
+@pytest.mark.curriculum("W4", "W5", "W6")
+def test_the_models_of_the_folds_are_trained_and_combined(tmp_path):
+    """Three folds, each trained on the other two; on the test images their mean probability is at least as good as the
+    mean of the three, and is that of the three runs' own scores."""
+    flags = ["--sweep=configs/sweeps/digits_stratified.py:folds=3", f"--workdir={tmp_path / 'folds'}"]
+    assert launch.main([*flags, "--config.total_epochs=4", "--config.log.tensorboard=False"]) == 0
+    assert launch.main([f"--ensemble={tmp_path / 'folds'}", f"--workdir={tmp_path / 'together'}"]) == 0
+    runs = sorted({path.parent.parent for path in (tmp_path / "folds").glob("**/predictions/test.npz")})
+    assert len(runs) == 3
+    saved = [dict(np.load(run / "predictions" / "test.npz")) for run in runs]
+    held_out = [set(np.load(run / "predictions" / "validation.npz")["ids"].tolist()) for run in runs]
+    assert not held_out[0] & held_out[1] and not held_out[0] & held_out[2] and sum(map(len, held_out)) == 1438
+    assert not np.allclose(saved[0]["scores"], saved[1]["scores"])
+    probabilities = [np.exp(s["scores"] - special.logsumexp(s["scores"], 1, keepdims=True)) for s in saved]
+    label, mean = saved[0]["label"], np.mean(probabilities, 0)
+    found = json.loads((tmp_path / "together" / "results.json").read_text())
+    assert found["examples"] == 359 and found["average"]["right"] == (mean.argmax(1) == label).sum()
+    each = [(p.argmax(1) == label).mean() for p in probabilities]
+    assert found["mean"] == pytest.approx(np.mean(each)) and found["average"]["accuracy"] >= np.mean(each) > 0.85

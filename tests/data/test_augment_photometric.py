@@ -281,6 +281,11 @@ def test_noise_has_its_distribution_and_saturates():
     assert stats.kstest(normal.ravel(), stats.norm(0, 0.1).cdf).pvalue > 1e-3
     assert uniform(white.ravel(), -0.2, 0.2)
     assert len(np.unique(normal)) > 0.99 * normal.size - 50  # every value of every row has its own
+    for noise in (normal, white):  # every value of every row and channel has its own, up to the spacing of float32
+        assert len(np.unique(noise)) > 0.99 * noise.size - 50
+        flat = noise.reshape(16, 81, 3)
+        for one in (flat.transpose(2, 0, 1).reshape(3, -1), flat.transpose(1, 0, 2).reshape(81, -1)[:9], flat[:, :, 0]):
+            assert abs(np.corrcoef(one) - np.eye(len(one))).max() < 0.65  # channels, places, rows
     black = run("gaussian_noise(0.1)", 0 * grey)
     assert black.min() == 0 and 0.4 < np.mean(black == 0) < 0.6
 

@@ -164,3 +164,26 @@ def test_a_flat_folder_for_predictions(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):
         FlatSource(str(tmp_path / "empty"))
+
+
+@pytest.mark.curriculum("W17")
+def test_caltech_256_is_read_as_it_is_unpacked(tmp_path):
+    """Numbered class folders of JPEG files of any size, some grey; TFDS has no builder of it."""
+    names = ("001.ak47", "002.american-flag", "056.dog", "257.clutter")
+    for number, name in enumerate(names, 1):
+        (tmp_path / "256_ObjectCategories" / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = np.full((10 + i, 20, 3)[: 2 if i == 4 else 3], 40 * number, np.uint8)
+            file = tmp_path / "256_ObjectCategories" / name / f"{name[:3]}_{i + 1:04}.jpg"
+            Image.fromarray(pixels).save(file, quality=95)
+    data = load(
+        f"folder:{tmp_path}/256_ObjectCategories", image_size=(8, 8), cache=False,
+        split={"fractions": (0.6, 0.2, 0.2), "stratified": True},
+    )  # fmt: skip
+    assert data.num_classes == 4 and data.class_names == names
+    assert {key: split.size for key, split in data.splits.items()} == {"train": 12, "validation": 4, "test": 4}
+    for split in data.splits.values():
+        batch = split.batch(np.arange(split.size))
+        assert batch["image"].shape == (split.size, 8, 8, 3)
+        np.testing.assert_allclose(batch["image"].mean((1, 2, 3)), 40 * (batch["label"] + 1), atol=3)
+        assert set(np.bincount(batch["label"], minlength=4)) == {split.size // 4}

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cvdl_jax.data import tfds_source
 from cvdl_jax.data.load import load
+from cvdl_jax.errors import DataError
 
 CLASSES = {
     "mnist": 10, "fashion_mnist": 10, "kmnist": 10, "emnist": 62, "cifar10": 10, "cifar100": 100, "svhn_cropped": 10,
@@ -70,7 +71,11 @@ def prepare(name, folder, n=4):
 
         def _generate_examples(self):
             rng = np.random.default_rng(0)
-            yield from ((i, made_up(features, rng)) for i in range(n))
+            for i in range(n):
+                example = made_up(features, rng)
+                for thing in example["objects"] if base == "coco" else ():
+                    thing["id"] += 10**12  # as large as COCO's of crowds
+                yield i, example
 
     Mock.name = base
     tfds.display_progress_bar(False)
@@ -105,6 +110,29 @@ def test_detection_sets(name, tmp_path):
     assert ((high > low) & (low >= 0) & (high <= 1)).all()
     if "objects/label" in keys:
         assert data.num_classes == {"voc/2007": 20, "coco": 80, "open_images_v4": 601}[name]
+
+
+@pytest.mark.parametrize(("name", "flag"), [("coco", "is_crowd"), ("voc/2007", "is_difficult")])
+def test_boxes_bring_their_flags(name, flag, tmp_path):
+    """Also where nobody asked for them, beside boxes alone, padded with False; ids beyond int32 do no harm."""
+    folder = prepare(name, tmp_path)
+    keys = ("image", "objects/bbox", "objects/label")
+    batches = {}
+    for features in (keys, (*keys, f"objects/{flag}"), ("image",)):
+        data = load(
+            name, str(folder), image_size=(8, 8), cache=False, features=features, max_boxes=3 * (len(features) > 1)
+        )
+        batches[len(features)] = data.splits["train"].batch(np.arange(4))
+    found = batches[3][f"objects/{flag}"]
+    assert found.dtype == bool and found.shape == (4, 3) and not found[:, 2:].any()
+    assert 0 < found[:, :2].mean() < 1
+    np.testing.assert_array_equal(found, batches[4][f"objects/{flag}"])
+    assert batches[1].keys() == {"image"}
+    if name == "coco":
+        with pytest.raises(
+            DataError, match=r"'objects/id' holds 100000000000[01], which does not fit into int32; leave it"
+        ):
+            load(name, str(folder), image_size=(8, 8), cache=False, max_boxes=3)
 
 
 @pytest.mark.curriculum("W17")

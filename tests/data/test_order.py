@@ -11,11 +11,13 @@ from cvdl_jax.errors import ConfigError
 seeds, sizes, batches = st.integers(0, 2**40), st.integers(1, 60), st.integers(1, 70)
 
 
+@pytest.mark.curriculum("D3")
 @given(seeds, st.integers(0, 1000), sizes)
 def test_every_epoch_is_a_permutation(seed, epoch, n):
     assert sorted(order.permutation(seed, epoch, n)) == list(range(n))
 
 
+@pytest.mark.curriculum("D3")
 @given(seeds, sizes, batches, st.integers(0, 20))
 def test_batches_concatenate_to_the_stream_of_epochs(seed, n, batch, first):
     positions = [order.batch_positions(first + k, batch) for k in range(3)]
@@ -33,6 +35,7 @@ def test_rows_of_the_processes_are_the_global_batch(seed, n, local, processes, s
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), order.examples(seed, positions, n))
 
 
+@pytest.mark.curriculum("D3")
 @given(st.integers(0, 50), batches)
 def test_evaluation_sees_every_example_once_in_order(n, batch):
     steps = [order.eval_batch(k, batch, n) for k in range(order.eval_steps(n, batch))]
@@ -46,6 +49,7 @@ def test_the_words_are_those_of_philox_on_every_machine():
     assert order.permutation(7, 0, 8).tolist() == [4, 1, 6, 3, 2, 7, 5, 0]
 
 
+@pytest.mark.curriculum("D3")
 def test_epochs_seeds_and_streams_differ():
     orders = {tuple(order.permutation(s, e, 30)) for s in range(3) for e in range(3)}
     assert len(orders) == 9

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,7 +149,7 @@ def test_a_run_on_another_set(run, scans, tmp_path, capsys):
     ("flags", "words"),
     [
         (["--external=digits"], "digits: 'all' and \"the run's train split\" share examples 0 to 1148 of 'train'"),
-        (["--external=blobs"], "--external='blobs' has 3 classes, the run was trained on 10 of digits"),
+        (["--external=blobs(num_classes=12)"], "blobs(num_classes=12) has no 'image', which the run reads"),
         (["--external=blobs(num_classes=10)"], "blobs(num_classes=10) has no 'image', which the run reads"),
         (["--external=digtis"], "did you mean 'digits'?"),
         (["--external=digits", "--split=tset"], "did you mean 'test'?"),
@@ -164,7 +166,62 @@ def test_classes_are_compared_by_name(run, tmp_path, capsys):
         (tmp_path / name).mkdir()
         Image.new("L", (8, 8)).save(tmp_path / name / "0.png")
     assert launch.main(["--mode=eval", f"--workdir={run}", f"--external=folder:{tmp_path}"]) == 2
-    assert "class 0 is 'a' there and '0' in digits; name a set with the same classes" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "has examples of the class 'a' and 9 more, which the run does not know; its classes are 0, 1, 2" in error
+
+
+def lacking(scans, folder, *classes):
+    """A copy of the scans without some classes."""
+    shutil.copytree(scans, folder)
+    for name in classes:
+        shutil.rmtree(folder / name)
+    return f"folder:{folder}"
+
+
+@pytest.mark.curriculum("W3")
+def test_a_set_that_lacks_classes_is_matched_by_name(run, scans, tmp_path, capsys):
+    """Without 0 and 4 its class 0 is the run's 1, and so on: as many are right as `--mode predict` names rightly."""
+    name, predicted = lacking(scans, tmp_path / "some", "0", "4"), tmp_path / "predicted.csv"
+    out = tmp_path / "metrics.json"
+    assert launch.main(["--mode=eval", f"--workdir={run}", f"--external={name}", f"--out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert f"--external={name!r} lacks 2 of the run's 10 classes, of which it tells nothing: 0, 4" in printed
+    flags = [f"--input={tmp_path / 'some'}", f"--out={predicted}"]
+    assert launch.main(["--mode=predict", f"--workdir={run}", *flags]) == 0
+    with predicted.open() as file:
+        rows = list(csv.DictReader(file))
+    right = [row["file"].split("/")[0] == row["name"] for row in rows]
+    metrics = json.loads(out.read_text())["metrics"]
+    assert metrics["external/accuracy"] == pytest.approx(np.mean(right)) and 0 < np.mean(right) < 1
+    (saved,) = (run / "predictions").glob("external_folder_*some.npz")
+    with np.load(saved) as file:
+        assert set(file["label"].tolist()) == set(range(10)) - {0, 4}
+
+
+@pytest.mark.curriculum("W3")
+def test_a_set_whose_classes_stand_in_another_order_is_matched_by_name(run, tmp_path, monkeypatch, capsys):
+    """The test digits under reversed labels are as well recognised as the test digits."""
+    from cvdl_jax.data.catalogue import open_source
+    from cvdl_jax.data.relabel import Relabelled
+
+    def reversed_classes(name, split, data_dir=""):
+        source = open_source("digits", split, data_dir)
+        label = replace(source.features["label"], class_names=tuple("9876543210"))
+        turned = Relabelled(
+            source, {"label": np.arange(9, -1, -1, dtype=np.int32)}, {**source.features, "label": label}
+        )
+        turned.name = name
+        return turned
+
+    monkeypatch.setattr(external, "open_source", reversed_classes)
+    out = tmp_path / "metrics.json"
+    flags = ["--external=turned", "--split=test", f"--out={out}"]
+    assert launch.main(["--mode=eval", f"--workdir={run}", *flags]) == 0
+    results = json.loads((run / "results.json").read_text())["metrics"]
+    found = json.loads(out.read_text())["metrics"]
+    for key in ("accuracy", "loss"):
+        assert found[f"external/{key}"] == pytest.approx(results[f"test/{key}"])
+    assert "lacks" not in capsys.readouterr().out
 
 
 def test_names():

@@ -110,7 +110,7 @@ def test_other_modes_explain_it_too(mode, tmp_path, monkeypatch):
         "build": lambda config: built,
         "load_config": lambda args: config,
         "with_split": lambda built, name: built,
-        "make_program": lambda built: types.SimpleNamespace(
+        "make_program": lambda built, **k: types.SimpleNamespace(
             jobs=lambda: {"create": None, "step": None}, steps_per_call=1
         ),
         "as_trained": lambda built, folder: None,
@@ -119,10 +119,12 @@ def test_other_modes_explain_it_too(mode, tmp_path, monkeypatch):
             monkeypatch.setattr(module, name, value)
     if hasattr(module, "compiling"):
         monkeypatch.setattr(module.compiling, "run_in_workers", lambda *a: ({}, 0.0))
+    if hasattr(module, "kept"):
+        monkeypatch.setattr(module.kept, "read_config", lambda workdir: config)
+        monkeypatch.setattr(module.kept, "open_run", lambda *a: built)
     if hasattr(module, "runs"):
-        monkeypatch.setattr(module.runs, "read_config", lambda workdir: config)
         monkeypatch.setattr(module.runs, "checkpoint_path", lambda *a: tmp_path / "3")
-        monkeypatch.setattr(module.runs, "load_built", lambda *a: (built, None, 3))
+        monkeypatch.setattr(module.runs, "load_built", lambda *a, **k: (built, None, 3))
         monkeypatch.setattr(module.runs, "with_weights", lambda state, weights: state)
     with pytest.raises(out_of_memory.OutOfMemory, match="out of memory"):
         module.run(args)

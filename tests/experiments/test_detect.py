@@ -31,7 +31,7 @@ def tiny_variables():
     return quick_jit(partial(tiny().init, train=False))(jax.random.key(1), jnp.zeros((1, 16, 24, 3)))
 
 
-@pytest.mark.curriculum("L15", "L21")
+@pytest.mark.curriculum("L15", "L21", "L19")
 def test_an_output_belongs_to_the_anchor_of_its_place(tiny_variables):
     model = tiny()
     image = jnp.zeros((2, 16, 24, 3)).at[1, 13:15, 20:23].set(1)  # a spot at the lower right
@@ -47,6 +47,7 @@ def test_an_output_belongs_to_the_anchor_of_its_place(tiny_variables):
     assert [s.shape for s in out["stages"]] == [(2, 8, 12, 4), (2, 4, 6, 6)]
 
 
+@pytest.mark.curriculum("L19")
 def test_the_prior_is_the_first_score_of_every_class():
     model = tiny(prior=0.01)
     x = jnp.zeros((1, 16, 16, 3))
@@ -105,6 +106,7 @@ def test_perfect_answers_cost_nothing_and_find_everything(built):
     assert found["voc_map"] > 0.999 and found["loss"] == 0
 
 
+@pytest.mark.curriculum("L17", "L19")
 def test_padding_has_no_influence(built):
     _, method, batch = built
     anchors = jnp.asarray(boxes.anchor_grid(8, 8, (0.2, 0.4)))
@@ -121,6 +123,34 @@ def test_padding_has_no_influence(built):
     assert np.isfinite(grad(out["deltas"])).all()
 
 
+@pytest.mark.curriculum("L17")
+def test_crowds_and_difficult_boxes_are_no_targets_and_need_not_be_found(built):
+    """A box with a flag trains as if it were padding, and reaches the metrics with its flag."""
+    _, method, batch = built
+    anchors = jnp.asarray(boxes.anchor_grid(16, 16, (0.15, 0.21, 0.28, 0.38), (0.5, 1.0, 2.0)))
+    mask, rows = np.asarray(batch["boxes_mask"]), np.arange(16)[:, None]
+    first = (mask.sum(1, keepdims=True) > 1) & (np.arange(5)[None] == 0)  # of several
+    flags = {"objects/is_crowd": first & (rows % 2 == 0), "objects/is_difficult": first & (rows % 2 == 1)}
+    assert all(flag.sum() > 1 for flag in flags.values())
+    without = {**batch, "boxes_mask": jnp.asarray(mask * ~first)}
+    with_flags = {**batch, **jax.tree.map(jnp.asarray, flags)}
+    logits, out = perfect(method, without, anchors)
+    noise = jax.random.normal(jax.random.key(0), logits.shape)
+    losses = quick_jit(partial(detect.losses, method))
+    for expected, found, plain in zip(*(losses(noise, out, b) for b in (without, with_flags, batch)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert not np.allclose(found, plain, rtol=1e-4)
+    rows = quick_jit(partial(detect.detect, method))(logits, out)  # finds all but the flagged ones
+    truth = jax.tree.map(np.asarray, {f"true_{name}": x for name, x in detect.truth_of(with_flags).items()})
+    metrics = lambda *left_out: detect.finalise(  # noqa: E731
+        6, (32, 32), {}, {**jax.tree.map(np.asarray, rows), **{k: v for k, v in truth.items() if k not in left_out}}
+    )
+    assert metrics()["voc_ap50"] == pytest.approx(1) and metrics()["coco_ap50"] == pytest.approx(1)
+    for name in ("true_crowd", "true_difficult"):
+        assert metrics(name)["voc_ap50"] < 0.99 and metrics(name)["coco_ap50"] < 0.99
+
+
+@pytest.mark.curriculum("L19")
 def test_evaluation_leaves_padded_rows_out_and_draws(built):
     run, method, batch = built
     start = quick_jit(run.task.init)(jax.random.key(0), batch)

@@ -10,10 +10,11 @@ import pytest
 import launch
 from cvdl_jax.analysis.embedding import pca, tsne
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import create_state
+from cvdl_jax.core.task import State, create_state
 from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
+from experiments import embed
 
 PCA, TSNE = "configs/explain/pca.py", "configs/explain/tsne.py"
 X = np.random.default_rng(0).normal(size=(60, 7)).astype(np.float32) * np.arange(1, 8, dtype=np.float32)
@@ -84,6 +85,33 @@ def test_gradient_is_the_closed_form_and_the_finite_difference(exaggeration):
             step[i, k] = 1e-5
             up, down = (float(tsne.divergence(jnp.asarray(y + s), jnp.asarray(p), exaggeration)) for s in (step, -step))
             np.testing.assert_allclose(gradient[i, k], (up - down) / 2e-5, atol=1e-8)
+
+
+@pytest.mark.curriculum("V5")
+def test_the_first_steps_exaggerate_the_affinities():
+    """Before `exaggeration_steps` points are pulled with 12 p, later with p; the divergence shown is the true one."""
+    rng = np.random.default_rng(0)
+    y, p = rng.normal(size=(9, 2)).astype(np.float32), rng.random((9, 9)).astype(np.float32)
+    p = (p + p.T) * (1 - np.eye(9, dtype=np.float32))
+    p /= p.sum()
+    settings = embed.Embed(exaggeration=12.0, exaggeration_steps=3)
+    state = State(jnp.int32(0), {"points": jnp.asarray(y)}, {}, {"affinities": p, "label": jnp.arange(9)}, {})
+
+    @jax.jit
+    def slope_and_kl(step):
+        def loss(points):
+            now = state._replace(params={"points": points}, step=step)
+            return embed.training_loss(settings, now, {}, None)[1]["loss"][0]
+
+        return jax.grad(loss)(state.params["points"]), embed.evaluation_step(state._replace(step=step), {}, None)["kl"]
+
+    kernel = 1 / (1 + ((y[:, None] - y[None]) ** 2).sum(-1)) * (1 - np.eye(9))
+    q, off = kernel / kernel.sum(), ~np.eye(9, dtype=bool)
+    for step, factor in ((0, 12), (2, 12), (3, 1)):
+        slope, (kl, weight) = slope_and_kl(step)
+        pull = (factor * p - q) * kernel
+        np.testing.assert_allclose(slope, 4 * (pull[..., None] * (y[:, None] - y[None])).sum(1), atol=1e-5)
+        np.testing.assert_allclose(kl / weight, (p[off] * np.log(p[off] / q[off])).sum(), rtol=1e-5)
 
 
 def test_pca_experiment_projects_without_a_step():

@@ -87,6 +87,7 @@ def test_wasserstein_losses_are_differences_of_scores():
     assert adversarial.wasserstein(penalty=0.0, clip=0.01).clip == 0.01
 
 
+@pytest.mark.curriculum("R10")
 @pytest.mark.parametrize(
     "kwargs", [{"penalty": 0.0}, {"clip": 0.01}, {"penalty": -1.0}, {"penalty": 0.0, "clip": -0.1}]
 )
@@ -111,6 +112,7 @@ def test_penalty_of_a_linear_critic_is_known():
     assert np.isfinite(jax.grad(lambda w: penalty(w).sum())(jnp.zeros_like(w))).all()
 
 
+@pytest.mark.curriculum("R10")
 def test_penalty_of_a_convolutional_critic_equals_finite_differences():
     with jax.enable_x64(True):
         critic = make_model("dcgan_discriminator_tiny", 1, "float64", norm="layer")
@@ -123,6 +125,7 @@ def test_penalty_of_a_convolutional_critic_equals_finite_differences():
         np.testing.assert_allclose(gradient_penalty(f, x), expected, rtol=1e-5)
 
 
+@pytest.mark.curriculum("R10")
 def test_interpolates_are_rowwise():
     real, fake = RNG.normal(size=(2, 3, 2, 2, 1)).astype(np.float32)
     t = np.float32([0, 0.25, 1])
@@ -206,7 +209,7 @@ def players_of(config):
     return generator, discriminator, configs.named(adversarial, config.loss, "config.loss")()
 
 
-@pytest.mark.curriculum("R6")
+@pytest.mark.curriculum("R6", "R3")
 def test_each_player_is_updated_by_its_own_loss_only(dc):
     """The gradient of a player's loss reaches the other player's parameters nowhere, and its statistics stay."""
     config = config_of()
@@ -225,6 +228,35 @@ def test_each_player_is_updated_by_its_own_loss_only(dc):
         assert {name.partition("/")[0] for name in sums} == {mine}
 
 
+@pytest.mark.curriculum("R10")
+def test_the_penalty_is_taken_between_the_real_and_the_generated_images(monkeypatch):
+    """Each row at its own place x = t real + (1 - t) fake, 0 < t < 1, and it counts `loss.penalty` times."""
+    config, seen = WGAN("--config.critic_steps=1"), []
+    generator, discriminator, loss = players_of(config)
+    task, batch = gan.make(config, info_of(config)), batch_of(config)
+    state = quick_jit(partial(create_state, task))(jax.random.key(1), batch)
+    made, penalty = [], gan.gradient_penalty
+    monkeypatch.setattr(gan, "gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
+    original = gan.make_images
+    monkeypatch.setattr(gan, "make_images", lambda *a: made.append(original(*a)) or made[-1])
+
+    def all_of_it(state, batch):
+        seen.clear(), made.clear()
+        _, sums = gan.discriminator_loss(generator, discriminator, loss, state, batch, jax.random.key(3))
+        return sums, seen[0], made[0][0]
+
+    sums, x, fake = (jax.tree.map(np.asarray, part) for part in quick_jit(all_of_it)(state, batch))
+    ahead = np.asarray(2 * batch["image"] - 1) - fake
+    t = ((x - fake) * ahead).sum((1, 2, 3)) / (ahead**2).sum((1, 2, 3))
+    np.testing.assert_allclose(x - fake, t[:, None, None, None] * ahead, atol=1e-5)
+    assert t.min() > 0.001 and t.max() < 0.999 and np.ptp(t) > 0.5 and len(np.unique(t)) == len(t)
+    parts = {name: value[0] for name, value in sums.items()}
+    expected = parts["score_fake"] - parts["score_real"] + 10 * parts["penalty"]
+    assert parts["penalty"] > 0
+    np.testing.assert_allclose(parts["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.curriculum("R3")
 def test_a_step_updates_both_players_their_statistics_and_optimizers(dc):
     state, sums = dc.step(dc.state, dc.batch)
     for player in gan.PLAYERS:
@@ -245,6 +277,7 @@ def test_the_same_seed_gives_the_same_state(dc):
     assert different(kernel(first[0]), kernel(other[0]))
 
 
+@pytest.mark.curriculum("R10")
 def test_critic_steps_see_fresh_sub_batches_and_update_the_critic_alone():
     """With n = 4, four steps of four rows each, every row once; the generator changes once."""
     config = WGAN("--config.critic_steps=4")
@@ -279,6 +312,7 @@ def test_critic_steps_see_fresh_sub_batches_and_update_the_critic_alone():
     assert not jax.tree.leaves(state.extra["batch_stats"]["discriminator"])
 
 
+@pytest.mark.curriculum("R10")
 def test_the_penalised_loss_is_the_sum_of_its_parts():
     config = WGAN()
     run = built(config)

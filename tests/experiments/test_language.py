@@ -105,6 +105,7 @@ def test_streams_go_on_where_they_were(size, streams, length):
     np.testing.assert_array_equal(np.concatenate([s["inputs"] for s in steps], 1), (targets - 1) % size)
 
 
+@pytest.mark.curriculum("K5")
 def test_late_steps_do_not_overflow():
     size, length, step = 1_003_854, 64, 2**31 - 5
     batch = text.cut(jnp.arange(size), jnp.array([0, size - 1]), jnp.int32(step), length)
@@ -112,6 +113,7 @@ def test_late_steps_do_not_overflow():
     np.testing.assert_array_equal(batch["targets"][:, 0], first)
 
 
+@pytest.mark.curriculum("K5")
 def test_one_round_reads_every_character_once():
     """When the streams' length is a multiple of the cut."""
     batches = [text.cut(jnp.arange(48), text.stream_starts(48, 4), jnp.int32(k), 3) for k in range(4)]
@@ -194,6 +196,7 @@ def test_a_step_learns_and_reports_nats_per_character(tiny):
     np.testing.assert_array_equal(new.rows["start"], state.rows["start"])
 
 
+@pytest.mark.curriculum("K5")
 def test_a_few_streams_begin_anew(tiny):
     """Whole streams, all layers together, as often as asked for; the others keep their state."""
     _, state, _ = tiny
@@ -206,6 +209,7 @@ def test_a_few_streams_begin_anew(tiny):
     assert (h[:, 0] == 0).mean() == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.curriculum("K5")
 def test_evaluation_equals_one_pass_over_the_text(tiny):
     """The state is carried across chunks, so their length changes nothing; the count is the text's."""
     _, state, _ = tiny

@@ -70,9 +70,12 @@ def test_batch_normalisation_saves_small_weights_and_steadies_distributions(tmp_
     rows = read(tmp_path / "metrics.jsonl")
     first = {name: rows[0][f"train/{name}/dense0/gradient_norm"] for name in cases}
     assert first["batch_small"] > 1000 * first["none_small"]
-    drift = {name: rows[-1][f"validation/{name}/{layer}/output_drift"] for name, layer in
-             (("none_small", "dense2"), ("batch_small", "norm2"))}  # fmt: skip
-    assert drift["batch_small"] < 0.2 * drift["none_small"]
+    drift = lambda name, layer: rows[-1][f"validation/{name}/{layer}/output_drift"]  # noqa: E731
+    # Not the outputs of the norm, which it makes steady, but what it is given: sums of steady inputs over weights that
+    # learn. The first layer reads the images, which do not move.
+    for layer in ("dense1", "dense2"):
+        assert 0.1 < drift("batch_small", layer) < 0.2 * drift("none_small", layer)
+    assert drift("batch_small", "norm2") < 0.5 * drift("batch_small", "dense2")
     metrics = json.loads((tmp_path / "results.json").read_text())["metrics"]
     assert metrics["test/batch_small/accuracy"] > 0.8 > 0.2 > metrics["test/none_small/accuracy"]
     assert (tmp_path / "figures" / "accuracy.png").exists()

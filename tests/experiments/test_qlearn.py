@@ -10,10 +10,11 @@ from models_for_tests import make_model
 
 import launch
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import create_state, step_function
+from cvdl_jax.core.task import State, create_state, step_function
 from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.losses import td
 from cvdl_jax.rl import cartpole, gridworld, mdp
 from experiments import qlearn
 
@@ -106,6 +107,47 @@ def test_a_table_with_a_ring_of_one_follows_watkins_rule():
         expected[field, action] += 0.3 * (target - expected[field, action])
         np.testing.assert_allclose(state.params["head"]["kernel"], expected, atol=1e-5)
     assert ends > 0
+
+
+@pytest.mark.curriculum("T10")
+@pytest.mark.parametrize(("double", "best"), [(False, 9.0), (True, -4.0)])
+def test_targets_are_valued_by_the_target_network(double, best):
+    """y = r + gamma q'(s', a*): q' is the target network's, which also chooses a* unless `double` lets the trained one.
+
+    In s' the trained network prefers action 0 (2 over 1), the target network action 1 (9 over -4).
+    """
+    model = make_model("linear", 2, "float32", bias=False)
+    table = lambda *rows: {"head": {"kernel": jnp.float32(rows)}}  # noqa: E731
+    params, target = table([5, 7], [2, 1]), table([100, 100], [-4, 9])
+    state = State(jnp.int32(0), params, {}, {"target": target}, {})
+    states = jnp.eye(2)
+    batch = {
+        "before": states[:1], "after": states[1:], "action": jnp.int32([1]), "reward": jnp.float32([3]),
+        "discount": jnp.float32([0.5]),
+    }  # fmt: skip
+
+    def loss(params):
+        _, sums = qlearn.training_loss(model, td.squared, double, state._replace(params=params), batch, KEY)
+        return sums["loss"][0], sums
+
+    (value, sums), slopes = jax.value_and_grad(loss, has_aux=True)(params)
+    error = 3 + 0.5 * best - 7
+    assert value == error**2 / 2 and sums["loss"][1] == 1 and sums["value"] == (7, 1)
+    np.testing.assert_array_equal(slopes["head"]["kernel"], [[0, -error], [0, 0]])  # nothing through the target
+    if double:  # the last transition of an episode has no next value
+        last = {**batch, "discount": jnp.zeros(1)}
+        _, sums = qlearn.training_loss(model, td.squared, double, state, last, KEY)
+        assert sums["loss"][0] == (3 - 7) ** 2 / 2
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_the_switch_of_a_config_reaches_the_loss(double, monkeypatch):
+    seen = []
+    loss = qlearn.training_loss
+    monkeypatch.setattr(qlearn, "training_loss", lambda *a: seen.append(a[2]) or loss(*a))
+    built = build(configs.load(f"{CARTPOLE}:smoke", [f"--config.agent.double={double}"]))
+    jax.eval_shape(step_function(built.task, 0), create_state(built.task, KEY, {}), {})
+    assert seen and set(seen) == {double}
 
 
 @pytest.mark.curriculum("T9", "T8")

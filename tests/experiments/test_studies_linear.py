@@ -151,11 +151,25 @@ def test_the_vc_bound_holds_in_1000_resamples():
     assert (gaps <= worst + 1e-12).all()
     hoeffding = np.sqrt(np.log(2 * study.hypotheses / study.delta) / (2 * study.sample))
     assert (worst > hoeffding).mean() <= study.delta
-    deviations = learning_theory.vc_inequality(study, rng)
-    assert len(deviations) == 1000
-    for epsilon in np.linspace(0.01, 0.3, 30):
-        bound = learning_theory.bounds.vc_bound(study.examples, epsilon, 2 * study.examples + 1)
-        assert (deviations > epsilon).mean() <= bound
+
+
+@pytest.mark.curriculum("A15")
+def test_the_vc_inequality_holds_for_rays_and_fails_for_functions_that_memorise():
+    """Where the bound is below 1, for it says nothing elsewhere: with 2,000 examples from epsilon = 0.2 on."""
+    study, bounds = learning_theory.Theory(resamples=200), learning_theory.bounds
+    n, grid = study.examples, np.linspace(0.2, 0.3, 11)
+    of_rays = [bounds.vc_bound(n, epsilon, 2 * n + 1) for epsilon in grid]
+    assert of_rays[0] < 0.75 and of_rays[5] == pytest.approx(16004 * np.exp(-15.625)) and of_rays[-1] < 3e-6
+    deviations = learning_theory.vc_inequality(study, np.random.default_rng(0))
+    assert 0 < deviations.min() and all((deviations > e).mean() <= b for e, b in zip(grid, of_rays, strict=True))
+    allowed = bounds.vc_epsilon(n, study.delta, 2 * n + 1)
+    assert 0.22 < allowed < 0.23 and (deviations > allowed).mean() <= study.delta
+    few = learning_theory.vc_inequality(study._replace(examples=n // 16), np.random.default_rng(0))
+    assert np.median(few) / np.median(deviations) == pytest.approx(4, rel=0.25)  # it falls as the bound's epsilon does
+    # a function that knows the labels of the sample and gets everything else wrong: E_in = 0, E_out = 1
+    memorised = np.ones(study.resamples)
+    assert all((memorised > e).mean() > b for e, b in zip(grid, of_rays, strict=True))
+    assert bounds.vc_bound(n, 0.3, 2 ** (2 * n)) > 1  # its growth function promises nothing
 
 
 @pytest.mark.curriculum("A16")

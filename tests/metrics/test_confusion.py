@@ -43,6 +43,17 @@ def test_each_rate_of_the_worked_table(name):
     assert found == pytest.approx(WORKED[name], abs=5e-7)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int64", "float16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_rates_do_not_depend_on_the_dtype_of_the_counts(name, dtype):
+    """Sums of uint8 counts beyond 255 began anew at 0: an accuracy of 2.853."""
+    large = Counts(tp=127, fp=119, fn=101, tn=90)
+    narrow = Counts(*(np.array([x, x], dtype) for x in large))
+    rate = confusion.ENTRIES[name].rate
+    np.testing.assert_allclose(rate(narrow), [rate(large)] * 2, rtol=1e-12)
+    assert rate(narrow).dtype == np.float64
+
+
 @pytest.mark.curriculum("N35")
 def test_one_call_gives_them_all():
     report = confusion.report(1, 1, 8, 90)
@@ -165,7 +176,7 @@ def test_rates_equal_scikit_learn(c):
             assert below == 0
 
 
-@pytest.mark.curriculum("N35")
+@pytest.mark.curriculum("N35", "N6")
 def test_counts_come_from_labels_and_from_scores():
     labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
     assert confusion.counts_at(labels, scores, 0.4) == (1, 1, 1, 1)

@@ -64,6 +64,102 @@ def test_duplicates_and_low_overlaps_are_false():  # OR66
     assert detection.assign(np.zeros((3, 0)), scores[:3]).tolist() == [False] * 3
 
 
+# Objects that need not be found ---------------------------------------------------------------------------------------
+
+
+def one_image(boxes, **more):
+    """Arrays of one image and one class from a list of boxes; scores fall."""
+    n = len(boxes)
+    arrays = {"boxes": np.float64(boxes)[None], "classes": np.zeros((1, n), int), "mask": np.ones((1, n))}
+    return arrays | {name: np.array([values]) for name, values in more.items()}
+
+
+SINGLE, FAR, CROWD = [0.0, 0.0, 0.2, 0.2], [0.0, 0.5, 0.2, 0.7], [0.5, 0.0, 1.0, 1.0]
+
+
+def aps(found, truth):
+    ours, coco = detection.voc_metrics(found, truth, 1), detection.coco_metrics(found, truth, 1, (100, 100))
+    return {name: round(value, 6) for name, value in (ours | coco).items() if name.endswith("ap50")}
+
+
+@pytest.mark.curriculum("N24", "N25")
+def test_detections_in_a_crowd_are_neither_right_nor_wrong():
+    """Two small boxes inside a crowd and, below them, the one object: AP 1, and 1/3 were the crowd an ordinary object
+    that is missed and the two false. Outside the crowd, or of another class, they are false."""
+    inside = [[0.6, 0.1, 0.8, 0.3], [0.6, 0.6, 0.8, 0.8]]
+    found = one_image([*inside, SINGLE], scores=[0.9, 0.8, 0.7])
+    crowd = one_image([CROWD, SINGLE], crowd=[True, False])
+    assert aps(found, crowd) == {"voc_ap50": 1, "voc07_ap50": 1, "coco_ap50": 1}
+    ordinary = {name: x for name, x in crowd.items() if name != "crowd"}
+    assert aps(found, ordinary)["coco_ap50"] == pytest.approx(1 / 6, abs=0.01)  # precision 1/3 at recalls up to 1/2
+    half_out = one_image([[0.4, 0.1, 0.62, 0.3], SINGLE], scores=[0.9, 0.8])  # 55 % of it are inside: enough at IoU 0.5
+    assert aps(half_out, crowd)["voc_ap50"] == aps(half_out, crowd)["coco_ap50"] == 1
+    more_out = one_image([[0.3, 0.1, 0.58, 0.3], SINGLE], scores=[0.9, 0.8])
+    assert aps(more_out, crowd)["voc_ap50"] == 0.5 and aps(more_out, crowd)["coco_ap50"] == pytest.approx(0.5)
+
+
+@pytest.mark.curriculum("N24", "N25")
+def test_detections_of_difficult_objects_are_neither_right_nor_wrong():
+    """As in VOCevaldet.m: npos counts the others, and a hit on a difficult object, or a second one, changes nothing."""
+    truth = one_image([FAR, SINGLE], difficult=[True, False])
+    assert aps(one_image([FAR, SINGLE], scores=[0.9, 0.8]), truth) == {"voc_ap50": 1, "voc07_ap50": 1, "coco_ap50": 1}
+    assert aps(one_image([SINGLE], scores=[0.8]), truth)["voc_ap50"] == 1  # it need not be found
+    twice = one_image([FAR, FAR, SINGLE], scores=[0.9, 0.85, 0.8])
+    assert detection.voc_metrics(twice, truth, 1)["voc_ap50"] == 1
+    loose = one_image([[0.0, 0.35, 0.2, 0.55], SINGLE], scores=[0.9, 0.8])  # IoU with it is 1/7, though 1/4 is inside
+    assert aps(loose, truth)["voc_ap50"] == 0.5 and aps(loose, truth)["coco_ap50"] == pytest.approx(0.5)
+    inside = one_image(
+        [[0.05, 0.5, 0.1, 0.6], SINGLE], scores=[0.9, 0.8]
+    )  # wholly inside, IoU 1/8: false, it is no crowd
+    assert aps(inside, truth)["voc_ap50"] == 0.5 and aps(inside, truth)["coco_ap50"] == pytest.approx(0.5)
+    none_left = one_image([FAR, SINGLE], difficult=[True, True])
+    assert np.isnan(detection.voc_ap(twice, none_left, 1)).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_voc_with_difficult_objects_equals_a_transcription_of_the_development_kit(seed):
+    """VOCevaldet.m for one class, line by line; detections of all images in the order of their scores."""
+    found, truth = scene(seed)
+    truth = {**truth, "difficult": np.random.default_rng(seed).random(truth["mask"].shape) < 0.3}
+    ours = detection.voc_ap(found, truth, 3, form="11_point")
+    for c in range(3):
+        real = (truth["mask"] > 0) & (truth["classes"] == c)
+        npos, taken = (real & ~truth["difficult"]).sum(), np.zeros_like(real)
+        listed = np.argwhere((found["mask"] > 0) & (found["classes"] == c))
+        listed = listed[np.argsort([-found["scores"][i, k] for i, k in listed], kind="stable")]
+        tp, fp = np.zeros(len(listed)), np.zeros(len(listed))
+        for d, (i, k) in enumerate(listed):
+            ovmax, jmax = -np.inf, None
+            for j in np.flatnonzero(real[i]):
+                ov = detection.pairwise_iou(found["boxes"][i, k][None], truth["boxes"][i, j][None])[0, 0]
+                if ov > ovmax:
+                    ovmax, jmax = ov, j
+            if ovmax >= 0.5:
+                if not truth["difficult"][i, jmax]:
+                    tp[d], fp[d] = not taken[i, jmax], taken[i, jmax]
+                    taken[i, jmax] = True
+            else:
+                fp[d] = 1
+        recall, precision = tp.cumsum() / npos, tp.cumsum() / np.maximum(tp.cumsum() + fp.cumsum(), 1)
+        expected = np.mean([precision[recall >= t].max(initial=0) for t in np.arange(11) / 10])
+        np.testing.assert_allclose(ours[c], expected, atol=1e-12)
+
+
+def test_crowds_of_masks_take_what_lies_inside():
+    def mask(rows, columns):
+        pixels = np.zeros((10, 10), bool)
+        pixels[rows, columns] = True
+        return pixels
+
+    one, crowd, inside = mask(slice(0, 3), slice(0, 3)), mask(slice(5, 10), slice(None)), mask(slice(6, 8), slice(1, 4))
+    truth = {"masks": np.stack([one, crowd])[None], "classes": np.zeros((1, 2), int), "mask": np.ones((1, 2))}
+    found = truth | {"masks": np.stack([inside, one])[None], "scores": np.array([[0.9, 0.8]])}
+    for flags, expected in (({"crowd": np.array([[False, True]])}, 1.0), ({}, 0.25)):  # 1/2 at recalls up to 1/2
+        ours = detection.voc_metrics(found, truth | flags, 1, "masks")["voc_ap50"]
+        coco = detection.coco_metrics(found, truth | flags, 1, (10, 10), "masks")["coco_ap50"]
+        assert ours == pytest.approx(expected) and coco == pytest.approx(expected, abs=0.01)
+
+
 def scene(seed, images=12, classes=3):
     """Truth, and detections that are near it, wrong or missing; boxes in 0..1."""
     rng = np.random.default_rng(seed)

@@ -42,6 +42,23 @@ def test_report_equals_scikit_learn(numbers):
 
 
 @pytest.mark.curriculum("N31")
+def test_r2_of_several_numbers_is_the_mean_over_columns():
+    """As scikit-learn's; pooled, a column of large numbers would decide alone, and a common mean explains too much."""
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=(12, 3)) * [1, 10, 100] + [0, 500, -30]
+    y = t + rng.normal(size=(12, 3)) * [0.5, 9, 20]
+    assert regression.r2(t, y) == pytest.approx(oracle.r2_score(t, y), rel=1e-9)
+    assert regression.report(t, y)["r2"] == regression.r2(t, y)
+    assert regression.r2(t, y, pooled=True) == pytest.approx(1 - ((t - y) ** 2).sum() / ((t - t.mean()) ** 2).sum())
+    assert regression.r2(t, y, pooled=True) == pytest.approx(regression.r2(t.ravel(), y.ravel()))
+    assert regression.r2(t[:, :1], y[:, :1]) == pytest.approx(regression.r2(t[:, 0], y[:, 0]))
+    assert regression.r2(t.reshape(12, 3, 1), y.reshape(12, 3, 1)) == pytest.approx(regression.r2(t, y))
+    still = np.concatenate([t, np.full((12, 1), 0.1)], 1)  # a column in which nothing varies has no share
+    assert regression.r2(still, np.concatenate([y, t[:, :1]], 1)) == pytest.approx(regression.r2(t, y))
+    assert math.isnan(regression.r2(np.ones((4, 2)), rng.normal(size=(4, 2))))
+
+
+@pytest.mark.curriculum("N31")
 def test_sums_over_padded_batches_are_the_whole():
     rng = np.random.default_rng(0)
     t, y = rng.normal(size=(2, 11, 3)).astype(np.float32)

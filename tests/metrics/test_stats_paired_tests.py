@@ -61,6 +61,7 @@ def test_mcnemar_forms_equal_statsmodels_and_scipy(table):
     assert mcnemar(*hits(*table), "midp").p == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.curriculum("N33")
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_forms_agree_where_there_is_nothing_and_order_otherwise(b, c):
     p = {form: mcnemar(*hits(1, b, c, 1), form).p for form in ("exact", "midp", "chi2", "chi2_corrected")}
@@ -98,6 +99,7 @@ def test_permutation_equals_scipy():
     assert found.p == pytest.approx(sign_flip(second - first), abs=0.012)
 
 
+@pytest.mark.curriculum("N33")
 def test_permutation_of_rows_and_of_a_metric_that_takes_one_sample():
     random = np.random.default_rng(2)
     truth = random.normal(size=40)
@@ -160,6 +162,7 @@ def test_paired_t_equals_scipy_and_the_interval_agrees_with_the_test(n):
     assert wide.t == pytest.approx(found.t / math.sqrt(1 + n / 4)) and wide.low < found.low and wide.high > found.high
 
 
+@pytest.mark.curriculum("N33")
 def test_t_tests_without_spread():
     assert paired_t([0.0, 0.0, 0.0])[:3] == (0.0, 2, 1.0)
     same = paired_t([0.1, 0.1, 0.1])
@@ -204,6 +207,7 @@ def test_delongs_test_is_its_definition_over_all_pairs():
     assert (turned.p, turned.z) == pytest.approx((found.p, -found.z))
 
 
+@pytest.mark.curriculum("N33")
 def test_delongs_test_of_equal_rankings_and_of_opposite_ones():
     labels, first, _ = two_scores(np.random.default_rng(1))
     assert auc.delong_test(labels, first, 3 * first + 1)[2:] == (0.0, 0.0, 0.0, 0.0, 1.0)
@@ -220,6 +224,7 @@ def test_holm_of_a_worked_example():
     assert holm([]) == [] and holm([0.6, 0.7]) == [1.0, 1.0]
 
 
+@pytest.mark.curriculum("N33")
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.999))
 def test_holm_rejects_what_his_procedure_does(p, alpha):
     """From the smallest on, each against alpha over those left, until one is not rejected."""
@@ -232,6 +237,7 @@ def test_holm_rejects_what_his_procedure_does(p, alpha):
     assert {i for i, each in enumerate(holm(p)) if each <= alpha} ^ rejected <= {i for i, at in enumerate(near) if at}
 
 
+@pytest.mark.curriculum("N33")
 def test_holm_equals_statsmodels():
     from statsmodels.stats.multitest import multipletests
 
@@ -331,6 +337,7 @@ def equal_methods(random, splits, n=100):
     return found
 
 
+@pytest.mark.curriculum("N33")
 def test_holm_keeps_the_chance_of_any_error():
     """Three equal methods, three comparisons: without the correction one of them errs in about 12 % of the cases."""
     random = np.random.default_rng(5)

@@ -23,6 +23,7 @@ def hits(both, first_only, second_only, neither):
 # McNemar ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.curriculum("N33")
 def test_mcnemar_of_a_worked_example():
     """Eight against two: P[X <= 2] of ten coin tosses is (1 + 10 + 45) / 1024."""
     found = mcnemar(*hits(30, 8, 2, 5))
@@ -30,6 +31,7 @@ def test_mcnemar_of_a_worked_example():
     assert found.p == pytest.approx(2 * 56 / 1024, rel=1e-12)
 
 
+@pytest.mark.curriculum("N33")
 @pytest.mark.parametrize("table", [(50, 3, 9, 2), (0, 1, 0, 0), (900, 60, 40, 0), (9000, 300, 320, 380), (5, 4, 4, 5)])
 def test_mcnemar_equals_statsmodels_and_scipy(table):
     from scipy.stats import binomtest
@@ -41,6 +43,7 @@ def test_mcnemar_equals_statsmodels_and_scipy(table):
     assert found.p == pytest.approx(binomtest(b, b + c, 0.5).pvalue, rel=1e-9)
 
 
+@pytest.mark.curriculum("N33")
 def test_mcnemar_does_not_care_who_is_first_or_in_which_order_the_examples_are():
     first, second = hits(20, 7, 3, 10)
     order = np.random.default_rng(0).permutation(len(first))
@@ -48,6 +51,7 @@ def test_mcnemar_does_not_care_who_is_first_or_in_which_order_the_examples_are()
     assert mcnemar(first, first) == (1.0, 0, 0, 40)
 
 
+@pytest.mark.curriculum("N33")
 @pytest.mark.parametrize(("first", "second"), [([1, 0], [1, 0, 1]), ([], []), ([[1, 0]], [[1, 0]])])
 def test_mcnemar_needs_the_same_examples(first, second):
     with pytest.raises(DataError, match=r"pairs examples: got .* expected the same \[n\]"):
@@ -57,6 +61,7 @@ def test_mcnemar_needs_the_same_examples(first, second):
 # Sign flips -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.curriculum("N33")
 def test_sign_flip_of_worked_examples():
     """Five differences of one sign: only the pattern itself and its opposite are as far from 0, 2 of 32."""
     assert sign_flip([1, 2, 3, 4, 5]) == sign_flip([-1, -2, -3, -4, -5]) == 2 / 32 == least_p(5)
@@ -64,6 +69,7 @@ def test_sign_flip_of_worked_examples():
     assert sign_flip([0, 0, 0]) == sign_flip([7.0]) == 1.0
 
 
+@pytest.mark.curriculum("N33")
 @given(st.lists(st.integers(-20, 20), min_size=1, max_size=8))
 def test_sign_flip_counts_every_pattern(differences):
     d = np.array(differences) / 7  # sums of these are equal on paper, not always in floating point
@@ -75,6 +81,7 @@ def patterns(n):
     return itertools.product([1, -1], repeat=n)
 
 
+@pytest.mark.curriculum("N33")
 def test_sign_flip_equals_scipy():
     from scipy.stats import permutation_test
 
@@ -83,6 +90,7 @@ def test_sign_flip_equals_scipy():
     assert sign_flip(d) == pytest.approx(reference.pvalue)
 
 
+@pytest.mark.curriculum("N33")
 def test_what_seeds_can_show_at_most():
     assert [least_p(n) for n in (1, 5, 6)] == [1.0, 0.0625, 0.03125]
     assert pairs_needed() == 6 and pairs_needed(0.01) == 8

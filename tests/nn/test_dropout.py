@@ -38,6 +38,21 @@ def test_both_conventions_step_by_step(keep_prob):
     np.testing.assert_allclose(inverted, a * d / keep_prob, rtol=1e-6)  # of the same mask
     np.testing.assert_allclose(drop(CLASSIC(rate), a, train=False), a * np.float32(keep_prob), rtol=1e-6)
     np.testing.assert_array_equal(drop(Dropout(rate), a, train=False), a)
+    for convention, y in (("inverted", inverted), ("classic", classic)):  # ER42: one argument for either probability
+        np.testing.assert_array_equal(drop(Dropout(keep_prob=keep_prob, convention=convention), a), y)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "got rate=None and keep_prob=None"),
+        ({"rate": 0.2, "keep_prob": 0.8}, "a rate, the probability of dropping, or a keep_prob, that of keeping"),
+        ({"keep_prob": 0.0}, r"keep_prob=0.0 is the probability of keeping .* \(0, 1\]"),
+    ],
+)
+def test_a_layer_takes_one_of_both_probabilities(given, message):
+    with pytest.raises(ConfigError, match=message):
+        drop(Dropout(**given), jnp.ones((2, 3)))
 
 
 @pytest.mark.curriculum("F6")

@@ -163,6 +163,7 @@ def test_bidirectional_is_both_directions_side_by_side(cell):
     np.testing.assert_array_equal(changed[:, :-1, :U], out[:, :-1, :U])
 
 
+@pytest.mark.curriculum("K7")
 def test_first_weights():
     """Orthogonal blocks, biases zero, but a forget gate that is open."""
     params = Recurrent("lstm", 6).init(jax.random.key(0), jnp.zeros((1, 2, D)))["params"]
@@ -170,6 +171,10 @@ def test_first_weights():
         block = params["recurrent_kernel"][:, 6 * k : 6 * k + 6]
         np.testing.assert_allclose(block @ block.T, np.eye(6), atol=1e-5)
     np.testing.assert_array_equal(params["input"]["bias"], [0] * 6 + [1] * 6 + [0] * 12)
+    blocks = np.split(np.asarray(params["recurrent_kernel"]), 4, 1)
+    for i, one in enumerate(blocks):  # each gate has its own: Q1^T Q2 of independent ones is far from the identity
+        for other in blocks[:i]:
+            assert abs(one - other).max() > 0.1 and abs(one.T @ other - np.eye(6)).max() > 0.1
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -215,6 +220,7 @@ def test_layers_are_stacked(tiny):
     assert logits.shape == (2, 6, 65) and logits.dtype == jnp.float32
 
 
+@pytest.mark.curriculum("K9")
 def test_training_drops_by_row_and_key_alone(tiny):
     model, variables = tiny
     draw = partial(model.apply, variables, train=True)
@@ -225,6 +231,7 @@ def test_training_drops_by_row_and_key_alone(tiny):
     np.testing.assert_allclose(alone, one[:1], atol=1e-6)
 
 
+@pytest.mark.curriculum("K9")
 def test_every_parameter_gets_a_gradient(tiny):
     model, variables = tiny
     carry = jax.tree.map(lambda x: x + 0.1, model.zero_carry(2))
@@ -265,6 +272,27 @@ def test_sampling_feeds_back_what_it_drew():
     np.testing.assert_array_equal(drawn, np.argmax(logits[0, len(SYMBOLS[0]) - 1 : -1], -1))
     hot = models.sample(model, params, SYMBOLS[0], jax.random.key(1), 200, jnp.float32(1e4))
     assert len(set(np.asarray(hot).tolist())) > 40  # almost uniform
+
+
+@pytest.mark.curriculum("K3")
+@pytest.mark.parametrize("temperature", [0.7, 2.0])
+def test_each_symbol_is_drawn_given_those_drawn_before(temperature):
+    """Symbol i is a draw with key i from softmax(scores / temperature) of the prompt and of what was drawn, read whole.
+
+    Where symbols are not the most probable ones, feeding back the best instead of the drawn gives other scores.
+    """
+    model = make_model("gru_tiny", 65, "float32")
+    params = jax.tree.map(lambda p: 3 * p, model.init(jax.random.key(0), SYMBOLS, False)["params"])
+    key, prompt = jax.random.key(4), SYMBOLS[1]
+    drawn = models.sample(model, params, prompt, key, 12, jnp.float32(temperature))
+    read = np.concatenate([prompt, drawn])
+    logits, _ = model.apply({"params": params}, read[None], False)
+    before = logits[0, len(prompt) - 1 : -1]  # [12, 65]
+    expected = [
+        jax.random.categorical(k, z / temperature) for k, z in zip(jax.random.split(key, 12), before, strict=True)
+    ]
+    np.testing.assert_array_equal(drawn, expected)
+    assert (np.argmax(before, -1) != drawn).sum() > 3
 
 
 @pytest.mark.parametrize(

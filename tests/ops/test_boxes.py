@@ -76,7 +76,7 @@ def test_formats_and_their_ways_back():
     np.testing.assert_allclose(boxes.area(many), np.prod(many[..., 2:] - many[..., :2], -1), rtol=1e-5)
 
 
-@pytest.mark.curriculum("L16")
+@pytest.mark.curriculum("L16", "L17")
 def test_encoding_of_the_worked_example_and_its_way_back():  # OR67: x, y, w, h = (10, 9, 4, 8) there
     anchor = boxes.from_centres(jnp.float32([[10, 10, 8, 4]]))
     box = boxes.from_centres(jnp.float32([[9, 12, 8, 8]]))
@@ -126,6 +126,15 @@ def test_matching_equals_loops(seed):
     expected = match_in_loops(true, mask, anchors, 0.5, 0.4)
     np.testing.assert_array_equal(kind, expected[1])
     np.testing.assert_array_equal(np.asarray(index)[expected[1] == 1], expected[0][expected[1] == 1])
+
+
+@pytest.mark.curriculum("L17")
+def test_an_image_without_boxes_is_background():
+    anchors = jnp.asarray(boxes.anchor_grid(2, 2, (0.3,)))
+    none, mask, labels = jnp.zeros((0, 4)), jnp.zeros(0), jnp.zeros(0, jnp.int32)
+    assert [x.tolist() for x in boxes.match(none, mask, anchors)] == [[0] * 4, [0] * 4]
+    label, delta = jax.jit(partial(boxes.anchor_targets, boxes.match))(none, labels, mask, anchors)
+    assert label.dtype == jnp.int32 and label.tolist() == [0] * 4 and delta.tolist() == np.zeros((4, 4)).tolist()
 
 
 @pytest.mark.curriculum("L17")
@@ -195,6 +204,7 @@ def test_smooth_l1_in_both_forms():  # OR83, ER18
     np.testing.assert_allclose(jax.vmap(jax.grad(loss))(near), 1, rtol=1e-2)
 
 
+@pytest.mark.curriculum("L19")
 def test_focal_loss_of_the_worked_example():  # OR84
     logit = np.log(0.9 / 0.1)
     logits, labels = jnp.float32([[logit, -50.0]]), jnp.int32([1])
@@ -203,6 +213,7 @@ def test_focal_loss_of_the_worked_example():  # OR84
     np.testing.assert_allclose(detection.focal(logits, labels), [0.25 * 0.0010536052], rtol=1e-4)
 
 
+@pytest.mark.curriculum("L19")
 def test_focal_loss_equals_its_formula_and_ignores():
     logits, labels = RNG.normal(size=(2, 30, 4)), RNG.integers(-1, 5, (2, 30))
     p = 1 / (1 + np.exp(-logits))

@@ -90,6 +90,18 @@ def test_logistic_loss_is_stable_and_equals_scipy(s, y):
 
 
 @pytest.mark.curriculum("C5")
+def test_soft_labels_weigh_both_outcomes():
+    """-y log p - (1 - y) log(1 - p): worked at p = 1/4, where log p = -2 log 2; its slope is 0 at p = y."""
+    p, y = np.float32([0.25, 0.25, 0.75, 0.5]), np.float32([0.5, 0.75, 0.75, 0.1])
+    log2, log4_3 = np.log(2), np.log(4 / 3)
+    expected = [log2 + log4_3 / 2, 1.5 * log2 + log4_3 / 4, 0.75 * log4_3 + 0.5 * log2, log2]
+    np.testing.assert_allclose(LOGISTIC["binary_cross_entropy"](p, y), expected, rtol=1e-6)
+    np.testing.assert_allclose(LOGISTIC["binary_cross_entropy_with_logits"](special.logit(p), y), expected, rtol=1e-6)
+    slope = jax.grad(lambda p: b.binary_cross_entropy(p, y, reduction="sum"))(p)
+    np.testing.assert_allclose(slope, (p - y) / (p * (1 - p)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.curriculum("C5")
 def test_extreme_scores_and_certain_probabilities():
     loss = LOGISTIC["binary_cross_entropy_with_logits"]
     np.testing.assert_allclose(loss(np.float32([1e4, -1e4, 1e4]), np.array([0, 1, 1])), [1e4, 1e4, 0])
@@ -133,6 +145,15 @@ def test_binary_focal_equals_numpy(s, y):
     losses = LOGISTIC["binary_focal"](s, y)
     s_t = np.where(y == 1, s, -s).astype(np.float64)
     np.testing.assert_allclose(losses, -(special.expit(-s_t) ** 2) * special.log_expit(s_t), rtol=1e-4, atol=1e-30)
+
+
+@pytest.mark.curriculum("C9")
+def test_binary_focal_of_a_soft_label():
+    """p_t = y p + (1 - y) (1 - p) and both terms of the cross-entropy: worked at p = 3/4, y = 1/2, where p_t = 1/2."""
+    cross_entropy = -(np.log(0.75) + np.log(0.25)) / 2
+    logits, labels = np.float32([np.log(3)]), np.float32([0.5])
+    np.testing.assert_allclose(b.binary_focal(logits, labels, gamma=2.0), cross_entropy / 4, rtol=1e-6)
+    np.testing.assert_allclose(b.binary_focal(logits, labels, gamma=2.0, alpha=0.2), cross_entropy / 8, rtol=1e-6)
 
 
 # Bad input --------------------------------------------------------------------------------------------------------

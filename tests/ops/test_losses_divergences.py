@@ -77,6 +77,9 @@ def test_gaussian_divergence_equals_the_integral_in_both_directions(numbers):
 def test_latent_loss_has_two_directions():
     """ER86: (m^2 + v - log v - 1) / 2 is KL(q, N(0, 1)) and not KL(N(0, 1), q), for which there is a formula too."""
     mean, variance = np.float32([[0.5, -1], [0, 0]]), np.float32([[2, 0.3], [1, 1]])
+    one, log_four = np.float32([1]), np.float32([np.log(4)])  # m = 1, v = 4
+    np.testing.assert_allclose(d.kl_to_standard_normal(one, log_four), 1.3068528194, rtol=1e-6)
+    np.testing.assert_allclose(d.kl_from_standard_normal(one, log_four), 0.4431471806, rtol=1e-6)
     to = d.kl_to_standard_normal(mean, np.log(variance))
     away = d.kl_from_standard_normal(mean, np.log(variance))
     np.testing.assert_allclose(to[0], 0.5 * ((0.25 + 2 - np.log(2) - 1) + (1 + 0.3 - np.log(0.3) - 1)), rtol=1e-6)
@@ -116,6 +119,20 @@ def test_cosine_similarity_worked_numbers():
     np.testing.assert_allclose(COSINE(tiny, tiny), [1e-2], rtol=1e-5)  # 1e-8 / eps: eps bounds the product of norms
     np.testing.assert_allclose(d.cosine_similarity(tiny, tiny, eps=1e-12), [1], rtol=1e-5)
     assert np.isfinite(jax.grad(lambda x: d.cosine_similarity(x, y).sum())(x)).all()
+
+
+@pytest.mark.curriculum("C15")
+@pytest.mark.parametrize("scale", [1e19, 1e25, 1e38])
+def test_large_vectors_have_an_angle(scale):
+    """Squares beyond 3e38 are infinite in float32; 0.96 and -0.6 are the cosines of (3, 4) with (4, 3) and (-1, 0)."""
+    x = np.float32([[3, 4], [3, 4], [0, 0]]) / 4 * np.float32(scale)
+    y = np.float32([[4, 3], [-1, 0], [1, 2]])
+    for one, other in ((x, y), (y, x), (x, y * np.float32(scale / 4)), (x, y * np.float32(1e-2))):
+        np.testing.assert_allclose(COSINE(one, other), [0.96, -0.6, 0], rtol=1e-5)
+        np.testing.assert_allclose(np.diag(MATRIX(one, other)), [0.96, -0.6, 0], rtol=1e-5)
+    scale = min(scale, 1e25)  # the slope is 1 / scale
+    slope = jax.grad(lambda y: d.cosine_similarity(x[:1] / x[0, 0] * 3, y).sum())
+    np.testing.assert_allclose(slope(y[:1] * scale / 4) * np.float32(scale / 4), slope(y[:1]), rtol=1e-4)
 
 
 @pytest.mark.curriculum("C15")

@@ -78,6 +78,33 @@ def test_every_kind_leaves_mean_zero_and_variance_one(seed, shape):
     np.testing.assert_allclose(normalise(x, group, groups=6)[0], instance, atol=1e-6)
 
 
+@pytest.mark.curriculum("G12", "G11")
+@pytest.mark.parametrize(("kind", "groups"), [("batch", None), ("layer", None), ("instance", None), ("group", 2)])
+def test_epsilon_is_added_to_the_variance_of_every_kind(kind, groups):
+    """With epsilon = 2 the variance left is var / (var + 2), and where nothing varies the result is 0, not NaN."""
+    x = toy(21)
+    y, _, var = normalise(x, axes_of(kind, 3), 2.0, groups)
+    shape = (3, 2, 2, 2) if groups else x.shape
+    axes = (1, 3) if groups else axes_of(kind, 3)
+    np.testing.assert_allclose(np.asarray(y).reshape(shape).var(axes), var / (var + 2), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(y).reshape(shape).mean(axes), 0, atol=1e-6)
+    np.testing.assert_array_equal(normalise(np.full_like(x, 7), axes_of(kind, 3), groups=groups)[0], np.zeros_like(x))
+
+
+@pytest.mark.curriculum("G12")
+@pytest.mark.parametrize(("kind", "groups"), [("batch", None), ("layer", None), ("instance", None), ("group", 2)])
+def test_a_mean_far_from_zero_costs_no_digits(kind, groups):
+    """Mean 1e4, deviation 0.1: a float32 mean is wrong by 1e-3 of a unit, a hundredth of a deviation and more."""
+    x = (1e4 + 0.1 * np.random.default_rng(0).normal(size=(64, 50, 4))).astype(np.float32)
+    y, mean, var = (np.asarray(part, np.float64) for part in normalise(x, axes_of(kind, 3), 1e-12, groups))
+    shape, axes = ((64, 50, 2, 2), (1, 3)) if groups else (x.shape, axes_of(kind, 3))
+    exact = x.astype(np.float64).reshape(shape)
+    expected = (exact - exact.mean(axes, keepdims=True)) / exact.std(axes, keepdims=True)
+    np.testing.assert_allclose(y.reshape(shape), expected, atol=1e-4)
+    np.testing.assert_allclose(var, exact.var(axes), rtol=1e-4)
+    np.testing.assert_allclose(mean, exact.mean(axes), rtol=1e-7)
+
+
 @pytest.mark.curriculum("G11")
 def test_groups_must_divide_the_channels():
     with pytest.raises(ValueError, match=r"groups=3 must divide the 4 channels; choose one of \[1, 2, 4\]"):

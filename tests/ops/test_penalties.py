@@ -305,6 +305,8 @@ def test_gradient_noise_has_the_variance_of_its_schedule_and_repeats_itself():
         assert noise.var() == pytest.approx(0.3 / (1 + t) ** 0.55, rel=0.05)
         assert abs(noise.mean()) < 0.02
     assert abs(np.corrcoef([*seen, seen[0][::-1]])[np.triu_indices(4, 1)]).max() < 0.05  # steps and tensors differ
+    for noise in seen:  # the two tensors of one step
+        assert abs(np.corrcoef(noise[:10_000], noise[10_000:])[0, 1]) < 0.05
     np.testing.assert_array_equal(first(keys[0]), seen[0][:10_000])
     own = [first(key, seed=seed) for key, seed in ((None, 0), (keys[0], 0), (None, 1))]  # of its own seed alone
     np.testing.assert_array_equal(own[0], own[1])

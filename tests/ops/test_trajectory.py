@@ -54,7 +54,7 @@ def test_a_path_that_leaves_the_numbers_ends_there():
     assert not np.isfinite(path.values[-1])
 
 
-@pytest.mark.curriculum("D4")
+@pytest.mark.curriculum("D4", "D1")
 def test_gradient_descent_converges_below_two_over_the_largest_curvature_only():
     f = partial(surfaces.quadratic, curvatures=(0.5, 4.0))
     for factor, grows in ((0.99, False), (1.01, True)):
@@ -63,7 +63,7 @@ def test_gradient_descent_converges_below_two_over_the_largest_curvature_only():
         np.testing.assert_allclose(path.points[:5, 1], (1 - 2 * factor) ** np.arange(5), rtol=1e-5)
 
 
-@pytest.mark.curriculum("D27")
+@pytest.mark.curriculum("D27", "D28")
 def test_trees_and_optimizers_with_state():
     w0 = {"a": jnp.ones(2), "b": jnp.ones(())}
     f = lambda w: 0.5 * (jnp.sum(w["a"] ** 2) + w["b"] ** 2)  # noqa: E731

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvdl_jax.config.binding import functions
 from cvdl_jax.ops.textbook import surfaces
 from cvdl_jax.ops.textbook.trajectory import trajectory
 from cvdl_jax.optim import optimizer as optim
-from cvdl_jax.optim import schedules, update_rules
+from cvdl_jax.optim import schedules
 
 STEPS = 200
 CURVATURES = (0.1, 1.0, 3.0, 10.0)
@@ -213,6 +212,105 @@ def clipped_adaptive(w, grad, s, lr, t):  # a unit is a column of the kernel
     return w - lr * np.where(g_norm > bound, g * bound / g_norm, g)
 
 
+def adadelta(w, grad, s, lr, t):
+    g = grad(w)
+    s.v = 0.9 * s.v + 0.1 * g**2
+    u = g * np.sqrt(s.m + 1e-3) / np.sqrt(s.v + 1e-3)
+    s.m = 0.9 * s.m + 0.1 * u**2
+    return w - lr * u
+
+
+def nadam(w, grad, s, lr, t):
+    g = grad(w)
+    adam_direction(w, grad, s, t)
+    ahead = 0.9 * s.m / (1 - 0.9 ** (t + 1)) + 0.1 * g / (1 - 0.9**t)
+    return w - lr * ahead / (np.sqrt(s.v / (1 - 0.999**t)) + 1e-8)
+
+
+def nadamw(w, grad, s, lr, t):
+    return nadam(w, grad, s, lr, t) - lr * 0.1 * w
+
+
+def adamax(w, grad, s, lr, t):
+    s.m, s.v = 0.9 * s.m + 0.1 * grad(w), np.maximum(0.999 * s.v, np.abs(grad(w)) + 1e-8)
+    return w - lr * s.m / (1 - 0.9**t) / s.v
+
+
+def amsgrad(w, grad, s, lr, t):
+    adam_direction(w, grad, s, t, b2=0.9)
+    s.c = np.maximum(s.c, s.v / (1 - 0.9**t))
+    return w - lr * s.m / (1 - 0.9**t) / (np.sqrt(s.c) + 1e-8)
+
+
+def radam(w, grad, s, lr, t):
+    adam_direction(w, grad, s, t)
+    m, longest = s.m / (1 - 0.9**t), 2 / 0.001 - 1
+    length = longest - 2 * t * 0.999**t / (1 - 0.999**t)
+    if length < 5:
+        return w - lr * m
+    r = np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    return w - lr * r * m / (np.sqrt(s.v / (1 - 0.999**t)) + 1e-8)
+
+
+def adabelief(w, grad, s, lr, t):
+    g = grad(w)
+    s.m = 0.9 * s.m + 0.1 * g
+    s.v = 0.999 * s.v + 0.001 * (g - s.m) ** 2 + 1e-3
+    return w - lr * s.m / (1 - 0.9**t) / (np.sqrt(s.v / (1 - 0.999**t)) + 1e-3)
+
+
+def yogi(w, grad, s, lr, t):
+    g = grad(w)
+    if t == 1:
+        s.m, s.v = 0 * w + 0.1, 0 * w + 0.1
+    s.m, s.v = 0.9 * s.m + 0.1 * g, s.v - 0.01 * np.sign(s.v - g**2) * g**2
+    return w - lr * s.m / (1 - 0.9**t) / (np.sqrt(s.v / (1 - 0.99**t)) + 1e-3)
+
+
+def novograd(w, grad, s, lr, t):
+    g = grad(w)
+    s.v = norm(g) ** 2 if t == 1 else 0.25 * s.v + 0.75 * norm(g) ** 2
+    s.m = 0.9 * s.m + g / (np.sqrt(s.v) + 1e-3)
+    return w - lr * s.m
+
+
+def sm3(w, grad, s, lr, t):
+    g = grad(w)
+    rows, columns = (0, 0) if t == 1 else s.x
+    v = g**2 + np.minimum(rows, columns)
+    s.x = v.max(1, keepdims=True), v.max(0, keepdims=True)
+    s.m = 0.9 * s.m + 0.1 * g / np.sqrt(v + 1e-3)
+    return w - lr * s.m
+
+
+def sign_sgd(w, grad, s, lr, t):
+    return w - lr * np.sign(grad(w))
+
+
+def adafactor(w, grad, s, lr, t, factored=False):
+    g, b = grad(w), 1 - t**-0.8
+    square = g**2 + 1e-6
+    if factored:
+        s.x = (0, 0) if t == 1 else s.x
+        rows, columns = s.x = [
+            b * old + (1 - b) * square.mean(k, keepdims=True) for k, old in zip((1, 0), s.x, strict=True)
+        ]
+        s.v = rows * columns / rows.mean()
+    else:
+        s.v = b * s.v + (1 - b) * square
+    u = g / np.sqrt(s.v)
+    if factored:
+        return w - lr * u
+    u = u / max(1, np.sqrt((u**2).mean()) / 0.5) * max(np.sqrt((w**2).mean()), 1e-3)
+    s.m = 0.5 * s.m + 0.5 * u
+    return w - lr * (s.m + 0.1 * w)
+
+
+def adafactor_of_matrices(w, grad, s, lr, t):
+    return adafactor(w, grad, s, lr, t, factored=True)
+
+
+M = {"momentum": 0.9}
 M = {"momentum": 0.9}
 CASES = {  # oracle: (rows, section)
     sgd: ("D1 D2", {"name": "sgd"}),
@@ -242,19 +340,71 @@ CASES = {  # oracle: (rows, section)
     muon: ("", {"name": "muon"}),
     schedule_free: ("", {"name": "schedule_free_sgd"}),
     schedule_free_adamw: ("", {"name": "schedule_free_adamw", "weight_decay": 0.1}),
+    adadelta: ("", {"name": "adadelta", "eps": 1e-3}),
+    nadam: ("", {"name": "nadam"}),
+    nadamw: ("", {"name": "nadamw", "weight_decay": 0.1}),
+    adamax: ("", {"name": "adamax"}),
+    amsgrad: ("", {"name": "amsgrad", "b2": 0.9}),
+    radam: ("", {"name": "radam"}),
+    adabelief: ("", {"name": "adabelief", "eps": 1e-3, "eps_root": 1e-3}),
+    yogi: ("", {"name": "yogi", "b2": 0.99, "initial": 0.1}),
+    novograd: ("", {"name": "novograd", "eps": 1e-3}),
+    sm3: ("", {"name": "sm3", "eps": 1e-3}),
+    sign_sgd: ("", {"name": "sign_sgd"}),
+    adafactor: ("", {"name": "adafactor", "eps": 1e-6, "clip": 0.5, "momentum": 0.5, "weight_decay": 0.1}),
+    adafactor_of_matrices: ("", {"name": "adafactor", "eps": 1e-6, "clip": None, "relative": False, "min_factored": 2}),
     clipped_norm: ("D23", {"name": "sgd", "clip_norm": 2.0}),
     clipped_value: ("D24", {"name": "sgd", "clip_value": 1.5}),
     clipped_adaptive: ("D25", {"name": "sgd", "clip_adaptive": 0.5}),
 }
 # Peak rates: steps that grow with the gradient need small ones, and so do steps of a fixed size that would circle
 # around the minimum, where rounding errors grow. The others have 0.05.
-RATES = {schedule_free: 5e-4, lars: 0.01, muon: 0.005, rmsprop_norm_inside: 0.01} | dict.fromkeys(
+RATES = {schedule_free: 5e-4, adafactor: 0.003, lars: 0.01, muon: 0.005, rmsprop_norm_inside: 0.01} | dict.fromkeys(
     (clipped_norm, clipped_value, clipped_adaptive), 0.05
 )
 
 
 def test_every_rule_has_an_oracle():
-    assert {section["name"] for _, section in CASES.values()} == set(functions(update_rules, update_rules.Rule))
+    assert {section["name"] for _, section in CASES.values()} == set(optim.rules())
+
+
+@pytest.mark.curriculum("D11")
+@pytest.mark.parametrize(
+    ("inside", "first", "second"), [(False, 1 / 1.5, 3**0.5 / 2.5), (True, 1 / 1.5**0.5, (3 / 4.5) ** 0.5)]
+)
+def test_adagrads_epsilon_is_outside_the_root_unless_asked(inside, first, second):
+    """eps = 1/2 against roots of 1 and 2: g / (sqrt(c) + eps) or g / sqrt(c + eps)."""
+    optimizer = optim.optimizer("adagrad", lr=1.0, total_steps=2, eps=0.5, eps_inside=inside)
+    w, state = {"kernel": jnp.zeros(3)}, optimizer.init({"kernel": jnp.zeros(3)})
+    g = {"kernel": jnp.float32([1.0, -1.0, 0.0])}
+    moved, state = optimizer.update(g, state, w)
+    np.testing.assert_allclose(moved["kernel"], [-first, first, 0], rtol=1e-6)
+    moved, _ = optimizer.update({"kernel": 3**0.5 * g["kernel"]}, state, w)  # c = 1 + 3
+    np.testing.assert_allclose(moved["kernel"], [-second, second, 0], rtol=1e-6)
+
+
+@pytest.mark.curriculum("D12", "D13", "D14")
+@pytest.mark.parametrize(
+    ("section", "grad", "expected"),
+    [
+        ({"name": "rmsprop", "smoothing": 0.75}, 2.0, 2 / 1.5),  # the mean of squares is 1 in all of these
+        ({"name": "rmsprop", "smoothing": 0.75, "eps_inside": True}, 2.0, 2 / 1.5**0.5),
+        ({"name": "rmsprop", "smoothing": 0.75, "norm": "tensor"}, 2.0, 2 / 1.5),
+        ({"name": "rmsprop", "smoothing": 0.75, "norm": "global"}, 2.0, 2 / 1.5),
+        ({"name": "rmsprop", "smoothing": 0.75, "norm": "global", "eps_inside": True}, 2.0, 2 / 1.5**0.5),
+        ({"name": "adam"}, 1.0, 1 / 1.5),
+        ({"name": "adam", "eps_root": 0.5, "eps": 0.0}, 1.0, 1 / 1.5**0.5),
+        ({"name": "adam", "bias_correction": False, "b1": 0.0, "b2": 0.75}, 2.0, 2 / 1.5),
+        ({"name": "schedule_free_adamw", "interpolation": 0.5}, 1.0, 1 / 1.5),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
+)
+def test_epsilon_is_outside_the_root_unless_asked(section, grad, expected):
+    """The first step of one weight, with an epsilon of 1/2: the two places differ by a tenth."""
+    params = {"kernel": jnp.zeros(1)}
+    optimizer = optim.optimizer(**{"eps": 0.5, **section}, lr=1.0, total_steps=2)
+    moved, _ = optimizer.update({"kernel": jnp.full(1, grad)}, optimizer.init(params), params)
+    np.testing.assert_allclose(moved["kernel"], [-expected], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ def rates(schedule, counts, lr=0.1, total_steps=100, steps_per_epoch=10.0):
 TENTH = float(np.float32(0.1))
 
 
+@pytest.mark.curriculum("D28")
 @pytest.mark.parametrize("name", ["cosine", "linear", "polynomial"])
 def test_schedules_begin_and_end_exactly(name):
     assert rates({"name": name}, [0, 100, 150]) == [TENTH, 0.0, 0.0]
@@ -89,6 +90,7 @@ def test_warmup_is_that_of_textbooks_which_count_from_one():
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
+@pytest.mark.curriculum("D17", "D20", "D28")
 def test_units_inside_schedules():
     milestones = {"name": "step", "factor": 0.1, "milestones_epochs": (3, 4.5)}
     assert rates(milestones, [29, 30, 44, 45]) == pytest.approx([0.1, 0.01, 0.01, 0.001])

@@ -12,6 +12,7 @@ from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.metrics.stats.paired_tests import corrected_resampled_t, holm, mcnemar, paired_t, sign_flip
 from cvdl_jax.report.compare import methods, results
+from cvdl_jax.workdir import data_facts, predictions
 
 
 def make(folder, *overrides, seed=0, split="test", accuracy=None, **arrays):
@@ -117,6 +118,7 @@ def test_two_runs_without_one_and_two_that_are_equal(capsys, tmp_path):
     assert found["pairs"][0]["metrics"]["macro_f1"]["p"] == 1.0
 
 
+@pytest.mark.curriculum("N33")
 def test_three_runs_are_corrected_for_their_comparisons(capsys, tmp_path):
     random = np.random.default_rng(0)
     runs = [
@@ -185,6 +187,7 @@ def test_numbers_are_compared_by_their_errors(capsys, tmp_path):
     assert f"{runs[1]} is better by {mae[0] - mae[1]:.4f} of MAE" in text and "(permutation p < 0.001)" in text
 
 
+@pytest.mark.curriculum("N33")
 def test_scores_that_are_not_finite_are_wrong(capsys, tmp_path):
     arrays = classified(np.ones(20, bool))
     broken = {**arrays, "scores": arrays["scores"].copy()}
@@ -358,6 +361,52 @@ def test_other_data_are_refused(capsys, tmp_path, run):
     assert "Note: The runs train on different splits; the ids and labels of the examples compared are the same." in text
 
 
+def knows(folder, names, fingerprint="a" * 64):
+    """Lets a run keep what it knows of its data."""
+    data_facts.write(folder, {"data": {"class_names": names, "splits": {"test": {"fingerprint": fingerprint}}}})
+
+
+def test_classes_in_another_order_are_matched_by_name(capsys, tmp_path):
+    """The second run counts its classes backwards: the same answers, and no example tells the two apart."""
+    arrays = classified(np.arange(50) < 40)
+    a = make(tmp_path / "a", **arrays)
+    turned = {**arrays, "label": 9 - arrays["label"], "scores": arrays["scores"][:, ::-1]}
+    b = make(tmp_path / "b", "--config.optim.lr=0.1", **turned)
+    assert "labels differ" in refused(capsys, a, b)
+    knows(a, list("abcdefghij"))
+    knows(b, list("jihgfedcba"))
+    _, found = compare(capsys, tmp_path, a, b)
+    (pair,) = found["pairs"]
+    assert pair["difference"] == 0 and pair["mcnemar"]["first_only"] == pair["mcnemar"]["second_only"] == 0
+    knows(b, list("jihgfedcbx"))
+    assert "know different classes, 'a' is one of a single run" in refused(capsys, a, b)
+
+
+def test_a_split_that_was_changed_is_refused_though_the_runs_train_on_different_splits(capsys, tmp_path, run):
+    b = make(tmp_path / "b", "--config.optim.lr=0.1", **classified(np.arange(50) < 40))
+    edit(b, "meta.json", data__fingerprint="e" * 64)
+    edit(b, "config.json", data__train="train[:50%]")
+    knows(run, list("abcdefghij"))
+    knows(b, list("abcdefghij"))
+    text, _ = compare(capsys, tmp_path, run, b)
+    assert "The runs train on different splits" in text
+    edit(b, "meta.json", data__name="folder:renamed")
+    compare(capsys, tmp_path, run, b)  # the same files under another name
+    knows(b, list("abcdefghij"), "c" * 64)
+    assert "the data differ, digits 1.0.0 and folder:renamed" in refused(capsys, run, b)
+    edit(b, "meta.json", data__name="digits")
+    assert "the data were changed between them (fingerprints aaaaaaaa and cccccccc)" in refused(capsys, run, b)
+
+
+def test_the_one_score_of_two_classes_turns_with_their_order():
+    arrays = {"label": np.array([0, 1, -1]), "score": np.array([-2.0, 3.0, 1.0]), "ids": np.array(["x", "y", "z"])}
+    same = predictions.reordered(arrays, ("no", "yes"), ("no", "yes"))
+    assert same["score"].tolist() == [-2, 3, 1] and same["label"].tolist() == [0, 1, -1]
+    turned = predictions.reordered(arrays, ("no", "yes"), ("yes", "no"))
+    assert turned["score"].tolist() == [2, -3, -1] and turned["label"].tolist() == [1, 0, -1]
+    assert turned["ids"] is arrays["ids"]
+
+
 def test_runs_that_cannot_be_read_are_refused_by_name(capsys, tmp_path, run):
     b = make(tmp_path / "b", "--config.optim.lr=0.1")
     assert f"--compare {b} holds no predictions" in refused(capsys, run, b)
@@ -412,6 +461,14 @@ def test_seeds_without_a_common_one_and_copies_are_refused(capsys, tmp_path):
     assert "holds two runs with the same configuration and seed" in refused(
         capsys, f"{tmp_path}/a_*", f"{tmp_path}/b_*"
     )
+
+
+def test_seeds_read_from_two_data_folders_are_one_method(tmp_path):
+    for seed in (0, 1):
+        make(tmp_path / f"a_seed{seed}", f"--config.data.data_dir=/disk{seed}", seed=seed)
+        make(tmp_path / f"b_seed{seed}", "--config.optim.lr=0.2", seed=seed)
+    found = methods.methods([f"{tmp_path}/a_*", f"{tmp_path}/b_*"])
+    assert [len(method.runs) for method in found] == [2, 2]
 
 
 def test_folds_that_overlap_are_refused(tmp_path):

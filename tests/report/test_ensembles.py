@@ -14,6 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 import launch
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.report import ensembles
+from cvdl_jax.workdir import data_facts
 
 P = np.array(
     [
@@ -64,6 +65,11 @@ def member(folder, scores, label=(0, 1, 2, 0), ids=None, **config):
     ids = np.asarray([f"test/{i}" for i in range(len(label))] if ids is None else ids)
     np.savez(folder / "predictions" / "test.npz", ids=ids, label=np.asarray(label), scores=np.asarray(scores))
     return str(folder)
+
+
+def knows(folder, names, fingerprint="a" * 64):
+    """Lets a run keep what it knows of its data."""
+    data_facts.write(folder, {"data": {"class_names": names, "splits": {"test": {"fingerprint": fingerprint}}}})
 
 
 def combined(tmp_path, *members, flags=()):
@@ -179,3 +185,41 @@ def test_the_default_folder_belongs_to_its_members(tmp_path):
     assert (
         name([a, b], "test", []) != name([a, b], "validation", []) and name([a, b], "test", [])[:12] == "a_and_1_more"
     )
+
+
+# Classes by name ------------------------------------------------------------------------------------------------------
+
+
+def test_members_with_classes_in_another_order_are_matched_by_name(tmp_path):
+    """The second run counts eel, cat, dog; its columns and labels are brought into the order of the first."""
+    logs = np.log(np.maximum(P, 1e-9))
+    first, second = member(tmp_path / "a", logs[0], (1, 2, 1, 2)), member(tmp_path / "b", logs[1], (1, 2, 1, 2))
+    expected = combined(tmp_path, first, second)
+    order = [2, 0, 1]  # eel, cat, dog
+    turned = member(tmp_path / "c", logs[1][:, order], [order.index(label) for label in (1, 2, 1, 2)])
+    knows(tmp_path / "a", ["cat", "dog", "eel"])
+    knows(tmp_path / "c", ["eel", "cat", "dog"])
+    found = combined(tmp_path, first, turned)
+    assert [found[key] for key in ("average", "vote", "mean")] == [expected[key] for key in ("average", "vote", "mean")]
+    with np.load(tmp_path / "out" / "predictions" / "test.npz") as file:
+        assert file["label"].tolist() == [1, 2, 1, 2]
+    assert "dog" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "fingerprint", "words"),
+    [
+        (["cat", "dog", "zebra"], "a" * 64, "know different classes: 'zebra' is one of {b} alone"),
+        (
+            ["cat", "dog", "eel"],
+            "b" * 64,
+            "evaluated on data that have changed in between (fingerprints aaaaaaaa and bbb",
+        ),
+    ],
+)
+def test_members_of_other_classes_or_changed_data_are_refused(tmp_path, capsys, names, fingerprint, words):
+    first, second = member(tmp_path / "a", P[0]), member(tmp_path / "b", P[1])
+    knows(tmp_path / "a", ["cat", "dog", "eel"])
+    knows(tmp_path / "b", names, fingerprint)
+    assert launch.main(["--ensemble", first, second, f"--workdir={tmp_path / 'out'}"]) == 2
+    assert words.format(b=second) in capsys.readouterr().err

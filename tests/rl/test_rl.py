@@ -36,11 +36,13 @@ def test_bellman_expectation_sweeps_are_those_of_the_book():
     for k in range(1, 11):
         v = tables[k] = mdp.sweep(world, policy, v)
     assert grid(tables[1])[1, 1] == -1 and grid(tables[2])[1, 1] == -2
-    assert grid(tables[2])[0, 1] == -1.75
+    second = [[0, -1.75, -2, -2], [-1.75, -2, -2, -2], [-2, -2, -2, -1.75], [-2, -2, -1.75, 0]]
+    np.testing.assert_array_equal(grid(tables[2]), second)
     inner = [[0, -1, -1, -1], [-1, -1, -1, -1], [-1, -1, -1, -1], [-1, -1, -1, 0]]
     np.testing.assert_array_equal(grid(tables[1]), inner)
-    np.testing.assert_allclose(grid(tables[3])[0], [0, -2.4375, -2.9375, -3], atol=1e-6)  # the book: -2.4 -2.9 -3.0
-    np.testing.assert_allclose(grid(tables[10])[0], [0, -6.1, -8.4, -9.0], atol=0.05)  # as the book prints k = 10
+    third = np.array([[0, -2.4375, -2.9375, -3], [-2.4375, -2.875, -3, -2.9375]])  # the book: -2.4 -2.9 -3.0
+    np.testing.assert_array_equal(grid(tables[3]), np.concatenate([third, third[::-1, ::-1]]))
+    np.testing.assert_allclose(grid(tables[10])[0], [0, -6.13797, -8.35236, -8.96732], atol=5e-6)  # -6.1 -8.4 -9.0
 
 
 @pytest.mark.curriculum("T4", "T6")
@@ -74,6 +76,22 @@ def test_greedy_improvement_and_policy_iteration():
     np.testing.assert_allclose(policy.sum(1), 1)
     left = gridworld.ACTIONS.index("left")
     assert policy[1, left] == 1 and policy[2, left] == 1  # along the top row to the corner
+
+
+@pytest.mark.curriculum("T7")
+def test_equal_actions_share_the_greedy_policy():
+    """From zero values every move is as good as another; on the diagonal two moves lead as quickly to a corner."""
+    world = gridworld.process()
+    np.testing.assert_array_equal(mdp.greedy(world, jnp.zeros(16)), np.full((16, 4), 0.25))
+    policy = np.asarray(mdp.greedy(world, jnp.float32(BEST_VALUES).ravel()))
+    move = {name: gridworld.ACTIONS.index(name) for name in ("up", "left", "down", "right")}
+    for field, best in ((5, ("up", "left")), (10, ("down", "right")), (1, ("left",)), (3, ("left", "down"))):
+        expected = np.zeros(4)
+        expected[[move[name] for name in best]] = 1 / len(best)
+        np.testing.assert_array_equal(policy[field], expected)
+    near = mdp.Mdp(jnp.zeros((1, 3, 1)), jnp.float32([[1.0, 0.95, 0.8]]), jnp.array([False]), 1.0)
+    for tolerance, expected in ((0.0, [1, 0, 0]), (0.01, [1, 0, 0]), (0.1, [0.5, 0.5, 0]), (0.5, [1 / 3] * 3)):
+        np.testing.assert_allclose(mdp.greedy(near, jnp.zeros(1), tolerance)[0], expected, rtol=1e-6)
 
 
 @pytest.mark.curriculum("T5", "T2")
@@ -210,6 +228,7 @@ def test_unknown_environments_and_arguments_are_refused():
 
 @pytest.mark.curriculum("T3")
 def test_discounted_returns_of_worked_rewards():
+    np.testing.assert_array_equal(discounted_returns(jnp.array([1.0, 2.0, 3.0]), 0.5), [2.75, 3.5, 3.0])
     np.testing.assert_allclose(discounted_returns(jnp.array([1.0, 2.0, 4.0]), 0.5), [3.0, 4.0, 4.0])
     # an episode that ends after the second reward; 10 is what follows the last
     returns = discounted_returns(jnp.array([1.0, 2.0, 4.0]), jnp.array([0.5, 0.0, 0.5]), 10.0)

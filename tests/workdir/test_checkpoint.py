@@ -11,6 +11,7 @@ import pytest
 
 from cvdl_jax.core.task import State
 from cvdl_jax.core.trees import path_name
+from cvdl_jax.engine import runs
 from cvdl_jax.errors import CheckpointError
 from cvdl_jax.workdir import checkpoint, checksums
 from cvdl_jax.workdir.checkpoint import Checkpoints, committed_steps, read_memory, read_step, restore_step
@@ -109,12 +110,28 @@ def damage_memory(folder):
     (folder / "memory" / "metadata").write_text("{")
 
 
+def damage_memory_that_still_reads(folder):
+    path = folder / "memory" / "metadata"
+    path.write_text(path.read_text().replace('"best_step": 1', '"best_step": 2'))
+
+
+def damage_added(folder):
+    (folder / "state" / "more").write_text("")
+
+
+def damage_emptied_checksums(folder):
+    (folder / checksums.CHECKSUMS).write_text("{}")
+
+
 def damage_checksums(folder):
     (folder / checksums.CHECKSUMS).write_text("{")
 
 
+OF_MEMORY = [damage_memory, damage_memory_that_still_reads, damage_checksums, damage_emptied_checksums]
+
+
 @pytest.mark.parametrize(
-    "damage", [damage_flip, damage_truncate, damage_missing, damage_memory, damage_checksums], ids=lambda d: d.__name__
+    "damage", [damage_flip, damage_truncate, damage_missing, damage_added, *OF_MEMORY], ids=lambda d: d.__name__
 )
 def test_damaged_newest_is_set_aside_and_the_previous_used(saved, damage):
     damage(saved / "3")
@@ -127,6 +144,27 @@ def test_damaged_newest_is_set_aside_and_the_previous_used(saved, damage):
     checkpoints.save(3, tree(3), {"best_step": 1}, best_step=1)  # the next save at that step succeeds
     checkpoints.close()
     assert_tree_equal(Checkpoints(saved).restore_latest(ABSTRACT)[1], tree(3))
+
+
+@pytest.mark.parametrize("damage", OF_MEMORY, ids=lambda d: d.__name__)
+def test_the_memory_is_verified_where_it_is_read_alone(saved, damage):
+    """Which step is the best is read of the newest one, before any array."""
+    damage(saved / "3")
+    for read in (lambda: read_memory(saved / "3"), lambda: runs.checkpoint_path(saved.parent, "best")):
+        with pytest.raises(CheckpointError, match=r"3 is damaged: .*choose another with --checkpoint"):
+            read()
+    assert read_memory(saved / "2")["best_step"] == 1
+    assert runs.checkpoint_path(saved.parent, 2).name == "2"
+
+
+def test_a_memory_without_checksums_is_read_if_it_can_be(saved):
+    for step in ("2", "3"):
+        (saved / step / checksums.CHECKSUMS).unlink()
+    damage_memory(saved / "3")
+    with pytest.warns(UserWarning, match="read unverified"):
+        assert read_memory(saved / "2")["best_step"] == 1
+    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="3 is damaged: its memory is unreadable"):
+        read_memory(saved / "3")
 
 
 def test_incomplete_step_is_set_aside(saved):

@@ -16,7 +16,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.stats.paired_tests import format_p
 from cvdl_jax.report import ensembles
 from cvdl_jax.report.pages import ensemble_page
-from cvdl_jax.workdir import predictions, report_facts, test_set_ledger
+from cvdl_jax.workdir import data_facts, predictions, report_facts, test_set_ledger
 from cvdl_jax.workdir.folder import now, read_json, write_json
 
 FOLDER = Path("runs") / "ensembles"
@@ -51,7 +51,10 @@ def run(args: Any) -> int:
 
 
 def class_names(folders: Sequence[Path]) -> Sequence[str]:
-    """The names of the classes as the first run that has ended saved them; () without one."""
+    """The names of the classes as the first run kept them, or the first that has ended saved them; () without one."""
+    kept = data_facts.class_names(folders[0])
+    if kept:
+        return kept
     saved = [path for folder in folders if (path := folder / "figures" / report_facts.NAME).is_file()]
     return read_json(saved[0]).get("class_names", ()) if saved else ()
 
@@ -69,18 +72,19 @@ def evaluated(folder: Path, split: str, args: Any) -> ensembles.Member:
         ConfigError: if the run has no such split, or has been tested on it otherwise and `--again` is not given.
     """
     from cvdl_jax.cli.modes import evaluate
-    from cvdl_jax.engine import out_of_memory, runs
-    from cvdl_jax.engine.build import build
+    from cvdl_jax.data import described
+    from cvdl_jax.engine import kept, out_of_memory, runs
 
-    config = configs.apply_overrides(runs.read_config(folder), args.overrides)
-    built = evaluate.with_split(build(configs.from_plain(configs.to_plain(config))), split)
+    built = evaluate.with_split(kept.open_run(folder, args.overrides), split)
+    config = built.config
     if split not in built.task.evals:
         raise ConfigError(
             f"--ensemble: {folder} has no {split} split ({', '.join(built.task.evals) or 'nothing'} evaluated); name "
             f"one for all runs, --config.data.{split}=SPLIT, or choose another with --split"
         )
+    kept.refuse_absent(built, [split])
     path = runs.checkpoint_path(folder, args.checkpoint)
-    one = test_set_ledger.look(config, split, int(path.name), args.weights, args.overrides)
+    one = test_set_ledger.look(config, split, int(path.name), args.weights, kept.changes(folder, args.overrides))
     final = built.task.evals[split].final
     if final:
         test_set_ledger.check(folder, one, args.again)
@@ -92,7 +96,8 @@ def evaluated(folder: Path, split: str, args: Any) -> ensembles.Member:
     if final:
         test_set_ledger.record(folder, one, {f"{split}/{key}": value for key, value in metrics.items()})
     ids = np.asarray(built.data.splits[built.task.evals[split].data].ids)
-    return ensembles.member(folder, {"ids": ids, **rows}, f"{folder}, {split}")
+    digest = described.fingerprint(built.data.splits[built.task.evals[split].data].source)
+    return ensembles.member(folder, {"ids": ids, **rows}, f"{folder}, {split}", digest)
 
 
 def lines(results: Mapping[str, Any]) -> list[str]:

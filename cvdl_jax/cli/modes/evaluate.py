@@ -11,11 +11,10 @@ import numpy as np
 
 from cvdl_jax.analysis import dataset_shift
 from cvdl_jax.cli.modes.flags import refuse_config
-from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
-from cvdl_jax.engine import external, out_of_memory, runs
-from cvdl_jax.engine.build import Run, build, make_program
+from cvdl_jax.engine import external, kept, out_of_memory, runs
+from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.engine.finish import describe_metrics
 from cvdl_jax.engine.program import Program
@@ -27,9 +26,8 @@ from cvdl_jax.workdir.folder import Workdir, write_json
 def run(args: Any) -> int:
     """Evaluates and prints; with `--out`, also writes the metrics as JSON."""
     refuse_config(args, overrides=False)
-    config = configs.apply_overrides(runs.read_config(args.workdir), args.overrides)
-    config = configs.from_plain(configs.to_plain(config))
-    built = build(config)
+    built = kept.open_run(args.workdir, args.overrides)
+    config = built.config
     path = runs.checkpoint_path(Path(args.workdir), args.checkpoint)
     if args.external:
         built = external.with_external(built, args.external, args.split or "all", config.data.get("data_dir", ""))
@@ -37,6 +35,7 @@ def run(args: Any) -> int:
     else:
         built = with_split(built, args.split)
         names = choose(built.task.evals, args.split)
+    kept.refuse_absent(built, names)
     with out_of_memory.explained(config):
         program = compiled(built, names)
         state = runs.with_weights(runs.restore_state(path, built), args.weights)
@@ -50,8 +49,8 @@ def run(args: Any) -> int:
     print(*describe_metrics(metrics), sep="\n")
     for new in looks if parallel.is_first_process() else ():
         mine = external.NAME if new.split.startswith(f"{external.NAME} ") else new.split
-        kept = {key: value for key, value in metrics.items() if key.startswith(f"{mine}/")}
-        n = test_set_ledger.record(args.workdir, new, kept)
+        own = {key: value for key, value in metrics.items() if key.startswith(f"{mine}/")}
+        n = test_set_ledger.record(args.workdir, new, own)
         print(f"{new.split} of this run has been evaluated {test_set_ledger.times(n)}")
     if args.external and parallel.is_first_process():
         compare(args, built, names[0], results)
@@ -67,12 +66,12 @@ def run(args: Any) -> int:
 def look(args: Any, built: Run, name: str, step: int) -> test_set_ledger.Look:
     """What the count of evaluations is told of this one."""
     split = external.described(args.external, args.split or "all") if name == external.NAME else name
-    return test_set_ledger.look(built.config, split, step, args.weights, args.overrides)
+    return test_set_ledger.look(built.config, split, step, args.weights, kept.changes(args.workdir, args.overrides))
 
 
 def compiled(built: Run, names: list[str]) -> Program:
     """The program of a run, with these evaluations compiled."""
-    program = make_program(built)
+    program = make_program(built, reading=True)
     runs.compile_functions(program, [f"eval {name}" for name in names])
     return program
 

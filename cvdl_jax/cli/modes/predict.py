@@ -16,7 +16,7 @@ from cvdl_jax.core.task import State
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
 from cvdl_jax.data.load import Split
-from cvdl_jax.engine import external, out_of_memory, runs
+from cvdl_jax.engine import external, kept, out_of_memory, runs
 from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import prepare
 from cvdl_jax.engine.program import to_unit
@@ -32,7 +32,7 @@ def run(args: Any) -> int:
     state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:
         raise UserError(f"experiment {built.config.experiment!r} does not predict from images; use another run")
-    split, state = as_trained(built, args.input), with_statistics(built, state)
+    split, state = as_trained(built, args.input), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
     if "scores" not in outputs:
@@ -49,20 +49,38 @@ def run(args: Any) -> int:
     return 0
 
 
-def with_statistics(built: Run, state: State) -> State:
-    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one."""
+def with_statistics(args: Any, built: Run, state: State, step: int) -> State:
+    """The state that evaluations see: after their pass over a split, where `config.batch_stats` asks for one.
+
+    The end of a run keeps what the pass gave for its selected step; for others, the data are opened.
+    """
     name = next((name for name, evaluation in built.task.evals.items() if evaluation.before is not None), None)
     if name is None:
         return state
+    saved = kept.with_statistics(args.workdir, state, step) if args.weights == "auto" else None
+    if saved is not None:
+        return saved
+    built = kept.open_run(args.workdir)
+    kept.refuse_absent(built, [name])
     with out_of_memory.explained(built.config):
-        program = make_program(built)
+        program = make_program(built, reading=True)
         runs.compile_functions(program, [f"eval {name}"])
-        return prepare(program, name, state, int(state.step))
+        return prepare(program, name, state, step)
 
 
 def as_trained(built: Run, folder: str) -> Split:
-    """The images of a folder, resized and converted to what the run was trained on."""
-    source = FlatSource(folder)
+    """The images of a folder, resized and converted to what the run was trained on.
+
+    Raises:
+        DataError: for a run of images that no image file holds, or a folder without images.
+    """
+    channels = built.info.spec["image"].shape[-1]
+    if channels not in (1, 3, 4):
+        raise DataError(
+            f"the run was trained on images with {channels} channels, image files have 1, 3 or 4; predict from arrays: "
+            "cvdl_jax.engine.runs.load(WORKDIR)"
+        )
+    source = FlatSource(folder, 4 if channels == 4 else 3)
     return Split("predict", source, external.stage_as_trained(built), source.features)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from cvdl_jax.cli.modes.flags import refuse_config
 from cvdl_jax.core.task import State, Task, as_transform
 from cvdl_jax.core.trees import path_name
-from cvdl_jax.engine import runs
-from cvdl_jax.engine.build import build, make_program
+from cvdl_jax.engine import kept
+from cvdl_jax.engine.build import make_program
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import UserError
 from cvdl_jax.workdir.checkpoint import committed_steps, restore_step
@@ -26,8 +26,8 @@ def run(args: Any) -> int:
     steps = committed_steps(workdir.nonfinite)
     if not steps:
         raise UserError(f"{workdir.nonfinite} holds no saved step; a run writes it when its loss is not finite")
-    built = build(runs.read_config(args.workdir))
-    program = make_program(built)
+    built = kept.open_run(args.workdir, with_data=False)
+    program = make_program(built, reading=True)
     tree, _ = restore_step(workdir.nonfinite / str(steps[-1]), {"state": program.abstract_state})
     with np.load(workdir.nonfinite / "batch.npz") as file:
         batch = to_unit({name: jnp.asarray(file[name]) for name in file.files})

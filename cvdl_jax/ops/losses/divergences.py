@@ -142,7 +142,8 @@ def cosine_similarity(x: Any, y: Any, axis: int = -1, eps: float = 1e-6) -> jax.
     positive("eps", eps)
     x, y = floats("x", x), floats("y", y)
     same_shape(x=x, y=y)
-    return (x * y).sum(axis) / jnp.maximum(_norm(x, axis) * _norm(y, axis), eps)
+    (x, of_x), (y, of_y) = (_shrunk(vectors, axis) for vectors in (x, y))
+    return (x * y).sum(axis) / _divisor(_norm(x, axis) * _norm(y, axis), eps, of_x.squeeze(axis), of_y.squeeze(axis))
 
 
 def cosine_matrix(x: Any, y: Any, eps: float = 1e-6) -> jax.Array:
@@ -163,8 +164,22 @@ def cosine_matrix(x: Any, y: Any, eps: float = 1e-6) -> jax.Array:
     x, y = floats("x", x), floats("y", y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must be [n, d] and [m, d], got {list(x.shape)} and {list(y.shape)}")
+    (x, of_x), (y, of_y) = (_shrunk(vectors, 1) for vectors in (x, y))
     norms = _norm(x, 1)[:, None] * _norm(y, 1)[None]  # [n, m]
-    return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST) / jnp.maximum(norms, eps)
+    return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST) / _divisor(norms, eps, of_x, of_y.T)
+
+
+def _shrunk(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Vectors whose squares could overflow divided by their largest magnitude, the others as they are; the divisors."""
+    largest = jax.lax.stop_gradient(jnp.abs(x).max(axis, keepdims=True))
+    most = float(jnp.finfo(x.dtype).max)
+    divisor = jnp.where(largest > most**0.25, jnp.minimum(largest, most / 4), 1)  # 1 / divisor is a normal number
+    return x / divisor, divisor
+
+
+def _divisor(norms: jax.Array, eps: float, of_x: jax.Array, of_y: jax.Array) -> jax.Array:
+    """`max(norms, eps)`, eps in the units of shrunk vectors; never 0."""
+    return jnp.maximum(norms, jnp.maximum(eps / of_x / of_y, jnp.finfo(norms.dtype).tiny))
 
 
 def _norm(x: jax.Array, axis: int) -> jax.Array:

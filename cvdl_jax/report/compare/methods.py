@@ -107,8 +107,8 @@ def expand(argument: str) -> list[Path]:
 def describe(path: Path) -> Run:
     """A run folder, from its config.json."""
     config = configs.completed(read_json(Workdir(path).config))
-    data = dict(config.get("data") or {})
-    plain = {key: value for key, value in config.items() if key != "seed"}
+    data = {key: value for key, value in (config.get("data") or {}).items() if key != "data_dir"}  # where, not what
+    plain = {**{key: value for key, value in config.items() if key != "seed"}, "data": data}
     loose = {key: value for key, value in plain.items() if key not in ("data", "select")}
     loose["data"] = {key: value for key, value in data.items() if key not in SPLITS}
     fold = " ".join(str(data[key]) for key in ("validation", "split") if data.get(key))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError, nearest
-from cvdl_jax.workdir import predictions
+from cvdl_jax.workdir import data_facts, predictions
 from cvdl_jax.workdir.folder import Workdir, read_json
 
 SPLITS = ("train", "validation", "test", "split")  # what config.data chooses examples by
@@ -25,6 +25,8 @@ class Predictions(NamedTuple):
         classes: how many, 0 of numbers.
         data: name, version and fingerprint of the data; {} where the run has no data set.
         section: config.data.
+        names: of the classes, sorted, as truth and guess count them; () where the run kept none.
+        fingerprint: of the data that the split was cut from; "" where the run kept none.
     """
 
     run: str
@@ -36,6 +38,8 @@ class Predictions(NamedTuple):
     classes: int
     data: dict[str, Any]
     section: dict[str, Any]
+    names: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 def read(run: str | Path, split: str) -> Predictions:
@@ -58,7 +62,8 @@ def read(run: str | Path, split: str) -> Predictions:
         )
     if split not in saved:
         raise ConfigError(f"--split={split!r} is not among the predictions of {run}; {nearest(split, saved)}")
-    arrays = predictions.read(saved[split])
+    names, arrays = data_facts.class_names(run), predictions.read(saved[split])
+    arrays = predictions.reordered(arrays, names, sorted(names)) if names else arrays
     answers = predictions.answers(arrays)
     if answers is None:
         raise DataError(
@@ -67,7 +72,10 @@ def read(run: str | Path, split: str) -> Predictions:
             "as the average precision of a detector, are compared over seeds, in a table: python launch.py --table FILE"
         )
     meta, section = folder.read_meta(), read_json(folder.config).get("data") or {}
-    result = Predictions(str(run), split, *answers, meta.get("data") or {}, section)
+    result = Predictions(
+        str(run), split, *answers, meta.get("data") or {}, section,
+        tuple(sorted(names)) if answers.classes else (), data_facts.fingerprint(run, split),
+    )  # fmt: skip
     _check_reported(result, folder)
     return result
 
@@ -97,12 +105,16 @@ def check_same(first: Predictions, second: Predictions) -> str:
     """
     pair = f"--compare {first.run} {second.run}"
     same = "a paired comparison needs the same examples"
-    if any(first.data.get(key) != second.data.get(key) for key in ("name", "version")):
+    same_files = bool(first.fingerprint) and first.fingerprint == second.fingerprint  # perhaps under another name
+    if not same_files and any(first.data.get(key) != second.data.get(key) for key in ("name", "version")):
         a, b = (f"{run.data.get('name')} {run.data.get('version') or ''}".strip() for run in (first, second))
         raise DataError(f"{pair}: the data differ, {a} and {b}; {same}")
     if first.classes != second.classes:
         a, b = (f"{run.classes} classes" if run.classes else "numbers" for run in (first, second))
         raise DataError(f"{pair}: one predicts {a}, the other {b}")
+    if first.names and second.names and first.names != second.names:
+        only = sorted(set(first.names) ^ set(second.names))[0]
+        raise DataError(f"{pair}: they know different classes, {only!r} is one of a single run; {same}")
     if not np.array_equal(first.ids, second.ids):
         raise DataError(f"{pair}: {_different_ids(first, second)}; {same}: the same config.data.{first.split}")
     wrong = _different_truth(first, second)
@@ -110,6 +122,9 @@ def check_same(first: Predictions, second: Predictions) -> str:
         raise DataError(f"{pair}: {wrong}; {same}")
     if first.data.get("fingerprint") == second.data.get("fingerprint"):
         return ""
+    if first.fingerprint and second.fingerprint and first.fingerprint != second.fingerprint:
+        prints = f"{first.fingerprint[:8]} and {second.fingerprint[:8]}"
+        raise DataError(f"{pair}: the data were changed between them (fingerprints {prints}); {same}")
     others = [{k: v for k, v in run.section.items() if k not in SPLITS} for run in (first, second)]
     if others[0] != others[1] or first.section == second.section:
         prints = [str(run.data.get("fingerprint"))[:8] for run in (first, second)]
@@ -131,7 +146,5 @@ def _different_truth(first: Predictions, second: Predictions) -> str:
     if not differ.any():
         return ""
     i = int(differ.argmax())
-    return (
-        f"{differ.sum()} of {len(differ)} labels differ, such as that of {str(first.ids[i])!r}: {first.truth[i]} and "
-        f"{second.truth[i]}"
-    )
+    a, b = (run.names[run.truth[i]] if run.names else run.truth[i] for run in (first, second))
+    return f"{differ.sum()} of {len(differ)} labels differ, such as that of {str(first.ids[i])!r}: {a} and {b}"

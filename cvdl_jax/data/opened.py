@@ -1,0 +1,30 @@
+"""Notes which data sets are opened, and their fingerprints, while something is built that opens them by itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_NOTES: ContextVar[dict[str, str] | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[dict[str, str]]:
+    """Notes what is opened inside: yields {data set: fingerprint}, which grows. An inner one notes for itself."""
+    notes: dict[str, str] = {}
+    token = _NOTES.set(notes)
+    try:
+        yield notes
+    finally:
+        _NOTES.reset(token)
+
+
+def note(name: str, fingerprint: str) -> None:
+    """Notes a data set, if anyone listens.
+
+    Args:
+        name: for people: the data set and its splits.
+        fingerprint: a hash of the data.
+    """
+    notes = _NOTES.get()
+    if notes is not None:
+        notes[name] = fingerprint
