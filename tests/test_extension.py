@@ -24,7 +24,7 @@ from cvdl_jax.errors import ConfigError, UserError
 from cvdl_jax.nn import norms
 from cvdl_jax.ops.losses import adversarial, classification, detection, td
 from cvdl_jax.optim import regularisers, schedules, update_rules
-from cvdl_jax.rl import policies
+from cvdl_jax.rl import environment, policies
 
 
 @pytest.fixture
@@ -333,6 +333,16 @@ def test_a_model_of_ones_own_is_described(extend, capsys):
     assert launch.main(["--mode", "describe", "--config", "mynet_s"]) == 0
     said = capsys.readouterr().out
     assert f"mynet_s ({file}), input 4x4x1" in said and "34" in said.splitlines()[-1]
+
+
+def test_an_environment_of_ones_own_is_found_by_its_name(extend):
+    extend("rl/corridor.py", "\ndef make(length: int = 3):\n    return length")
+    assert environment.create({"name": "corridor", "length": 5}) == 5
+    with pytest.raises(ConfigError, match=r"^config\.environment\.lenght is not an argument of make: did you mean"):
+        environment.create({"name": "corridor", "lenght": 5})
+    extend("rl/cartpole.py", "\ndef make(): ...")
+    with pytest.raises(ConfigError, match="has 'cartpole', which is the name of one of ours"):
+        environment.create({"name": "corridor"})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.metrics.stats.intervals import student_t
+from cvdl_jax.metrics.stats.intervals import student_t_within
 
 
 def by_method(values: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -20,11 +20,12 @@ def gains(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, flo
     """Means over seeds, and the mean differences from a baseline of the same seed, each with its 95 % interval.
 
     Args:
-        values: {method: one number a seed}, all in the order of the same n >= 2 seeds.
+        values: {method: one share in 0..1 a seed}, all in the order of the same n >= 2 seeds.
         baseline: one of the methods.
 
     Returns:
-        {"method": mean, "method_low", "method_high"} of each, and "method_gain..." of all but the baseline.
+        {"method": mean, "method_low", "method_high"} of each, and "method_gain..." of all but the baseline; without
+        the ends of an interval that would leave the range of a share, or of a difference of two.
     """
     metrics = {}
     for name, by_seed in values.items():
@@ -32,8 +33,9 @@ def gains(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, flo
         if name != baseline:
             rows[f"{name}_gain"] = np.subtract(by_seed, values[baseline]).tolist()
         for key, numbers in rows.items():
-            low, high = student_t(numbers)
-            metrics |= {key: float(np.mean(numbers)), f"{key}_low": low, f"{key}_high": high}
+            metrics[key] = float(np.mean(numbers))
+            ends = student_t_within(numbers, -float(key != name), 1.0)
+            metrics |= dict(zip((f"{key}_low", f"{key}_high"), ends or (), strict=False))
     return metrics
 
 
@@ -61,8 +63,9 @@ def draw(values: Mapping[str, Sequence[float]], baseline: str, what: str) -> Any
     for y, (name, by_seed) in enumerate(sorted(values.items(), key=lambda item: -metrics[item[0]])):
         left.plot(by_seed, [y] * len(by_seed), ".", color="grey", alpha=0.5, markersize=4)
         for axis, key in ((left, name), (right, f"{name}_gain")):
-            if key in metrics:
+            if f"{key}_low" in metrics:
                 axis.plot([metrics[f"{key}_low"], metrics[f"{key}_high"]], [y, y], color="C0")
+            if key in metrics:
                 axis.plot([metrics[key]], [y], "o", color="C0", markersize=5)
         names.append(name.replace("_", " "))
     left.set_yticks(range(len(values)), names)

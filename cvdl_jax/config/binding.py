@@ -294,30 +294,25 @@ def partially(fn: Callable, section: Mapping[str, Any], path: str, *later: str) 
 def functions(module: types.ModuleType, returns: Any = None) -> dict[str, Callable]:
     """The public functions that a module defines: the names that a config may choose from.
 
-    The file is the registry. A new function in it, or in the user's file that adds to it (`places`), can be named at
-    once; no list is to be edited.
+    The file is the registry, with the user's that adds to it (`places`): a new function can be named at once.
 
     Args:
         module: imported. What it has imported itself does not count.
         returns: only the functions whose result is annotated with this very type; None for all.
 
     Returns:
-        {name: function}, in the order of the file.
-
-    Raises:
-        ConfigError: for a function of the user's that has the name of one of ours, or says not what it returns.
+        {name: function}, in the order of the file. One of the user's must say what it returns, under a name of its own.
     """
     public = _public(module)
     known = {name: fn for name, fn in public.items() if returns is None or fn.__annotations__.get("return") is returns}
-    added = places.added_to(module.__name__)
-    for name, fn in (_public(added) if added else {}).items():
-        if name in public:
-            places.refuse_ours(name, Path(added.__file__), module.__name__)
+    own = _public(added) if (added := places.added_to(module.__name__)) else {}
+    for name in public.keys() & own.keys():
+        places.refuse_ours(name, Path(added.__file__), module.__name__)
+    for name, fn in own.items():
         if returns is not None and inspect.signature(fn, eval_str=True).return_annotation is not returns:
-            kind = returns.__name__
-            raise ConfigError(f"{added.__file__}: {name} must say that it returns a {kind}: def {name}(...) -> {kind}")
-        known[name] = fn
-    return known
+            said = f"must say that it returns a {returns.__name__}: def {name}(...) -> {returns.__name__}"
+            raise ConfigError(f"{added.__file__}: {name} {said}")
+    return known | own
 
 
 def _public(module: types.ModuleType) -> dict[str, Callable]:

@@ -59,9 +59,9 @@ def create(section: Mapping[str, Any], path: str = "config.environment") -> Envi
     if "name" not in section:
         raise ConfigError(f"{path}.name is missing; the environments are {', '.join(known)}")
     check_name(section["name"], known, f"{path}.name={section['name']!r} is not known")
-    path = known[section["name"]]
-    inside = path.parent == Path(__file__).parent
-    module = importlib.import_module(f"cvdl_jax.rl.{path.stem}") if inside else places.load_once(path.resolve())
+    file = known[section["name"]]
+    inside = file.parent == Path(__file__).parent
+    module = importlib.import_module(f"cvdl_jax.rl.{file.stem}") if inside else places.load_once(file.resolve())
     return call(module.make, {key: value for key, value in section.items() if key != "name"}, path)
 
 

@@ -107,13 +107,16 @@ def test_early_stopping_of_every_copy_equals_a_loop():
 
 
 def test_gains_are_paired_differences_with_their_intervals():
-    values = {"none": [0.8, 0.9, 0.7], "better": [0.82, 0.93, 0.72]}
+    values = {"none": [0.5, 0.6, 0.4], "better": [0.52, 0.63, 0.42]}
     found = seed_comparison.gains(values, "none")
     assert found["better_gain"] == pytest.approx(0.07 / 3)
     half = 4.302653 * np.std([0.02, 0.03, 0.02], ddof=1) / np.sqrt(3)  # Student's t of two degrees of freedom
     assert found["better_gain_low"] == pytest.approx(0.07 / 3 - half, rel=1e-5)
     assert found["none_high"] - found["none"] == pytest.approx(4.302653 * 0.1 / np.sqrt(3), rel=1e-5)
     assert "none_gain" not in found
+    few = seed_comparison.gains({"none": [0.81, 0.99], "better": [0.9, 0.98]}, "none")  # [-0.24, 2.04]
+    assert few["none"] == pytest.approx(0.9) and not few.keys() & {"none_low", "none_high"}
+    assert len(seed_comparison.draw({"none": [0.81, 0.99], "better": [0.9, 0.98]}, "none", "accuracy").axes) == 2
     by_method = seed_comparison.by_method({"a/0": jnp.ones(()), "b/0": 2, "a/1": 3})
     assert by_method == {"a": [1.0, 3.0], "b": [2.0]}
     assert len(seed_comparison.draw(values, "none", "accuracy").axes) == 2

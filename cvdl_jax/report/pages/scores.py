@@ -12,7 +12,7 @@ from cvdl_jax.workdir import predictions
 
 MOST_SCORES = 20_000_000  # beyond, softmax in float64 would need gigabytes
 MOST_CLASSES = 25  # beyond, areas of every class or pair would take minutes
-SIZE, LEFT, BOTTOM, TOP = 300, 44, 40, 8  # of the diagram
+SIZE, LEFT, BOTTOM, TOP = 300, 54, 40, 8  # of the diagram
 _TEXT = "font-size:11px;fill:var(--quiet)"
 
 
@@ -124,6 +124,9 @@ def diagram(bins: calibration.Reliability, name: str) -> Markup:
     dots = [(_n(x(bins.confidence[k])), _n(y(bins.accuracy[k]))) for k in full]
     drawn += [el("circle", cx=a, cy=b, r=3, style="fill:var(--ink)") for a, b in dots]
     drawn.append(el("text", "confidence", x=_n(x(0.5)), y=SIZE - 6, text_anchor="middle", style=_TEXT))
+    middle = _n(y(0.5))
+    drawn.append(el("text", "accuracy", x=12, y=middle, text_anchor="middle", transform=f"rotate(-90 12 {middle})",
+                    style=_TEXT))  # fmt: skip
     label = f"Reliability diagram of {name}: " + "; ".join(said(bins, k) for k in full)
     box, style = f"0 0 {SIZE} {SIZE}", "width:19rem;max-width:100%;height:auto"
     picture = el("svg", drawn, viewBox=box, role="img", aria_label=label, style=style)
