@@ -27,6 +27,9 @@ def _describe(annotation: Any) -> str:
         return " or ".join(_describe(choice) for choice in get_args(annotation))
     if annotation is types.NoneType:
         return "None"
+    if get_origin(annotation) is tuple:
+        parts = ("..." if part is Ellipsis else _describe(part) for part in get_args(annotation))
+        return f"tuple[{', '.join(parts)}]"
     return getattr(annotation, "__name__", str(annotation)) if not get_args(annotation) else str(annotation)
 
 
@@ -76,27 +79,53 @@ def check_value(value: Any, annotation: Any, path: str) -> Any:
     Args:
         value: from a config.
         annotation: int, float, bool, str, tuple, tuple[int, ...], X | None, Mapping or Literal; others accept anything.
-            `Annotated[X, Range]` accepts the numbers of a range, and what is no number as X does.
+            `Annotated[X, Range]` accepts the numbers of a range, and what is no number as X does. A word in the place
+            of a Mapping is the section's name.
         path: name for messages, such as "config.optim.lr".
 
     Raises:
         ConfigError: naming the path, the value and the expected type or range.
     """
-    if get_origin(annotation) is Annotated:
-        kind, *ranges = get_args(annotation)
-        value = check_value(value, kind, path)
-        for accepted in ranges:
-            check_range(value, accepted, path)
-        return value
     if annotation in (inspect.Parameter.empty, Any):
         return value
+    if annotation in (Mapping, dict) and isinstance(value, str) and value.isidentifier():
+        return {"name": value}  # a section may be given by its name alone
     fits, new = _fits(value, annotation)
     if fits:
+        _check_ranges(new, annotation, path)
         return new
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     words = [w for w in get_args(annotation) if isinstance(w, str)] if get_origin(annotation) is Literal else []
     hint = f"; {nearest(value, words)}" if words and isinstance(value, str) else ""
     got = "" if words else f" is of type {type(value).__name__}"
     raise ConfigError(f"{path}={value!r}{got}; expected {_describe(annotation)}{hint}")
+
+
+def _check_ranges(value: Any, annotation: Any, path: str) -> None:
+    """Refuses numbers outside the ranges of an annotation, also those of a tuple or of one of several types."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        _check_ranges(value, inner[0], path)
+        for accepted in inner[1:]:
+            check_range(value, accepted, path)
+    elif origin in (Union, types.UnionType):
+        fitting = [choice for choice in inner if _fits(value, choice)[0]]
+        _check_ranges(value, fitting[0], path)
+    elif origin in (tuple, list, Sequence) and inner:
+        kinds = inner[:1] * len(value) if len(inner) == 1 or inner[-1] is Ellipsis else inner
+        for i, (part, kind) in enumerate(zip(value, kinds, strict=True)):
+            _check_ranges(part, kind, f"{path}[{i}]")
+
+
+def check_section(section: Any, path: str) -> None:
+    """Refuses a number or a text in the place of a section.
+
+    Raises:
+        ConfigError: naming the section and its value.
+    """
+    if not isinstance(section, Mapping) and not hasattr(section, "items"):
+        raise ConfigError(f"{path}={section!r} is a value, not a section; set keys of it, {path}.KEY=VALUE")
 
 
 def check_name(word: str, known: Any, what: str) -> None:
@@ -122,8 +151,10 @@ def bind(fn: Callable, section: Mapping[str, Any], path: str, **more: Any) -> di
         Keyword arguments; ConfigDicts in them become dicts, lists tuples.
 
     Raises:
-        ConfigError: for an unknown name, a wrong type, or a required argument that is missing.
+        ConfigError: for an unknown name, a wrong type, a number outside its range, or a required argument that is
+            missing.
     """
+    check_section(section, path)
     parameters = inspect.signature(fn, eval_str=True).parameters
     named = {key: p for key, p in parameters.items() if p.kind in _BY_NAME}
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
@@ -297,6 +328,7 @@ def named(module: types.ModuleType, section: Mapping[str, Any], path: str, *late
         ConfigError: for a missing or unknown name, or wrong arguments.
     """
     known = functions(module)
+    check_section(section, path)
     if "name" not in section:
         raise ConfigError(f"{path}.name is missing; {nearest('', known)}")
     check_name(section["name"], known, f"{path}.name={section['name']!r} is not known")
@@ -314,15 +346,23 @@ class Range(NamedTuple):
 SHARE = Range("in [0, 1)", lambda x: 0 <= x < 1)
 INSIDE = Range("in (0, 1)", lambda x: 0 < x < 1)
 UP_TO_ONE = Range("in (0, 1]", lambda x: 0 < x <= 1)
+PROBABILITY = Range("in [0, 1]", lambda x: 0 <= x <= 1)
 NOT_NEGATIVE = Range("0 or more, and finite", lambda x: 0 <= x < math.inf)
 POSITIVE = Range("positive and finite", lambda x: 0 < x < math.inf)
 AT_LEAST_ONE = Range("1 or more", lambda x: 1 <= x < math.inf)
+SIZE = Range("from 1 to 1,048,576", lambda x: 1 <= x <= 2**20)  # of an axis: more does not fit into any memory
+LAYERS = Range("from 1 to 1,000", lambda x: 1 <= x <= 1000)  # unrolled: each costs time to compile
 
 Share = Annotated[float, SHARE]
 Inside = Annotated[float, INSIDE]
+UpToOne = Annotated[float, UP_TO_ONE]
+Probability = Annotated[float, PROBABILITY]
 NotNegative = Annotated[float, NOT_NEGATIVE]
 Positive = Annotated[float, POSITIVE]
 Count = Annotated[int, AT_LEAST_ONE]
+Counted = Annotated[int, NOT_NEGATIVE]
+Size = Annotated[int, SIZE]
+Layers = Annotated[int, LAYERS]
 
 
 def check_range(value: Any, accepted: Range, path: str) -> None:

@@ -19,6 +19,7 @@ import importlib.util
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -125,7 +126,10 @@ def apply_overrides(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
         The config.
 
     Raises:
-        ConfigError: for a form, key or type that is not possible, or two overrides of one key or duration.
+        ConfigError: for a form, key or type that is not possible.
+
+    Warns:
+        UserWarning: for two overrides of one key or duration; the last one wins.
     """
     seen: dict[str, str] = {}
     for override in overrides:
@@ -157,7 +161,9 @@ def _set(config: ConfigDict, parts: list[str], text: str, override: str, seen: d
     is_duration = _DURATION.fullmatch(leaf)
     what = f"{path}.{is_duration[1]}_" if is_duration else f"{path}.{leaf}"
     if what in seen:
-        raise ConfigError(f"{seen[what]!r} and {override!r} set the same thing; keep one of them")
+        warnings.warn(
+            f"{override!r} replaces {seen[what]!r}: they set the same thing, and the last one wins", stacklevel=3
+        )
     seen[what] = override
     old, name = section.get(leaf), f"{path}.{leaf}"
     if name == "config.steps_per_call":  # a word or a number
