@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import NotNegative, Positive
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
@@ -22,6 +23,10 @@ from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import boxes
 from cvdl_jax.ops.losses import detection, regression
 
+READS = (
+    "model", "loss", "data", "normalise", "augment", "grad", "optim", "ema", "plateau", "early_stopping",
+    "compute_dtype", "remat", "match", "boxes", "nms",
+)  # fmt: skip
 NEEDED = ("image", "objects/bbox", "objects/label", "boxes_mask")
 
 
@@ -37,7 +42,7 @@ class Method(NamedTuple):
     thin: Callable  # (boxes [a, 4], scores [a, k]) -> detections
 
 
-def box_loss(x, weight: float = 1.0, beta: float = 0.11):
+def box_loss(x, weight: NotNegative = 1.0, beta: Positive = 0.11):
     """Weighted smooth L1 of the differences of encoded boxes."""
     return weight * regression.smooth_l1_of_differences(x, beta)
 

@@ -42,13 +42,13 @@ from cvdl_jax.config.binding import (
 )
 from cvdl_jax.config.defaults import DEFAULTS, LATER
 from cvdl_jax.config.parsing import convert, parse_calls, plain, read
-from cvdl_jax.config.validation import check, refuse_sections
+from cvdl_jax.config.validation import check, is_set, refuse_sections
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
     "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
-    "completed", "differences", "digest", "duration", "from_plain", "load", "load_module", "named", "parse_arg",
-    "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
+    "completed", "differences", "digest", "duration", "from_plain", "is_set", "load", "load_module", "named",
+    "parse_arg", "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")

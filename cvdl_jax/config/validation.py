@@ -66,11 +66,18 @@ def refuse_sections(config: Mapping[str, Any], unused: Iterable[str]) -> None:
         unused: names of top-level keys.
 
     Raises:
-        ConfigError: naming the first that is not empty.
+        ConfigError: naming the first that is set.
     """
     for name in unused:
-        if config[name]:
-            raise ConfigError(f"experiment {config['experiment']!r} has no use for config.{name}; leave it empty")
+        if is_set(config, name):
+            default = DEFAULTS.get(name, ...)
+            left = "out" if default is ... else "empty" if default in ({}, "", None) else f"at {default!r}"
+            raise ConfigError(f"experiment {config['experiment']!r} has no use for config.{name}; leave it {left}")
+
+
+def is_set(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a top-level key is there and is not as `configs.base()` has it; keys of an experiment's own are."""
+    return name in config and (name not in DEFAULTS or plain(config[name]) != DEFAULTS[name])
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -1,11 +1,12 @@
 """From a configuration to what runs: data, info, task. The only way to an experiment is the path the config names.
 
-An experiment is a module with `make(config, info) -> Task`. It may say `READS = ("class_weights", "test_time")`: which
-of the sections of a configuration that few experiments have a use for (`OPTIONAL`) it reads.
+An experiment is a module with `make(config, info) -> Task` and READS, the keys of a configuration that it reads beside
+those of the loop (`LOOP`): `READS = ("model", "optim", "data")`. A key that is set, and that nobody reads, is refused:
+it would have no effect.
 """
 
 import importlib
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -22,7 +23,11 @@ from cvdl_jax.data import load as data_load
 from cvdl_jax.engine.program import Program, to_unit
 from cvdl_jax.errors import ConfigError, nearest
 
-OPTIONAL = ("class_weights", "test_time")  # sections that an experiment must say it reads
+# What the loop, or this module, reads for every experiment.
+LOOP = (
+    "experiment", "seed", "total_epochs", "total_steps", "total_examples", "batch_size", "eval_batch_size", "eval",
+    "log", "checkpoint", "select", "diagnostics", "batch_stats", "init_from", "parallel", "steps_per_call",
+)  # fmt: skip
 EXPERIMENTS = configs.ROOT / "experiments"  # beside the package, and importable as it is
 
 
@@ -35,11 +40,12 @@ class Run(NamedTuple):
     task: Task
 
 
-def build(config: ConfigDict) -> Run:
+def build(config: ConfigDict, begun: bool = False) -> Run:
     """Loads the data and makes the task of a configuration.
 
     Args:
         config: from `configs.load`, or the `config.json` of a run.
+        begun: whether it is that of a run which has saved something; what had no effect then is no error now.
 
     Returns:
         A Run.
@@ -48,8 +54,7 @@ def build(config: ConfigDict) -> Run:
         ConfigError, DataError: naming the key or the folder, and what to type next.
     """
     configs.check(config)
-    experiment = load_experiment(config.experiment)
-    configs.refuse_sections(config, [section for section in OPTIONAL if section not in reads(experiment)])
+    experiment = experiment_of(config, begun)
     data = load_data(config)
     info = make_info(config, data)
     task = experiment.make(fitted(config, data), info)
@@ -108,11 +113,6 @@ def batch_spec(example: dict[str, jax.ShapeDtypeStruct], batch_size: int) -> dic
     return jax.eval_shape(to_unit, raw)
 
 
-def find_experiment(name: str) -> Callable[[ConfigDict, Info], Task]:
-    """The `make` function of an experiment; see `load_experiment`."""
-    return load_experiment(name).make
-
-
 def load_experiment(name: str) -> ModuleType:
     """The module `experiments/<name>.py` (a dot is a folder), or the file that `name` is the path of.
 
@@ -134,13 +134,34 @@ def load_experiment(name: str) -> ModuleType:
     return module
 
 
-def reads(experiment: ModuleType) -> tuple[str, ...]:
-    """The optional sections that an experiment reads: its `READS`.
+def experiment_of(config: ConfigDict, begun: bool = False) -> ModuleType:
+    """The experiment of a configuration, which reads all that is set in it.
 
-    An experiment of the package that says nothing reads none. A file of a user that says nothing may read all of them.
+    A file of a user without READS may read everything, and so does one whose READS is None.
+
+    Args:
+        config: of the run.
+        begun: see `build`.
+
+    Raises:
+        ConfigError: naming a key that it would not read, or that it reads and the configuration lacks.
     """
-    inside = experiment.__name__.startswith(f"{EXPERIMENTS.name}.")
-    return getattr(experiment, "READS", () if inside else OPTIONAL)
+    experiment = load_experiment(config.experiment)
+    reads = getattr(experiment, "READS", None)
+    if reads is None:
+        return experiment
+    unused = [key for key in config if key not in (*LOOP, *reads)]
+    if begun:
+        for key in (key for key in unused if configs.is_set(config, key)):
+            warnings.warn(f"config.{key} has no effect in experiment {config.experiment!r}", stacklevel=2)
+        return experiment
+    configs.refuse_sections(config, unused)
+    for key in (key for key in reads if key not in config):
+        raise ConfigError(
+            f"experiment {config.experiment!r} reads config.{key}, which this config does not have; begin it with "
+            f"configs.base({key}=...)"
+        )
+    return experiment
 
 
 def make_program(built: Run, steps_per_call: int | str = "auto") -> Program:

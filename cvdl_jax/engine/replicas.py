@@ -304,7 +304,7 @@ def export(parent: str | Path, argv: Sequence[str], write_page: PageWriter) -> l
             continue
         print(f"replica {i + 1} of {len(seeds)}: {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted export left
-        _write(workdir, folder, build(member(config, seed)), slices(state, i), list(argv), write_page)
+        _write(workdir, folder, build(member(config, seed), begun=True), slices(state, i), list(argv), write_page)
     return folders
 
 

@@ -50,7 +50,7 @@ def load_built(
     Returns:
         (built run, state, step).
     """
-    built = build(config if config is not None else read_config(workdir))
+    built = build(config if config is not None else read_config(workdir), begun=True)
     path = checkpoint_path(Path(workdir), which)
     return built, restore_state(path, built), int(path.name)
 

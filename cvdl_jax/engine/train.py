@@ -95,7 +95,7 @@ class Loop:
     def __init__(self, config: Any, workdir: Workdir, signals: Signals, argv: list[str], write_page: PageWriter):
         self.config, self.workdir, self.signals, self.write_page = config, workdir, signals, write_page
         self.cache = compiling.use_cache(configs.cache_folder() / "compilation")
-        self.built = build(config)
+        self.built = build(config, workdir.begun())
         self.task, self.info = self.built.task, self.built.info
         self.periodic = [name for name, evaluation in self.task.evals.items() if not evaluation.final]
         self.due = due(config, self.info, bool(self.periodic))

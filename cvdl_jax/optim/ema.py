@@ -5,12 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Share
 from cvdl_jax.core.task import State, Transform, chain, ema
 
 AVERAGES = ("ema", "ema_statistics")  # of the parameters and of the batch statistics
 
 
-def ema_with_statistics(decay: float, on: str | None = None, warmup: bool = False) -> Transform:
+def ema_with_statistics(decay: Share, on: str | None = None, warmup: bool = False) -> Transform:
     """`task.ema` of the parameters into `extra["ema"]`, and of the batch statistics into `extra["ema_statistics"]`.
 
     Args:

@@ -16,6 +16,7 @@ from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
 
+READS = ("study",)
 SATURATION = 0.01
 
 

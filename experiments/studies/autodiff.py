@@ -14,6 +14,8 @@ from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
 from cvdl_jax.ops.textbook import backprop, gradient_check, tape
 
+READS = ("study",)
+
 
 def cost(params, x, y):
     """The squared error of the perceptron."""

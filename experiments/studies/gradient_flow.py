@@ -16,6 +16,7 @@ from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
 from cvdl_jax.ops.textbook import backprop
 
+READS = ("study",)
 GAINS = {"lecun": 1.0, "he": 2**0.5, "large": 3.0}
 
 

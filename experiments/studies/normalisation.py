@@ -24,6 +24,8 @@ from cvdl_jax.ops.losses import classification
 from experiments.classify import inputs
 from experiments.studies.perceptrons import evaluation_step, training_loss
 
+READS = ("model", "loss", "data", "normalise", "optim", "compute_dtype", "remat", "study")
+
 
 def in_parts(transform: Transform, n: int) -> Transform:
     """Applies a transform to the n parts of a batch, one after the other; the sums are added."""
@@ -79,7 +81,6 @@ def make(config, info) -> Task:
     """The task of a configuration."""
     if info.num_classes is None or not {"image", "features"} & info.spec.keys():
         raise ConfigError("experiment 'studies.normalisation' needs config.data with labelled images or features")
-    configs.refuse_sections(config, ("augment", "ema", "plateau", "early_stopping", "adversary"))
     cases = {
         name: {"lr": config.optim.lr, "batch": config.batch_size, **case} for name, case in config.study.cases.items()
     }

@@ -22,6 +22,8 @@ from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses import classification
 from experiments.classify import inputs
 
+READS = ("model", "loss", "data", "normalise", "grad", "optim", "compute_dtype", "remat", "study")
+
 
 def training_loss(model, name, normalise, loss, state, batch, key):
     """Sums of the loss and the accuracy of one network."""
@@ -70,7 +72,6 @@ def make(config, info) -> Task:
     """The task of a configuration."""
     if info.num_classes is None or not {"image", "features"} & info.spec.keys():
         raise ConfigError("experiment 'studies.perceptrons' needs config.data with labelled images or features")
-    configs.refuse_sections(config, ("augment", "ema", "plateau", "early_stopping", "adversary"))
     models = {
         name: registry.create(
             {**config.model, **fields}, f"config.study.models.{name}", kinds=("backbones",),

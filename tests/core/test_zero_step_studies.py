@@ -54,4 +54,4 @@ def test_what_a_study_would_not_read_is_refused():
 
 def test_an_unknown_study_gets_the_nearest_name():
     with pytest.raises(ConfigError, match="classify"):
-        build.find_experiment("clasify")
+        build.load_experiment("clasify")

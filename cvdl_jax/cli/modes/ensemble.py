@@ -20,6 +20,7 @@ from cvdl_jax.report.pages import ensemble_page
 from cvdl_jax.workdir import predictions, report_facts, test_set_ledger
 from cvdl_jax.workdir.folder import now, read_json, write_json
 
+FLAGS = ("ensemble", "overrides", "workdir", "split", "checkpoint", "weights", "again")  # that it reads
 FOLDER = Path("runs") / "ensembles"
 
 
@@ -27,11 +28,9 @@ def run(args: Any) -> int:
     """Combines the runs, prints and writes what comes of it.
 
     Raises:
-        ConfigError: for flags that it has no use for, a run named twice, or another look at a locked test split.
+        ConfigError: for a run named twice, or another look at a locked test split.
         DataError: for folders without runs, or predictions that do not belong together.
     """
-    if args.config is not None:
-        raise ConfigError(f"--ensemble takes the configurations of its runs; leave out --config={args.config}")
     split, runs = args.split or "test", ensembles.folders(args.ensemble)
     saved = [None if args.overrides else ensembles.read(folder, split) for folder in runs]
     members = [member or evaluated(run, split, args) for run, member in zip(runs, saved, strict=True)]
@@ -72,7 +71,7 @@ def evaluated(folder: Path, split: str, args: Any) -> ensembles.Member:
     from cvdl_jax.engine.build import build
 
     config = configs.apply_overrides(runs.read_config(folder), args.overrides)
-    built = evaluate.with_split(build(configs.from_plain(configs.to_plain(config))), split)
+    built = evaluate.with_split(build(configs.from_plain(configs.to_plain(config)), begun=True), split)
     if split not in built.task.evals:
         raise ConfigError(
             f"--ensemble: {folder} has no {split} split ({', '.join(built.task.evals) or 'nothing'} evaluated); name "

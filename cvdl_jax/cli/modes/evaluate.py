@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cvdl_jax.analysis import dataset_shift
-from cvdl_jax.cli.modes.flags import refuse_config
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
@@ -23,13 +22,14 @@ from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.workdir import predictions, test_set_ledger
 from cvdl_jax.workdir.folder import Workdir, write_json
 
+FLAGS = ("workdir", "overrides", "split", "external", "checkpoint", "weights", "again", "out")  # that it reads
+
 
 def run(args: Any) -> int:
     """Evaluates and prints; with `--out`, also writes the metrics as JSON."""
-    refuse_config(args, overrides=False)
     config = configs.apply_overrides(runs.read_config(args.workdir), args.overrides)
     config = configs.from_plain(configs.to_plain(config))
-    built = build(config)
+    built = build(config, begun=True)
     path = runs.checkpoint_path(Path(args.workdir), args.checkpoint)
     if args.external:
         built = external.with_external(built, args.external, args.split or "all", config.data.get("data_dir", ""))

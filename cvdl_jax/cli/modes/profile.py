@@ -14,6 +14,7 @@ from cvdl_jax.engine.build import build, make_program
 from cvdl_jax.engine.feed import TrainFeed
 from cvdl_jax.errors import UserError
 
+FLAGS = ("config", "overrides", "workdir", "steps")  # that it reads
 WARM_UP = 3
 
 

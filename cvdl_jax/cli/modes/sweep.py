@@ -9,6 +9,8 @@ from cvdl_jax.cli.tables.drive import drive, load, publish, say
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.folder import now
 
+FLAGS = ("sweep", "overrides", "workdir", "workers", "status", "launcher")  # that it reads
+
 
 def run(args: Any) -> int:
     """Runs the sweep, or prints how far it is.

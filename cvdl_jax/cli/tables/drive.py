@@ -12,7 +12,6 @@ from cvdl_jax.cli.tables import render, status
 from cvdl_jax.cli.tables.execute import execute
 from cvdl_jax.cli.tables.plan import Planned
 from cvdl_jax.cli.tables.study import Study
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.run_state import state_of
 
 
@@ -23,10 +22,8 @@ def load(args: Any) -> tuple[Any, Study, Path]:
         args: parsed by launch.py, its mode "table" or "sweep".
 
     Raises:
-        ConfigError: for a mistake in the file, or a --config.
+        ConfigError: for a mistake in the file.
     """
-    if args.config is not None:
-        raise ConfigError(f"--{args.mode} names its configs itself; leave --config out")
     spec = importlib.import_module(f"cvdl_jax.cli.{args.mode}s.spec")
     study = spec.load(getattr(args, args.mode))
     return spec, study, study.root(args.workdir)
