@@ -18,8 +18,10 @@ import argparse
 import ast
 import errno
 import importlib
+import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,7 +180,9 @@ def _refuse_unread(args: argparse.Namespace, given: Sequence[str]) -> None:
     value = getattr(args, unread[0])
     typed = args.overrides[0] if unread[0] == "overrides" else f"--{unread[0]}" + ("" if value is True else f"={value}")
     what = f"--{args.mode}" if args.mode in read else f"--mode {args.mode}"
-    own = ", ".join("--config.KEY=VALUE" if name == "overrides" else f"--{name}" for name in read[2:])
+    own = ", ".join(
+        "--config.KEY=VALUE" if name == "overrides" else f"--{name}" for name in read[2:] if name not in PROCESSES
+    )
     raise ConfigError(f"{typed} has no effect in {what}, which reads {own}; leave it out")
 
 
@@ -206,16 +210,29 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, RuntimeError, AssertionError) as error:
+        sentence = _of_the_machine(error, args.workdir)
+        if sentence is None:
             raise
-        where = error.filename or args.workdir
-        print(
-            f"error: {error.strerror}: {where}; free space, then run the same command again",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
         return 2
+
+
+def _of_the_machine(error: Exception, workdir: str | None) -> str | None:
+    """What to do about an error that the user's machine makes, whatever runs; None for another one."""
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return f"{error.strerror}: {error.filename or workdir}; free space, then run the same command again"
+        return None
+    if "home directory" in str(error):
+        return "HOME is not set, and this user has no home folder; set HOME, or CVDL_CACHE and TFDS_DATA_DIR"
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    if raised_in.endswith("xla_bridge.py") and os.environ.get("JAX_PLATFORMS"):  # where JAX looks for devices
+        return (
+            f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}: JAX finds no such device here; unset JAX_PLATFORMS, or "
+            "install the plugin, such as jax[cuda12]"
+        )
+    return None
 
 
 if __name__ == "__main__":

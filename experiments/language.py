@@ -84,7 +84,7 @@ def evaluation_step(model, chunks, state, batch, key):
 
 def finalise(size, means, rows):
     """Bits and perplexity; refuses a count of predicted characters that is not the text's."""
-    if means["characters"] != size:
+    if abs(means["characters"] - size) > 0.5:
         raise RuntimeError(f"{means['characters']:.0f} characters were predicted, the text has {size}")
     return {**means, "bits": means["loss"] / math.log(2), "perplexity": math.exp(min(means["loss"], 700.0))}
 

@@ -55,7 +55,17 @@ def build(config: ConfigDict, begun: bool = False) -> Run:
     """
     configs.check(config)
     experiment = experiment_of(config, begun)
-    data = load_data(config)
+    return with_data(config, experiment, load_data(config))
+
+
+def with_data(config: ConfigDict, experiment: ModuleType, data: data_load.Data | None) -> Run:
+    """`build`, after its data sets are loaded.
+
+    Args:
+        config: checked.
+        experiment: of `experiment_of`.
+        data: of `load_data`.
+    """
     info = make_info(config, data)
     task = experiment.make(fitted(config, data), info)
     if config.batch_stats != "running":

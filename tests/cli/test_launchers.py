@@ -177,7 +177,7 @@ def test_a_run_that_is_done_or_running_is_not_submitted(tmp_path, monkeypatch, c
 
 
 def test_only_runs_of_a_sweep_that_are_not_done_are_submitted(tmp_path, monkeypatch):
-    from cvdl_jax.cli.sweeps import build_all
+    from cvdl_jax.cli.tables import build_all
     from cvdl_jax.workdir import run_state
 
     states = iter([run_state.DONE, run_state.RUNNING, run_state.PARTIAL, run_state.FAILED])

@@ -28,6 +28,8 @@ def run(args: Any) -> int:
     """Predicts the images of `--input`; `--out` has a row for each image or detection, in the order of the names."""
     if not args.input or not args.out:
         raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
+    if Path(args.out).is_dir():
+        raise UserError(f"--out {args.out} is a folder; name a file in it, --out {Path(args.out) / 'predictions.csv'}")
     built, state, step = runs.load_built(args.workdir, args.checkpoint)
     state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:
