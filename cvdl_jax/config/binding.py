@@ -135,7 +135,8 @@ def check_name(word: str, known: Any, what: str) -> None:
         ConfigError: starting with `what`.
     """
     if word not in known:
-        raise ConfigError(f"{what}: {nearest(str(word), known)}")
+        joint = ";" if what.endswith("known") else ":"  # `nearest` may begin with "known:"
+        raise ConfigError(f"{what}{joint} {nearest(str(word), known)}")
 
 
 def bind(fn: Callable, section: Mapping[str, Any], path: str, **more: Any) -> dict[str, Any]:
@@ -374,19 +375,3 @@ def check_range(value: Any, accepted: Range, path: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and not accepted.holds(value):
         raise ConfigError(f"{path}={value} must be {accepted.words}")
-
-
-def check(values: Mapping[str, Any], ranges: Mapping[str, Range], path: str) -> None:
-    """Refuses numbers outside their ranges.
-
-    Args:
-        values: {argument: value}; what is no number (None, a word, True) or not in `ranges` passes.
-        ranges: {argument: Range}.
-        path: the section's name for messages, such as "config.optim".
-
-    Raises:
-        ConfigError: naming the argument, its value and the range.
-    """
-    for name, value in values.items():
-        if name in ranges:
-            check_range(value, ranges[name], f"{path}.{name}")

@@ -85,6 +85,11 @@ def test_an_annotation_may_carry_a_range():
             call(fn, section, "config.s")
 
 
+def test_known_is_said_once():
+    message = refusal(configs.check_name, "zzzzz", ("a", "b"), "config.loss.name='zzzzz' is not known")
+    assert message == "config.loss.name='zzzzz' is not known; known: a, b"
+
+
 def test_ranges_hold_inside_tuples_and_in_one_of_several_types():
     def fn(rates: tuple[Share, ...] = (), size: tuple[Count, Positive] = (1, 1.0), lr: Positive | Literal["auto"] = 1):
         return rates, size, lr

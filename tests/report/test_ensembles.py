@@ -144,7 +144,10 @@ def test_members_that_do_not_belong_together_are_refused(tmp_path, capsys, secon
         (["--ensemble", "{a}"], "--ensemble needs at least two runs, got 1"),
         (["--ensemble", "{a}", "{a}/"], "is named twice; every member has one vote"),
         (["--ensemble", "{a}", "{a}/predictions"], "holds no run (no config.json in it or below)"),
-        (["--ensemble", "{a}", "{a}", "--config=x.py"], "leave out --config=x.py"),
+        (
+            ["--ensemble", "{a}", "{a}", "--config=x.py"],
+            "--config=x.py has no effect in --ensemble",
+        ),
         (["--ensemble", "{a}", "{a}", "--sweep=x.py"], "leave out --ensemble"),
         (["--mode=ensemble"], "type: python launch.py --ensemble runs/a runs/b"),
     ],

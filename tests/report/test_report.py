@@ -150,7 +150,7 @@ def test_the_mode_writes_the_page_and_takes_no_configuration(tmp_path, capsys):
     assert capsys.readouterr().out == f"report: {folder / 'report.html'}\n"
     (folder / "report.html").unlink()
     assert launch.main(["--mode=report", f"--workdir={folder}", "--config.seed=1"]) == 2
-    assert "leave out --config" in capsys.readouterr().err and not (folder / "report.html").exists()
+    assert "has no effect in --mode report" in capsys.readouterr().err and not (folder / "report.html").exists()
 
 
 def test_a_large_run_has_a_small_page(tmp_path):
