@@ -18,17 +18,20 @@ Factories = Mapping[str, Callable] | Callable[[str], Callable]
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def _describe(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
+    """The type that an annotation asks for, in words: "one of 'min', 'max'", "tuple[int, ...] or None"."""
     if get_origin(annotation) is Annotated:
-        return _describe(get_args(annotation)[0])
+        return describe(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
     if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(_describe(choice) for choice in get_args(annotation))
+        return " or ".join(describe(choice) for choice in get_args(annotation))
     if annotation is types.NoneType:
         return "None"
+    if get_origin(annotation) is Mapping:
+        return "Mapping"
     if get_origin(annotation) is tuple:
-        parts = ("..." if part is Ellipsis else _describe(part) for part in get_args(annotation))
+        parts = ("..." if part is Ellipsis else describe(part) for part in get_args(annotation))
         return f"tuple[{', '.join(parts)}]"
     return getattr(annotation, "__name__", str(annotation)) if not get_args(annotation) else str(annotation)
 
@@ -99,7 +102,7 @@ def check_value(value: Any, annotation: Any, path: str) -> Any:
     words = [w for w in get_args(annotation) if isinstance(w, str)] if get_origin(annotation) is Literal else []
     hint = f"; {nearest(value, words)}" if words and isinstance(value, str) else ""
     got = "" if words else f" is of type {type(value).__name__}"
-    raise ConfigError(f"{path}={value!r}{got}; expected {_describe(annotation)}{hint}")
+    raise ConfigError(f"{path}={value!r}{got}; expected {describe(annotation)}{hint}")
 
 
 def _check_ranges(value: Any, annotation: Any, path: str) -> None:
@@ -170,7 +173,7 @@ def bind(fn: Callable, section: Mapping[str, Any], path: str, **more: Any) -> di
         arguments[key] = check_value(plain(value), annotation, f"{path}.{key}")
     for key, parameter in named.items():
         if parameter.default is inspect.Parameter.empty and key not in arguments and key not in more:
-            raise ConfigError(f"{path}.{key} is missing; {title} needs it ({_describe(parameter.annotation)})")
+            raise ConfigError(f"{path}.{key} is missing; {title} needs it ({describe(parameter.annotation)})")
     return arguments | more
 
 

@@ -35,6 +35,7 @@ from cvdl_jax.config.binding import (
     build_calls,
     call,
     check_name,
+    check_section,
     check_value,
     duration,
     named,
@@ -47,8 +48,8 @@ from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
     "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
-    "completed", "differences", "digest", "duration", "from_plain", "is_set", "load", "load_module", "named",
-    "parse_arg", "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
+    "check_section", "completed", "differences", "digest", "duration", "from_plain", "is_set", "load", "load_module",
+    "named", "parse_arg", "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")

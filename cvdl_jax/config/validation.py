@@ -53,7 +53,7 @@ CLOSED: dict[str, dict[str, Any]] = {
     "select": {"metric": str, "mode": Literal["min", "max"]},
     "parallel": {"mode": Literal["jit", "pmap"], "fsdp": Count},
 }
-LARGEST = 2**31  # whole numbers become int32; counts of examples, and seeds, may be larger
+LARGEST, LARGER = 2**31, ("seed", "_examples", "_limit")  # whole numbers become int32, but for these
 FLOAT32 = 3.4028234e38
 _PLAIN = (int, float, str, bool, type(None))
 
@@ -135,7 +135,9 @@ def _check_leaves(value: Any, path: str) -> None:
         raise ConfigError(f"{path}={value!r}: a config holds only numbers, strings, bools, None, tuples and sections")
     elif isinstance(value, float) and not abs(value) <= FLOAT32:
         raise ConfigError(f"{path}={value!r} must be a number that float32 can hold, below {FLOAT32:.3g}")
-    elif isinstance(value, int) and abs(value) >= LARGEST and not path.endswith(("seed", "_examples")):
+    elif (
+        isinstance(value, int) and abs(value) >= LARGEST and not path.endswith(("seed", "_examples", "resident_limit"))
+    ):
         raise ConfigError(f"{path}={value} is too large; whole numbers are below {LARGEST:,}")
 
 

@@ -137,3 +137,42 @@ def test_a_file_without_make_or_no_file_is_refused(tmp_path):
         build.load_experiment(str(tmp_path / "empty.py"))
     with pytest.raises(ConfigError, match=r"missing\.py': there is no such file"):
         build.load_experiment(str(tmp_path / "missing.py"))
+
+
+SECTIONS = [
+    ("configs/toy/logistic.py", "study"), ("configs/studies/batch_norm.py", "study"),
+    ("configs/studies/dead_units.py", "study"), ("configs/studies/learning_rate.py", "study"),
+    ("configs/studies/activations.py", "study"), ("configs/studies/autodiff.py", "study"),
+    ("configs/detect/anchors.py", "match"), ("configs/detect/anchors.py", "nms"), ("configs/rl/dqn.py", "agent"),
+    ("configs/rl/dqn.py", "environment"), ("configs/rl/dqn.py", "exploration"), ("configs/explain/pca.py", "embed"),
+    ("configs/sequence/char_rnn.py", "text"), ("configs/sequence/char_rnn.py", "streams"),
+    ("configs/generate/dcgan.py", "judge"), ("configs/generate/dcgan.py", "model"), ("configs/classify/mlp.py", "loss"),
+    ("configs/classify/mlp.py", "data"), ("configs/classify/mlp.py", "ema"), ("configs/classify/mlp.py", "plateau"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [3, "some text"])
+@pytest.mark.parametrize(("file", "section"), SECTIONS)
+def test_a_number_or_a_text_in_the_place_of_a_section_is_one_sentence(file, section, value):
+    config = configs.load(f"{file}:smoke")
+    config[section] = value
+    with pytest.raises(ConfigError, match=rf"^config\.{section}={value!r} is a value, not a section; set keys of it"):
+        build.build(config)
+
+
+@pytest.mark.parametrize(
+    ("file", "inner"),
+    [
+        ("configs/studies/batch_norm.py", "study.cases.none_small"), ("configs/generate/dcgan.py", "model.generator"),
+        ("configs/studies/dead_units.py", "study.models.relu"), ("configs/generate/dcgan.py", "optim.discriminator"),
+    ],
+)  # fmt: skip
+def test_a_number_in_the_place_of_an_inner_section_is_one_sentence(file, inner):
+    config = configs.load(f"{file}:smoke")
+    outer, _, last = inner.rpartition(".")
+    section = config
+    for word in outer.split("."):
+        section = section[word]
+    section[last] = 3
+    with pytest.raises(ConfigError, match=rf"^config\.{inner}=3 is a value, not a section"):
+        build.build(config)
