@@ -4,8 +4,8 @@ Environment variables that change it:
     CVDL_TEST_DATA: a folder of prepared TFDS data sets (mnist, cifar10 ...), read only; without it their tests skip.
     CVDL_TEST_DATA_TFRECORD: the same as TFRecord files.
     CVDL_TEST_CACHE: where compiled functions are kept between sessions; ~/.cache/cvdl_jax/test_compilation by default.
-    CVDL_TEST_COMPILE: "fast" compiles with less optimisation, in half the time, for tests that run hardly anything but
-        once; `make test` sets it. The long tests compile as users do.
+    CVDL_TEST_COMPILE: "fast" compiles with less optimisation, in a third of the time, for tests that run hardly
+        anything but once; the Makefile sets it. Tests that ask for `flags_of_users` compile as users do.
     CVDL_TEST_SCRATCH: a folder to prepare data in and keep there; by default a new one per session, removed at the end.
 """
 
@@ -120,6 +120,14 @@ def real_data() -> Path:
 def real_data_tfrecord() -> Path:
     """The folder of real data sets stored as TFRecord, named by CVDL_TEST_DATA_TFRECORD; skips without one."""
     return _folder("CVDL_TEST_DATA_TFRECORD")
+
+
+@pytest.fixture(scope="module")
+def flags_of_users():
+    """Processes that the module's tests start compile as those of users do, whatever CVDL_TEST_COMPILE says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", " ".join(flag for flag in os.environ["XLA_FLAGS"].split() if flag not in FAST))
+        yield
 
 
 @pytest.fixture
