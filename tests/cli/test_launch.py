@@ -93,6 +93,11 @@ def test_a_mode_reads_the_flags_that_it_names(mode):
     assert named == read | loads | drives
 
 
+def test_a_folder_is_no_file_to_write_predictions_to(capsys, tmp_path):
+    message = refused(capsys, "--mode=predict", f"--workdir={tmp_path}", "--input=x", f"--out={tmp_path}")
+    assert_words(message, (f"--out {tmp_path} is a folder", f"{tmp_path}/predictions.csv"))
+
+
 def test_of_a_flag_typed_twice_the_last_one_counts_with_a_word(tmp_path):
     with pytest.warns(UserWarning, match="--workdir is given twice, and the last one counts"):
         args = launch.parse([CONFIG, "--workdir=a", f"--workdir={tmp_path}"])
