@@ -50,8 +50,6 @@ def diagnosed(
     """
     if not (activations or gradients):
         raise ConfigError("config.diagnostics switches nothing on; set activations=True or gradients=True in it")
-    if not 0 < saturation < 1:
-        raise ConfigError(f"config.diagnostics.saturation={saturation} must lie in (0, 1); the default is 0.01")
     if gradients:
         if task.train is None:
             raise ConfigError("config.diagnostics.gradients=True: this experiment takes no steps; set it to False")

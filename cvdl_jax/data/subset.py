@@ -42,7 +42,7 @@ class Cut(NamedTuple):
     folds: Counted = 0
     fold: Counted = 0
     stratified: bool = False
-    seed: Counted = 0
+    seed: int = 0
 
 
 class Subset(Source):
