@@ -322,6 +322,14 @@ def test_every_row_is_built_and_traced_before_the_first_run(tmp_path, metric, ov
     assert words in str(error.value)
 
 
+def test_a_row_without_its_data_lets_the_others_run(capsys):
+    lost = ["--config.data.name=folder:nowhere"]
+    build_all.build("test/accuracy", [["A", SOFTMAX, []], ["B", SOFTMAX, lost]])
+    assert f"{build_all.MISSING}B: " in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"^B: .*nowhere does not exist"):
+        build_all.build("test/accuracy", [["B", SOFTMAX, lost]])
+
+
 def test_a_table_is_checked_before_its_first_run(tmp_path, monkeypatch):
     """The check comes after the states are read and before `execute`; nothing of the table is written."""
 

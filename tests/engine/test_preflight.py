@@ -49,9 +49,7 @@ def test_a_finalize_that_needs_real_numbers_is_not_known():
     assert finalised(lambda means, rows: {"x": [][int(means["loss"])]}) is None
     known = {"validation": None, "train": ("loss",)}
     preflight.check_reported("validation/anything", known, "config.select.metric")
-    with pytest.raises(
-        ConfigError, match=r"metric='train/los' is not reported; did you mean 'train/loss'"
-    ):
+    with pytest.raises(ConfigError, match=r"metric='train/los' is not reported; did you mean 'train/loss'"):
         preflight.check_reported("train/los", known, "config.select.metric")
 
 

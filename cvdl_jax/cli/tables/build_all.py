@@ -14,8 +14,10 @@ from typing import Any
 from cvdl_jax.cli.tables.plan import Planned
 from cvdl_jax.config import configs
 from cvdl_jax.config.defaults import DEFAULTS
-from cvdl_jax.errors import ConfigError, UserError
+from cvdl_jax.errors import ConfigError, DataError, UserError
 from cvdl_jax.workdir.run_state import FAILED, NOT_RUN, state_of
+
+MISSING = "missing data: "  # begins a line of the process that checks
 
 
 def check(planned: Sequence[Planned], metric: str, say: Callable[[str], None]) -> None:
@@ -49,6 +51,9 @@ def check(planned: Sequence[Planned], metric: str, say: Callable[[str], None]) -
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         say(f"the configurations could not be checked beforehand ({last}); the runs will tell")
+    for line in done.stdout.splitlines():
+        if line.startswith(MISSING):
+            say(f"{line.removeprefix(MISSING)}; the other runs go ahead")
 
 
 def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
@@ -59,11 +64,12 @@ def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
         jobs: (name, spec, overrides).
 
     Raises:
-        ConfigError: for the first mistake, with the name in front.
+        ConfigError: for the first mistake, with the name in front. Missing data are one only if no run has its own.
     """
     from cvdl_jax.engine import build, preflight
 
     data: dict[str, Any] = {}
+    missing: list[str] = []
     for name, spec, overrides in jobs:
         try:
             config = configs.load(spec, overrides)
@@ -78,8 +84,14 @@ def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
             program = build.make_program(built)
             preflight.check_metrics(config, program)
             preflight.check_reported(metric, preflight.metrics(program, list(built.task.evals)), "its metric")
+        except DataError as error:
+            missing.append(f"{name}: {error}")
         except UserError as error:
             raise ConfigError(f"{name}: {error}") from error
+    if len(missing) == len(jobs):
+        raise ConfigError(missing[0])
+    for text in missing:
+        print(f"{MISSING}{text}")
 
 
 if __name__ == "__main__":
