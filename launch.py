@@ -15,14 +15,19 @@ error, 75 preempted and saved (run the same command again), 130 interrupted and 
 """
 
 import argparse
+import ast
 import errno
 import importlib
+import os
+import re
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from cvdl_jax.config import paths, places
+from cvdl_jax.config.defaults import DEFAULTS
 from cvdl_jax.engine import distributed, signals, xla_flags
 from cvdl_jax.errors import ConfigError, UserError, nearest
 
@@ -34,6 +39,7 @@ ADVICE = {
 MODES = places.PACKAGE / "cli" / "modes"
 PATHS = ("workdir", "input", "out", "ensemble", "compare")  # flags that name files and folders
 CONTINUE = ("train", "table", "sweep")  # the same command again goes on
+PROCESSES = ("coordinator", "num_processes", "process_id", "timeout", "heartbeat")  # how several of them meet
 # These need no --workdir, and never wait for other processes.
 ALONE = ("augment", "check", "compare", "describe", "doctor", "ensemble", "sweep", "table")
 
@@ -112,18 +118,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     flags = parser()
     args, rest = flags.parse_known_args(argv)
     args.overrides = [arg for arg in rest if arg.startswith("--config.")]
+    given = _given(flags, argv)
     known = [option for action in flags._actions for option in action.option_strings]
     for before, arg in zip(["", *rest], rest, strict=False):
         if before in args.overrides and "=" not in before and not arg.startswith("-"):
             raise ConfigError(f"{before!r} and its value need an equals sign: {before}={arg}")
         if arg not in args.overrides:
-            raise ConfigError(f"there is no flag {arg.partition('=')[0]!r}; {nearest(arg.partition('=')[0], known)}")
+            raise ConfigError(f"there is no flag {arg.partition('=')[0]!r}; {_meant(arg, known)}")
     for flag in PATHS:
-        given = getattr(args, flag)
-        if given is not None:
-            typed = [paths.local(path, f"--{flag}") for path in ([given] if isinstance(given, str) else given)]
-            setattr(args, flag, str(typed[0]) if isinstance(given, str) else [str(path) for path in typed])
+        value = getattr(args, flag)
+        if value is not None:
+            typed = [paths.local(path, f"--{flag}") for path in ([value] if isinstance(value, str) else value)]
+            setattr(args, flag, str(typed[0]) if isinstance(value, str) else [str(path) for path in typed])
     args.mode = _mode(args)
+    _refuse_unread(args, given)
     if args.workdir is None and args.mode not in ALONE:
         raise ConfigError(
             f"--workdir is missing; for example --workdir runs/{Path((args.config or 'try').partition(':')[0]).stem}"
@@ -143,10 +151,52 @@ def _mode(args: argparse.Namespace) -> str:
         raise ConfigError(f"--mode {mode} needs its file; type: {places.command()} --{mode} configs/{mode}s/NAME.py")
     if mode in ("ensemble", "compare") and not chosen:
         raise ConfigError(f"--mode {mode} needs its runs; type: {places.command()} --{mode} runs/a runs/b")
-    for flag, only in (("external", "eval"), ("again", "eval"), ("replicas", "train")):
-        if getattr(args, flag) and mode != only and (flag, mode) != ("again", "ensemble"):
-            raise ConfigError(f"--{flag} is a flag of --mode {only}, not of {mode}; leave it out")
     return mode
+
+
+def _meant(arg: str, known: Sequence[str]) -> str:
+    """What to type instead of a flag that does not exist: a key of the config needs its first word."""
+    key = arg.lstrip("-")
+    if key.partition("=")[0].partition(".")[0] in DEFAULTS:
+        return f"keys of the config begin with --config, as in --config.{key if '=' in key else f'{key}=VALUE'}"
+    return nearest(arg.partition("=")[0], known)
+
+
+def _given(flags: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """The names of the flags that were typed, in their order; of one typed twice the last one counts, with a word."""
+    names = {option: action.dest for action in flags._actions for option in action.option_strings}
+    typed = [names[word] for word in (arg.partition("=")[0] for arg in argv) if word in names]
+    for name in dict.fromkeys(typed):
+        if typed.count(name) > 1 and name == "config":
+            raise ConfigError("--config is given twice; a run has one config file, and --config.KEY=VALUE changes it")
+        if typed.count(name) > 1:
+            warnings.warn(f"--{name} is given twice, and the last one counts", stacklevel=2)
+    return list(dict.fromkeys(typed))
+
+
+def flags_of(mode: str) -> tuple[str, ...]:
+    """The flags that a mode reads: the FLAGS of its file, what launch.py does for all modes, and how processes meet."""
+    source = (MODES / f"{'evaluate' if mode == 'eval' else mode}.py").read_text(encoding="utf-8")
+    own = ast.literal_eval(re.search(r"^FLAGS = (\(.*?\))", source, re.MULTILINE | re.DOTALL)[1])
+    return ("mode", "host_devices", *own, *(() if mode in ALONE else PROCESSES))
+
+
+def _refuse_unread(args: argparse.Namespace, given: Sequence[str]) -> None:
+    """Refuses a flag that the mode would not read."""
+    read = (*flags_of(args.mode), *(("dry_run",) if args.launcher else ()))
+    if "dry_run" in given and not args.launcher:
+        raise ConfigError("--dry_run prints what a launcher would submit; name one, as in --launcher=slurm")
+    unread = [name for name in given if name not in read]
+    unread += ["overrides"] if args.overrides and "overrides" not in read else []
+    if not unread:
+        return
+    value = getattr(args, unread[0])
+    typed = args.overrides[0] if unread[0] == "overrides" else f"--{unread[0]}" + ("" if value is True else f"={value}")
+    what = f"--{args.mode}" if args.mode in read else f"--mode {args.mode}"
+    own = ", ".join(
+        "--config.KEY=VALUE" if name == "overrides" else f"--{name}" for name in read[2:] if name not in PROCESSES
+    )
+    raise ConfigError(f"{typed} has no effect in {what}, which reads {own}; leave it out")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -203,13 +253,28 @@ def run(argv: Sequence[str], early: signals.Signals) -> int:
     except UserError as error:
         print(f"error: {error}".replace("python launch.py", places.command()), file=sys.stderr, flush=True)
         return error.exit_code
-    except OSError as error:
-        advice = ADVICE.get(error.errno)
-        if advice is None:
+    except (OSError, RuntimeError, AssertionError) as error:
+        sentence = _of_the_machine(error, args.workdir)
+        if sentence is None:
             raise
-        where = error.filename or args.workdir
-        print(f"error: {error.strerror}: {where}; {advice}", file=sys.stderr, flush=True)
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
         return 2
+
+
+def _of_the_machine(error: Exception, workdir: str | None) -> str | None:
+    """What to do about an error that the user's machine makes, whatever runs; None for another one."""
+    if isinstance(error, OSError):
+        advice = ADVICE.get(error.errno)
+        return f"{error.strerror}: {error.filename or workdir}; {advice}" if advice else None
+    if "home directory" in str(error):
+        return "HOME is not set, and this user has no home folder; set HOME, or CVDL_CACHE and TFDS_DATA_DIR"
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    if raised_in.endswith("xla_bridge.py") and os.environ.get("JAX_PLATFORMS"):  # where JAX looks for devices
+        return (
+            f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}: JAX finds no such device here; unset JAX_PLATFORMS, or "
+            "install the plugin, such as jax[cuda12]"
+        )
+    return None
 
 
 if __name__ == "__main__":

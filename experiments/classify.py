@@ -23,7 +23,10 @@ from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses import classification
 from cvdl_jax.optim.ema import averaged
 
-READS = ("class_weights", "test_time")  # optional sections of the configuration
+READS = (
+    "model", "loss", "data", "normalise", "class_weights", "augment", "adversary", "grad", "optim", "ema", "plateau",
+    "early_stopping", "test_time", "compute_dtype", "remat",
+)  # fmt: skip
 
 
 def inputs(normalise, batch):

@@ -1,10 +1,9 @@
 """One-stage detection with anchors: every anchor gets a class and a box, decoded and thinned in the evaluation step.
 
 image: [b, h, w, c] in 0..1; objects/bbox: [b, n, 4], objects/label: [b, n], boxes_mask: [b, n] (config.data.max_boxes
-pads them to n); bool [b, n] where the set has them: objects/is_crowd and objects/is_difficult, which are no targets
-(Ren et al. 2015, Lin et al. 2017) and need not be found. `extra`: {"batch_stats", "ema"?, "ema_statistics"?,
-"feedback"?}. Own sections, which may be empty: `match` (`ops.boxes.match`), `boxes` (weight and beta of their smooth
-L1), `nms` (`ops.boxes.detections`).
+pads them to n); bool [b, n] where the set has them: objects/is_crowd, objects/is_difficult, no targets and not to be
+found. `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. Own sections, which may be empty: `match`
+(`ops.boxes.match`), `boxes` (weight and beta of their smooth L1), `nms` (`ops.boxes.detections`).
 """
 
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import NotNegative, Positive
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
@@ -25,6 +25,8 @@ from cvdl_jax.ops import boxes
 from cvdl_jax.ops.losses import detection, regression
 from cvdl_jax.optim.ema import averaged
 
+READS = ("model", "loss", "data", "normalise", "augment", "grad", "optim", "ema", "plateau", "early_stopping",
+         "compute_dtype", "remat", "match", "boxes", "nms")  # fmt: skip
 NEEDED = ("image", "objects/bbox", "objects/label", "boxes_mask")
 FLAGS = {"crowd": "objects/is_crowd", "difficult": "objects/is_difficult"}
 
@@ -41,7 +43,7 @@ class Method(NamedTuple):
     thin: Callable  # (boxes [a, 4], scores [a, k]) -> detections
 
 
-def box_loss(x, weight: float = 1.0, beta: float = 0.11):
+def box_loss(x, weight: NotNegative = 1.0, beta: Positive = 0.11):
     """Weighted smooth L1 of the differences of encoded boxes."""
     return weight * regression.smooth_l1_of_differences(x, beta)
 
@@ -128,20 +130,18 @@ def make(config, info) -> Task:
             f"config.data.name={config.data.name!r} delivers no {missing or 'classes'}; experiment 'detect' needs "
             "boxes with labels, padded by config.data.max_boxes=N"
         )
-    method = make_method(config, info.num_classes)
-    feedback = recipe.feedback(config)
+    method, feedback = make_method(config, info.num_classes), recipe.feedback(config)
 
     def init(key: jax.Array, batch: dict) -> dict:
         params, stats = initialise(method.model, key, method.normalise(batch["image"])[:1], False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
     step, final = partial(evaluation_step, method), partial(finalise, info.num_classes, info.spec["image"].shape[1:3])
+    loss = partial(training_loss, method)
     return Task(
         init=init,
         train=chain(
-            recipe.augmentation(config, info),
-            recipe.descend(config, info, partial(training_loss, method)),
-            recipe.average(config, partial(training_loss, method)),
+            recipe.augmentation(config, info), recipe.descend(config, info, loss), recipe.average(config, loss)
         ),
         evals=recipe.evaluations(partial(Eval, step, final), info.sizes),
         report=partial(report, method, info.class_names),

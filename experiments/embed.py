@@ -18,9 +18,12 @@ from jax import lax
 
 from cvdl_jax.analysis.embedding import pca, tsne
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Counted, Positive
 from cvdl_jax.core.task import Eval, Task
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
+
+READS = ("embed", "optim", "grad")
 
 
 class Embed(NamedTuple):
@@ -32,11 +35,11 @@ class Embed(NamedTuple):
     layer: str = "pre_logits"  # an entry of the model's second result; "stages.1" for the second of several
     data: Mapping = {}  # a section as `config.data`, where there is no run
     splits: tuple[str, ...] = ("validation", "test")  # embedded one after the other
-    limit: int = 0  # only the first so many examples; 0 for all
+    limit: Counted = 0  # only the first so many examples; 0 for all
     standardise: bool = False  # every feature to mean 0 and standard deviation 1
-    perplexity: float = 30.0
-    exaggeration: float = 12.0  # factor on the affinities,
-    exaggeration_steps: int = 250  # in so many first steps
+    perplexity: Positive = 30.0
+    exaggeration: Positive = 12.0  # factor on the affinities,
+    exaggeration_steps: Counted = 250  # in so many first steps
 
 
 def training_loss(embed, state, batch, key):
@@ -77,7 +80,8 @@ def report(class_names, state, batch, key):
 def make(config, info) -> Task:
     """The embedding task of a configuration."""
     embed = configs.call(Embed, config.embed, "config.embed")
-    configs.refuse_sections(config, ("augment", "data", "ema", "model", "normalise", "plateau", "early_stopping"))
+    if embed.method == "pca":
+        configs.refuse_sections(config, ("optim", "grad"))
     if embed.method == "pca" and info.total_steps:
         raise ConfigError(f"config.total_steps={info.total_steps}: PCA takes no step; set config.total_steps=0")
     x, label, class_names = from_run.load_features(embed)

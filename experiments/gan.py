@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from cvdl_jax.config import configs
-from cvdl_jax.config.binding import check_value
 from cvdl_jax.core import gradients
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Task, chain, descend, repeat
@@ -27,6 +26,8 @@ from cvdl_jax.ops.losses import adversarial
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
 from cvdl_jax.optim.ema import averaged
 
+READS = ("model", "loss", "data", "augment", "grad", "optim", "ema", "plateau", "early_stopping", "compute_dtype",
+         "remat", "critic_steps", "judge")  # fmt: skip
 PLAYERS = ("discriminator", "generator")
 
 
@@ -116,9 +117,9 @@ def descent(config, info, name, loss, updates):
 
 def make(config, info) -> Task:
     """The two-player task of a configuration."""
-    n = check_value(config.get("critic_steps", 1), int, "config.critic_steps")
-    if "image" not in info.spec or config.normalise:
-        raise ConfigError("experiment 'gan' needs images in 0..1: a data set of images, and an empty config.normalise")
+    n = configs.check_value(config.get("critic_steps", 1), int, "config.critic_steps")
+    if "image" not in info.spec:
+        raise ConfigError("experiment 'gan' needs a data set of images; set config.data.name")
     if n < 1 or info.batch_size % n:
         raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
     loss, (generator, discriminator) = configs.named(adversarial, config.loss, "config.loss")(), players(config, info)

@@ -17,16 +17,19 @@ from jax import lax
 
 from cvdl_jax.analysis.figures import images
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import text
 from cvdl_jax.engine import recipe
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.models.sequence import recurrent
 from cvdl_jax.nn import observe
 from cvdl_jax.optim.ema import averaged
 
+READS = (
+    "model", "grad", "optim", "ema", "plateau", "early_stopping", "compute_dtype", "remat", "text", "streams", "sample",
+)  # fmt: skip
 EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
 
 
@@ -82,16 +85,14 @@ def evaluation_step(model, chunks, state, batch, key):
 
 def finalise(size, means, rows):
     """Bits and perplexity; refuses a count of predicted characters that is not the text's."""
-    if means["characters"] != size:
+    if abs(means["characters"] - size) > 0.5:
         raise RuntimeError(f"{means['characters']:.0f} characters were predicted, the text has {size}")
     return {**means, "bits": means["loss"] / math.log(2), "perplexity": math.exp(min(means["loss"], 700.0))}
 
 
-def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[float, ...]):
+def sampler(model, vocabulary, prompt: str, length: Size, temperatures: tuple[Positive, ...]):
     """The report of `config.sample`: a text for each temperature, and all of them side by side as a figure."""
     ids = text.encode(prompt, vocabulary, "config.sample.prompt")
-    if length < 1 or min(temperatures, default=1) <= 0:
-        raise ConfigError(f"config.sample: length={length} and temperatures={temperatures} must be above 0")
     draw = jax.jit(partial(recurrent.sample, model), static_argnames="length")
 
     def report(state, batch, key):
@@ -107,11 +108,8 @@ def sampler(model, vocabulary, prompt: str, length: int, temperatures: tuple[flo
 
 def make(config, info) -> Task:
     """The language task of a configuration."""
-    configs.refuse_sections(config, ("augment", "data", "loss", "normalise"))
     corpus = configs.call(text.load, config.text, "config.text")
     streams = configs.call(text.StreamSettings, config.streams, "config.streams")
-    if not 0 <= streams.reset <= 1:
-        raise ConfigError(f"config.streams.reset={streams.reset} is a probability and must lie in 0..1")
     model = registry.create(
         config.model, "config.model", kinds=("sequence",),
         num_classes=len(corpus.vocabulary), dtype=config.compute_dtype, remat=config.remat,

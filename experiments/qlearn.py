@@ -17,10 +17,10 @@ import numpy as np
 
 from cvdl_jax.analysis.figures.episodes import episode
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Count, Probability, Size
 from cvdl_jax.core.parallel import row_keys
 from cvdl_jax.core.task import Eval, Task, chain, copy_to, every
 from cvdl_jax.engine import recipe
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_params
@@ -28,16 +28,21 @@ from cvdl_jax.ops.losses import td
 from cvdl_jax.rl import environment, episodes, policies, replay
 from cvdl_jax.rl.returns import q_learning_errors
 
+READS = (
+    "model", "loss", "grad", "optim", "plateau", "early_stopping", "compute_dtype", "remat", "environment", "agent",
+    "exploration",
+)  # fmt: skip
+
 
 class Agent(NamedTuple):
     """The arguments of `config.agent`."""
 
-    discount: float = 0.99  # gamma
-    capacity: int = 1000  # transitions that each environment keeps
-    draws: int = 4  # transitions drawn from each at a step
-    target_every: int = 100  # steps between copies to the target network
+    discount: Probability = 0.99  # gamma
+    capacity: Size = 1000  # transitions that each environment keeps
+    draws: Size = 4  # transitions drawn from each at a step
+    target_every: Count = 100  # steps between copies to the target network
     double: bool = False  # the trained network chooses the next action, the target network values it
-    episodes: int = 100  # of an evaluation
+    episodes: Size = 100  # of an evaluation
 
 
 def values(model, params, observations):
@@ -115,8 +120,6 @@ def make(config, info) -> Task:
     """The Q-learning task of a configuration."""
     env = environment.create(config.environment)
     agent = configs.call(Agent, config.agent, "config.agent")
-    if min(agent.capacity, agent.draws, agent.target_every, agent.episodes) < 1 or not 0 <= agent.discount <= 1:
-        raise ConfigError(f"config.agent: counts must be at least 1 and the discount in 0..1, got {agent}")
     model = registry.create(
         config.model, "config.model", kinds=("backbones",),
         num_classes=env.actions, dtype=config.compute_dtype, remat=config.remat,
@@ -124,7 +127,6 @@ def make(config, info) -> Task:
     explore = configs.named(policies, config.exploration, "config.exploration", "keys", "values", "step")
     loss = configs.named(td, config.loss, "config.loss", "errors")
     feedback = recipe.feedback(config)
-    configs.refuse_sections(config, ("augment", "data", "ema", "normalise"))
 
     def init(key: jax.Array, batch: dict) -> dict:
         state = jax.vmap(env.reset)(row_keys(jax.random.fold_in(key, 1), info.batch_size))

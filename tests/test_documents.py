@@ -26,8 +26,9 @@ from cvdl_jax.metrics.stats.intervals import with_wilson
 from cvdl_jax.models import registry
 
 ROOT = Path(__file__).resolve().parent.parent
+GENERATED = ("CURRICULUM.md", "settings.md")
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/curriculum.csv")]
-DOCUMENTS += [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "CURRICULUM.md"]  # generated
+DOCUMENTS += [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GENERATED]
 FOLDERS = ("cvdl_jax", "experiments", "configs", "tests", "benchmarks", "docs")
 FILES = {path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
 FILES |= {path.name for path in ROOT.glob("*.py")}

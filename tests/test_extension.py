@@ -81,7 +81,7 @@ def test_a_loss(append):
     append(classification, source)
     sums = first_step(config_with(loss={"name": "hits_only", "price": 2.5}))[-1]
     np.testing.assert_allclose(sums["loss"], (20.0, 8.0), rtol=1e-6)
-    with pytest.raises(ConfigError, match=r"^config\.loss\.name='hit_only' is not known: did you mean 'hits_only'"):
+    with pytest.raises(ConfigError, match=r"^config\.loss\.name='hit_only' is not known; did you mean 'hits_only'"):
         build(config_with(loss={"name": "hit_only"}))
 
 

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.config.binding import Inside
 from cvdl_jax.core import trace_context
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import Eval, State, Task, Transform, as_transform
@@ -33,7 +34,7 @@ PREFIX = "diagnostics/"  # of the arrays that an evaluation hands to its `finali
 
 
 def diagnosed(
-    task: Task, info: Info, *, activations: bool = False, gradients: bool = False, saturation: float = 0.01
+    task: Task, info: Info, *, activations: bool = False, gradients: bool = False, saturation: Inside = 0.01
 ) -> Task:
     """A task that reports what its models do inside; what it trains is unchanged.
 
@@ -49,8 +50,6 @@ def diagnosed(
     """
     if not (activations or gradients):
         raise ConfigError("config.diagnostics switches nothing on; set activations=True or gradients=True in it")
-    if not 0 < saturation < 1:
-        raise ConfigError(f"config.diagnostics.saturation={saturation} must lie in (0, 1); the default is 0.01")
     if gradients:
         if task.train is None:
             raise ConfigError("config.diagnostics.gradients=True: this experiment takes no steps; set it to False")

@@ -20,15 +20,21 @@ Factories = Mapping[str, Callable] | Callable[[str], Callable]
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def _describe(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
+    """The type that an annotation asks for, in words: "one of 'min', 'max'", "tuple[int, ...] or None"."""
     if get_origin(annotation) is Annotated:
-        return _describe(get_args(annotation)[0])
+        return describe(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
     if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(_describe(choice) for choice in get_args(annotation))
+        return " or ".join(describe(choice) for choice in get_args(annotation))
     if annotation is types.NoneType:
         return "None"
+    if get_origin(annotation) is Mapping:
+        return "Mapping"
+    if get_origin(annotation) is tuple:
+        parts = ("..." if part is Ellipsis else describe(part) for part in get_args(annotation))
+        return f"tuple[{', '.join(parts)}]"
     return getattr(annotation, "__name__", str(annotation)) if not get_args(annotation) else str(annotation)
 
 
@@ -78,7 +84,8 @@ def check_value(value: Any, annotation: Any, path: str) -> Any:
     Args:
         value: from a config.
         annotation: int, float, bool, str, tuple, tuple[int, ...], X | None, Mapping or Literal; others accept anything.
-            `Annotated[X, Range]` accepts the numbers of a range, and what is no number as X does.
+            `Annotated[X, Range]` accepts the numbers of a range, and what is no number as X does. A word in the place
+            of a Mapping is the section's name.
         path: name for messages, such as "config.optim.lr".
 
     Raises:
@@ -86,6 +93,8 @@ def check_value(value: Any, annotation: Any, path: str) -> Any:
     """
     if annotation in (inspect.Parameter.empty, Any):
         return value
+    if annotation in (Mapping, dict) and isinstance(value, str) and value.isidentifier():
+        return {"name": value}  # a section may be given by its name alone
     fits, new = _fits(value, annotation)
     if fits:
         _check_ranges(new, annotation, path)
@@ -95,7 +104,7 @@ def check_value(value: Any, annotation: Any, path: str) -> Any:
     words = [w for w in get_args(annotation) if isinstance(w, str)] if get_origin(annotation) is Literal else []
     hint = f"; {nearest(value, words)}" if words and isinstance(value, str) else ""
     got = "" if words else f" is of type {type(value).__name__}"
-    raise ConfigError(f"{path}={value!r}{got}; expected {_describe(annotation)}{hint}")
+    raise ConfigError(f"{path}={value!r}{got}; expected {describe(annotation)}{hint}")
 
 
 def _check_ranges(value: Any, annotation: Any, path: str) -> None:
@@ -131,7 +140,8 @@ def check_name(word: str, known: Any, what: str) -> None:
         ConfigError: starting with `what`.
     """
     if word not in known:
-        raise ConfigError(f"{what}: {nearest(str(word), known)}")
+        joint = ";" if what.endswith("known") else ":"  # `nearest` may begin with "known:"
+        raise ConfigError(f"{what}{joint} {nearest(str(word), known)}")
 
 
 def bind(fn: Callable, section: Mapping[str, Any], path: str, **more: Any) -> dict[str, Any]:
@@ -165,7 +175,7 @@ def bind(fn: Callable, section: Mapping[str, Any], path: str, **more: Any) -> di
         arguments[key] = check_value(plain(value), annotation, f"{path}.{key}")
     for key, parameter in named.items():
         if parameter.default is inspect.Parameter.empty and key not in arguments and key not in more:
-            raise ConfigError(f"{path}.{key} is missing; {title} needs it ({_describe(parameter.annotation)})")
+            raise ConfigError(f"{path}.{key} is missing; {title} needs it ({describe(parameter.annotation)})")
     return arguments | more
 
 
@@ -380,19 +390,3 @@ def check_range(value: Any, accepted: Range, path: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and not accepted.holds(value):
         raise ConfigError(f"{path}={value} must be {accepted.words}")
-
-
-def check(values: Mapping[str, Any], ranges: Mapping[str, Range], path: str) -> None:
-    """Refuses numbers outside their ranges.
-
-    Args:
-        values: {argument: value}; what is no number (None, a word, True) or not in `ranges` passes.
-        ranges: {argument: Range}.
-        path: the section's name for messages, such as "config.optim".
-
-    Raises:
-        ConfigError: naming the argument, its value and the range.
-    """
-    for name, value in values.items():
-        if name in ranges:
-            check_range(value, ranges[name], f"{path}.{name}")

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from cvdl_jax.config.binding import (
     build_calls,
     call,
     check_name,
+    check_section,
     check_value,
     duration,
     named,
@@ -39,13 +41,13 @@ from cvdl_jax.config.binding import (
 from cvdl_jax.config.defaults import DEFAULTS, LATER
 from cvdl_jax.config.parsing import convert, parse_calls, plain, read
 from cvdl_jax.config.places import ROOT, load_module
-from cvdl_jax.config.validation import check, refuse_sections
+from cvdl_jax.config.validation import check, is_set, refuse_sections
 from cvdl_jax.errors import ConfigError, nearest
 
 __all__ = [
     "ROOT", "OneOf", "apply_overrides", "base", "bind", "bind_calls", "build_calls", "cache_folder", "call", "check",
-    "completed", "differences", "digest", "duration", "flat", "from_plain", "load", "load_module", "named", "parse_arg",
-    "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
+    "check_section", "completed", "differences", "digest", "duration", "flat", "from_plain", "is_set", "load",
+    "load_module", "named", "parse_arg", "parse_calls", "partially", "refuse_sections", "smoke", "to_plain",
 ]  # fmt: skip
 _DURATION = re.compile(rf"(.+)_({'|'.join(UNITS)})")
 
@@ -122,7 +124,10 @@ def apply_overrides(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
         The config.
 
     Raises:
-        ConfigError: for a form, key or type that is not possible, or two overrides of one key or duration.
+        ConfigError: for a form, key or type that is not possible.
+
+    Warns:
+        UserWarning: for two overrides of one key or duration; the last one wins.
     """
     seen: dict[str, str] = {}
     for override in overrides:
@@ -154,7 +159,9 @@ def _set(config: ConfigDict, parts: list[str], text: str, override: str, seen: d
     is_duration = _DURATION.fullmatch(leaf)
     what = f"{path}.{is_duration[1]}_" if is_duration else f"{path}.{leaf}"
     if what in seen:
-        raise ConfigError(f"{seen[what]!r} and {override!r} set the same thing; keep one of them")
+        warnings.warn(
+            f"{override!r} replaces {seen[what]!r}: they set the same thing, and the last one wins", stacklevel=3
+        )
     seen[what] = override
     old, name = section.get(leaf), f"{path}.{leaf}"
     if name == "config.steps_per_call":  # a word or a number

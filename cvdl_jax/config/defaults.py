@@ -3,11 +3,11 @@
 from typing import Any
 
 DEFAULTS: dict[str, Any] = {
-    "experiment": "classify",  # experiments/classify.py
-    "seed": 0,
+    "experiment": "classify",  # a file of experiments/, or the path of one
+    "seed": 0,  # of the weights, the order of the data and every draw
     "total_epochs": None,  # exactly one of these three; fractions of an epoch are allowed
     "total_steps": None,  # 0 for an analysis of a restored checkpoint
-    "total_examples": None,
+    "total_examples": None,  # seen in training, each as often as it is
     "batch_size": 128,  # global: over all devices and hosts
     "eval_batch_size": 0,  # 0: as batch_size
     "model": {},  # name and its keyword arguments
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "compute_dtype": "float32",  # or "bfloat16"; parameters stay float32
     "remat": False,  # recompute activations in the backward pass
     "init_from": "",  # a workdir or a checkpoint to take parameters from
-    "parallel": {"mode": "jit", "fsdp": 1},
+    "parallel": {"mode": "jit", "fsdp": 1},  # how a step is spread over devices
     "steps_per_call": "auto",  # or a number of steps per compiled call
 }
 # Added after digests were published: left out of a digest while at their default.

@@ -40,10 +40,14 @@ def convert(old: Any, text: str, name: str) -> Any:
         ConfigError: naming the key, the text and the expected type.
     """
     value = read(text)
+    if value is None and not isinstance(old, ConfigDict):  # the function that takes it says whether it may be
+        return None
     wrong = ConfigError(f"{name}={text!r}: expected {type(old).__name__}, such as {old!r}")
     if old is None:
         return value
     if isinstance(old, ConfigDict):
+        if isinstance(value, str) and value.isidentifier():  # schedule=cosine is short for {"name": "cosine"}
+            return {"name": value}
         if not isinstance(value, Mapping):
             raise ConfigError(f"{name} is a section; set a key of it, {name}.KEY=VALUE, or clear it by {name}={{}}")
         return value

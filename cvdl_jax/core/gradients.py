@@ -14,6 +14,7 @@ import optax
 from jax import lax
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.core import trace_context
 from cvdl_jax.core.parallel import backend, mean_devices, rowwise, sum_devices, whole
 from cvdl_jax.core.trees import path_name
@@ -117,13 +118,13 @@ def _plain() -> Callable:
     return lambda inner: inner
 
 
-def _accumulate(n: int) -> Callable:
+def _accumulate(n: Size) -> Callable:
     if n < 1:
         raise ConfigError(f"config.grad: accumulate({n}) needs at least 1 micro-batch")
     return lambda inner: accumulate(n, inner)
 
 
-def _sam(rho: float) -> Callable:
+def _sam(rho: Positive) -> Callable:
     if rho <= 0:
         raise ConfigError(f"config.grad: sam({rho}) needs a radius above 0, for example sam(0.05)")
     return lambda inner: sam(rho, inner)

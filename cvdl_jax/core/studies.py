@@ -14,8 +14,6 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task
 from cvdl_jax.errors import ConfigError
 
-UNUSED = ("augment", "data", "ema", "model", "normalise", "plateau", "early_stopping", "optim", "loss")
-
 
 def base(topic: str, **study: Any) -> ConfigDict:
     """The config of a study of zero steps.
@@ -40,17 +38,16 @@ def measured(
     """The task of a study that only measures.
 
     Args:
-        config: of the run, checked to have no steps, data or model.
+        config: of the run, checked to have no steps.
         measure: () -> ({metric: number}, what `draw` needs), a function of the config and its seed alone, and so
             remembered: the evaluation and the report, whichever comes first, call it once.
         draw: what `measure` returned second -> {name: matplotlib figure or text}, for the report.
 
     Raises:
-        ConfigError: naming a section that the study would not read.
+        ConfigError: for a run that takes steps.
     """
     if config.total_steps != 0:
         raise ConfigError(f"experiment {config.experiment!r} takes no steps; set config.total_steps=0")
-    configs.refuse_sections(config, UNUSED)
     once = cache(measure)
 
     def finalise(means: dict, rows: dict) -> dict[str, float]:

@@ -41,6 +41,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from cvdl_jax.config.binding import Share
 from cvdl_jax.core.gradients import layer_norms, plain, select, slice_rows, substitute, zeros_like
 from cvdl_jax.core.parallel import backend, sum_devices
 from cvdl_jax.core.prng import root
@@ -270,7 +271,7 @@ def _statistics(grads: Any, opt: Any) -> Sums:
     return sums
 
 
-def ema(decay: float, on: str | None = None, to: str = "ema", warmup: bool = False) -> Transform:
+def ema(decay: Share, on: str | None = None, to: str = "ema", warmup: bool = False) -> Transform:
     """Keeps an exponential moving average of parameters in `extra[to]`: `a <- d a + (1 - d) p`.
 
     Args:

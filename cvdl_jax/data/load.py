@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
 from cvdl_jax.data import boxes, label_order, opened, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
@@ -71,18 +72,18 @@ def load(
     split: Mapping[str, Any] = {},
     resample: str = "",
     order_seed: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[Size, Size] | None = None,
     channels: int | None = None,
     features: tuple[str, ...] = (),
     resize: str = "bilinear",
     crop: str = "none",
-    crop_fraction: float = 1.0,
-    crop_scale: tuple[float, float] = (0.08, 1.0),
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    max_boxes: int = 0,
+    crop_fraction: UpToOne = 1.0,
+    crop_scale: tuple[UpToOne, UpToOne] = (0.08, 1.0),
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3),
+    max_boxes: Counted = 0,
     drop_degenerate: bool = False,
     resident: Literal["auto", "always", "never"] = "auto",
-    resident_limit: int = 2 << 30,
+    resident_limit: Counted = 2 << 30,
     cache: bool = True,
     label: str = "",
     skip_bad: bool = False,

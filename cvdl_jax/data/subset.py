@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvdl_jax.config.binding import Counted, Inside
 from cvdl_jax.data import order
 from cvdl_jax.data.sources import Source
 from cvdl_jax.errors import ConfigError
@@ -37,9 +38,9 @@ class Cut(NamedTuple):
         seed: of the draw. It is not the run's seed, so that runs of several seeds share their splits.
     """
 
-    fractions: tuple[float, ...] = ()
-    folds: int = 0
-    fold: int = 0
+    fractions: tuple[Inside, ...] = ()
+    folds: Counted = 0
+    fold: Counted = 0
     stratified: bool = False
     seed: int = 0
 

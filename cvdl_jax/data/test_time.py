@@ -14,7 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config.binding import build_calls
+from cvdl_jax.config.binding import Counted, Size, build_calls
 from cvdl_jax.config.parsing import parse_calls
 from cvdl_jax.core import parallel
 from cvdl_jax.data.augment import policy as policies
@@ -40,7 +40,7 @@ def vertical_flip() -> View:
     return lambda images: images[:, None, ::-1]
 
 
-def five_crop(size: int = 0, padding: int = 0) -> View:
+def five_crop(size: Counted = 0, padding: Counted = 0) -> View:
     """Square windows in the four corners and in the centre.
 
     Args:
@@ -69,7 +69,7 @@ def five_crop(size: int = 0, padding: int = 0) -> View:
     return view
 
 
-def ten_crop(size: int = 0, padding: int = 0) -> View:
+def ten_crop(size: Counted = 0, padding: Counted = 0) -> View:
     """The windows of `five_crop` and their mirror images.
 
     Args:
@@ -87,7 +87,7 @@ def ten_crop(size: int = 0, padding: int = 0) -> View:
     return view
 
 
-def sampled(policy: str, samples: int = 8, seed: int = 0) -> View:
+def sampled(policy: str, samples: Size = 8, seed: Counted = 0) -> View:
     """Random views by an augmentation policy, the same for an image in every evaluation.
 
     What is drawn depends on the seed and on the image itself, not on its place in a batch.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.config.binding import Probability, Size
 from cvdl_jax.data import opened
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.errors import ConfigError, DataError, nearest
@@ -45,9 +46,9 @@ class StreamSettings(NamedTuple):
             state gathered over thousands of characters, and predict badly at the beginning of a text.
     """
 
-    length: int = 64
-    evaluation: int = 1
-    reset: float = 0.0
+    length: Size = 64
+    evaluation: Size = 1
+    reset: Probability = 0.0
 
 
 def load(

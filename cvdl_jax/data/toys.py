@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cvdl_jax.config import binding
+from cvdl_jax.config.binding import NotNegative, Size
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Source, parse_split, places
 from cvdl_jax.errors import ConfigError
@@ -23,25 +24,25 @@ SIZES = {"train": 1000, "validation": 500, "test": 500}
 _SEED = 0
 
 
-def blobs(normal: Array, unit: Array, label: Array, num_classes: int = 3, noise: float = 0.15) -> Array:
+def blobs(normal: Array, unit: Array, label: Array, num_classes: Size = 3, noise: NotNegative = 0.15) -> Array:
     """One Gaussian blob per class, the centres evenly on a circle of radius 0.7."""
     angle = 2 * np.pi * label / num_classes
     return 0.7 * np.stack([np.cos(angle), np.sin(angle)], -1) + noise * normal  # [n, 2]
 
 
-def circles(normal: Array, unit: Array, label: Array, num_classes: int = 2, noise: float = 0.05) -> Array:
+def circles(normal: Array, unit: Array, label: Array, num_classes: Size = 2, noise: NotNegative = 0.05) -> Array:
     """Concentric circles, one per class, of radius 1 / num_classes ... 1."""
     angle, radius = 2 * np.pi * unit, (label + 1) / num_classes
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1) + noise * normal  # [n, 2]
 
 
-def xor(normal: Array, unit: Array, label: Array, noise: float = 0.15) -> Array:
+def xor(normal: Array, unit: Array, label: Array, noise: NotNegative = 0.15) -> Array:
     """Four blobs at (+-1/2, +-1/2); the class is 1 where the signs of the coordinates differ."""
     first = np.where(unit < 0.5, -0.5, 0.5)
     return np.stack([first, np.where(label == 1, -first, first)], -1) + noise * normal  # [n, 2]
 
 
-def spirals(normal: Array, unit: Array, label: Array, num_classes: int = 2, noise: float = 0.02) -> Array:
+def spirals(normal: Array, unit: Array, label: Array, num_classes: Size = 2, noise: NotNegative = 0.02) -> Array:
     """Interleaved spirals of one and a half turns, one per class."""
     radius = 0.1 + 0.9 * unit
     angle = 3 * np.pi * unit + 2 * np.pi * label / num_classes
@@ -52,9 +53,9 @@ def tones(
     normal: Array,
     unit: Array,
     label: Array,
-    num_classes: int = 3,
-    noise: float = 0.5,
-    samples: int = 128,
+    num_classes: Size = 3,
+    noise: NotNegative = 0.5,
+    samples: Size = 128,
     of: Literal["waveform", "pitch"] = "waveform",
 ) -> Array:
     """Tones in noise, of uniform phase, 4 to 16 periods long. The class is the waveform: sine, sawtooth or square.

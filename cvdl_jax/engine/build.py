@@ -1,7 +1,8 @@
 """From a configuration to what runs: data, info, task. The only way to an experiment is the path the config names.
 
-An experiment is a module with `make(config, info) -> Task`. It may say `READS = ("class_weights", "test_time")`: which
-of the sections of a configuration that few experiments have a use for (`OPTIONAL`) it reads.
+An experiment is a module with `make(config, info) -> Task` and READS, the keys of a configuration that it reads beside
+those of the loop (`LOOP`): `READS = ("model", "optim", "data")`. A key that is set, and that nobody reads, is refused:
+it would have no effect.
 """
 
 import warnings
@@ -23,7 +24,11 @@ from cvdl_jax.engine.program import Program, to_unit
 from cvdl_jax.errors import ConfigError, nearest
 
 FITTED = ("normalise", "class_weights")  # sections that may be fitted on the training split
-OPTIONAL = ("class_weights", "test_time")  # sections that an experiment must say it reads
+# What the loop, or this module, reads for every experiment.
+LOOP = (
+    "experiment", "seed", "total_epochs", "total_steps", "total_examples", "batch_size", "eval_batch_size", "eval",
+    "log", "checkpoint", "select", "diagnostics", "batch_stats", "init_from", "parallel", "steps_per_call",
+)  # fmt: skip
 EXPERIMENTS = configs.ROOT / "experiments"  # beside the package, and importable as it is
 
 
@@ -52,6 +57,7 @@ def build(
     known: Mapping[str, Any] = {},
     open_data: Callable[[ConfigDict], data_load.Data | None] | None = None,
     saved: Path | None = None,
+    begun: bool = False,
 ) -> Run:
     """Loads the data and makes the task of a configuration.
 
@@ -60,6 +66,7 @@ def build(
         known: numbers that a run has fitted before, see `fitted_numbers`; what is missing is fitted.
         open_data: `config -> data set`; `load_data` by default.
         saved: a checkpoint whose state the task is to take up, see `as_begun`; None for a new run.
+        begun: whether it is that of a run which has saved something; what had no effect then is no error now.
 
     Returns:
         A Run.
@@ -68,9 +75,26 @@ def build(
         ConfigError, DataError: naming the key or the folder, and what to type next.
     """
     configs.check(config)
-    experiment = load_experiment(config.experiment)
-    configs.refuse_sections(config, [section for section in OPTIONAL if section not in reads(experiment)])
-    data = (open_data or load_data)(config)
+    experiment = experiment_of(config, begun)
+    return with_data(config, experiment, (open_data or load_data)(config), known, saved)
+
+
+def with_data(
+    config: ConfigDict,
+    experiment: ModuleType,
+    data: data_load.Data | None,
+    known: Mapping[str, Any] = {},
+    saved: Path | None = None,
+) -> Run:
+    """`build`, after its data sets are loaded.
+
+    Args:
+        config: checked.
+        experiment: of `experiment_of`.
+        data: of `load_data`.
+        known: see `build`.
+        saved: see `build`.
+    """
     info = make_info(config, data)
     numbers = fitted(config, data, known)
     with opened.noting() as others:
@@ -173,11 +197,6 @@ def batch_spec(example: dict[str, jax.ShapeDtypeStruct], batch_size: int) -> dic
     return jax.eval_shape(to_unit, raw)
 
 
-def find_experiment(name: str) -> Callable[[ConfigDict, Info], Task]:
-    """The `make` function of an experiment; see `load_experiment`."""
-    return load_experiment(name).make
-
-
 def load_experiment(name: str) -> ModuleType:
     """The module `experiments/<name>.py` (a dot is a folder), or the file that `name` is the path of.
 
@@ -212,13 +231,34 @@ def _experiments(folder: Path | None) -> dict[str, Path]:
     return {".".join(name.parts): path for path, name in files.items() if "\ndef make(" in path.read_text("utf-8")}
 
 
-def reads(experiment: ModuleType) -> tuple[str, ...]:
-    """The optional sections that an experiment reads: its `READS`.
+def experiment_of(config: ConfigDict, begun: bool = False) -> ModuleType:
+    """The experiment of a configuration, which reads all that is set in it.
 
-    An experiment of the package that says nothing reads none. A file of a user that says nothing may read all of them.
+    A file of a user without READS may read everything, and so does one whose READS is None.
+
+    Args:
+        config: of the run.
+        begun: see `build`.
+
+    Raises:
+        ConfigError: naming a key that it would not read, or that it reads and the configuration lacks.
     """
-    inside = experiment.__name__.startswith(f"{EXPERIMENTS.name}.")
-    return getattr(experiment, "READS", () if inside else OPTIONAL)
+    experiment = load_experiment(config.experiment)
+    reads = getattr(experiment, "READS", None)
+    if reads is None:
+        return experiment
+    unused = [key for key in config if key not in (*LOOP, *reads)]
+    if begun:
+        for key in (key for key in unused if configs.is_set(config, key)):
+            warnings.warn(f"config.{key} has no effect in experiment {config.experiment!r}", stacklevel=2)
+        return experiment
+    configs.refuse_sections(config, unused)
+    for key in (key for key in reads if key not in config):
+        raise ConfigError(
+            f"experiment {config.experiment!r} reads config.{key}, which this config does not have; begin it with "
+            f"configs.base({key}=...)"
+        )
+    return experiment
 
 
 def make_program(built: Run, steps_per_call: int | str = "auto", reading: bool = False) -> Program:

@@ -48,7 +48,7 @@ def record(workdir: Workdir, built: Run, steps_per_call: int, argv: Sequence[str
 def build_on(workdir: Workdir, config: ConfigDict) -> Run:
     """A run that starts or goes on in a folder, with the numbers that it fitted on the data when it began."""
     kept = data_facts.read(workdir.path) if workdir.begun() else None
-    built = build(config, kept["fitted"] if kept else {}, saved=_saved(workdir))
+    built = build(config, kept["fitted"] if kept else {}, saved=_saved(workdir), begun=workdir.begun())
     if kept:
         refuse_changed(workdir.path, built, kept["opened"])
     return built
@@ -113,7 +113,7 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
     """
     kept = data_facts.read(workdir)
     if kept is None:
-        built = build(config, saved=_saved(Workdir(workdir)))
+        built = build(config, saved=_saved(Workdir(workdir)), begun=True)
         if built.data is not None:
             print(_taken(workdir, built.data, changed), flush=True)
         return built
@@ -124,7 +124,7 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
             return None if known is None else described.described(known)
         return described.matched(load_data(config), known)
 
-    built = build(config, kept["fitted"], open_data, _saved(Workdir(workdir)))
+    built = build(config, kept["fitted"], open_data, _saved(Workdir(workdir)), begun=True)
     refuse_changed(workdir, built, kept["opened"])
     return built
 

@@ -1,9 +1,16 @@
 """What can be refused before anything is compiled, though only with the task at hand."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from cvdl_jax.errors import ConfigError
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax.core.task import Eval
+from cvdl_jax.engine.program import Program
+from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.workdir.metric_log import check_wandb
 
 
@@ -39,3 +46,78 @@ def check_metric(metric: str, periodic: Sequence[str]) -> None:
             f"config.select.metric={metric!r} is not evaluated during training (test is evaluated once, at the end); "
             f"evaluated: {known}. Clear config.select.metric to use the last step"
         )
+
+
+def check_metrics(config: Any, program: Program) -> None:
+    """Refuses to select, or to steer the run, by a metric that no evaluation during training reports.
+
+    Args:
+        config: of the run.
+        program: not compiled yet; its evaluations are traced.
+
+    Raises:
+        ConfigError: naming the key, the metric and the nearest one.
+    """
+    task = program.task
+    periodic = [name for name, evaluation in task.evals.items() if not evaluation.final]
+    if not (config.select.metric or task.on_eval) or not periodic:
+        return
+    known = metrics(program, periodic)
+    if config.select.metric:
+        check_reported(config.select.metric, known, "config.select.metric")
+    if task.on_eval is not None and None not in known.values():
+        names = [f"train/{name}" for name in program.sum_shapes]
+        names += [f"{name}/{metric}" for name in periodic for metric in known[name]]
+        numbers = dict.fromkeys(["epoch", *names], jax.ShapeDtypeStruct((), jnp.float32))
+        jax.eval_shape(task.on_eval, program.abstract_state, numbers)  # it names what it misses
+
+
+def check_reported(metric: str, known: dict[str, Sequence[str] | None], path: str) -> None:
+    """Refuses a metric that none of these evaluations reports.
+
+    Args:
+        metric: "validation/accuracy".
+        known: of `metrics`.
+        path: what names it, for the message.
+
+    Raises:
+        ConfigError: with the nearest one.
+    """
+    name = metric.partition("/")[0]
+    if name in known and known[name] is None:
+        return
+    every = [f"{name}/{key}" for name, keys in known.items() for key in keys or ()]
+    if metric not in every:
+        raise ConfigError(f"{path}={metric!r} is not reported; {nearest(metric, every)}")
+
+
+def metrics(program: Program, names: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
+    """The metrics that evaluations will report, from tracing them.
+
+    `finalize` runs on the host, on numbers. It is given what has their names and shapes: 1 or NaN for each mean, zeros
+    for one batch of rows.
+
+    Args:
+        program: not compiled yet.
+        names: of evaluations.
+
+    Returns:
+        {evaluation: names of its metrics}; None for one whose `finalize` could not do with that, and for those of an
+        analysis, whose `finalize` may be all the work.
+    """
+    if program.task.train is None:
+        return dict.fromkeys(names)
+    return {name: _of_one(program.task.evals[name], program.eval_outputs(name)) for name in names}
+
+
+def _of_one(evaluation: Eval, outputs: dict[str, Any]) -> tuple[str, ...] | None:
+    sums = [name for name, value in outputs.items() if isinstance(value, tuple)]
+    for number in (1.0, float("nan")):
+        rows = {name: np.zeros(x.shape, x.dtype) for name, x in outputs.items() if name not in sums}
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                return tuple(evaluation.finalize(dict.fromkeys(sums, number), rows))
+        except Exception:  # whatever an experiment's own function makes of numbers that are none
+            continue
+    return None

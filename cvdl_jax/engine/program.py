@@ -115,6 +115,7 @@ class Program:
         self.resident = "train" in self.data or not self.spec
         self._functions: dict[str, Any] = {}
         self._passes: dict[int, Any] = {}
+        self._traced: dict[str, Any] = {}
         self._lock = threading.Lock()
         self.sum_shapes: Any = {}
         self.jaxpr: Any = None
@@ -303,10 +304,20 @@ class Program:
             source = jax.ShapeDtypeStruct((size,), jnp.int32) if data else self._batch_shapes(size)
         return self.abstract_state, data, self.jit.abstract_source(source, False), mask, place
 
+    def _trace_eval(self, name: str) -> Any:
+        """The traced evaluation, which is compiled as it is: what it reports is known without tracing it once more."""
+        if name not in self._traced:
+            jitted = jax.jit(self.eval_function(name))
+            self._traced[name] = jitted.trace(*self.eval_arguments(self.task.evals[name]))
+        return self._traced[name]
+
+    def eval_outputs(self, name: str) -> dict[str, Any]:
+        """Shapes and dtypes of what one batch of an evaluation gives: pairs of a sum and a weight, and arrays."""
+        return self._trace_eval(name).out_info
+
     def _compile_eval(self, name: str) -> None:
         evaluation = self.task.evals[name]
-        jitted = jax.jit(self.eval_function(name))
-        self._functions[f"eval {name}"] = jitted.lower(*self.eval_arguments(evaluation)).compile()
+        self._functions[f"eval {name}"] = self._trace_eval(name).lower().compile()
         if evaluation.before is None:
             return
         with self._lock:  # evaluations that share a pass compile it once
@@ -321,7 +332,7 @@ class Program:
             if evaluation.before is not None:
                 sums = jax.eval_shape(self.pass_function(name), *self.eval_arguments(evaluation.before))
                 jax.eval_shape(evaluation.before.apply, self.abstract_state, sums)
-            jax.eval_shape(self.eval_function(name), *self.eval_arguments(evaluation))
+            self._trace_eval(name)
 
     def evaluate(self, name: str, state: State, source: Any, mask: np.ndarray, step: int, batch: int) -> dict:
         """Outputs of one evaluation batch; its key comes from the seed, the evaluation, the step and the batch."""

@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from cvdl_jax.config import places
-from cvdl_jax.config.binding import check_value
+from cvdl_jax.config.binding import check_section, check_value
 from cvdl_jax.config.parsing import plain
 from cvdl_jax.errors import ConfigError, nearest
 
@@ -155,6 +155,7 @@ def create(section: Mapping[str, Any], path: str, *, kinds: Sequence[str] | None
         ConfigError: for a name that is missing, unknown or of another kind, an unknown field, a value of another type,
             a context that the variant is not made for, or `remat` without blocks.
     """
+    check_section(section, path)
     section = plain(section)
     variant = _choose(section, path, kinds, tuple(key for key in context if key not in _ALWAYS))
     for key in section:

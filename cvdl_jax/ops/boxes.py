@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from cvdl_jax.config.binding import Probability, Size
+
 
 def to_centres(boxes: jax.Array) -> jax.Array:
     """[ymin, xmin, ymax, xmax] as [cy, cx, h, w]: [..., 4]."""
@@ -149,7 +151,7 @@ def anchor_grid(
 
 
 def match(
-    boxes: jax.Array, mask: jax.Array, anchors: jax.Array, positive: float = 0.5, negative: float = 0.4
+    boxes: jax.Array, mask: jax.Array, anchors: jax.Array, positive: Probability = 0.5, negative: Probability = 0.4
 ) -> tuple[jax.Array, jax.Array]:
     """Assigns boxes to anchors for training.
 
@@ -255,10 +257,10 @@ def nms(
 def detections(
     boxes: jax.Array,
     scores: jax.Array,
-    candidates: int = 200,
-    keep: int = 20,
-    iou_threshold: float = 0.5,
-    score_threshold: float = 0.05,
+    candidates: Size = 200,
+    keep: Size = 20,
+    iou_threshold: Probability = 0.5,
+    score_threshold: Probability = 0.05,
 ) -> dict[str, jax.Array]:
     """The detections of one image: the best pairs of box and class that remain after `nms`.
 

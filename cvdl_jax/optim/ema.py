@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cvdl_jax.config.binding import Share
 from cvdl_jax.core.gradients import select, substitute
 from cvdl_jax.core.parallel import rowwise, whole
 from cvdl_jax.core.task import State, Transform, ema
@@ -24,7 +25,7 @@ FIRST, EVERY = 100, 10  # the averaged weights see each of the first batches, th
 
 
 def averages(
-    decay: float,
+    decay: Share,
     loss: Callable[..., tuple[State, Any]] | None = None,
     on: str | None = None,
     warmup: bool = False,

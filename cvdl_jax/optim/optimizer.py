@@ -17,19 +17,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cvdl_jax.config import binding
-from cvdl_jax.config.binding import bind, check_name, functions
+from cvdl_jax.config.binding import Count, NotNegative, Positive, UpToOne, bind, check_name, functions
 from cvdl_jax.core import trees
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.optim import adaptive_rules, param_groups, regularisers, schedules, update_rules
 from cvdl_jax.optim.update_rules import Rule, clip_by_norm, clip_by_tensor_norm
-
-_RANGES = {
-    **dict.fromkeys(("lr", "weight_decay"), binding.NOT_NEGATIVE),
-    **dict.fromkeys(("clip_norm", "clip_tensor_norm", "clip_value", "clip_adaptive"), binding.POSITIVE),
-    "layer_decay": binding.UP_TO_ONE,
-    "lr_batch_size": binding.AT_LEAST_ONE,
-}
 
 
 class LearningRateState(NamedTuple):
@@ -162,26 +154,26 @@ def _rule(name: str, hyper: Mapping[str, Any], path: str) -> Rule:
 
 def optimizer(
     name: str,
-    lr: float,
+    lr: NotNegative,
     *,
     total_steps: int | None,
     steps_per_epoch: float | None = None,
     batch_size: int | None = None,
     schedule: Mapping = {},
-    weight_decay: float = 0.0,
+    weight_decay: NotNegative = 0.0,
     decoupled: bool | None = None,
     decay: str = param_groups.DECAY,
     freeze: str = "",
     lr_factors: Mapping | tuple = (),
-    layer_decay: float = 1.0,
+    layer_decay: UpToOne = 1.0,
     layers: tuple[str, ...] = (),
-    clip_norm: float | None = None,
-    clip_tensor_norm: float | None = None,
-    clip_value: float | None = None,
-    clip_adaptive: float | None = None,
+    clip_norm: Positive | None = None,
+    clip_tensor_norm: Positive | None = None,
+    clip_value: Positive | None = None,
+    clip_adaptive: Positive | None = None,
     penalty: Mapping = {},
     gradient_noise: Mapping = {},
-    lr_batch_size: int | None = None,
+    lr_batch_size: Count | None = None,
     path: str = "config.optim",
     **hyper: Any,
 ) -> optax.GradientTransformationExtraArgs:
@@ -223,9 +215,6 @@ def optimizer(
         ConfigError: naming the key.
     """
     rule = _rule(name, hyper, path)
-    bounds = {"clip_norm": clip_norm, "clip_tensor_norm": clip_tensor_norm, "clip_value": clip_value}
-    bounds |= {"clip_adaptive": clip_adaptive, "layer_decay": layer_decay, "lr_batch_size": lr_batch_size}
-    binding.check({"lr": lr, "weight_decay": weight_decay, **bounds}, _RANGES, path)
     if lr_batch_size is not None:
         if batch_size is None:
             raise ConfigError(f"{path}.lr_batch_size={lr_batch_size} needs a run with a batch size")

@@ -142,6 +142,8 @@ def check_groups(
                 f"config.optim.{key}={regex!r} matches no parameter; {nearest(regex, known)} An expression must match "
                 "the whole path, as in 'head/.*'"
             )
+    if freeze and all(matches(freeze, name) for name in known):
+        raise ConfigError(f"config.optim.freeze={freeze!r} matches every parameter, so nothing would train; narrow it")
     for name in known:
         both = [regex for regex, _ in pairs(lr_factors) if matches(regex, name)]
         if len(both) > 1:

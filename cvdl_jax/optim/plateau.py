@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config.binding import bind, check_name
+from cvdl_jax.config.binding import Count, Counted, Inside, NotNegative, Positive, bind, check_name
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.optim.optimizer import map_rates
 
@@ -35,11 +35,6 @@ def _sign(mode: str) -> float:
     return 1.0 if mode == "min" else -1.0
 
 
-def _not_below(value: float, low: float, name: str) -> None:
-    if not low <= value < float("inf"):
-        raise ConfigError(f"{name}={value} must be at least {low} and finite")
-
-
 def _improve(memory: Memory, value: jax.Array, min_delta: float) -> tuple[jax.Array, Memory]:
     """Whether a value (smaller is better) beats the best by more than `min_delta`, and the memory that counts since."""
     better = value < memory["best"] - min_delta  # False for NaN
@@ -55,11 +50,11 @@ def plateau(
     *,
     metric: str,
     mode: Mode = "min",
-    factor: float = 0.1,
-    patience: int = 10,
-    min_delta: float = 0.0,
-    cooldown: int = 0,
-    min_scale: float = 0.0,
+    factor: Inside = 0.1,
+    patience: Count = 10,
+    min_delta: NotNegative = 0.0,
+    cooldown: Counted = 0,
+    min_scale: NotNegative = 0.0,
 ) -> tuple[Memory, Callable]:
     """Multiplies the learning rate by `factor` after `patience` evaluations in a row without improvement.
 
@@ -78,12 +73,6 @@ def plateau(
     Raises:
         ConfigError: for an impossible number; while tracing, for a metric that is not reported.
     """
-    if not 0 < factor < 1:
-        raise ConfigError(f"config.plateau.factor={factor} must be in (0, 1)")
-    for name, value, low in (("patience", patience, 1), ("cooldown", cooldown, 0)):
-        _not_below(value, low, f"config.plateau.{name}")
-    for name, value in (("min_delta", min_delta), ("min_scale", min_scale)):
-        _not_below(value, 0, f"config.plateau.{name}")
     start = _fresh() | {"cooldown": jnp.zeros((), jnp.int32)}
 
     def update(memory: Memory, opt: Any, metrics: Metrics) -> tuple[Memory, Any]:
@@ -122,8 +111,6 @@ def no_improvement(metric: str, mode: Mode, patience: int, min_delta: float) -> 
     Raises:
         ConfigError: for an impossible number.
     """
-    _not_below(patience, 1, "config.early_stopping.patience")
-    _not_below(min_delta, 0, "config.early_stopping.min_delta")
 
     def update(memory: Memory, metrics: Metrics) -> tuple[Memory, jax.Array]:
         value = _sign(mode) * _read(metrics, metric, "config.early_stopping")
@@ -147,9 +134,6 @@ def small_update(metric: str, delta: float, evaluations: int) -> tuple[Memory, C
     Raises:
         ConfigError: for an impossible number.
     """
-    _not_below(evaluations, 1, "config.early_stopping.update_evaluations")
-    if delta <= 0:
-        raise ConfigError(f"config.early_stopping.update_delta={delta} must be positive")
 
     def update(memory: Memory, metrics: Metrics) -> tuple[Memory, jax.Array]:
         value = _read(metrics, metric, "config.early_stopping.update")
@@ -183,12 +167,12 @@ def early_stopping(
     *,
     metric: str = "",
     mode: Mode = "min",
-    patience: int | None = None,
-    min_delta: float = 0.0,
+    patience: Count | None = None,
+    min_delta: NotNegative = 0.0,
     target: float | None = None,
-    update_delta: float | None = None,
+    update_delta: Positive | None = None,
     update_metric: str = "train/loss",
-    update_evaluations: int = 1,
+    update_evaluations: Count = 1,
     combine: Literal["either", "all"] = "either",
 ) -> tuple[Memory, Callable]:
     """When to stop before the preset length of the run; several criteria together are the hybrid form.

@@ -23,6 +23,7 @@ from cvdl_jax.config.binding import (
     NOT_NEGATIVE,
     POSITIVE,
     UNITS,
+    Count,
     NotNegative,
     Positive,
     call,
@@ -74,7 +75,7 @@ def linear(steps: int, *, final: NotNegative = 0.0) -> Factor:
     return polynomial(steps, power=1.0, final=final)
 
 
-def step(steps: int, *, factor: Positive = 0.1, milestones: tuple | None = None, every: int | None = None) -> Factor:
+def step(steps: int, *, factor: Positive = 0.1, milestones: tuple | None = None, every: Count | None = None) -> Factor:
     """`factor^k`, where k counts the milestones that have been reached, or the periods of `every` steps.
 
     Args:
@@ -99,7 +100,7 @@ def exponential(
     *,
     factor: Annotated[float | None, POSITIVE] = None,
     rate: Annotated[float | None, NOT_NEGATIVE] = None,
-    every: int = 1,
+    every: Count = 1,
     staircase: bool = False,
 ) -> Factor:
     """`factor^(t / every)`, or the same written `exp(-rate t / every)`.
@@ -125,7 +126,7 @@ def exponential(
     return at
 
 
-def inverse_time(steps: int, *, rate: NotNegative, every: int = 1) -> Factor:
+def inverse_time(steps: int, *, rate: NotNegative, every: Count = 1) -> Factor:
     """1/t decay, `1 / (1 + rate t / every)`.
 
     Args:
@@ -136,7 +137,7 @@ def inverse_time(steps: int, *, rate: NotNegative, every: int = 1) -> Factor:
     return lambda t: 1 / (1 + rate * t / every)
 
 
-def power(steps: int, *, exponent: Positive = 0.5, every: int = 1) -> Factor:
+def power(steps: int, *, exponent: Positive = 0.5, every: Count = 1) -> Factor:
     """`n^-exponent` in the n-th step, counted from 1; also called polynomial decay.
 
     Args:
@@ -147,7 +148,7 @@ def power(steps: int, *, exponent: Positive = 0.5, every: int = 1) -> Factor:
     return lambda t: (jnp.floor(t / every) + 1) ** -exponent
 
 
-def inverse_sqrt(steps: int, *, timescale: int) -> Factor:
+def inverse_sqrt(steps: int, *, timescale: Count) -> Factor:
     """`1 / sqrt(1 + t / timescale)`: with a warm-up of `timescale` steps, the schedule of the first Transformer.
 
     Args:

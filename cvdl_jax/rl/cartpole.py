@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Size
 from cvdl_jax.rl.environment import Environment, EnvironmentState, Transition
 
 GRAVITY, CART_MASS, POLE_MASS = 9.8, 1.0, 0.1  # m / s^2, kg, kg
@@ -47,7 +48,7 @@ def move(body: jax.Array, action: jax.Array) -> jax.Array:
     return body + SECONDS * rates
 
 
-def make(max_steps: int = 500) -> Environment:
+def make(max_steps: Size = 500) -> Environment:
     """The environment. Every step has the reward 1; an episode ends when the cart or the pole leaves its range.
 
     Args:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import places
-from cvdl_jax.config.binding import call, check_name
+from cvdl_jax.config.binding import call, check_name, check_section
 from cvdl_jax.errors import ConfigError
 
 EnvironmentState = dict[str, jax.Array]
@@ -55,6 +55,7 @@ def create(section: Mapping[str, Any], path: str = "config.environment") -> Envi
     Raises:
         ConfigError: for an unknown name, with the nearest, or wrong arguments.
     """
+    check_section(section, path)
     known = environments()
     if "name" not in section:
         raise ConfigError(f"{path}.name is missing; the environments are {', '.join(known)}")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.config.binding import Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.rl.environment import Environment, EnvironmentState, Transition
 from cvdl_jax.rl.mdp import Mdp
@@ -45,7 +46,7 @@ def process(size: int = 4, discount: float = 1.0) -> Mdp:
     return Mdp(transition, reward, jnp.asarray(terminal), discount)
 
 
-def make(size: int = 4, max_steps: int = 100) -> Environment:
+def make(size: Size = 4, max_steps: Size = 100) -> Environment:
     """The grid world as an environment. Episodes begin on a random field; the observation is the field, one-hot.
 
     Args:

@@ -6,19 +6,22 @@ Each function anneals one number linearly from `start` to `end` over the first `
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.config.binding import Counted, Positive, Probability
 
 
 def _anneal(step: jax.Array, start: float, end: float, steps: int) -> jax.Array:
     """`start` at step 0, `end` from step `steps` on, linear in between."""
-    if steps < 0:
-        raise ConfigError(f"config.exploration.steps={steps} must not be negative")
     part = jnp.clip(step / max(steps, 1), 0, 1) if steps else jnp.ones(())
     return start + (end - start) * part
 
 
 def epsilon_greedy(
-    keys: jax.Array, values: jax.Array, step: jax.Array, start: float = 1.0, end: float = 0.05, steps: int = 1000
+    keys: jax.Array,
+    values: jax.Array,
+    step: jax.Array,
+    start: Probability = 1.0,
+    end: Probability = 0.05,
+    steps: Counted = 1000,
 ) -> tuple[jax.Array, jax.Array]:
     """With probability epsilon a random action, else the best one.
 
@@ -44,7 +47,12 @@ def epsilon_greedy(
 
 
 def softmax(
-    keys: jax.Array, values: jax.Array, step: jax.Array, start: float = 1.0, end: float = 0.1, steps: int = 1000
+    keys: jax.Array,
+    values: jax.Array,
+    step: jax.Array,
+    start: Positive = 1.0,
+    end: Positive = 0.1,
+    steps: Counted = 1000,
 ) -> tuple[jax.Array, jax.Array]:
     """Boltzmann exploration: an action with probability softmax(q / temperature).
 
@@ -59,7 +67,5 @@ def softmax(
     Returns:
         (actions int32 [b], temperature float []).
     """
-    if min(start, end) <= 0:
-        raise ConfigError(f"config.exploration: the temperatures start={start} and end={end} must be above 0")
     temperature = _anneal(step, start, end, steps)
     return jax.vmap(jax.random.categorical)(keys, values / temperature).astype(jnp.int32), temperature

@@ -77,7 +77,21 @@ def _state_of(folder: Workdir, config: Mapping[str, Any], ended: bool) -> RunSta
     if folder.failed.exists():
         facts = read_json(folder.failed)
         return so_far(FAILED, saved, f"{facts.get('error')}: {facts.get('message')}")
+    refusal = refused(folder.path)
+    if refusal:
+        return so_far(FAILED, saved, refusal)
     return so_far(PARTIAL, saved) if folder.meta.exists() else RunState(NOT_RUN, 0, total)
+
+
+def refused(folder: Path) -> str:
+    """What the last process of a run said when it refused to start or to go on: the last line of console.log."""
+    path = folder / CONSOLE
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**14))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines and lines[-1].startswith("error: ") else ""
 
 
 def is_locked(folder: Path) -> bool:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
@@ -19,13 +20,15 @@ from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.ops.textbook import activation_statistics
 
+READS = ("study",)
+
 
 class Study(NamedTuple):
     """The arguments of `config.study`."""
 
-    units: int = 500  # of every layer, and inputs
-    examples: int = 1000  # of N(0, 1)
-    seeds: int = 10
+    units: Size = 500  # of every layer, and inputs
+    examples: Size = 1000  # of N(0, 1)
+    seeds: Size = 10
 
 
 class Case(NamedTuple):

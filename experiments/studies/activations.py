@@ -12,14 +12,16 @@ import numpy as np
 from scipy.special import ndtri
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
 
+READS = ("study",)
 SATURATION = 0.01
 
 
-def facts(names, points):
+def facts(names: tuple[str, ...], points: Size):
     """({"NAME/FACT": number}, {name: (g, g') on the plotted grid})."""
     quantiles = jnp.asarray(ndtri((np.arange(points) + 0.5) / points), jnp.float32)
     grid = jnp.linspace(-5, 5, 401)

@@ -12,19 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import NotNegative, Size
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 
+READS = ("grad", "optim", "study")
+
 
 class Study(NamedTuple):
     """The arguments of `config.study`."""
 
-    units: tuple[int, ...] = (1, 4, 16, 64)
+    units: tuple[Size, ...] = (1, 4, 16, 64)
     activation: str = "tanh"
-    few: int = 12  # noisy points
-    noise: float = 0.3
+    few: Size = 12  # noisy points
+    noise: NotNegative = 0.3
 
 
 def curve(x):
@@ -70,8 +73,6 @@ def report(models, x, y, seen, state, batch, key):
 def make(config, info) -> Task:
     """The networks of this study."""
     study = configs.call(Study, config.study, "config.study")
-    unused = ("augment", "data", "ema", "loss", "model", "normalise", "plateau", "early_stopping")
-    configs.refuse_sections(config, unused)
     x = np.linspace(-1, 1, 256, dtype=np.float32)[:, None]
     y = curve(x).astype(np.float32)
     rng = np.random.default_rng(info.seed)

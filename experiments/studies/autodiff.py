@@ -4,15 +4,21 @@ A perceptron of two tanh layers with the cost `mean over examples of (a - y)^2 s
 forward and central differences against the step h, in float64 and float32: a large step truncates, a small one rounds.
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Range, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
 from cvdl_jax.ops.textbook import backprop, gradient_check, tape
+
+READS = ("study",)
+Exponent = Annotated[int, Range("from -16 to -1", lambda x: -16 <= x < 0)]
 
 
 def cost(params, x, y):
@@ -96,7 +102,7 @@ def draw(measured):
 def make(config, info) -> Task:
     """The study of a configuration."""
 
-    def read(sizes: tuple[int, ...], examples: int, least: int):
+    def read(sizes: tuple[Size, ...], examples: Size, least: Exponent):
         return {"sizes": sizes, "examples": examples, "steps": np.arange(least, 0).astype(float)}
 
     section = configs.call(read, config.study, "config.study")

@@ -10,18 +10,21 @@ from typing import NamedTuple
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Counted, NotNegative, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.ops.textbook import bias_variance
+
+READS = ("study",)
 
 
 class Study(NamedTuple):
     """The arguments of `config.study`."""
 
-    degrees: tuple[int, ...] = (0, 1, 2, 3, 5, 7, 9, 12)
-    examples: int = 25  # of each sample
-    noise: float = 0.3  # standard deviation
-    repeats: int = 500
+    degrees: tuple[Counted, ...] = (0, 1, 2, 3, 5, 7, 9, 12)
+    examples: Size = 25  # of each sample
+    noise: NotNegative = 0.3  # standard deviation
+    repeats: Size = 500
 
 
 def target(x):

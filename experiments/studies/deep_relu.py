@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Layers, Size
 from cvdl_jax.core.task import Eval, Task
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
@@ -19,14 +20,16 @@ from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
+READS = ("model", "data", "normalise", "grad", "optim", "compute_dtype", "study")
+
 
 class Study(NamedTuple):
     """The arguments of `config.study`."""
 
-    layers: tuple[int, ...] = (22, 30)  # with weights, the scores included
+    layers: tuple[Layers, ...] = (22, 30)  # with weights, the scores included
     inits: tuple[str, ...] = ("he_normal", "xavier_fan_in")  # values of config.model.kernel_init
-    units: int = 64  # of every hidden layer
-    seeds: int = 3
+    units: Size = 64  # of every hidden layer
+    seeds: Size = 3
 
 
 def logits_of(models, params, image):
@@ -83,9 +86,8 @@ def make(config, info) -> Task:
     study = configs.call(Study, config.study, "config.study")
     if "image" not in info.spec or config.model.get("name") != "mlp":
         raise ConfigError("study 'deep_relu' needs images, such as config.data.name=digits, and config.model.name=mlp")
-    if min(study.layers, default=0) < 2 or not study.inits or study.seeds < 1:
-        raise ConfigError(f"{study} needs layers of at least 2 each, at least one initialiser and at least one seed")
-    configs.refuse_sections(config, ("augment", "ema", "loss", "plateau", "early_stopping"))
+    if min(study.layers, default=0) < 2 or not study.inits:
+        raise ConfigError(f"{study} needs layers of at least 2 each, and at least one initialiser")
     for key in set(config.model) - {"name", "activation", "bias_init"}:
         raise ConfigError(f"study 'deep_relu' has no use for config.model.{key}; see config.study")
     normalise = recipe.normalisation(config)

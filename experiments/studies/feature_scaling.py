@@ -15,23 +15,25 @@ import optax
 
 from cvdl_jax.analysis.figures.curves import panels
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Inside, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.data import scaling
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.textbook.trajectory import trajectory
 
+READS = ("study",)
 KINDS = {"raw": "", "centred": "channel_mean", "min_max": "min_max", "standardised": "standardise"}
 
 
 class FeatureScaling(NamedTuple):
     """The arguments of `config.study`."""
 
-    examples: int = 200  # houses
+    examples: Size = 200  # houses
     area: tuple[float, float] = (50.0, 250.0)  # square metres, uniform
     rooms: tuple[int, int] = (1, 8)  # uniform, both ends included
-    tolerance: float = 1e-3  # the excess loss to reach, as a share of the first
-    steps: int = 100_000  # at most
+    tolerance: Inside = 1e-3  # the excess loss to reach, as a share of the first
+    steps: Size = 100_000  # at most
 
 
 def houses(study, seed):
@@ -93,6 +95,6 @@ def draw(curves):
 def make(config, info) -> Task:
     """The study of a configuration."""
     study = configs.call(FeatureScaling, config.study, "config.study")
-    if study.examples < 3 or study.steps < 1 or not 0 < study.tolerance < 1:
-        raise ConfigError(f"config.study: examples of 3, steps of 1 or more and a tolerance in (0, 1), got {study}")
+    if study.examples < 3:
+        raise ConfigError(f"config.study.examples={study.examples} must be 3 or more: there are three weights")
     return studies.measured(config, partial(measure, study, config.seed), draw)

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Layers, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.nn.activations import activation, derivative
 from cvdl_jax.ops.textbook import backprop
 
+READS = ("study",)
 GAINS = {"lecun": 1.0, "he": 2**0.5, "large": 3.0}
 
 
@@ -42,7 +44,7 @@ def profile(case, key, depth, width, examples, classes):
 
 
 def compare(
-    seed: int, cases: tuple[str, ...], depth: int = 20, width: int = 64, examples: int = 128, classes: int = 10
+    seed: int, cases: tuple[str, ...], depth: Layers = 20, width: Size = 64, examples: Size = 128, classes: Size = 10
 ):
     """({metric: number}, {case: profiles}).
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Size
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import Eval, Task
 from cvdl_jax.engine import recipe
@@ -23,6 +24,7 @@ from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from experiments.classify import inputs
 
+READS = ("model", "data", "normalise", "grad", "optim", "compute_dtype", "remat", "study")
 GROUPS = (1, 2, 4, 8)  # batch sizes at which noise is measured,
 GROUPINGS = 16  # in so many random groupings
 
@@ -30,7 +32,7 @@ GROUPINGS = 16  # in so many random groupings
 class GradientNoise(NamedTuple):
     """The arguments of `config.study`."""
 
-    sizes: tuple[int, ...] = (4, 16, 64)  # expected rows of each copy's batches; the last is the whole batch
+    sizes: tuple[Size, ...] = (4, 16, 64)  # expected rows of each copy's batches; the last is the whole batch
 
 
 def scores(model, normalise, params, batch):

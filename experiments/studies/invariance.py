@@ -10,7 +10,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config import configs
 from cvdl_jax.core.task import Task, chain
 from cvdl_jax.data.augment import policy
 from cvdl_jax.engine import recipe
@@ -22,8 +21,8 @@ from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.images import affine
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
+READS = ("model", "data", "normalise", "augment", "grad", "optim", "compute_dtype", "remat")
 TRAINED = ("plain", "augmented")
-UNUSED = ("adversary", "ema", "early_stopping", "loss", "plateau")
 
 
 def predict(model, normalise, params, image):
@@ -62,7 +61,6 @@ def turned(classifiers, state, batch, key):
 
 def make(config, info) -> Task:
     """The two networks of this study."""
-    configs.refuse_sections(config, UNUSED)
     augment = policy.build(config.augment)
     if augment is None or info.num_classes is None:
         raise ConfigError(

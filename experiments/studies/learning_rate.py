@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Positive, Share, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
@@ -20,6 +21,7 @@ from cvdl_jax.ops.textbook import surfaces
 from cvdl_jax.ops.textbook.trajectory import trajectory
 from cvdl_jax.optim.optimizer import optimizer, with_scale
 
+READS = ("study",)
 SHOWN = (0.02, 0.2, 0.9, 0.99, 1.01)  # of the threshold; the rates whose losses are drawn
 TARGET = 1e-3  # of the first loss
 
@@ -27,10 +29,10 @@ TARGET = 1e-3  # of the first loss
 class LearningRate(NamedTuple):
     """The arguments of `config.study`."""
 
-    curvatures: tuple[float, ...] = (1.0, 20.0)  # eigenvalues of the Hessian; L is the largest
-    momentum: float = 0.9
-    steps: int = 500
-    rates: int = 401  # of the search, between half and one and a half thresholds
+    curvatures: tuple[Positive, ...] = (1.0, 20.0)  # eigenvalues of the Hessian; L is the largest
+    momentum: Share = 0.9
+    steps: Size = 500
+    rates: Size = 401  # of the search, between half and one and a half thresholds
 
 
 def losses(study, momentum, rates):
@@ -87,8 +89,6 @@ def draw(curves):
 def make(config, info) -> Task:
     """The study of a configuration."""
     study = configs.call(LearningRate, config.study, "config.study")
-    if not study.curvatures or min(study.curvatures) <= 0:
-        raise ConfigError(f"config.study.curvatures={study.curvatures} must be positive, at least one")
-    if study.steps < 1 or study.rates < 2:
-        raise ConfigError(f"config.study: steps={study.steps} must be 1 or more, and rates={study.rates} 2 or more")
+    if not study.curvatures or study.rates < 2:
+        raise ConfigError(f"config.study needs one of curvatures or more and 2 rates or more, got {study}")
     return studies.measured(config, partial(measure, study), draw)

@@ -10,22 +10,25 @@ from typing import NamedTuple
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Inside, Probability, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.ops.textbook import bounds, risk, vc
+
+READS = ("study",)
 
 
 class Theory(NamedTuple):
     """The arguments of `config.study`."""
 
-    sample: int = 50  # examples from which a hypothesis is chosen
-    hypotheses: int = 100
-    population: int = 20000  # stands for everything
-    points: int = 7  # the growth function is measured up to so many
-    resamples: int = 1000
-    examples: int = 2000  # of each resample for the VC inequality
-    noise: float = 0.1  # probability of a flipped label there
-    delta: float = 0.05
+    sample: Size = 50  # examples from which a hypothesis is chosen
+    hypotheses: Size = 100
+    population: Size = 20000  # stands for everything
+    points: Size = 7  # the growth function is measured up to so many
+    resamples: Size = 1000
+    examples: Size = 2000  # of each resample for the VC inequality
+    noise: Probability = 0.1  # probability of a flipped label there
+    delta: Inside = 0.05
 
 
 def half_plane(w, b):

@@ -22,6 +22,8 @@ from cvdl_jax.ops.losses.binary import binary_cross_entropy_with_logits, percept
 from cvdl_jax.ops.textbook import linear
 from cvdl_jax.ops.textbook.labels import signs
 
+READS = ("data", "grad", "optim", "study")
+
 
 class Unit(NamedTuple):
     """The arguments of `config.study`."""
@@ -122,7 +124,6 @@ def make(config, info) -> Task:
     unit = configs.call(Unit, config.study, "config.study")
     if info.num_classes != 2:
         raise ConfigError(f"config.data.name={config.data.get('name')!r}: a linear unit needs a set of 2 classes")
-    configs.refuse_sections(config, ("augment", "ema", "model", "loss", "normalise", "plateau", "early_stopping"))
     loss = LOSSES[unit.loss]
 
     def init(key: jax.Array, batch: dict) -> dict:

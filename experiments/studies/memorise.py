@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Counted
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import recipe
@@ -24,6 +25,7 @@ from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from cvdl_jax.ops.textbook.risk import risk
 
+READS = ("model", "grad", "optim", "compute_dtype", "study")
 LABELS = ("true", "random")
 
 
@@ -31,7 +33,7 @@ class Study(NamedTuple):
     """The arguments of `config.study`."""
 
     data: Mapping = {}  # a section as `config.data`, with train and validation
-    examples: int = 0  # only the first so many of each split; 0 for all
+    examples: Counted = 0  # only the first so many of each split; 0 for all
 
 
 def load(study, seed):
@@ -84,7 +86,6 @@ def evaluation_step(model, state, batch, key):
 def make(config, info) -> Task:
     """The two networks of this study."""
     study = configs.call(Study, config.study, "config.study")
-    configs.refuse_sections(config, ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"))
     data, num_classes = load(study, info.seed)
     model = registry.create(
         config.model, "config.model", kinds=("backbones",),

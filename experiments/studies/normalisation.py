@@ -6,7 +6,9 @@ al. 2017, section 2.1), so that all cases see every example equally often. image
 params: {case: tree}; extra: {"batch_stats": {case: tree}}.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Size
 from cvdl_jax.core.parallel import is_mapped
 from cvdl_jax.core.task import Eval, Task, Transform, chain, descend
 from cvdl_jax.engine import recipe
@@ -23,6 +26,14 @@ from cvdl_jax.nn.apply import initialise
 from cvdl_jax.ops.losses import classification
 from experiments.classify import inputs
 from experiments.studies.perceptrons import evaluation_step, training_loss
+
+READS = ("model", "loss", "data", "normalise", "optim", "compute_dtype", "remat", "study")
+
+
+class Study(NamedTuple):
+    """The arguments of `config.study`."""
+
+    cases: Mapping  # {name: lr, batch, and fields in which its model differs from config.model}
 
 
 def in_parts(transform: Transform, n: int) -> Transform:
@@ -79,16 +90,17 @@ def make(config, info) -> Task:
     """The task of a configuration."""
     if info.num_classes is None or not {"image", "features"} & info.spec.keys():
         raise ConfigError("experiment 'studies.normalisation' needs config.data with labelled images or features")
-    configs.refuse_sections(config, ("augment", "ema", "plateau", "early_stopping", "adversary"))
-    cases = {
-        name: {"lr": config.optim.lr, "batch": config.batch_size, **case} for name, case in config.study.cases.items()
-    }
+    study = configs.call(Study, config.study, "config.study")
+    for name, case in study.cases.items():
+        configs.check_section(case, f"config.study.cases.{name}")
+    cases = {name: {"lr": config.optim.lr, "batch": config.batch_size, **case} for name, case in study.cases.items()}
     normalise = recipe.normalisation(config)
     loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")
     models, steps = {}, []
     for name, case in cases.items():
-        path, size = f"config.study.cases.{name}", case["batch"]
-        if size < 1 or config.batch_size % size:
+        path = f"config.study.cases.{name}"
+        size = configs.check_value(case["batch"], Size, f"{path}.batch")
+        if config.batch_size % size:
             raise ConfigError(f"{path}.batch={size} must divide config.batch_size={config.batch_size}")
         fields = {key: value for key, value in case.items() if key not in ("lr", "batch")}
         models[name] = registry.create(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.errors import ConfigError
@@ -20,13 +21,15 @@ from cvdl_jax.ops.textbook.surfaces import SURFACES
 from cvdl_jax.ops.textbook.trajectory import trajectory
 from cvdl_jax.optim.optimizer import optimizer, with_scale
 
+READS = ("study",)
+
 
 class OptimizerPaths(NamedTuple):
     """The arguments of `config.study`."""
 
     optimizers: Mapping  # {name in the figure: a section as config.optim, without lr}
-    steps: int = 200
-    rates: tuple[float, ...] = (0.001, 0.01, 0.1)
+    steps: Size = 200
+    rates: tuple[Positive, ...] = (0.001, 0.01, 0.1)
 
 
 def paths_at(section, surface, steps, rates):
@@ -96,8 +99,6 @@ def draw(paths):
 def make(config, info) -> Task:
     """The study of a configuration."""
     study = configs.call(OptimizerPaths, config.study, "config.study")
-    if study.steps < 1 or not study.rates or min(study.rates) <= 0:
-        raise ConfigError(
-            f"config.study: steps={study.steps} must be 1 or more, and rates={study.rates} positive, at least one"
-        )
+    if not study.rates:
+        raise ConfigError("config.study.rates=() must hold one rate or more")
     return studies.measured(config, partial(measure, study), draw)

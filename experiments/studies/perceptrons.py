@@ -5,7 +5,9 @@
 Points of the plane get a picture of what each network decides.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,14 @@ from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses import classification
 from experiments.classify import inputs
+
+READS = ("model", "loss", "data", "normalise", "grad", "optim", "compute_dtype", "remat", "study")
+
+
+class Study(NamedTuple):
+    """The arguments of `config.study`."""
+
+    models: Mapping  # {name: fields in which this one differs from config.model}
 
 
 def training_loss(model, name, normalise, loss, state, batch, key):
@@ -70,13 +80,15 @@ def make(config, info) -> Task:
     """The task of a configuration."""
     if info.num_classes is None or not {"image", "features"} & info.spec.keys():
         raise ConfigError("experiment 'studies.perceptrons' needs config.data with labelled images or features")
-    configs.refuse_sections(config, ("augment", "ema", "plateau", "early_stopping", "adversary"))
+    study = configs.call(Study, config.study, "config.study")
+    for name, fields in study.models.items():
+        configs.check_section(fields, f"config.study.models.{name}")
     models = {
         name: registry.create(
             {**config.model, **fields}, f"config.study.models.{name}", kinds=("backbones",),
             num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
         )
-        for name, fields in config.study.models.items()
+        for name, fields in study.models.items()
     }  # fmt: skip
     normalise = recipe.normalisation(config)
     loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from cvdl_jax.analysis import seed_comparison, seed_copies
 from cvdl_jax.analysis.monte_carlo_dropout import monte_carlo_dropout
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Count, Probability, Share, Size
 from cvdl_jax.core.task import Eval, Task, chain, descend, every
 from cvdl_jax.data.augment import policy
 from cvdl_jax.data.pixels import to_unit
@@ -25,18 +26,20 @@ from cvdl_jax.metrics.classification import correct
 from cvdl_jax.models import registry
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
+READS = ("model", "optim", "compute_dtype", "remat", "study")
+
 
 class Study(NamedTuple):
     """The arguments of `config.study`."""
 
     methods: Mapping = {}  # {name: a section of `Method`}; "none" and "dropout" among them
     data: Mapping = {}  # a section as `config.data`, with train, validation and test
-    examples: int = 200  # to train on,
-    wrong: float = 0.0  # this share of them with labels drawn at random
-    seeds: int = 10
-    patience: int = 10  # of early stopping, in looks at the validation loss, one in
-    look_every: int = 20  # steps
-    masks: int = 30  # of the average over sub-networks
+    examples: Size = 200  # to train on,
+    wrong: Probability = 0.0  # this share of them with labels drawn at random
+    seeds: Size = 10
+    patience: Count = 10  # of early stopping, in looks at the validation loss, one in
+    look_every: Count = 20  # steps
+    masks: Size = 30  # of the average over sub-networks
 
 
 class Method(NamedTuple):
@@ -45,7 +48,7 @@ class Method(NamedTuple):
     model: Mapping = {}
     optim: Mapping = {}
     augment: str = ""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
 
 
 Network = namedtuple("Network", "model, optimizer, augment, loss")  # a method, ready to train
@@ -118,7 +121,6 @@ def report(step, state, batch, key):
 def make(config, info) -> Task:
     """The study of a configuration."""
     study = configs.call(Study, config.study, "config.study")
-    configs.refuse_sections(config, ("augment", "data", "ema", "loss", "normalise", "plateau", "early_stopping"))
     for name in ("none", "dropout"):
         configs.check_name(name, study.methods, f"config.study.methods lacks {name!r}")
     loaded, data = recipe.whole_splits(study.data, "config.study.data", ("train", "validation", "test"))

@@ -22,6 +22,8 @@ from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from cvdl_jax.ops.textbook.activation_statistics import distinct
 
+READS = ("model", "data", "grad", "optim", "compute_dtype", "study")
+
 
 class Study(NamedTuple):
     """The arguments of `config.study`."""
@@ -78,7 +80,6 @@ def make(config, info) -> Task:
 
     if not study.inits:
         raise ConfigError("config.study.inits=() needs at least one initialiser, such as ('zeros', 'auto')")
-    configs.refuse_sections(config, ("augment", "ema", "loss", "normalise", "plateau", "early_stopping"))
     for key in set(config.model) - {"name", "hidden", "activation", "bias_init"}:
         raise ConfigError(f"study 'symmetry' has no use for config.model.{key}; see config.study")
 

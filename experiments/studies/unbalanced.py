@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Counted, Inside, NotNegative, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import confusion, ranking, which_metric
 
+READS = ("study",)
 RATES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc")
 
 
@@ -23,10 +25,10 @@ class Study(NamedTuple):
     """The arguments of `config.study`."""
 
     data: Mapping = {}  # a section as `config.data`, with train and test
-    positive: int = 8  # the class that counts as positive
-    prevalences: tuple[float, ...] = (0.09, 0.05, 0.02)  # of positives, in training and test; the last is tabled
-    draws: int = 20  # subsets of the positives for each prevalence
-    penalty: float = 0.001  # half of it times the squared norm of the weights is added to the mean loss
+    positive: Counted = 8  # the class that counts as positive
+    prevalences: tuple[Inside, ...] = (0.09, 0.05, 0.02)  # of positives, in training and test; the last is tabled
+    draws: Size = 20  # subsets of the positives for each prevalence
+    penalty: NotNegative = 0.001  # half of it times the squared norm of the weights is added to the mean loss
 
 
 def thinned(x, label, prevalence, rng):

@@ -276,7 +276,7 @@ def test_digests_of_configs_that_do_not_use_them_are_those_of_before():
     ("section", "match"),
     [
         ({"saturation": 0.1}, "switches nothing on"),
-        ({"activations": True, "saturation": 1.5}, r"saturation=1.5 must lie in \(0, 1\)"),
+        ({"activations": True, "saturation": 1.5}, r"saturation=1.5 must be in \(0, 1\)"),
         ({"activation": True}, "did you mean 'activations'"),
     ],
 )

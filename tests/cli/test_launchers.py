@@ -177,7 +177,7 @@ def test_a_run_that_is_done_or_running_is_not_submitted(tmp_path, monkeypatch, c
 
 
 def test_only_runs_of_a_sweep_that_are_not_done_are_submitted(tmp_path, monkeypatch):
-    from cvdl_jax.cli.sweeps import build_all
+    from cvdl_jax.cli.tables import build_all
     from cvdl_jax.workdir import run_state
 
     states = iter([run_state.DONE, run_state.RUNNING, run_state.PARTIAL, run_state.FAILED])
@@ -211,7 +211,7 @@ def test_runs_of_a_table_are_submitted(tmp_path, capsys, monkeypatch):
             {"name": "A", "config": "configs/classify/softmax.py:smoke"},
             {
                 "name": "B (x)", "config": "configs/classify/svm.py:smoke",
-                "overrides": ["config.augment=flip | erase(2)"],
+                "overrides": ["config.augment=flip | cutout(2)"],
             },
         ],
     }  # fmt: skip
@@ -222,7 +222,7 @@ def test_runs_of_a_table_are_submitted(tmp_path, capsys, monkeypatch):
     assert "two: 2 of 2 runs are not done" in captured.err
     assert header(captured.out)["array"] == "0-1"
     tasks = re.findall(r"^  \d\) set -- (.*) ;;$", captured.out, flags=re.M)
-    words = ["--config.augment=flip | erase(2)", "--config.seed=0", "--workdir"]
+    words = ["--config.augment=flip | cutout(2)", "--config.seed=0", "--workdir"]
     assert shlex.split(tasks[1])[:5] == ["--config", "configs/classify/svm.py:smoke", *words]
     assert re.fullmatch(r"runs/tables/two/b_x-seed0-[0-9a-f]{8}", shlex.split(tasks[1])[5])
 

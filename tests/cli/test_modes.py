@@ -380,6 +380,6 @@ def test_a_run_saved_before_a_key_existed_can_still_be_read(tmp_path):
 def test_modes_of_a_finished_run_refuse_another_configuration(run, capsys, mode, flags):
     base = [f"--mode={mode}", f"--workdir={run}", *flags]
     message = refused(capsys, *base, "--config=configs/classify/mlp.py")
-    assert f"--mode {mode} takes the configuration of --workdir; leave out --config=configs/classify/mlp.py" in message
+    assert f"--config=configs/classify/mlp.py has no effect in --mode {mode}, which reads --workdir" in message
     if mode != "eval":
-        assert "leave out --config.seed=3" in refused(capsys, *base, "--config.seed=3")
+        assert f"--config.seed=3 has no effect in --mode {mode}" in refused(capsys, *base, "--config.seed=3")

@@ -8,8 +8,8 @@ from test_sweeps import sweep_file
 from test_sweeps_results import finish
 
 import launch
-from cvdl_jax.cli.sweeps import build_all, halving, spec
-from cvdl_jax.cli.tables import drive
+from cvdl_jax.cli.sweeps import halving, spec
+from cvdl_jax.cli.tables import build_all, drive
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.report.pages import sensitivity
 from cvdl_jax.workdir import run_state

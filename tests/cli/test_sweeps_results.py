@@ -10,8 +10,8 @@ from tables_for_tests import begin, fail
 from test_sweeps import sweep_file
 
 import launch
-from cvdl_jax.cli.sweeps import build_all, spec, summary
-from cvdl_jax.cli.tables import drive
+from cvdl_jax.cli.sweeps import spec, summary
+from cvdl_jax.cli.tables import build_all, drive
 from cvdl_jax.cli.tables.drive import write_all
 from cvdl_jax.metrics.stats.intervals import wilson
 from cvdl_jax.workdir import run_state

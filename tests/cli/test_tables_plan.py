@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from tables_for_tests import SOFTMAX, begin, fail, finish, planned
 
-from cvdl_jax.cli.tables import plan, spec, status
+import launch
+from cvdl_jax.cli.modes import table as table_mode
+from cvdl_jax.cli.tables import build_all, drive, plan, spec, status
 from cvdl_jax.config import configs
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir import run_state
@@ -249,7 +251,7 @@ def test_files_that_are_no_tables(tmp_path):
     (tmp_path / "b.py").write_text("def get_table(:\n")
     with pytest.raises(ConfigError, match=r"b\.py, line 1: invalid syntax"):
         spec.load(str(tmp_path / "b.py"))
-    with pytest.raises(ConfigError, match="config argument 'smok' is not known: did you mean 'smoke'"):
+    with pytest.raises(ConfigError, match="config argument 'smok' is not known; did you mean 'smoke'"):
         spec.load(f"{table_file(tmp_path, TABLE)}:smok")
 
 
@@ -280,3 +282,63 @@ def test_planning_imports_no_jax(tmp_path):
         "sys.exit(any(m in sys.modules for m in ('jax', 'flax', 'scipy.stats', 'matplotlib')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=configs.ROOT, check=False).returncode == 0
+
+
+def test_a_process_that_refused_to_start_has_failed(tmp_path):
+    """A mistake in a configuration writes no FAILED.json; what the run said is the last line of its console.log."""
+    run = planned(tmp_path)
+    run.workdir.mkdir(parents=True)
+    console = run.workdir / run_state.CONSOLE
+    console.write_text("2026-01-01 python launch.py ...\nerror: config.optim.b11 is not a key\n")
+    assert run_state.state_of(run.workdir, run.config)[:1] == (run_state.FAILED,)
+    assert run_state.state_of(run.workdir, run.config).message == "config.optim.b11 is not a key"
+    console.write_text("error: config.optim.b11 is not a key\n2026-01-02 python launch.py ...\ncompiled in 3 s\n")
+    assert run_state.state_of(run.workdir, run.config).state == run_state.NOT_RUN  # it has begun anew since
+    finish(run, [True])
+    console.write_text("error: of an earlier start\n")
+    assert run_state.state_of(run.workdir, run.config).state == run_state.DONE
+
+
+@pytest.mark.parametrize(
+    ("metric", "override", "words"),
+    [
+        ("test/acuracy", (), "A: its metric='test/acuracy' is not reported; did you mean 'test/accuracy'?"),
+        (
+            "test/accuracy",
+            ("--config.select.metric=validation/acc",),
+            "B: config.select.metric='validation/acc' is not",
+        ),
+        ("test/accuracy", ("--config.optim.freeze=.*",), "B: config.optim.freeze='.*' matches every parameter"),
+        ("test/accuracy", ("--config.match={'positive': 1}",), "B: config.match is not a key"),
+        ("test/accuracy", (), ""),
+    ],
+)
+def test_every_row_is_built_and_traced_before_the_first_run(tmp_path, metric, override, words):
+    jobs = [["A", SOFTMAX, []], ["B", SOFTMAX, [*override, "--config.parallel.fsdp=4"]]]  # devices of another machine
+    if not words:
+        return build_all.build(metric, jobs)
+    with pytest.raises(ConfigError) as error:
+        build_all.build(metric, jobs)
+    assert words in str(error.value)
+
+
+def test_a_row_without_its_data_lets_the_others_run(capsys):
+    lost = ["--config.data.name=folder:nowhere"]
+    build_all.build("test/accuracy", [["A", SOFTMAX, []], ["B", SOFTMAX, lost]])
+    assert f"{build_all.MISSING}B: " in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"^B: .*nowhere does not exist"):
+        build_all.build("test/accuracy", [["B", SOFTMAX, lost]])
+
+
+def test_a_table_is_checked_before_its_first_run(tmp_path, monkeypatch):
+    """The check comes after the states are read and before `execute`; nothing of the table is written."""
+
+    def refuse(todo, metric, say):
+        assert len(todo) == 2 and metric == "test/accuracy"
+        raise ConfigError("A: no such key")
+
+    monkeypatch.setattr(build_all, "check", refuse)
+    monkeypatch.setattr(drive, "execute", lambda *_: pytest.fail("a run was started"))
+    with pytest.raises(ConfigError, match="A: no such key"):
+        table_mode.run(launch.parse([f"--table={table_file(tmp_path, TABLE)}", f"--workdir={tmp_path / 'out'}"]))
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvdl_jax.config import configs
-from cvdl_jax.config.binding import POSITIVE, Count, Share, call, functions
+from cvdl_jax.config.binding import POSITIVE, Count, Positive, Share, call, functions
 from cvdl_jax.errors import ConfigError
 
 
@@ -83,6 +83,39 @@ def test_an_annotation_may_carry_a_range():
     ):
         with pytest.raises(ConfigError, match=words):
             call(fn, section, "config.s")
+
+
+def test_known_is_said_once():
+    message = refusal(configs.check_name, "zzzzz", ("a", "b"), "config.loss.name='zzzzz' is not known")
+    assert message == "config.loss.name='zzzzz' is not known; known: a, b"
+
+
+def test_ranges_hold_inside_tuples_and_in_one_of_several_types():
+    def fn(rates: tuple[Share, ...] = (), size: tuple[Count, Positive] = (1, 1.0), lr: Positive | Literal["auto"] = 1):
+        return rates, size, lr
+
+    assert call(fn, {"rates": (0, 0.5), "size": (2, 3), "lr": "auto"}, "config.s") == ((0.0, 0.5), (2, 3.0), "auto")
+    for section, words in (
+        ({"rates": (0, 1)}, r"^config\.s\.rates\[1\]=1\.0 must be in \[0, 1\)$"),
+        ({"size": (0, 1)}, r"^config\.s\.size\[0\]=0 must be 1 or more$"),
+        ({"size": (1, 0)}, r"^config\.s\.size\[1\]=0\.0 must be positive and finite$"),
+        ({"lr": -1}, r"^config\.s\.lr=-1\.0 must be positive and finite$"),
+        ({"size": (1, "a")}, r"expected tuple\[int, float\]$"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            call(fn, section, "config.s")
+
+
+@pytest.mark.parametrize("section", [3, "tiny", 0.5, None, (1, 2), True])
+def test_a_value_in_the_place_of_a_section_is_one_sentence(section):
+    message = refusal(call, head, section, "config.model")
+    assert message.startswith(f"config.model={section!r} is a value, not a section; set keys of it, config.model.KEY=")
+    assert "not a section" in refusal(configs.named, types.ModuleType("losses"), section, "config.loss")
+
+
+def test_a_name_alone_is_a_section():
+    assert configs.bind(head, {"width": 1, "options": "cosine"}, "config.model")["options"] == {"name": "cosine"}
+    assert "expected Mapping" in refusal(call, head, {"width": 1, "options": "two words"}, "config.model")
 
 
 def test_the_public_functions_of_a_file_are_its_registry():

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,33 +106,60 @@ def test_an_override_replaces_the_unit_of_a_duration(file):
     assert dict(config.eval) == {"every_steps": 3}
     assert dict(config.optim.schedule) == {"name": "cosine", "warmup_percent": 5}
     assert configs.load(file, ["config.total_epochs=0.5"]).total_epochs == 0.5  # 40 in the file, not only whole ones
-    message = refusal(configs.load, file, ["config.total_steps=7", "config.total_epochs=3"])
-    assert "config.total_steps=7" in message and "config.total_epochs=3" in message
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "key", "value"),
+    [
+        ("config.optim.lr=0.1", "--config.optim.lr=0.2", "lr", 0.2),
+        ("config.total_steps=7", "config.total_epochs=3", None, 3),
+        ("config.total_epochs=3", "config.total_steps=7", None, 7),
+    ],
+)
+def test_the_last_of_two_equal_overrides_wins_with_a_word(file, first, last, key, value):
+    with pytest.warns(UserWarning, match=f"^{re.escape(f'{last!r} replaces {first!r}')}"):
+        config = configs.load(file, [first, last])
+    if key:
+        assert config.optim[key] == value
+    else:
+        assert [config.total_steps, config.total_epochs] == ([None, 3] if value == 3 else [7, None])
+
+
+def test_whole_floats_and_words_mean_what_people_mean(file):
+    """4.0 is a batch size, a name alone is a section with this name, None clears what may be empty."""
+    config = configs.load(file, ["config.batch_size=4.0", "config.checkpoint.keep=3.0", "config.optim.schedule=cosine"])
+    assert (config.batch_size, type(config.batch_size), type(config.checkpoint.keep)) == (4, int, int)
+    assert dict(config.optim.schedule) == {"name": "cosine"}
+    assert configs.load(file, ["config.class_weights=None", "config.data.crop=None"]).data.crop is None
+    typed = configs.load(file, ["config.batch_size=4"])
+    assert configs.digest(typed) == configs.digest(configs.load(file, ["config.batch_size=4.0"]))
+    sections = ["config.optim={}", "config.optim.schedule=cosine"]
+    assert configs.load(file, sections).optim.schedule == "cosine"  # the optimizer, too, takes the name alone
 
 
 IMPOSSIBLE = [
     ("config.optm.lr=1", ["config.optm", "did you mean 'optim'"]),
     ("config.batch_sise=1", ["config.batch_sise", "did you mean 'batch_size'"]),
-    ("config.batch_size=0", ["config.batch_size=0", "at least 1"]),
-    ("config.batch_size=-4", ["config.batch_size=-4", "at least 1"]),
+    ("config.batch_size=0", ["config.batch_size=0", "from 1 to 1,048,576"]),
+    ("config.batch_size=-4", ["config.batch_size=-4", "from 1 to 1,048,576"]),
     ("config.batch_size=1.5", ["config.batch_size='1.5'", "expected int"]),
     ("config.batch_size=True", ["config.batch_size='True'", "expected int"]),
     ("config.seed=-1", ["config.seed=-1", "at least 0"]),
     ("config.total_epochs=-1", ["config.total_epochs=-1", "positive"]),
     ("config.total_epochs=0", ["config.total_epochs=0", "positive"]),
-    ("config.total_steps=-1", ["config.total_steps=-1", "positive"]),
+    ("config.total_steps=-1", ["config.total_steps=-1", "0 or more"]),
     ("config.total_steps=1.5", ["config.total_steps=1.5", "int"]),
     ("config.total_epochs=many", ["config.total_epochs='many'", "float"]),
-    ("config.eval.every_steps=0", ["config.eval.every_steps=0", "positive"]),
+    ("config.eval.every_steps=0", ["config.eval.every_steps=0", "1 or more"]),
     ("config.eval.every_percent=101", ["config.eval.every_percent=101", "between 0 and 100"]),
     ("config.eval.evry_steps=3", ["config.eval.evry_steps", "did you mean 'every_steps'"]),
     ("config.log.tensorboad=False", ["config.log.tensorboad", "did you mean 'tensorboard'"]),
-    ("config.checkpoint.keep=0", ["config.checkpoint.keep=0", "at least 1"]),
+    ("config.checkpoint.keep=0", ["config.checkpoint.keep=0", "1 or more"]),
     ("config.compute_dtype=bfloat17", ["config.compute_dtype='bfloat17'", "did you mean 'bfloat16'"]),
     ("config.parallel.mode=jitt", ["config.parallel.mode='jitt'", "did you mean 'jit'"]),
     ("config.parallel={'mode':'pmap','fsdp':2}", ["config.parallel.fsdp", "jit"]),
     ("config.select.mode=maximum", ["config.select.mode='maximum'", "'max'"]),
-    ("config.steps_per_call=0", ["config.steps_per_call=0", "at least 1"]),
+    ("config.steps_per_call=0", ["config.steps_per_call=0", "from 1 to 100,000"]),
     ("config.steps_per_call=autos", ["config.steps_per_call='autos'", "'auto'"]),
     ("config.grad=sm(0.1)", ["config.grad", "did you mean 'sam'"]),
     ("config.augment=flip | crop(", ["config.augment", "position 12"]),
@@ -141,7 +169,12 @@ IMPOSSIBLE = [
     ("config.normalise={'mean':(0.5,),'std':(0.0,)}", ["config.normalise", "positive"]),
     ("config.normalise={'mean':(0.5,),'std':(1.0,1.0)}", ["config.normalise", "one length"]),
     ("config.model.name.x=3", ["config.model.name='resnet'", "not a section"]),
-    ("config.optim.lr=-1.0", ["config.optim.lr=-1.0", "at least 0"]),
+    ("config.optim.lr=-1.0", ["config.optim.lr=-1.0", "0 or more, and finite"]),
+    ("config.optim.lr=1e999", ["config.optim.lr=inf", "float32"]),
+    ("config.optim.momentum=1e39", ["config.optim.momentum=1e+39", "float32"]),
+    ("config.plateau={'metric': 'a', 'patience': 10000000000}", ["config.plateau.patience=10000000000", "too large"]),
+    ("config.eval_batch_size=1000000000", ["config.eval_batch_size=1000000000", "from 0 to 1,048,576"]),
+    ("config.batch_size=None", ["config.batch_size=None", "expected int"]),
     ("config.optim.lr=fast", ["config.optim.lr='fast'", "expected float"]),
     ("config.optim.lr_factors={'head/.*': 2.0}", ["config.optim.lr_factors", "(('head/.*', 2.0), ...)"]),
     ("batch_size=3", ["batch_size=3", "--config.optim.lr=0.1"]),

@@ -41,11 +41,7 @@ def test_a_study_writes_its_numbers_and_figures(tmp_path):
     assert (workdir / "figures" / "line.png").exists() and "two points" in (workdir / "report.html").read_text()
 
 
-def test_what_a_study_would_not_read_is_refused():
-    config = studies.base("topic")
-    config.model = {"name": "mlp"}
-    with pytest.raises(ConfigError, match=r"no use for config\.model"):
-        studies.measured(config, dict)
+def test_a_study_that_only_measures_takes_no_steps():
     config = studies.base("topic")
     config.total_steps = 3
     with pytest.raises(ConfigError, match=r"takes no steps; set config\.total_steps=0"):
@@ -54,4 +50,4 @@ def test_what_a_study_would_not_read_is_refused():
 
 def test_an_unknown_study_gets_the_nearest_name():
     with pytest.raises(ConfigError, match="classify"):
-        build.find_experiment("clasify")
+        build.load_experiment("clasify")

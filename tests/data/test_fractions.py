@@ -157,7 +157,7 @@ def test_two_fractions_leave_the_named_test_split():
     ("values", "words"),
     [
         ({"split": {"fractions": (0.7, 0.2, 0.2)}}, "fractions=(0.7, 0.2, 0.2) add up to 1.1, expected 1"),
-        ({"split": {"fractions": (1.0, 0.0)}}, "each must lie in (0, 1)"),
+        ({"split": {"fractions": (1.0, 0.0)}}, "fractions[0]=1.0 must be in (0, 1)"),
         ({"split": {"fractions": (0.5,)}}, "must be two numbers (train, validation) or three"),
         ({"split": {"fractions": (0.9999, 0.0001)}}, "1149 examples cut by (0.9999, 0.0001) leave part 2"),
         ({"split": {"fraction": (0.5, 0.5)}}, "did you mean 'fractions'?"),

@@ -181,7 +181,7 @@ def test_a_pass_sees_every_example_once_and_not_its_own_result():
 @pytest.mark.parametrize(
     ("task", "info", "statistics", "words"),
     [
-        (make_task(), INFO, "extact", r"config\.batch_stats='extact' is not known: did you mean 'exact'\?"),
+        (make_task(), INFO, "extact", r"config\.batch_stats='extact' is not known; did you mean 'exact'\?"),
         (make_task(norm=False), INFO, "exact", "keeps no running averages"),
         (make_task(norm=False), INFO, "batch", "keeps no running averages"),
         (make_task(), INFO._replace(sizes={"validation": 11}), "exact", r"needs config\.data\.train"),

@@ -1,7 +1,12 @@
 """From a configuration to what runs: which experiment, and which sections it reads."""
 
+import ast
+import re
+
 import pytest
 
+from cvdl_jax.config import configs
+from cvdl_jax.config.defaults import DEFAULTS
 from cvdl_jax.core import studies
 from cvdl_jax.engine import build
 from cvdl_jax.errors import ConfigError
@@ -34,22 +39,85 @@ def own(tmp_path):
     return write
 
 
-def test_an_experiment_says_which_optional_sections_it_reads():
-    assert build.reads(build.load_experiment("classify")) == build.OPTIONAL
-    assert build.reads(build.load_experiment("embed")) == ()
+# What the functions of `engine/recipe.py` read of the config that they are given whole.
+OF_RECIPE = {
+    "augmentation": {"augment"}, "descend": {"optim", "grad"}, "average": {"ema"}, "normalisation": {"normalise"},
+    "feedback": {"plateau", "early_stopping"},
+}  # fmt: skip
+STORED = ("spec", "sizes", "class_names")  # of `info`: an experiment that looks at these reads the data set
 
 
-@pytest.mark.parametrize("section", [{"class_weights": (1.0, 2.0)}, {"test_time": {"views": "identity | flip"}}])
-def test_a_section_that_an_experiment_does_not_read_is_refused(own, section):
+def reads_of(path):
+    """The keys of the config that the text of an experiment reads, without those of the loop."""
+    text = path.read_text()
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute | ast.Call)]
+    keys = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "config"}
+    keys |= {
+        node.args[0].value for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "config.get"
+    }
+    for name, sections in OF_RECIPE.items():
+        keys |= sections if f"recipe.{name}(config" in text else set()
+    keys |= {"data"} if any(f"info.{name}" in text for name in STORED) else set()
+    return keys - {*build.LOOP, "get"}
+
+
+def experiments():
+    return sorted(path for path in build.EXPERIMENTS.rglob("*.py") if path.stem not in ("__init__", "replicas"))
+
+
+@pytest.mark.parametrize("path", experiments(), ids=lambda path: path.stem)
+def test_an_experiment_says_what_it_reads(path):
+    reads = build.load_experiment(".".join(path.relative_to(build.EXPERIMENTS).with_suffix("").parts)).READS
+    assert len(set(reads)) == len(reads) and set(reads) == reads_of(path)
+
+
+def test_every_key_is_read_by_somebody():
+    modules = [build.load_experiment(f"{'studies.' * (p.parent.stem == 'studies')}{p.stem}") for p in experiments()]
+    read = {*build.LOOP}.union(*(module.READS for module in modules))
+    assert DEFAULTS.keys() <= read
+
+
+@pytest.mark.parametrize(
+    ("section", "shown"),
+    [
+        ({"class_weights": (1.0, 2.0)}, "empty"),
+        ({"test_time": {"views": "identity | flip"}}, "empty"),
+        ({"adversary": {"epsilon": 0.1, "nonsense": 3}}, "empty"),
+        ({"loss": {"name": "focal"}}, "empty"),
+        ({"grad": "sam(0.05)"}, "at 'plain'"),
+        ({"remat": True}, "at False"),
+        ({"compute_dtype": "bfloat16"}, "at 'float32'"),
+    ],
+)
+def test_a_section_that_an_experiment_does_not_read_is_refused(own, section, shown):
     (name,) = section
-    words = rf"experiment '.*' has no use for config\.{name}; leave it empty"
+    words = rf"experiment '.*' has no use for config\.{name}; leave it {re.escape(shown)}$"
     with pytest.raises(ConfigError, match=words):
-        build.build(config_of("embed", **section))
-    other = next(key for key in build.OPTIONAL if key != name)
+        build.build(config_of("studies.learning_rate", **section))
     with pytest.raises(ConfigError, match=words):
-        build.build(config_of(own(f'READS = ("{other}",)\n'), **section))
-    build.build(config_of(own(f'READS = ("{name}",)\n'), **section))
+        build.build(config_of(own('READS = ("study", "ema")\n'), **section))
+    build.build(config_of(own(f'READS = ("study", "{name}")\n'), **section))
     build.build(config_of(own(), **section))  # a user's file that says nothing may read it
+
+
+def test_what_had_no_effect_in_a_run_that_has_begun_is_a_word(own):
+    config = config_of(own('READS = ("study",)\n'), adversary={"epsilon": 0.1})
+    with pytest.warns(UserWarning, match=r"config\.adversary has no effect in experiment '.*own\.py'"):
+        build.build(config, begun=True)
+
+
+def test_a_section_of_another_experiment_or_one_that_lacks_is_refused():
+    config = configs.load("configs/toy/mlp.py:smoke")
+    config.experiment = "qlearn"
+    with pytest.raises(ConfigError, match=r"has no use for config\.data"):
+        build.build(config)
+    config.data, config.select.metric = {}, ""
+    with pytest.raises(ConfigError, match=r"reads config\.environment, .* configs\.base\(environment=\.\.\.\)"):
+        build.build(config)
+    config = configs.load("configs/rl/qlearn.py:smoke")
+    config.experiment = "embed"
+    with pytest.raises(ConfigError, match=r"experiment 'embed' has no use for config\.agent; leave it out$"):
+        build.build(config)
 
 
 def test_the_engine_names_no_experiment_and_writes_no_page():
@@ -67,9 +135,9 @@ def test_the_engine_names_no_experiment_and_writes_no_page():
 def test_a_file_without_make_or_no_file_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ConfigError, match=r"empty\.py' defines no make\(config, info\)"):
-        build.find_experiment(str(tmp_path / "empty.py"))
+        build.load_experiment(str(tmp_path / "empty.py"))
     with pytest.raises(ConfigError, match=r"missing\.py': there is no such file"):
-        build.find_experiment(str(tmp_path / "missing.py"))
+        build.load_experiment(str(tmp_path / "missing.py"))
 
 
 def test_a_syntax_error_in_an_experiment_is_one_sentence(monkeypatch):
@@ -80,3 +148,42 @@ def test_a_syntax_error_in_an_experiment_is_one_sentence(monkeypatch):
         patch.setattr(build.places, "import_ours", broken)
         with pytest.raises(ConfigError, match=r"^experiments/classify\.py, line 2: invalid syntax$"):
             build.load_experiment("classify")
+
+
+SECTIONS = [
+    ("configs/toy/logistic.py", "study"), ("configs/studies/batch_norm.py", "study"),
+    ("configs/studies/dead_units.py", "study"), ("configs/studies/learning_rate.py", "study"),
+    ("configs/studies/activations.py", "study"), ("configs/studies/autodiff.py", "study"),
+    ("configs/detect/anchors.py", "match"), ("configs/detect/anchors.py", "nms"), ("configs/rl/dqn.py", "agent"),
+    ("configs/rl/dqn.py", "environment"), ("configs/rl/dqn.py", "exploration"), ("configs/explain/pca.py", "embed"),
+    ("configs/sequence/char_rnn.py", "text"), ("configs/sequence/char_rnn.py", "streams"),
+    ("configs/generate/dcgan.py", "judge"), ("configs/generate/dcgan.py", "model"), ("configs/classify/mlp.py", "loss"),
+    ("configs/classify/mlp.py", "data"), ("configs/classify/mlp.py", "ema"), ("configs/classify/mlp.py", "plateau"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [3, "some text"])
+@pytest.mark.parametrize(("file", "section"), SECTIONS)
+def test_a_number_or_a_text_in_the_place_of_a_section_is_one_sentence(file, section, value):
+    config = configs.load(f"{file}:smoke")
+    config[section] = value
+    with pytest.raises(ConfigError, match=rf"^config\.{section}={value!r} is a value, not a section; set keys of it"):
+        build.build(config)
+
+
+@pytest.mark.parametrize(
+    ("file", "inner"),
+    [
+        ("configs/studies/batch_norm.py", "study.cases.none_small"), ("configs/generate/dcgan.py", "model.generator"),
+        ("configs/studies/dead_units.py", "study.models.relu"), ("configs/generate/dcgan.py", "optim.discriminator"),
+    ],
+)  # fmt: skip
+def test_a_number_in_the_place_of_an_inner_section_is_one_sentence(file, inner):
+    config = configs.load(f"{file}:smoke")
+    outer, _, last = inner.rpartition(".")
+    section = config
+    for word in outer.split("."):
+        section = section[word]
+    section[last] = 3
+    with pytest.raises(ConfigError, match=rf"^config\.{inner}=3 is a value, not a section"):
+        build.build(config)

@@ -113,9 +113,9 @@ def test_a_run_is_tested_once_and_locked(run, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--again", "--mode=report"], "--again is a flag of --mode eval, not of report"),
-        (["--external=digits"], "--external is a flag of --mode eval, not of train"),
-        (["--replicas=3", "--mode=eval"], "--replicas is a flag of --mode train, not of eval"),
+        (["--again", "--mode=report"], "--again has no effect in --mode report, which reads --workdir; leave it out"),
+        (["--external=digits"], "--external=digits has no effect in --mode train, which reads --config, "),
+        (["--replicas=3", "--mode=eval"], "--replicas=3 has no effect in --mode eval, which reads --workdir, "),
     ],
 )
 def test_flags_of_other_modes_are_refused(run, capsys, flags, words):

@@ -238,9 +238,9 @@ def test_a_wrong_count_is_refused():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("--config.streams.reset=1.5", r"streams.reset=1.5 .* 0..1"),
+        ("--config.streams.reset=1.5", r"streams.reset=1.5 must be in \[0, 1\]"),
         ("--config.sample.prompt=x", "config.sample.prompt has 'x' at character 0"),
-        ("--config.sample.temperatures=(0.0,)", "must be above 0"),
+        ("--config.sample.temperatures=(0.0,)", r"temperatures\[0\]=0.0 must be positive"),
         ("--config.streams.lenght=3", "did you mean 'length'"),
         ("--config.text.name=additionz", "additionz"),
         ("--config.loss.name=hinge", "no use for config.loss; leave it empty"),

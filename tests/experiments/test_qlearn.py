@@ -172,8 +172,8 @@ def test_the_table_becomes_that_of_value_iteration(tmp_path, capsys):
     [
         ("--config.environment.name=cartpool", "did you mean 'cartpole'"),
         ("--config.agent.drawz=3", "did you mean 'draws'"),
-        ("--config.agent.draws=0", "counts must be at least 1"),
-        ("--config.agent.discount=1.5", "discount in 0..1"),
+        ("--config.agent.draws=0", "draws=0 must be from 1 to"),
+        ("--config.agent.discount=1.5", r"discount=1.5 must be in \[0, 1\]"),
         ("--config.exploration.name=greedy", "config.exploration.name='greedy' is not known"),
         ("--config.loss.name=hubert", "did you mean 'huber'"),
         ("--config.ema.decay=0.9", "no use for config.ema"),

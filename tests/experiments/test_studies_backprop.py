@@ -166,4 +166,4 @@ def test_what_a_study_of_perceptrons_would_not_read_is_refused():
 def test_studies_are_found_by_their_configs():
     for topic in ("activations", "autodiff", "gradient_flow", "perceptrons"):
         assert importlib.util.find_spec(f"experiments.studies.{topic}") is not None
-    assert perceptrons.make is build.find_experiment("studies.perceptrons")
+    assert perceptrons.make is build.load_experiment("studies.perceptrons").make

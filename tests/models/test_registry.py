@@ -109,12 +109,12 @@ def test_wrong_class_counts_and_dtypes_are_refused(num_classes, dtype):
         ("vit_patch4_16_tiny", {"heads": 3}, (1, 16, 16, 3), "heads=3 must divide the width 16"),
         ("vit_patch4_16_tiny", {"dropout": 1.0}, (1, 16, 16, 3), r"dropout=1.0 .* \[0, 1\)"),
         ("mlp_tiny", {"norm": "batchnorm"}, (1, 8), "did you mean 'batch'"),
-        ("mlp_tiny", {"hidden": (4, 0)}, (1, 8), r"hidden=\(4, 0\)"),
+        ("mlp_tiny", {"hidden": (4, 0)}, (1, 8), r"hidden\[1\]=0 must be from 1"),
     ],
 )
 def test_wrong_inputs_and_values_are_refused(name, kwargs, shape, message):
-    model = make_model(name, 3, "float32", **kwargs)
     with pytest.raises(ConfigError, match=message):
+        model = make_model(name, 3, "float32", **kwargs)
         jax.eval_shape(partial(model.init, train=False), jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
 
 

@@ -55,7 +55,7 @@ def test_a_masked_loss_counts_nothing_whatever_it_is():
 
 
 def test_bad_reductions_weights_and_masks():
-    with pytest.raises(ValueError, match=r"reduction='mena' is not known: did you mean 'mean'\?"):
+    with pytest.raises(ValueError, match=r"reduction='mena' is not known; did you mean 'mean'\?"):
         reduce(EACH, "mena")
     with pytest.raises(ValueError, match=r"weights of shape \[2\] must have the shape \[3, 2\] of the losses"):
         reduce(EACH, weights=np.ones(2))

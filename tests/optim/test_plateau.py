@@ -173,7 +173,7 @@ def test_plateau_and_early_stopping_together_resume_from_their_memory():
         ({"metric": "a", "factr": 0.1}, {}, ["config.plateau.factr", "did you mean 'factor'"]),
         ({"patience": 3}, {}, ["config.plateau.metric is missing"]),
         ({"metric": "a", "factor": 1.5}, {}, ["config.plateau.factor=1.5", "(0, 1)"]),
-        ({"metric": "a", "patience": 0}, {}, ["config.plateau.patience=0", "at least 1"]),
+        ({"metric": "a", "patience": 0}, {}, ["config.plateau.patience=0", "1 or more"]),
         ({"metric": "a", "mode": "minimum"}, {}, ["config.plateau.mode='minimum'", "'min'"]),
         ({}, {"metric": "a"}, ["no criterion", "patience"]),
         ({}, {"patience": 3}, ["config.early_stopping.metric is missing"]),
@@ -213,7 +213,7 @@ def test_a_metric_that_is_not_reported_is_refused_while_tracing(plateau, early_s
     ("section", "words"),
     [
         ({"metric": "loss", "target": float("nan")}, r"early_stopping\.target=nan must be finite"),
-        ({"metric": "loss", "patience": 2, "min_delta": float("nan")}, "min_delta=nan must be at least 0 and finite"),
+        ({"metric": "loss", "patience": 2, "min_delta": float("nan")}, "min_delta=nan must be 0 or more, and finite"),
     ],
 )
 def test_criteria_that_no_number_meets_are_refused(section, words):

@@ -430,8 +430,14 @@ def test_runs_that_cannot_be_read_are_refused_by_name(capsys, tmp_path, run):
         (["RUN", "RUN/../b"], ["does not exist", "RUN"]),
         (["RUN", "RUN/x*"], ["'RUN/x*' matches no run folder"]),
         (["RUN", "RUN/predictions"], ["is no run and holds none"]),
-        (["RUN", "RUN", "--workdir=w"], ["takes runs as they are", "--workdir=w"]),
-        (["RUN", "RUN", "--config.optim.lr=1"], ["takes runs as they are", "--config.optim.lr=1"]),
+        (
+            ["RUN", "RUN", "--workdir=w"],
+            ["--workdir=w has no effect in --compare"],
+        ),
+        (
+            ["RUN", "RUN", "--config.optim.lr=1"],
+            ["--config.optim.lr=1 has no effect in --compare"],
+        ),
         (["RUN", "RUN", "--table=x"], ["--table runs by itself", "leave out --compare"]),
         (["RUN", "RUN", "--mode=eval"], ["--compare runs by itself", "leave out --mode"]),
     ],

@@ -166,7 +166,10 @@ def test_the_page_shows_the_images_of_mistakes_that_members_kept(tmp_path):
         (["--ensemble", "{a}"], "--ensemble needs at least two runs, got 1"),
         (["--ensemble", "{a}", "{a}/"], "is named twice; every member has one vote"),
         (["--ensemble", "{a}", "{a}/predictions"], "holds no run (no config.json in it or below)"),
-        (["--ensemble", "{a}", "{a}", "--config=x.py"], "leave out --config=x.py"),
+        (
+            ["--ensemble", "{a}", "{a}", "--config=x.py"],
+            "--config=x.py has no effect in --ensemble",
+        ),
         (["--ensemble", "{a}", "{a}", "--sweep=x.py"], "leave out --ensemble"),
         (["--mode=ensemble"], "type: python launch.py --ensemble runs/a runs/b"),
     ],

@@ -1,5 +1,6 @@
 """Pages of runs: everything that a run wrote is there, as text, and nothing is fetched from anywhere."""
 
+import errno
 import json
 import re
 import subprocess
@@ -150,7 +151,7 @@ def test_the_mode_writes_the_page_and_takes_no_configuration(tmp_path, capsys):
     assert capsys.readouterr().out == f"report: {folder / 'report.html'}\n"
     (folder / "report.html").unlink()
     assert launch.main(["--mode=report", f"--workdir={folder}", "--config.seed=1"]) == 2
-    assert "leave out --config" in capsys.readouterr().err and not (folder / "report.html").exists()
+    assert "has no effect in --mode report" in capsys.readouterr().err and not (folder / "report.html").exists()
 
 
 def test_a_large_run_has_a_small_page(tmp_path):
@@ -261,3 +262,13 @@ def test_texts_that_a_model_samples_are_on_its_page(tmp_path):
     assert len(texts) == 3 and (folder / "figures" / "samples.png").exists()
     shown = [text for _, _, text in checked(folder / "report.html").find("pre")]
     assert {path.read_text() for path in texts} <= set(shown)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, capsys, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EROFS, "Read-only file system", str(tmp_path / "report.html"))
+
+    monkeypatch.setattr(run_page, "write", refuse)
+    assert launch.main([f"--workdir={tmp_path}", "--mode=report"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: the page of {tmp_path} cannot be written: Read-only file system: ")

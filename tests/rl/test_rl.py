@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cvdl_jax.config import binding
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.losses import td
 from cvdl_jax.rl import cartpole, environment, episodes, gridworld, mdp, policies, replay
@@ -316,14 +317,14 @@ def test_softmax_exploration_follows_the_values():
     assert used == 0.5
     expected = np.exp([0, 2, -2]) / np.exp([0, 2, -2]).sum()
     np.testing.assert_allclose(np.bincount(actions, minlength=3) / n, expected, atol=0.03)
-    with pytest.raises(ConfigError, match="must be above 0"):
-        policies.softmax(KEY[None], values[:1], jnp.int32(0), end=0.0)
+    with pytest.raises(ConfigError, match=r"config\.exploration\.end=0\.0 must be positive and finite"):
+        binding.bind(policies.softmax, {"end": 0.0}, "config.exploration", keys=None, values=None, step=None)
 
 
 def test_exploration_without_steps_is_constant():
     assert policies._anneal(jnp.int32(0), 1.0, 0.1, 0) == pytest.approx(0.1)
-    with pytest.raises(ConfigError, match="steps=-1"):
-        policies._anneal(jnp.int32(0), 1.0, 0.1, -1)
+    with pytest.raises(ConfigError, match="steps=-1 must be 0 or more"):
+        binding.bind(policies.epsilon_greedy, {"steps": -1}, "config.exploration", keys=None, values=None, step=None)
 
 
 # Episodes -------------------------------------------------------------------------------------------------------------

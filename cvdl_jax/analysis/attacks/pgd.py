@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cvdl_jax.config.binding import Layers, UpToOne
 from cvdl_jax.core.parallel import backend, row_random
 from cvdl_jax.errors import ConfigError
 
@@ -14,9 +15,9 @@ def pgd(
     loss: Callable[[jax.Array], jax.Array],
     x: jax.Array,
     key: jax.Array,
-    epsilon: float = 8 / 255,
-    step_size: float = 2 / 255,
-    steps: int = 7,
+    epsilon: UpToOne = 8 / 255,
+    step_size: UpToOne = 2 / 255,
+    steps: Layers = 7,
     random_start: bool = True,
 ) -> jax.Array:
     """Raises the loss inside the maximum-norm ball around x: `x <- clip(x + a sign(grad L(x)))`, pixels kept in 0..1.

@@ -110,14 +110,12 @@ def _many(args: Any, argv: Sequence[str]) -> Work:
 
 def _plan(args: Any) -> tuple[str, list[Any]]:
     """The name of a table or sweep, and those of its runs that are asked for, their configurations resolved."""
+    from cvdl_jax.cli.tables import build_all
     from cvdl_jax.cli.tables.drive import load
 
     spec, study, root = load(args)
     runs = study.chosen(spec.planned(study, args.overrides, root))
-    if args.mode == "sweep":
-        from cvdl_jax.cli.sweeps import build_all
-
-        build_all.check(runs, study.metric["key"], say)
+    build_all.check(runs, study.metric["key"], say)
     return study.name, runs
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from cvdl_jax.errors import ConfigError, DataError, UserError
 
+FLAGS = ("config", "overrides", "workdir", "out")  # that it reads
 IMAGES, DRAWS = 12, 6  # so that pairs, and groups of 3, 4 or 6 rows, are whole
 
 

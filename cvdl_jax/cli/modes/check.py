@@ -10,6 +10,8 @@ from cvdl_jax.cli.check import topology
 from cvdl_jax.config import configs
 from cvdl_jax.errors import ConfigError
 
+FLAGS = ("config", "overrides", "workdir", "topology")  # that it reads
+
 
 def run(args: Any) -> int:
     """Checks and prints; 1 if the step does not fit somewhere."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from cvdl_jax.cli.describe import variants
 
+FLAGS = ("config", "overrides", "workdir")  # that it reads
+
 
 def run(args: Any) -> int:
     """Prints the tables."""

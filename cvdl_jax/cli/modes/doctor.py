@@ -6,6 +6,8 @@ from typing import Any
 from cvdl_jax.cli.doctor import data, devices, machine, packages
 from cvdl_jax.cli.doctor.items import Check, examine
 
+FLAGS = ("workdir",)  # that it reads
+
 
 def run(args: Any) -> int:
     """Examines everything; 1 if there is a problem."""

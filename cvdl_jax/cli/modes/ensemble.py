@@ -19,6 +19,7 @@ from cvdl_jax.report.pages import ensemble_page
 from cvdl_jax.workdir import data_facts, predictions, report_facts, test_set_ledger
 from cvdl_jax.workdir.folder import now, read_json, write_json
 
+FLAGS = ("ensemble", "overrides", "workdir", "split", "checkpoint", "weights", "again")  # that it reads
 FOLDER = Path("runs") / "ensembles"
 
 
@@ -26,11 +27,9 @@ def run(args: Any) -> int:
     """Combines the runs, prints and writes what comes of it.
 
     Raises:
-        ConfigError: for flags that it has no use for, a run named twice, or another look at a locked test split.
+        ConfigError: for a run named twice, or another look at a locked test split.
         DataError: for folders without runs, or predictions that do not belong together.
     """
-    if args.config is not None:
-        raise ConfigError(f"--ensemble takes the configurations of its runs; leave out --config={args.config}")
     split, runs = args.split or "test", ensembles.folders(args.ensemble)
     saved = [None if args.overrides else ensembles.read(folder, split) for folder in runs]
     members = [member or evaluated(run, split, args) for run, member in zip(runs, saved, strict=True)]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cvdl_jax.analysis import dataset_shift
-from cvdl_jax.cli.modes.flags import refuse_config
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
 from cvdl_jax.engine import external, kept, out_of_memory, runs
@@ -22,10 +21,11 @@ from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.workdir import predictions, test_set_ledger
 from cvdl_jax.workdir.folder import Workdir, write_json
 
+FLAGS = ("workdir", "overrides", "split", "external", "checkpoint", "weights", "again", "out")  # that it reads
+
 
 def run(args: Any) -> int:
     """Evaluates and prints; with `--out`, also writes the metrics as JSON."""
-    refuse_config(args, overrides=False)
     built = kept.open_run(args.workdir, args.overrides)
     config = built.config
     path = runs.checkpoint_path(Path(args.workdir), args.checkpoint)

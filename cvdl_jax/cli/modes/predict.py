@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.cli.modes.flags import refuse_config
 from cvdl_jax.core.parallel import padded
 from cvdl_jax.core.task import State
 from cvdl_jax.data import stream
@@ -26,12 +25,15 @@ from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import DataError, UserError
 from cvdl_jax.workdir.folder import write_whole
 
+FLAGS = ("workdir", "input", "out", "checkpoint", "weights")  # that it reads
+
 
 def run(args: Any) -> int:
     """Predicts the images of `--input`; `--out` has a row for each image or detection, in the order of the names."""
-    refuse_config(args)
     if not args.input or not args.out:
         raise UserError("--mode predict needs --input FOLDER and --out FILE.csv")
+    if Path(args.out).is_dir():
+        raise UserError(f"--out {args.out} is a folder; name a file in it, --out {Path(args.out) / 'predictions.csv'}")
     built, state, step = runs.load_built(args.workdir, args.checkpoint)
     state = runs.with_weights(state, args.weights)
     if built.task.predict is None or "image" not in built.info.spec:

@@ -16,6 +16,7 @@ from cvdl_jax.engine.feed import TrainFeed
 from cvdl_jax.engine.program import Program
 from cvdl_jax.errors import UserError
 
+FLAGS = ("config", "overrides", "workdir", "steps")  # that it reads
 WARM_UP, SHOWN = 3, 15
 REST = "(no module: loss, optimizer, augmentation, data)"
 CONTROL = re.compile(r"while|body|cond|branch_\d+_fun|closed_call|checkpoint|rematted_computation|custom_\w+_call|vmap")

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.cli.modes.flags import refuse_config
 from cvdl_jax.core.task import State, Task, as_transform
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.engine import kept
@@ -18,10 +17,11 @@ from cvdl_jax.errors import UserError
 from cvdl_jax.workdir.checkpoint import committed_steps, restore_step
 from cvdl_jax.workdir.folder import Workdir
 
+FLAGS = ("workdir",)  # that it reads
+
 
 def run(args: Any) -> int:
     """Replays `workdir/nonfinite` and prints what is not finite, in the order of computation."""
-    refuse_config(args)
     workdir = Workdir(args.workdir)
     steps = committed_steps(workdir.nonfinite)
     if not steps:

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.cli.sweeps import build_all, halving, summary
+from cvdl_jax.cli.sweeps import halving, summary
 from cvdl_jax.cli.sweeps.spec import Sweep, planned
 from cvdl_jax.cli.tables.drive import drive, load, publish, say
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.folder import now
+
+FLAGS = ("sweep", "overrides", "workdir", "workers", "status", "launcher")  # that it reads
 
 
 def run(args: Any) -> int:
@@ -34,9 +36,7 @@ def once(sweep: Sweep, root: Path, args: Any) -> tuple[int, dict[str, Any]]:
     def collect() -> dict[str, Any]:
         return summary.collect(sweep, runs, args.overrides, args.workdir, now())
 
-    code, results = drive(
-        sweep, runs, root, args, collect, lambda todo: build_all.check(todo, sweep.metric["key"], say)
-    )
+    code, results = drive(sweep, runs, root, args, collect)
     return code, collect() if results is None else results
 
 

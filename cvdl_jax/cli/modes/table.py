@@ -6,6 +6,8 @@ from cvdl_jax.cli.tables.collect import collect
 from cvdl_jax.cli.tables.drive import drive, load
 from cvdl_jax.workdir.folder import now
 
+FLAGS = ("table", "overrides", "workdir", "workers", "status", "launcher")  # that it reads
+
 
 def run(args: Any) -> int:
     """Runs the table, or prints how far it is.

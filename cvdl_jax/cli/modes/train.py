@@ -7,6 +7,8 @@ from cvdl_jax.config import configs, places
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.folder import Workdir, read_json
 
+FLAGS = ("config", "overrides", "workdir", "replicas", "launcher")  # that it reads
+
 
 def run(args: Any) -> int:
     """Loads the configuration (the run's own if none is given) and trains."""

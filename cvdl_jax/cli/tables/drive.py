@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvdl_jax.cli.tables import render, status
+from cvdl_jax.cli.tables import build_all, render, status
 from cvdl_jax.cli.tables.execute import execute
 from cvdl_jax.cli.tables.plan import Planned
 from cvdl_jax.cli.tables.study import Study
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.workdir.run_state import state_of
 
 
@@ -23,10 +22,8 @@ def load(args: Any) -> tuple[Any, Study, Path]:
         args: parsed by launch.py, its mode "table" or "sweep".
 
     Raises:
-        ConfigError: for a mistake in the file, or a --config.
+        ConfigError: for a mistake in the file.
     """
-    if args.config is not None:
-        raise ConfigError(f"--{args.mode} names its configs itself; leave --config out")
     spec = importlib.import_module(f"cvdl_jax.cli.{args.mode}s.spec")
     study = spec.load(getattr(args, args.mode))
     return spec, study, study.root(args.workdir)
@@ -38,7 +35,6 @@ def drive(
     root: Path,
     args: Any,
     collect: Callable[[], dict[str, Any]],
-    check: Callable[[Sequence[Planned]], None] = lambda todo: None,
 ) -> tuple[int, dict[str, Any] | None]:
     """Runs what is not done and writes the results; with --status prints how far the runs are.
 
@@ -48,11 +44,13 @@ def drive(
         root: its folder.
         args: parsed by launch.py.
         collect: makes the results from the folders of the runs.
-        check: refuses runs that could not start.
 
     Returns:
         (0 if every run is done, 1 if some failed, 75 or 130 if a signal stopped them; the results, which are written
         each time). With --status 0 and None.
+
+    Raises:
+        ConfigError: before the first run starts, for a run that could not, or a metric that it would not report.
     """
     if args.status:
         print(status.report(planned, args.workers))
@@ -60,7 +58,7 @@ def drive(
     todo = study.chosen(planned)
     states = Counter(state_of(run.workdir, run.config).state for run in todo)
     say(f"{study.title}: {len(todo)} runs in {root} ({', '.join(f'{n} {name}' for name, n in states.items())})")
-    check(todo)
+    build_all.check(todo, study.metric["key"], say)
     code = execute(todo, args.workers, say, study.metric["key"])
     results = collect()
     publish(results, root)

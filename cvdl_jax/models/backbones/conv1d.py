@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
@@ -45,9 +46,9 @@ class Conv1d(nn.Module):
     """
 
     num_classes: int
-    channels: tuple[int, ...] = (16, 32, 32)
-    kernel: int = 9
-    stride: int = 2
+    channels: tuple[Size, ...] = (16, 32, 32)
+    kernel: Size = 9
+    stride: Size = 2
     activation: str = "relu"
     kernel_init: str = ""
     bias_init: float = 0.0

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Share, Size
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
@@ -59,15 +60,15 @@ class LeNet(nn.Module):
     """
 
     num_classes: int
-    maps: tuple[int, int] = (6, 16)
-    units: tuple[int, int] = (120, 84)
+    maps: tuple[Size, Size] = (6, 16)
+    units: tuple[Size, Size] = (120, 84)
     activation: str = "tanh"
     pool: str = "average"
     norm: str = "none"
     placement: str = "before"
-    dropout: float = 0.0
+    dropout: Share = 0.0
     dropout_kind: str = "inverted"
-    smallest: int = 32
+    smallest: Size = 32
     kernel_init: str = ""
     bias_init: float = 0.0
     dtype: Any = jnp.float32

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
@@ -44,11 +45,11 @@ class MLP(nn.Module):
     """
 
     num_classes: int
-    hidden: tuple[int, ...] = (300, 100)
+    hidden: tuple[Size, ...] = (300, 100)
     activation: str = "relu"
     norm: str = "none"
     placement: str = "before"
-    dropout: float = 0.0
+    dropout: Share = 0.0
     dropout_kind: str = "inverted"
     kernel_init: str = ""
     bias_init: float = 0.0

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Layers, Size
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
@@ -158,8 +159,8 @@ class ResNet(nn.Module):
     """
 
     num_classes: int
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
+    depths: tuple[Layers, ...]
+    widths: tuple[Size, ...]
     shortcut: str = "A"
     activation: str = "relu"
     norm: str = "batch"

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Layers, Positive, Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
@@ -100,14 +101,14 @@ class ViT(nn.Module):
 
     num_classes: int
     image_size: int | tuple[int, int]
-    patch_size: int
-    width: int
-    depth: int
-    heads: int
-    mlp_ratio: float = 4.0
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    drop_path: float = 0.0
+    patch_size: Size
+    width: Size
+    depth: Layers
+    heads: Size
+    mlp_ratio: Positive = 4.0
+    dropout: Share = 0.0
+    attention_dropout: Share = 0.0
+    drop_path: Share = 0.0
     attention_weights: bool = False
     remat: bool = False
     dtype: Any = jnp.float32

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Counted, Inside, Layers, Positive, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
@@ -107,12 +108,12 @@ class AnchorDetector(nn.Module):
     """
 
     outputs: int
-    widths: tuple[int, ...] = (16, 32, 64)
-    depth: int = 2
-    levels: tuple[int, ...] = (1, 2)
+    widths: tuple[Size, ...] = (16, 32, 64)
+    depth: Layers = 2
+    levels: tuple[Counted, ...] = (1, 2)
     sizes: tuple[tuple[float, ...], ...] = ((0.15, 0.21), (0.28, 0.38))
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    prior: float = 0.5
+    ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    prior: Inside = 0.5
     remat: bool = False
     dtype: Any = jnp.float32
 

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import NotNegative, Size
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
@@ -75,9 +76,9 @@ class Generator(nn.Module):
     """
 
     shape: tuple[int, int, int]
-    latent: int = 64
-    widths: tuple[int, ...] = (64, 32)
-    kernel: int = 4
+    latent: Size = 64
+    widths: tuple[Size, ...] = (64, 32)
+    kernel: Size = 4
     upsample: Literal["transposed", "nearest"] = "transposed"
     dtype: Any = jnp.float32
 
@@ -151,10 +152,10 @@ class Discriminator(nn.Module):
     """
 
     num_classes: int
-    widths: tuple[int, ...] = (32, 64)
-    kernel: int = 4
+    widths: tuple[Size, ...] = (32, 64)
+    kernel: Size = 4
     norm: str = "batch"
-    slope: float = 0.2
+    slope: NotNegative = 0.2
     dtype: Any = jnp.float32
 
     @nn.compact

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.config.binding import Layers, Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.dropout import Dropout
@@ -59,9 +60,9 @@ class RecurrentModel(nn.Module):
 
     num_classes: int
     cell: str = "lstm"
-    layers: int = 2
-    units: int = 256
-    dropout: float = 0.0
+    layers: Layers = 2
+    units: Size = 256
+    dropout: Share = 0.0
     dtype: Any = jnp.float32
 
     def zero_carry(self, rows: int) -> Carry:

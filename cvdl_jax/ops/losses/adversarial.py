@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 
+from cvdl_jax.config.binding import NotNegative
 from cvdl_jax.errors import ConfigError
 
 
@@ -36,7 +37,7 @@ def _cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
     return jax.nn.softplus(-real) + jax.nn.softplus(fake)
 
 
-def minimax(penalty: float = 0.0) -> AdversarialLoss:
+def minimax(penalty: NotNegative = 0.0) -> AdversarialLoss:
     """The zero-sum game: the generator minimises `ln(1 - D(G(z)))`, whose gradient `-D(G(z))` vanishes where D wins.
 
     Args:
@@ -47,7 +48,7 @@ def minimax(penalty: float = 0.0) -> AdversarialLoss:
     return AdversarialLoss(_cross_entropy, lambda fake: -jax.nn.softplus(fake), penalty)
 
 
-def non_saturating(penalty: float = 0.0) -> AdversarialLoss:
+def non_saturating(penalty: NotNegative = 0.0) -> AdversarialLoss:
     """The generator minimises `-ln D(G(z))`: the same fixed point, but a gradient of -1 where D is sure of a fake.
 
     Args:
@@ -58,7 +59,7 @@ def non_saturating(penalty: float = 0.0) -> AdversarialLoss:
     return AdversarialLoss(_cross_entropy, lambda fake: jax.nn.softplus(-fake), penalty)
 
 
-def wasserstein(penalty: float = 10.0, clip: float = 0.0) -> AdversarialLoss:
+def wasserstein(penalty: NotNegative = 10.0, clip: NotNegative = 0.0) -> AdversarialLoss:
     """The critic minimises `f(G(z)) - f(x)`, the generator `-f(G(z))`; f is a score kept 1-Lipschitz.
 
     Args:

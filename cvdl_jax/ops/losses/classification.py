@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cvdl_jax.config.binding import NotNegative, Positive, Probability, Share
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.losses import binary, divergences, inputs
 from cvdl_jax.ops.losses.reduction import reducible
 
 
 @reducible
-def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: Share = 0.0) -> jax.Array:
     """Softmax cross-entropy, `L = - sum_j t_j log softmax(s)_j`; log c for equal scores.
 
     Args:
@@ -48,7 +49,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing:
 
 
 @reducible
-def multiclass_hinge(logits: jax.Array, labels: jax.Array, margin: float = 1.0) -> jax.Array:
+def multiclass_hinge(logits: jax.Array, labels: jax.Array, margin: Positive = 1.0) -> jax.Array:
     """Multiclass support vector machine, `L = sum_{j != y} max(0, s_j - s_y + m)`; m (c - 1) for equal scores.
 
     Args:
@@ -95,7 +96,7 @@ def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 @reducible
 def focal(
-    logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: tuple[float, ...] | None = None
+    logits: jax.Array, labels: jax.Array, gamma: NotNegative = 2.0, alpha: tuple[NotNegative, ...] | None = None
 ) -> jax.Array:
     """Focal loss of softmax, `L = - alpha_y (1 - p_y)^gamma log p_y`: easy examples count less.
 
@@ -197,7 +198,9 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 @reducible
-def binary_focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float | None = None) -> jax.Array:
+def binary_focal(
+    logits: jax.Array, labels: jax.Array, gamma: NotNegative = 2.0, alpha: Probability | None = None
+) -> jax.Array:
     """Focal loss of two classes, `binary.binary_focal`, which describes gamma and alpha.
 
     Args:

@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cvdl_jax.config.binding import NotNegative, Probability
 from cvdl_jax.errors import ConfigError
 
 
-def focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float | None = 0.25) -> jax.Array:
+def focal(
+    logits: jax.Array, labels: jax.Array, gamma: NotNegative = 2.0, alpha: Probability | None = 0.25
+) -> jax.Array:
     """Sigmoid focal loss, `sum_j - alpha_t (1 - p_t)^gamma log p_t` over the k classes; background is not one of them.
 
     Args:
@@ -31,7 +34,7 @@ def focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0, alpha: float
     return jnp.where(labels >= 0, per_class.sum(-1), 0.0)
 
 
-def hard_negatives(logits: jax.Array, labels: jax.Array, ratio: float = 3.0) -> jax.Array:
+def hard_negatives(logits: jax.Array, labels: jax.Array, ratio: NotNegative = 3.0) -> jax.Array:
     """Softmax cross-entropy of the positives and of the hardest negatives, `ratio` times as many in each image.
 
     An image without positives keeps `ratio` negatives. The loss of all other negatives is 0.

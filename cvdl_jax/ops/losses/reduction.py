@@ -33,7 +33,7 @@ def reduce(losses: jax.Array, reduction: Reduction = "none", weights: Any = None
             negative weights and a mean of nothing give NaN.
     """
     if reduction not in get_args(Reduction):
-        raise ValueError(f"reduction={reduction!r} is not known: {nearest(str(reduction), get_args(Reduction))}")
+        raise ValueError(f"reduction={reduction!r} is not known; {nearest(str(reduction), get_args(Reduction))}")
     losses = jnp.asarray(losses)
     if weights is None and mask is None:
         if reduction == "mean" and losses.size == 0:

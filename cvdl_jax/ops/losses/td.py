@@ -3,6 +3,7 @@
 import jax
 import optax
 
+from cvdl_jax.config.binding import Positive
 from cvdl_jax.errors import ConfigError
 
 
@@ -11,7 +12,7 @@ def squared(errors: jax.Array) -> jax.Array:
     return 0.5 * errors**2
 
 
-def huber(errors: jax.Array, delta: float = 1.0) -> jax.Array:
+def huber(errors: jax.Array, delta: Positive = 1.0) -> jax.Array:
     """Squared up to `delta`, linear beyond: large errors pull no harder. Args: errors [b]. Returns: [b].
 
     Reference: Mnih et al. 2015, section "Training algorithm for deep Q-networks" (clipped errors).

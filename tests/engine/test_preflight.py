@@ -1,0 +1,69 @@
+"""What evaluations report is known before they run: the names that tracing gives are those of the run itself."""
+
+import jax
+import numpy as np
+import pytest
+
+from cvdl_jax.config import configs
+from cvdl_jax.core.task import Eval, Task
+from cvdl_jax.engine import evaluate, preflight, runs
+from cvdl_jax.engine.build import build, make_program
+from cvdl_jax.errors import ConfigError
+
+
+def program_of(config, *overrides):
+    built = build(configs.load(config, overrides))
+    return built, make_program(built)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "configs/toy/mlp.py:smoke",  # intervals, counted from the mean
+        "configs/sequence/char_rnn.py:cell=rnn,smoke",  # `finalise` refuses another number of characters
+        "configs/studies/approximation.py:smoke",  # means as they are
+        "configs/toy/logistic.py:smoke",  # two evaluations, one of the training split
+    ],
+)
+def test_the_metrics_of_tracing_are_those_of_the_run(config):
+    built, program = program_of(config)
+    known = preflight.metrics(program, list(built.task.evals))
+    runs.compile_functions(program, ["create", *(f"eval {name}" for name in built.task.evals)])
+    state = program.create()
+    for name, evaluation in built.task.evals.items():
+        split = built.data.splits[evaluation.data] if isinstance(evaluation.data, str) else None
+        values, _ = evaluate.evaluate(program, name, state, split, 0)
+        assert set(known[name]) == set(values) and len(values) > 1
+    assert program.traces["eval"] == len(built.task.evals)  # once each, compilation included
+
+
+def finalised(finalize):
+    """The metrics of an evaluation whose step gives a pair and an array."""
+    outputs = {"loss": (jax.ShapeDtypeStruct((), np.float32),) * 2, "rows": jax.ShapeDtypeStruct((4, 3), np.int32)}
+    return preflight._of_one(Eval(lambda *_: None, finalize), outputs)
+
+
+def test_a_finalize_that_needs_real_numbers_is_not_known():
+    assert finalised(lambda means, rows: {**means, "n": len(rows["rows"])}) == ("loss", "n")
+    assert finalised(lambda means, rows: {"ratio": 1 / (means["loss"] - 1)}) == ("ratio",)  # by the second stand-in
+    assert finalised(lambda means, rows: {"x": [][int(means["loss"])]}) is None
+    known = {"validation": None, "train": ("loss",)}
+    preflight.check_reported("validation/anything", known, "config.select.metric")
+    with pytest.raises(ConfigError, match=r"metric='train/los' is not reported; did you mean 'train/loss'"):
+        preflight.check_reported("train/los", known, "config.select.metric")
+
+
+def test_an_analysis_is_not_run_to_learn_its_metrics():
+    def finalize(means, rows):
+        raise AssertionError("this is all the work of an analysis")
+
+    class Traced:
+        task = Task(lambda key, batch: {"params": {}}, None, {"study": Eval(lambda *_: {}, finalize, data=1)})
+
+    assert preflight.metrics(Traced, ["study"]) == {"study": None}
+
+
+@pytest.mark.parametrize("metric", ["train/loss", "train/accuracy", "train/gradient_norm", "epoch", "validation/loss"])
+def test_feedback_may_use_all_that_a_row_has(metric):
+    built, program = program_of("configs/toy/mlp.py:smoke", f"config.plateau.metric={metric}")
+    preflight.check_metrics(built.config, program)
