@@ -7,7 +7,7 @@ PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 
 
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
-# Tests compile with less optimisation, in a third of the time; those of killed runs as users do.
+# Tests compile with less optimisation, in a third of the time; those of tests/engine/test_resume.py as users do.
 PYTEST  := CVDL_TEST_COMPILE=fast $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 RESULTS := build/curriculum
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from runs_for_tests import assert_same_run, rows, start
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("flags_of_users")]
+pytestmark = pytest.mark.long
 # where a run is killed -> the steps it may continue from. Inside a logging interval (3, 7, 13), at its end (10), at an
 # evaluation's step (16), inside an evaluation, while Orbax writes, between the commit and its checksums.
 PLACES = {
