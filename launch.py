@@ -191,6 +191,7 @@ def _refuse_unread(args: argparse.Namespace, given: Sequence[str]) -> None:
     if not unread:
         return
     value = getattr(args, unread[0])
+    value = " ".join(value) if isinstance(value, list) else value
     typed = args.overrides[0] if unread[0] == "overrides" else f"--{unread[0]}" + ("" if value is True else f"={value}")
     what = f"--{args.mode}" if args.mode in read else f"--mode {args.mode}"
     own = ", ".join(

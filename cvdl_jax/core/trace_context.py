@@ -41,6 +41,8 @@ class TraceContext:
         observer: who looks at the outputs of layers, see `nn/observe.py`; None: nobody.
         observed: the code being traced belongs to a model that is looked at.
         layer_norms: `task.descend` reports the gradient norm of every layer.
+        opened: a dict into which `data/opened.py` puts the fingerprints of data sets that an experiment opens while it
+            is built; None: nobody asks.
     """
 
     mesh: Mesh | None = None
@@ -51,6 +53,7 @@ class TraceContext:
     observer: Any = None
     observed: bool = False
     layer_norms: bool = False
+    opened: dict[str, str] | None = None
 
 
 _DEFAULTS = TraceContext()

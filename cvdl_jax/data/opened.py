@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
-_NOTES: ContextVar[dict[str, str] | None] = ContextVar("notes", default=None)
+from cvdl_jax.core import trace_context
 
 
 @contextmanager
 def noting() -> Iterator[dict[str, str]]:
     """Notes what is opened inside: yields {data set: fingerprint}, which grows. An inner one notes for itself."""
     notes: dict[str, str] = {}
-    token = _NOTES.set(notes)
-    try:
+    with trace_context.within(opened=notes):
         yield notes
-    finally:
-        _NOTES.reset(token)
 
 
 def note(name: str, fingerprint: str) -> None:
@@ -25,6 +21,6 @@ def note(name: str, fingerprint: str) -> None:
         name: for people: the data set and its splits.
         fingerprint: a hash of the data.
     """
-    notes = _NOTES.get()
+    notes = trace_context.current().opened
     if notes is not None:
         notes[name] = fingerprint

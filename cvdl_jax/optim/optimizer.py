@@ -21,7 +21,8 @@ from cvdl_jax.config.binding import Count, NotNegative, Positive, UpToOne, bind,
 from cvdl_jax.core import trees
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.optim import adaptive_rules, param_groups, regularisers, schedules, update_rules
-from cvdl_jax.optim.update_rules import Rule, clip_by_norm, clip_by_tensor_norm
+from cvdl_jax.optim.clipping import clip_by_norm, clip_by_tensor_norm
+from cvdl_jax.optim.update_rules import Rule
 
 
 class LearningRateState(NamedTuple):

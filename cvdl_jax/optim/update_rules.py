@@ -115,38 +115,6 @@ def scale_by_raw_moments(
     return optax.GradientTransformation(init, update)
 
 
-def clip_by_norm(bound: float) -> optax.GradientTransformation:
-    """All tensors together: g if `|g| <= bound`, else `bound g / |g|`, also where the square of |g| would overflow.
-
-    Reference: Pascanu et al. 2013, algorithm 1.
-    """
-    clip = optax.clip_by_global_norm(bound)
-
-    def clipped(updates: Any, params: Any = None) -> Any:
-        del params
-        usual, _ = clip.update(updates, clip.init(None))
-        small = jax.tree.map(_shrunk, updates)
-        length = optax.tree.norm(small)
-        overflows = jnp.isinf(optax.tree.norm(updates)) & jnp.isfinite(length)
-        return jax.tree.map(lambda u, s: jnp.where(overflows, (s / length * bound).astype(u.dtype), u), usual, small)
-
-    return optax.stateless(clipped)
-
-
-def clip_by_tensor_norm(bound: float) -> optax.GradientTransformation:
-    """`clip_by_norm` of each tensor by itself."""
-    clip = clip_by_norm(bound)
-    return optax.stateless(
-        lambda updates, params: jax.tree.map(lambda g: clip.update(g, optax.EmptyState())[0], updates)
-    )
-
-
-def _shrunk(g: jax.Array) -> jax.Array:
-    """Times a power of two, so that the squares of what its dtype can hold do not overflow."""
-    wide = g.astype(jnp.promote_types(g.dtype, jnp.float32))
-    return wide * 2.0 ** -(jnp.finfo(wide.dtype).maxexp * 25 // 32)
-
-
 # Optax transformations for rules that Optax has in another form only. Their states are arrays.
 
 Schedule = Callable[[jax.Array], jax.Array]  # int32 [] updates done -> float32 [] learning rate

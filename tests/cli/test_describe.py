@@ -188,7 +188,8 @@ def test_describe_a_config_and_a_variant(capsys):
     assert launch.main(["--mode=describe", "--config=configs/toy/mlp.py", "--config.model.hidden=(16,)"]) == 0
     out = capsys.readouterr().out
     assert "experiment classify, features float32[2], label int32[]" in out
-    assert "MLP/dense0  Dense  16" in out and out.splitlines()[-1].split() == ["total", "82", "64"]
+    assert "MLP/dense0  Dense  16" in out and [*map(str.split, out.splitlines())][5] == ["total", "82", "64"]
+    assert out.splitlines()[-1] == "82 parameters trained, 0 frozen"
     assert launch.main(["--mode=describe", "--config=lenet5"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("lenet5 (cvdl_jax/models/backbones/lenet.py), input 32x32x1\nLeCun et al. 1998")

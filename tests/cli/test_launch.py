@@ -364,10 +364,10 @@ def test_home_is_expanded_in_every_flag_that_names_a_path(monkeypatch, tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     flags = ["--workdir=~/run", "--mode=predict", "--input=~/photos", "--out=~/x.csv"]
     args = launch.parse(flags)
-    assert [args.workdir, args.input, args.out] == [f"{tmp_path}/{name}" for name in ("run", "photos", "x.csv")]
+    assert [args.workdir, *args.input, args.out] == [f"{tmp_path}/{name}" for name in ("run", "photos", "x.csv")]
     assert launch.parse(["--compare", "~/a", "b"]).compare == [f"{tmp_path}/a", "b"]
     assert launch.parse(["--ensemble", "~/a", "~"]).ensemble == [f"{tmp_path}/a", str(tmp_path)]
-    named = {flag.dest for flag in launch.parser()._actions if flag.metavar in ("DIR", "RUN", "FILE")}
+    named = {flag.dest for flag in launch.parser()._actions if flag.metavar in ("DIR", "RUN", "FILE", "PATH")}
     assert named == set(launch.PATHS)  # a new flag that names a path belongs there
 
 

@@ -24,7 +24,7 @@ NAMES = ("clear", "solid")  # told apart by the alpha channel alone
 class Glass(Source):
     """White 2x2 images with alpha: class 0 has alpha 0, class 1 has 255."""
 
-    def __init__(self, name, split, data_dir=""):
+    def __init__(self, name, split, *_options):
         size = 64
         self.name, self.version, self.split, self.location = name, "", split, ""
         self.intervals = [Interval(split, 0, size)]
@@ -65,7 +65,7 @@ def test_a_run_of_images_with_alpha_predicts_by_it(tmp_path, monkeypatch):
 
 
 def trained_on(channels):
-    """As far as `as_trained` looks at a run."""
+    """As far as reading files looks at a run."""
     features = {"image": Feature("image", (4, 2, channels), "uint8")}
     split = Split("train", SimpleNamespace(), HostStage(), features)
     spec = {"image": jax.ShapeDtypeStruct((8, 4, 2, channels), np.float32)}
@@ -75,7 +75,8 @@ def trained_on(channels):
 @pytest.mark.parametrize(("channels", "pixel"), [(1, [76]), (3, [255, 0, 0]), (4, [255, 0, 0, 255])])
 def test_files_are_read_with_the_channels_of_the_run(tmp_path, channels, pixel):
     Image.new("RGB", (6, 3), (255, 0, 0)).save(tmp_path / "red.png")
-    image = predict.as_trained(trained_on(channels), str(tmp_path)).batch(np.arange(1))["image"]
+    built = trained_on(channels)
+    image = predict.as_trained(built, predict.files(built, [str(tmp_path)])).batch(np.arange(1))["image"]
     assert image.shape == (1, 4, 2, channels) and image[0, 0, 0].tolist() == pixel
 
 
@@ -83,4 +84,4 @@ def test_files_are_read_with_the_channels_of_the_run(tmp_path, channels, pixel):
 def test_channels_that_no_file_has_are_refused(tmp_path, channels):
     words = f"the run was trained on images with {channels} channels, image files have 1, 3 or 4; predict from arrays"
     with pytest.raises(DataError, match=words):
-        predict.as_trained(trained_on(channels), str(tmp_path))
+        predict.files(trained_on(channels), [str(tmp_path)])

@@ -90,7 +90,7 @@ def test_mean_and_deviation_over_folds(tmp_path):
     from cvdl_jax.workdir.run_state import DONE
 
     values = (95.8, 97.2, 94.4, 96.5, 95.1)
-    found = over_folds(list("abcde"), [{"state": DONE, "value": v} for v in values])
+    found = over_folds(list("abcde"), [{"state": DONE, "value": v} for v in values], {"unit": "%", "scale": 100})
     np.testing.assert_allclose([found["mean"], found["std"]], [95.8, np.std(values, ddof=1)])
     half = 2.776445105 * np.std(values, ddof=1) / np.sqrt(5)
     np.testing.assert_allclose([found["low"], found["high"]], [95.8 - half, 95.8 + half])

@@ -18,11 +18,11 @@ class Listed(Source):
 
     def __init__(self, labels, names, shape=()):
         self.name, self.version, self.split, self.location = "listed", "", "all", ""
-        self.labels, self.intervals = labels, [Interval("all", 0, len(labels))]
+        self.listed, self.intervals = labels, [Interval("all", 0, len(labels))]
         self.features = {"label": Feature("label", shape, "int32", len(names) or 3, tuple(names))}
 
     def read(self, indices):
-        return [{"label": np.asarray(self.labels[i], np.int32)} for i in indices]
+        return [{"label": np.asarray(self.listed[i], np.int32)} for i in indices]
 
     def fingerprint(self):
         return "listed"

@@ -240,7 +240,10 @@ def test_data_that_changed_since_the_start_are_noticed(tmp_path, monkeypatch, ca
         for i in range(20):
             pixels = np.full((8, 8), 90 * label + i, np.uint8)
             Image.fromarray(pixels).save(images / f"class{label}" / f"{i}.png")
-    data = f"--config.data={{'name':'folder:{images}','train':'train[:32]','validation':'train[32:]','channels':1}}"
+    data = (
+        f"--config.data={{'name':'folder:{images}','train':'train','channels':1}}",
+        "--config.data.split.fractions=0.8,0.2",
+    )
     original = train.Loop._advance
 
     def advance(loop):
@@ -249,9 +252,9 @@ def test_data_that_changed_since_the_start_are_noticed(tmp_path, monkeypatch, ca
 
     with monkeypatch.context() as patch:
         patch.setattr(train.Loop, "_advance", advance)
-        assert launch.main([*TINY, data, f"--workdir={folder}"]) == 75
+        assert launch.main([*TINY, *data, f"--workdir={folder}"]) == 75
     shutil.move(images / "class0" / "3.png", images / "class1" / "99.png")
     capsys.readouterr()
-    assert launch.main([*TINY, data, f"--workdir={folder}"]) == 2
+    assert launch.main([*TINY, *data, f"--workdir={folder}"]) == 2
     error = capsys.readouterr().err
     assert "data have changed" in error and str(folder) in error and "another --workdir" in error

@@ -59,7 +59,8 @@ def two_classes(tmp_path_factory):
         for i in np.flatnonzero(arrays["label"] == label)[:12]:
             Image.fromarray(arrays["image"][i, :, :, 0]).save(folder / f"digit{label}" / f"{i}.png")
     return [
-        f"--config.data={{'name':'folder:{folder}','train':'train[:16]','validation':'train[16:]','channels':1}}",
+        f"--config.data={{'name':'folder:{folder}','train':'train','channels':1}}",
+        "--config.data.split.fractions=0.67,0.33",
         "--config.batch_size=8",
     ]
 
