@@ -8,6 +8,7 @@ A split is named as in TFDS: `train`, `train[90%:]`, `train[:100]+test`.
 import re
 
 from cvdl_jax.data import folder, prepare, tfds_source, toys
+from cvdl_jax.data.presence import present
 from cvdl_jax.data.sources import Renamed, Source, data_folder
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -21,6 +22,7 @@ def open_source(
     label: str = "",
     empty_classes: folder.Empty = "refuse",
     skip_bad: bool = False,
+    multi_label: str = "",
 ) -> Source:
     """Opens one split of a data set.
 
@@ -31,6 +33,7 @@ def open_source(
         label: the entry with the class, where it is not called "label".
         empty_classes: of a folder of images, see `FolderSource`.
         skip_bad: of a folder of images, see `FolderSource`.
+        multi_label: the entry with the classes of each example, where it may have several.
 
     Raises:
         DataError: if the data or the split do not exist; the message names the folder looked in, what was expected,
@@ -39,7 +42,12 @@ def open_source(
     """
     if not name.startswith(FOLDER_PREFIX) and empty_classes != "refuse":
         raise ConfigError(f"config.data.empty_classes={empty_classes!r} is for folder:/path; leave it out")
-    return labelled(_open(name, split, data_dir, empty_classes, skip_bad), label)
+    if label and multi_label:
+        raise ConfigError(
+            f"config.data.label={label!r} and config.data.multi_label={multi_label!r} would both be the entry 'label'; "
+            "leave one of them out"
+        )
+    return present(labelled(_open(name, split, data_dir, empty_classes, skip_bad), label), multi_label)
 
 
 def labelled(source: Source, label: str) -> Source:

@@ -91,6 +91,7 @@ def load(
     pixel_range: tuple[float, float] | None = None,
     max_pixels: int = 0,
     accept_changed: bool = False,
+    multi_label: str = "",
 ) -> Data:
     """Opens a data set.
 
@@ -127,23 +128,17 @@ def load(
         pixel_range: the values of float images that are black and white, which become 0 and 1; None for (0, 1).
         max_pixels: of the largest image to decode, in case Pillow's limit is too small; 0 for Pillow's.
         accept_changed: go on with a run though its data have changed; `meta.json` then records the change.
+        multi_label: an entry with the classes of each example, any number of them, such as "objects/label": the entry
+            "label" is then 0 or 1 for each class, and what stands beside the entry is left out.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
         ConfigError: if the settings contradict each other.
     """
     stage = HostStage(
-        image_size,
-        channels,
-        resize,
-        crop,
-        crop_fraction,
-        crop_scale,
-        crop_ratio,
-        max_boxes,
-        drop_degenerate,
+        image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
         pixel_range,
-    )
+    )  # fmt: skip
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
     allow_pixels(max_pixels)
@@ -153,7 +148,8 @@ def load(
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
-    sources = _opened(wanted, lambda part: open_source(name, part, data_dir, label, empty_classes, skip_bad))
+    how = (data_dir, label, empty_classes, skip_bad, multi_label)
+    sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
     splits = _make_resident(_splits(sources, stage, features), resident, resident_limit, cache)
     for one in splits.values():
@@ -299,8 +295,8 @@ def _facts(splits: dict[str, Split]) -> Data:
 
 def _label(features: Mapping[str, Feature]) -> Feature | None:
     """The class label: "label", or another label of the example, or the label of its objects."""
-    labels = {name: f for name, f in features.items() if f.kind == "label"}
-    whole = {name: f for name, f in labels.items() if f.shape == ()}
+    labels = {name: f for name, f in features.items() if f.kind in ("label", "classes")}
+    whole = {name: f for name, f in labels.items() if f.shape == () or f.kind == "classes"}
     return whole.get("label") or next(iter([*whole.values(), *labels.values()]), None)
 
 

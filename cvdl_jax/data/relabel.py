@@ -38,7 +38,10 @@ class Relabelled(Source):
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
         examples, new = self.base.read(indices), self.tables
-        return [{k: renamed(new[k], x) if k in new else x for k, x in example.items()} for example in examples]
+        return [{k: self._new(k, x) if k in new else x for k, x in example.items()} for example in examples]
+
+    def _new(self, key: str, value: np.ndarray) -> np.ndarray:
+        return changed(self.tables[key], value, self.features[key])
 
     def identify(self, index: int) -> str:
         """The name of the example in the source."""
@@ -61,6 +64,21 @@ def renamed(new: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(known, new[np.where(known, labels, 0)], np.int32(UNKNOWN))
 
 
+def changed(new: np.ndarray, value: np.ndarray, feature: Feature) -> np.ndarray:
+    """An entry by a table [classes]: class numbers [...], or 0 or 1 for each class [..., classes].
+
+    Args:
+        new: from `table`.
+        value: the entry, of one example or several.
+        feature: with the new classes.
+    """
+    if feature.kind == "label":
+        return renamed(new, value)
+    out = np.zeros((*value.shape[:-1], feature.num_classes), value.dtype)
+    out[..., new[new >= 0]] = value[..., new >= 0]
+    return out
+
+
 def by_name(split: Split, features: Mapping[str, Feature], what: str) -> Split:
     """A split with its labels as ours; the split itself where they are.
 
@@ -75,7 +93,8 @@ def by_name(split: Split, features: Mapping[str, Feature], what: str) -> Split:
     tables = {}
     for key, their in split.features.items():
         our = features.get(key, their)
-        if their.kind != "label" or (their.class_names == our.class_names and their.num_classes == our.num_classes):
+        same = their.class_names == our.class_names and their.num_classes == our.num_classes
+        if same or their.kind not in ("label", "classes"):
             continue
         if not their.class_names or not our.class_names:
             if their.num_classes == our.num_classes:
@@ -89,7 +108,7 @@ def by_name(split: Split, features: Mapping[str, Feature], what: str) -> Split:
     if not tables:
         return replace(split, features={**split.features, **features})
     new = {**split.features, **features}
-    arrays = split.arrays and {k: renamed(tables[k], x) if k in tables else x for k, x in split.arrays.items()}
+    arrays = split.arrays and {k: changed(tables[k], x, new[k]) if k in tables else x for k, x in split.arrays.items()}
     return replace(split, source=Relabelled(split.source, tables, new), features=new, arrays=arrays)
 
 

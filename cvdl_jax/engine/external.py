@@ -39,7 +39,8 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
     like = [evaluation for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
     if built.data is None or not like or "train" not in built.data.splits:
         raise ConfigError(f"--external={name!r}: experiment {built.config.experiment!r} evaluates no split of a set")
-    source, entry = open_source(name, split, data_dir), built.config.data.get("label", "")
+    several, entry = built.config.data.get("multi_label", ""), built.config.data.get("label", "")
+    source = open_source(name, split, data_dir, multi_label=several)
     source = labelled(source, entry) if entry in source.features else source
     label = source.features.get("label")
     if label is None or label.num_classes is None:
@@ -92,7 +93,7 @@ def as_trained(built: Run, source: Source, name: str) -> Split:
                 f"{source.name}: {key!r} is {theirs.dtype}{list(theirs.shape)}, the run was trained on "
                 f"{spec.dtype}{list(spec.shape)}; name a set of the same kind"
             )
-    labels = {key: feature for key, feature in trained.features.items() if feature.kind == "label"}
+    labels = {key: feature for key, feature in trained.features.items() if feature.kind in ("label", "classes")}
     return relabel.by_name(split, labels, f"{source.split!r} of {source.name}")
 
 

@@ -3,7 +3,8 @@
 A run writes a file for each evaluation when it ends. Every array has one row per example, in the order of the split:
 
     ids                 str [n]           names of the examples, "test/12"; absent where there is no data set
-    label               int [n]           true classes, negative where an example has none
+    label               int [n]           true classes, negative where an example has none; or
+                        float [n, c]      of multi-label classification, 1 for every class that an example has
     scores              float [n, c]      of a classifier, whose softmax are its probabilities; or
     score               float [n]         of one of two classes with a single output, above 0 for class 1
     target, prediction  float [n, ...]    of a regressor
@@ -143,6 +144,8 @@ def reordered(arrays: Mapping[str, np.ndarray], names: Sequence[str], order: Seq
     if label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer):
         known = (label >= 0) & (label < len(new))
         out["label"] = np.where(known, new[np.where(known, label, 0)], label)
+    if label is not None and label.ndim == 2 and label.shape[1] == len(new) and out.get("scores", label).ndim == 2:
+        out["label"] = label[:, np.argsort(new)]
     if "scores" in out and out["scores"].ndim == 2 and out["scores"].shape[1] == len(new):
         out["scores"] = out["scores"][:, np.argsort(new)]
     if "score" in out and len(new) == 2 and tuple(names) != tuple(order):

@@ -183,8 +183,8 @@ def test_a_one_dimensional_network_learns_waveforms_and_knows_them_at_another_sp
     ],
 )
 def test_impossible_signals_are_refused(shape, overrides, message):
-    model = make_model("conv1d", 3, "float32", **overrides)
     with pytest.raises(ConfigError, match=message):
+        model = make_model("conv1d", 3, "float32", **overrides)
         jax.eval_shape(lambda k: model.init(k, jnp.zeros(shape), False), jax.random.key(0))
 
 

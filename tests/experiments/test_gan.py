@@ -19,6 +19,7 @@ from cvdl_jax.core.info import Info
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import create_state, descend, step_function
 from cvdl_jax.engine import from_run, runs
+from cvdl_jax.engine.build import experiment_of
 from cvdl_jax.errors import ConfigError, DataError, UserError
 from cvdl_jax.metrics import generation
 from cvdl_jax.ops.losses import adversarial
@@ -378,7 +379,7 @@ def test_a_mosaic_fills_its_last_row_with_white():
 @pytest.mark.parametrize(
     ("file", "override", "words"),
     [
-        ("dcgan", "normalise={'mean':(0.5,),'std':(0.5,)}", "an empty config.normalise"),
+        ("dcgan", "normalise={'mean':(0.5,),'std':(0.5,)}", "config.normalise"),
         ("dcgan", "critic_steps=3", r"critic_steps=3 must divide config\.batch_size=16"),
         ("dcgan", "critic_steps=0", "critic_steps=0"),
         ("dcgan", "critic_steps=1.5", r"config\.critic_steps=1\.5 is of type float"),
@@ -396,6 +397,7 @@ def test_a_mosaic_fills_its_last_row_with_white():
 def test_mistakes_are_named(file, override, words):
     with pytest.raises(UserError, match=words):
         config = config_of(f"--config.{override}", file=f"configs/generate/{file}.py")
+        experiment_of(config)
         task = gan.make(config, info_of(config))
         jax.eval_shape(
             lambda: step_function(task, 0)(create_state(task, jax.random.key(0), batch_of(config)), batch_of(config))

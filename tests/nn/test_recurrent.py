@@ -309,5 +309,5 @@ def test_wrong_models_are_refused(kwargs, message):
 
 
 def test_empty_models_are_refused():
-    with pytest.raises(ConfigError, match="layers=0 and units=256 must be at least 1"):
+    with pytest.raises(ConfigError, match=r"config\.model\.layers=0 must be from 1"):
         make_model("lstm", 5, "float32", layers=0).init(jax.random.key(0), SYMBOLS, False)

@@ -91,6 +91,31 @@ def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str
     return figure
 
 
+def label_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str] = (), columns: int = 6) -> Any:
+    """Images with the classes that were found in them, one a line; what is missing or too much says so, in red.
+
+    Args:
+        images: [n, h, w, c] in 0..1.
+        labels: 0 or 1 [n, k].
+        guesses: 0, 1 or bool [n, k].
+        class_names: one per class, or () for numbers.
+        columns: of the grid.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    images, labels, guesses = np.asarray(images), np.asarray(labels) > 0.5, np.asarray(guesses) > 0.5
+    figure, axes = new_figure(-(-len(images) // columns), columns, inches=1.7)
+    for axis, image, label, guess in zip(axes.flat, images, labels, guesses, strict=False):
+        axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+        parts = [(class_name(c, class_names), label[c], guess[c]) for c in np.flatnonzero(label | guess)]
+        lines = [name if true and said else f"{name} missed" if true else f"no {name}" for name, true, said in parts]
+        right = (label == guess).all()
+        axis.set_title("\n".join(lines) or "none", fontsize=8, color="black" if right else "tab:red")
+    figure.set_label(EXAMPLES)
+    return figure
+
+
 def mosaic(images: Any, columns: int = 8) -> Any:
     """Images without titles, edge to edge.
 

@@ -1,4 +1,4 @@
-"""`--mode predict`: class probabilities, or detected boxes, of a folder of images, by a trained run, as CSV."""
+"""`--mode predict`: class probabilities, labels, or detected boxes, of a folder of images, by a trained run, as CSV."""
 
 import csv
 import io
@@ -43,15 +43,18 @@ def run(args: Any) -> int:
     split, state = as_trained(built, source), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
-    if "scores" not in outputs:
+    answers = outputs.get("scores", outputs.get("probabilities"))
+    if answers is None:
         raise UserError(
             f"experiment {built.config.experiment!r} predicts {sorted(outputs)}, no classes; use another run"
         )
-    names = built.info.class_names or tuple(str(c) for c in range(outputs["scores"].shape[-1]))
+    names = built.info.class_names or tuple(str(c) for c in range(answers.shape[-1]))
     if "boxes" in outputs:
         rows = detections(split.ids, outputs, names)
+    elif "scores" in outputs:
+        rows = probabilities(split.ids, answers, names)
     else:
-        rows = probabilities(split.ids, outputs["scores"], names)
+        rows = several_labels(split.ids, answers, names)
     write(Path(args.out), rows)
     without = f"; {len(unread)} could not be read and have no row" if unread else ""
     print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}")
@@ -126,16 +129,30 @@ def probabilities(files: Sequence[str], scores: np.ndarray, names: Sequence[str]
         DataError: for scores that are not numbers.
     """
     all_p = np.asarray(jax.nn.softmax(scores))  # [n, num_classes]
-    undefined = np.flatnonzero(np.isnan(all_p).any(1))
-    if len(undefined):
-        raise DataError(
-            f"{len(undefined)} of {len(files)} images have no probabilities, {files[undefined[0]]} first: the run "
-            "diverged, or it normalises by the batch, and a batch holds one image; give it one image more or less"
-        )
+    _refuse_undefined(files, all_p)
     rows: list[list[Any]] = [["file", "label", "name", "probability", *(f"p({name})" for name in names)]]
     for file, p in zip(files, all_p, strict=True):
         label = int(p.argmax())
         rows.append([file, label, names[label], f"{p[label]:.6f}", *(f"{x:.6f}" for x in p)])
+    return rows
+
+
+def several_labels(files: Sequence[str], p: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
+    """A heading, then of each image the names of the classes that it has, and the probability of every class.
+
+    Args:
+        files: n names.
+        p: float [n, num_classes], the probability of each class by itself; one above 1/2 is said to be there.
+        names: of the classes; joined by a vertical bar.
+
+    Raises:
+        DataError: for probabilities that are not numbers.
+    """
+    _refuse_undefined(files, p)
+    rows: list[list[Any]] = [["file", "names", *(f"p({name})" for name in names)]]
+    for file, one in zip(files, p, strict=True):
+        there = "|".join(name for name, x in zip(names, one, strict=True) if x > 0.5)
+        rows.append([file, there, *(f"{x:.6f}" for x in one)])
     return rows
 
 
@@ -153,6 +170,15 @@ def detections(files: Sequence[str], boxes: dict[str, np.ndarray], names: Sequen
             label, numbers = int(boxes["classes"][i, k]), (boxes["scores"][i, k], *boxes["boxes"][i, k])
             rows.append([file, label, names[label], *(f"{x:.6f}" for x in numbers)])
     return rows
+
+
+def _refuse_undefined(files: Sequence[str], p: np.ndarray) -> None:
+    undefined = np.flatnonzero(np.isnan(p).any(1))
+    if len(undefined):
+        raise DataError(
+            f"{len(undefined)} of {len(files)} images have no probabilities, {files[undefined[0]]} first: the run "
+            "diverged, or it normalises by the batch, and a batch holds one image; give it one image more or less"
+        )
 
 
 def write(path: Path, rows: Sequence[Sequence[Any]]) -> None:

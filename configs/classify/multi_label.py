@@ -1,0 +1,40 @@
+"""Multi-label classification: which of six shapes are in a drawn scene of up to five objects, 64x64 pixels.
+
+    python launch.py --config configs/classify/multi_label.py --workdir runs/shapes_multi_label
+    python launch.py --config configs/classify/multi_label.py:data=bccd --workdir runs/bccd_multi_label
+
+Independent sigmoids on a ResNet-20 (He et al. 2016, section 4.2). `data=bccd` asks which kinds of blood cells are in a
+microscope image, at 120x160 pixels.
+"""
+
+from configs import datasets
+from cvdl_jax.config import configs
+
+
+def get_config(arg=None):
+    """The run's numbers; `data` is shapes or bccd; `smoke` makes it two steps at tiny size."""
+    arg = configs.parse_arg(arg, data=configs.OneOf(("shapes", "bccd")), smoke=False)
+    config = configs.base()
+    config.experiment = "multi_label"
+    datasets.shapes(config, (), smoke=arg.smoke)
+    config.total_epochs = 20
+    config.batch_size = 64
+    if arg.data == "bccd" and not arg.smoke:
+        config.data = {"name": "bccd", "train": "train", "validation": "validation", "test": "test"}
+        config.data.image_size = (120, 160)
+        config.normalise = {}
+        config.total_epochs, config.batch_size = 40, 16
+    config.data.features = ("image", "label")
+    config.data.multi_label = "objects/label"
+    config.augment = "flip | vertical_flip"
+    config.model = {"name": "resnet20"}
+    config.loss = {"name": "binary_cross_entropy"}
+    config.optim = {
+        "name": "adamw",
+        "lr": 4e-3,
+        "weight_decay": 1e-3,
+        "schedule": {"name": "cosine", "warmup_percent": 5},
+    }
+    config.eval = {"every_percent": 20}
+    config.select = {"metric": "validation/mean_ap", "mode": "max"}
+    return configs.smoke(config) if arg.smoke else config
