@@ -28,7 +28,7 @@ def get_config(arg=None):
     config.data.multi_label = "objects/label"
     config.augment = "flip | vertical_flip"
     config.model = {"name": "resnet20"}
-    config.loss = {"name": "binary_cross_entropy"}
+    config.loss = {"name": "sigmoid_cross_entropy"}
     config.optim = {
         "name": "adamw",
         "lr": 4e-3,

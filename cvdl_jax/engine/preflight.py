@@ -11,6 +11,7 @@ import numpy as np
 from cvdl_jax.core.task import Eval
 from cvdl_jax.engine.program import Program
 from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.optim.optimizer import schedule_free_states
 from cvdl_jax.workdir.metric_log import check_wandb
 
 
@@ -70,6 +71,34 @@ def check_metrics(config: Any, program: Program) -> None:
         names += [f"{name}/{metric}" for name in periodic for metric in known[name]]
         numbers = dict.fromkeys(["epoch", *names], jax.ShapeDtypeStruct((), jnp.float32))
         jax.eval_shape(task.on_eval, program.abstract_state, numbers)  # it names what it misses
+
+
+def check_averages(config: Any, program: Program, begun: bool) -> None:
+    """Refuses to evaluate the average of a schedule-free rule by the batch statistics of the weights that are trained.
+
+    The average is another function than the present weights, whose running statistics it would be given.
+
+    Args:
+        config: of the run.
+        program: not compiled yet.
+        begun: whether the run has saved something; it then goes on as it began, with a warning.
+
+    Raises:
+        ConfigError: saying what to type.
+
+    Reference: Defazio et al. 2024, "The Road Less Scheduled", section 4.
+    """
+    state = program.abstract_state
+    statistics = jax.tree.leaves(state.extra.get("batch_stats", {}))
+    if config.batch_stats != "running" or config.ema or not statistics or not schedule_free_states(state.opt):
+        return
+    problem = (
+        "a schedule-free optimizer is evaluated at its average, and config.batch_stats='running' are the statistics "
+        "of batch normalisation of the weights that it trains"
+    )
+    if not begun:
+        raise ConfigError(f"{problem}; take those of the average: --config.batch_stats=exact")
+    warnings.warn(f"{problem}; for figures of the average: --mode eval --config.batch_stats=exact", stacklevel=2)
 
 
 def check_reported(metric: str, known: dict[str, Sequence[str] | None], path: str) -> None:

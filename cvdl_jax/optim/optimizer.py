@@ -80,6 +80,12 @@ def with_scale(optimizer: optax.GradientTransformation, scale: jax.Array) -> opt
     return optax.GradientTransformation(init, optimizer.update)
 
 
+def schedule_free_states(opt: Any) -> list[Any]:
+    """The states of schedule-free rules in a tree of optimizer states."""
+    free = (optax.contrib.ScheduleFreeState,)
+    return [s for s in jax.tree.leaves(opt, is_leaf=lambda s: isinstance(s, free)) if isinstance(s, free)]
+
+
 def averaged_params(opt: Any, params: Any) -> Any:
     """The parameters to evaluate: the average that a schedule-free rule keeps, for other rules `params` themselves.
 
@@ -90,8 +96,7 @@ def averaged_params(opt: Any, params: Any) -> Any:
     Returns:
         A tree like `params`; frozen ones are as they were.
     """
-    free = (optax.contrib.ScheduleFreeState,)
-    states = [s for s in jax.tree.leaves(opt, is_leaf=lambda s: isinstance(s, free)) if isinstance(s, free)]
+    states = schedule_free_states(opt)
     if not states:
         return params
     y = dict(zip(trees.names(params), jax.tree.leaves(params), strict=True))

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import launch
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task
 from cvdl_jax.engine import evaluate, preflight, runs
@@ -67,3 +68,14 @@ def test_an_analysis_is_not_run_to_learn_its_metrics():
 def test_feedback_may_use_all_that_a_row_has(metric):
     built, program = program_of("configs/toy/mlp.py:smoke", f"config.plateau.metric={metric}")
     preflight.check_metrics(built.config, program)
+
+
+def test_the_average_of_a_schedule_free_rule_needs_statistics_of_its_own(tmp_path, capsys):
+    """It was evaluated by the running statistics of the weights that are trained, which are another function's."""
+    flags = [
+        "--config=configs/classify/mlp.py:smoke", "--config.optim.name=schedule_free_adamw",
+        "--config.model.norm=batch", f"--workdir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    assert launch.main(flags) == 2
+    assert "--config.batch_stats=exact" in capsys.readouterr().err
+    assert launch.main([*flags, "--config.batch_stats=exact"]) == 0

@@ -130,16 +130,18 @@ def test_binary_cross_entropy_sums_over_classes():
     """AttGAN's `- sum_i [b_i log C_i + (1 - b_i) log(1 - C_i)]`; c log 2 at scores of 0."""
     p = expit(S)
     expected = -(Y * np.log(p) + (1 - Y) * np.log(1 - np.where(Y == 1, 0, p))).sum(1)
-    np.testing.assert_allclose(losses.binary_cross_entropy(S, Y), expected, rtol=1e-5)
-    np.testing.assert_allclose(losses.binary_cross_entropy(np.zeros((1, 4)), np.ones((1, 4))), 4 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(losses.sigmoid_cross_entropy(S, Y), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.sigmoid_cross_entropy(np.zeros((1, 4)), np.ones((1, 4))), 4 * np.log(2), rtol=1e-6
+    )
     weighted = -(3 * Y * np.log(p) + (1 - Y) * np.log(1 - np.where(Y == 1, 0, p))).sum(1)
-    np.testing.assert_allclose(losses.binary_cross_entropy(S, Y, positive_weight=3.0), weighted, rtol=1e-5)
+    np.testing.assert_allclose(losses.sigmoid_cross_entropy(S, Y, positive_weight=3.0), weighted, rtol=1e-5)
     with pytest.raises(ValueError, match="labels"):
-        losses.binary_cross_entropy(S, 2 * Y)
+        losses.sigmoid_cross_entropy(S, 2 * Y)
 
 
 def test_focal_without_focus_is_cross_entropy():
-    plain = losses.binary_cross_entropy(S, Y)
+    plain = losses.sigmoid_cross_entropy(S, Y)
     np.testing.assert_allclose(losses.focal(S, Y, gamma=0.0), plain, rtol=1e-5)
     p_t = np.where(Y == 1, expit(S), 1 - expit(S))
     expected = -((1 - p_t) ** 2 * np.log(np.maximum(p_t, 1e-30)) * np.where(Y == 1, 0.25, 0.75)).sum(1)
@@ -206,10 +208,10 @@ def test_padding_counts_for_nothing():
     fixed = SimpleNamespace(params={}, extra={})
     batch = {"label": jnp.asarray(Y), "mask": jnp.array([1.0, 0.0])}
     out = multi_label.evaluation_step(
-        lambda state, batch: jnp.asarray(S), losses.binary_cross_entropy, fixed, batch, None
+        lambda state, batch: jnp.asarray(S), losses.sigmoid_cross_entropy, fixed, batch, None
     )
     total, weight = out["loss"]
-    assert weight == 1 and float(total) == pytest.approx(float(losses.binary_cross_entropy(S, Y)[0]))
+    assert weight == 1 and float(total) == pytest.approx(float(losses.sigmoid_cross_entropy(S, Y)[0]))
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
             preflight.check_metric(config.select.metric, periodic)
             program = build.make_program(built)
             preflight.check_metrics(config, program)
+            preflight.check_averages(config, program, begun=False)
             preflight.check_reported(metric, preflight.metrics(program, list(built.task.evals)), "its metric")
         except DataError as error:
             missing.append(f"{name}: {error}")

@@ -17,7 +17,7 @@ from cvdl_jax.ops.value_checks import between, floats, or_nan, same_shape
 
 
 @reducible
-def binary_cross_entropy(logits: Any, labels: Any, positive_weight: Positive = 1.0) -> jax.Array:
+def sigmoid_cross_entropy(logits: Any, labels: Any, positive_weight: Positive = 1.0) -> jax.Array:
     """Independent logistic losses, `L = - sum_i [w y_i log p_i + (1 - y_i) log(1 - p_i)]`; c log 2 at scores of 0.
 
     Args:
