@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-import launch
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task
 from cvdl_jax.engine import evaluate, preflight, runs
@@ -70,12 +69,16 @@ def test_feedback_may_use_all_that_a_row_has(metric):
     preflight.check_metrics(built.config, program)
 
 
-def test_the_average_of_a_schedule_free_rule_needs_statistics_of_its_own(tmp_path, capsys):
+def test_the_average_of_a_schedule_free_rule_needs_statistics_of_its_own():
     """It was evaluated by the running statistics of the weights that are trained, which are another function's."""
-    flags = [
-        "--config=configs/classify/mlp.py:smoke", "--config.optim.name=schedule_free_adamw",
-        "--config.model.norm=batch", f"--workdir={tmp_path / 'run'}",
-    ]  # fmt: skip
-    assert launch.main(flags) == 2
-    assert "--config.batch_stats=exact" in capsys.readouterr().err
-    assert launch.main([*flags, "--config.batch_stats=exact"]) == 0
+    flags = {"optim.name": "schedule_free_adamw", "model.norm": "batch"}
+    config = configs.load("configs/classify/mlp.py:smoke", [f"--config.{key}={x}" for key, x in flags.items()])
+    program = make_program(build(config))
+    with pytest.raises(ConfigError, match=r"--config\.batch_stats=exact"):
+        preflight.check_averages(config, program, begun=False)
+    with pytest.warns(UserWarning, match="for figures of the average"):
+        preflight.check_averages(config, program, begun=True)
+    for changed in ({"batch_stats": "exact"}, {"optim.name": "adamw"}, {"model.norm": "layer"}):
+        overrides = [f"--config.{key}={x}" for key, x in {**flags, **changed}.items()]
+        config = configs.load("configs/classify/mlp.py:smoke", overrides)
+        preflight.check_averages(config, make_program(build(config)), begun=False)
