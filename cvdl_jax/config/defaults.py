@@ -31,9 +31,10 @@ DEFAULTS: dict[str, Any] = {
     "batch_stats": "running",  # of batch normalisation in evaluations: or "exact", of the training split, or "batch"
     "compute_dtype": "float32",  # or "bfloat16"; parameters stay float32
     "remat": False,  # recompute activations in the backward pass
-    "init_from": "",  # a workdir or a checkpoint to take parameters from
+    "init_from": "",  # a workdir, a checkpoint, or a file of weights (.safetensors, .npz), to take parameters from
+    "init": {},  # include, exclude, rename, least: which of its parameters, under which names
     "parallel": {"mode": "jit", "fsdp": 1},  # how a step is spread over devices
     "steps_per_call": "auto",  # or a number of steps per compiled call
 }
 # Added after digests were published: left out of a digest while at their default.
-LATER = ("diagnostics", "class_weights", "batch_stats", "test_time")
+LATER = ("diagnostics", "class_weights", "batch_stats", "test_time", "init")

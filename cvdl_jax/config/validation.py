@@ -9,6 +9,7 @@ from cvdl_jax.config.binding import (
     Counted,
     NotNegative,
     Positive,
+    Probability,
     Range,
     Share,
     Size,
@@ -52,6 +53,7 @@ CLOSED: dict[str, dict[str, Any]] = {
     "checkpoint": _EVERY | {"keep": Count},
     "select": {"metric": str, "mode": Literal["min", "max"]},
     "parallel": {"mode": Literal["jit", "pmap"], "fsdp": Count},
+    "init": {"include": str, "exclude": str, "rename": tuple[tuple[str, str], ...], "least": Probability},
 }
 LARGEST, LARGER = 2**31, ("seed", "_examples", "_limit")  # whole numbers become int32, but for these
 FLOAT32 = 3.4028234e38

@@ -159,7 +159,7 @@ class Loop:
         if self.config.init_from:
             from cvdl_jax.engine import from_run  # imports Flax, which not every run needs
 
-            state, report = from_run.load_weights(self.config.init_from, state)
+            state, report = from_run.load_weights(self.config.init_from, state, self.built.fitted)
             say(report)
         return state
 

@@ -120,7 +120,7 @@ def test_statistics_are_loaded_and_moments_are_not(source):
     program = make_program(build(config))
     runs.compile_functions(program, ["create"])
     fresh = program.create()
-    state, _ = from_run.load_weights(str(source), program.create())
+    state, _ = from_run.load_weights(str(source), program.create(), config)
     there = state_of(source, best_of(source))
     assert_equal(state.extra["batch_stats"], there["extra"]["batch_stats"])
     assert float(abs(np.asarray(there["extra"]["batch_stats"]["norm0"]["mean"])).max()) > 0
