@@ -108,6 +108,8 @@ def check(config: Mapping[str, Any]) -> None:
         for key, default in DEFAULTS[name].items():
             if key not in config[name] and not key.startswith("every_"):
                 raise ConfigError(f"config.{name}.{key} is missing; its default is {default!r}")
+    if config["init"] and not config["init_from"]:
+        raise ConfigError(f"config.init={config['init']} says what is taken of config.init_from, which is empty")
     for name in ("model", "loss", "data", "optim"):
         if "name" in config[name]:
             check_value(config[name]["name"], str, f"config.{name}.name")

@@ -161,6 +161,8 @@ class Loop:
 
             state, report = from_run.load_weights(self.config.init_from, state, self.built.fitted)
             say(report)
+            if parallel.is_first_process():
+                self.workdir.record_source(report)
         return state
 
     def _open_writers(self) -> None:
