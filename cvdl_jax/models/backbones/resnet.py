@@ -20,24 +20,24 @@ VARIANTS = {
     # He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 and table 6
     "resnet20": {
         "input": (32, 32, 3), "num_classes": 10, "depths": (3, 3, 3), "widths": (16, 32, 64),
-        "macs": 40_551_040, "params": 269_722,  # 0.27 M
-    },
+        "macs": 40_551_040, "params": 269_722,
+    },  # 0.27 M
     "resnet32": {
         "input": (32, 32, 3), "num_classes": 10, "depths": (5, 5, 5), "widths": (16, 32, 64),
-        "macs": 68_862_592, "params": 464_154,  # 0.46 M
-    },
+        "macs": 68_862_592, "params": 464_154,
+    },  # 0.46 M
     "resnet44": {
         "input": (32, 32, 3), "num_classes": 10, "depths": (7, 7, 7), "widths": (16, 32, 64),
-        "macs": 97_174_144, "params": 658_586,  # 0.66 M
-    },
+        "macs": 97_174_144, "params": 658_586,
+    },  # 0.66 M
     "resnet56": {
         "input": (32, 32, 3), "num_classes": 10, "depths": (9, 9, 9), "widths": (16, 32, 64),
-        "macs": 125_485_696, "params": 853_018,  # 0.85 M
-    },
+        "macs": 125_485_696, "params": 853_018,
+    },  # 0.85 M
     "resnet110": {
         "input": (32, 32, 3), "num_classes": 10, "depths": (18, 18, 18), "widths": (16, 32, 64),
-        "macs": 252_887_680, "params": 1_727_962,  # 1.7 M
-    },
+        "macs": 252_887_680, "params": 1_727_962,
+    },  # 1.7 M
     "resnet8_tiny": {
         "input": (16, 16, 3), "num_classes": 10, "depths": (1, 1, 1), "widths": (4, 8, 16),
         # 3x3 kernels 9 * (12 + 16 + 16 + 32 + 64 + 128 + 256), norms 2 * (3 * 4 + 2 * 8 + 2 * 16), head 17 * 10
