@@ -1,10 +1,16 @@
-"""What families of models share: checks of their inputs, and rematerialisation of their blocks."""
+"""What families of models share: checks of their inputs, the last layer, and rematerialisation of their blocks."""
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.precision import at_least_float32
+
+LECUN_NORMAL = nn.initializers.lecun_normal()
 
 
 def check_float(x: jax.Array, model: str) -> None:
@@ -61,3 +67,31 @@ def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
     Reference: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
     """
     return nn.remat(block, static_argnums=(2,)) if enabled else block  # argument 0 is self, 2 is train
+
+
+def head(
+    x: jax.Array,
+    num_classes: int,
+    dtype: Any,
+    kernel_init: Callable[..., jax.Array] = LECUN_NORMAL,
+    use_bias: bool = True,
+    name: str = "head",
+) -> jax.Array:
+    """The linear layer of scores, called in a compact method; without classes the features themselves.
+
+    Args:
+        x: features [b, ..., d].
+        num_classes: number of scores; 0 for a network of features, which then has no parameters here.
+        dtype: of the other layers; scores and parameters are at least float32.
+        kernel_init: initialiser of the kernel; LeCun's by default.
+        use_bias: whether scores have one.
+        name: of the layer.
+
+    Returns:
+        Scores [b, ..., num_classes], or x in at least float32.
+    """
+    wide = at_least_float32(dtype)
+    if num_classes == 0:
+        return x.astype(wide)
+    layer = nn.Dense(num_classes, use_bias, dtype=wide, param_dtype=wide, kernel_init=kernel_init, name=name)
+    return layer(x)

@@ -10,7 +10,7 @@ from cvdl_jax.config.binding import Layers, Size
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.common import check_images, remat_block
+from cvdl_jax.nn.common import check_images, head, remat_block
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.norms import StandardisedConv, normaliser, with_activation
@@ -19,24 +19,29 @@ from cvdl_jax.ops.precision import at_least_float32
 VARIANTS = {
     # He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 and table 6
     "resnet20": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (3, 3, 3), "widths": (16, 32, 64), "params": 269_722,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (3, 3, 3), "widths": (16, 32, 64),
+        "macs": 40_551_040, "params": 269_722,
     },  # 0.27 M
     "resnet32": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (5, 5, 5), "widths": (16, 32, 64), "params": 464_154,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (5, 5, 5), "widths": (16, 32, 64),
+        "macs": 68_862_592, "params": 464_154,
     },  # 0.46 M
     "resnet44": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (7, 7, 7), "widths": (16, 32, 64), "params": 658_586,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (7, 7, 7), "widths": (16, 32, 64),
+        "macs": 97_174_144, "params": 658_586,
     },  # 0.66 M
     "resnet56": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (9, 9, 9), "widths": (16, 32, 64), "params": 853_018,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (9, 9, 9), "widths": (16, 32, 64),
+        "macs": 125_485_696, "params": 853_018,
     },  # 0.85 M
     "resnet110": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (18, 18, 18), "widths": (16, 32, 64), "params": 1_727_962,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (18, 18, 18), "widths": (16, 32, 64),
+        "macs": 252_887_680, "params": 1_727_962,
     },  # 1.7 M
     "resnet8_tiny": {
         "input": (16, 16, 3), "num_classes": 10, "depths": (1, 1, 1), "widths": (4, 8, 16),
         # 3x3 kernels 9 * (12 + 16 + 16 + 32 + 64 + 128 + 256), norms 2 * (3 * 4 + 2 * 8 + 2 * 16), head 17 * 10
-        "params": 5_006,
+        "macs": 212_128, "params": 5_006,
     },
 }  # fmt: skip
 CONVOLUTIONS = {"plain": Conv, "standardised": StandardisedConv}
@@ -144,7 +149,7 @@ class ResNet(nn.Module):
     """A 3x3 stem, stages of residual blocks that halve the image from the second on, mean over pixels, linear scores.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; 0 for the features, without a head.
         depths: number of blocks of every stage.
         widths: number of channels of every stage; the stem has as many as the first.
         shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution).
@@ -202,7 +207,7 @@ class ResNet(nn.Module):
         wide = at_least_float32(self.dtype)
         x = x.astype(wide).mean((1, 2))  # [b, widths[-1]]
         last = initializer(self.kernel_init)
-        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
+        logits = head(x, self.num_classes, self.dtype, last)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 
