@@ -110,10 +110,9 @@ def output_size(
                 f"a window of {k} pixels{dilated} is larger than an axis of {n} pixels padded to {n + low + high}; "
                 "take larger images, a smaller window, or more padding"
             )
-        count = (-(-room // s) if ceil_mode else room // s) + 1
-        if ceil_mode and (count - 1) * s >= n + low:
-            count -= 1
-        windows.append(count)
+        count = room // s + 1
+        one_more = ceil_mode and room % s > 0 and count * s < n + low
+        windows.append(count + one_more)
     return tuple(windows) if isinstance(size, Sequence) else windows[0]
 
 

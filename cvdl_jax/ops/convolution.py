@@ -43,6 +43,7 @@ def pad(x: jax.Array, around: Pads, mode: str = "zeros") -> jax.Array:
     """
     if mode not in PADDING_MODES:
         raise ConfigError(f"padding_mode={mode!r} is not known; {nearest(mode, PADDING_MODES)}")
+    x = jnp.asarray(x)
     sides, width = x.shape[1:-1], ((0, 0), *around, (0, 0))
     for n, pair in zip(sides, around, strict=True):
         most = {"reflect": n - 1, "circular": n, "replicate": max(pair) if n else 0}.get(mode, max(pair))
@@ -56,7 +57,7 @@ def pad(x: jax.Array, around: Pads, mode: str = "zeros") -> jax.Array:
     if mode == "zeros" or not any(map(max, around)):
         return jnp.pad(x, width)
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    mean = x.mean(range(1, x.ndim - 1), keepdims=True, dtype=wide)  # [b, 1, ..., c]
+    mean = x.mean(tuple(range(1, x.ndim - 1)), keepdims=True, dtype=wide)  # [b, 1, ..., c]
     mean = mean.astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else wide)
     inside = jnp.pad(jnp.ones((1, *sides, 1), bool), width)
     return jnp.where(inside, jnp.pad(x, width).astype(mean.dtype), mean)

@@ -106,14 +106,14 @@ def global_average(x: Any) -> jax.Array:
     """The mean over all pixels, [b, *sides, c] -> [b, c]. Sums are float32 at least."""
     x = _images(x, "global_average")
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    mean = x.mean(range(1, x.ndim - 1), dtype=wide)
+    mean = x.mean(tuple(range(1, x.ndim - 1)), dtype=wide)
     return mean.astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else wide)
 
 
 def global_max(x: Any) -> jax.Array:
     """The maximum over all pixels, [b, *sides, c] -> [b, c]."""
     x = _images(x, "global_max")
-    return x.max(range(1, x.ndim - 1))
+    return x.max(tuple(range(1, x.ndim - 1)))
 
 
 def bins(size: int, count: int) -> list[tuple[int, int]]:
