@@ -43,13 +43,13 @@ def sliding(
     """
     example = np.random.default_rng(0).normal(size=(2, *trained_on)).astype(np.float32)
     stages, inputs = jax.jit(lambda variables, x: _look(model, variables, x))(variables, example)
-    last = stages[-1]
+    last = stages[-1] if stages else jnp.zeros((2, 0))
     flat = last.reshape(len(last), -1)
     layers = [path for path, x in inputs.items() if x.shape == flat.shape and jnp.allclose(x, flat, 1e-5)]
-    if not layers:
+    if not layers or last.ndim != 4:
         raise ConfigError(
-            f"{type(model).__name__} has no dense layer on its last stage, {list(last.shape[1:])}, so that there is "
-            "none to slide; a network that averages over all pixels takes larger images as it is"
+            f"{type(model).__name__} has no dense layer on a map of features [h, w, c], its last stage is "
+            f"{list(last.shape[1:])}; a network that averages over all pixels takes larger images as it is"
         )
     layer = layers[0]
 
@@ -91,7 +91,7 @@ def _look(
 
     with nn.intercept_methods(look):
         _, out = model.apply(variables, x, False)
-    return out["stages"], inputs
+    return out.get("stages", ()), inputs
 
 
 def _is_call(context: Any) -> bool:
