@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.precision import at_least_float32
@@ -95,3 +96,25 @@ def head(
         return x.astype(wide)
     layer = nn.Dense(num_classes, use_bias, dtype=wide, param_dtype=wide, kernel_init=kernel_init, name=name)
     return layer(x)
+
+
+def adaptive_mean(x: jax.Array, side: int) -> jax.Array:
+    """Means over side x side windows that cover a map: window i of n pixels is `floor(i n / side) .. ceil((i + 1) n /
+    side)`, as in `torch.nn.AdaptiveAvgPool2d`. Windows overlap where the side does not divide the map.
+
+    Args:
+        x: float [b, h, w, c].
+        side: of the result.
+
+    Returns:
+        [b, side, side, c]; x itself where it has this size.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        if n == side:
+            continue
+        begins = [i * n // side for i in range(side)]
+        ends = [-(-(i + 1) * n // side) for i in range(side)]
+        parts = [lax.slice_in_dim(x, a, b, axis=axis) for a, b in zip(begins, ends, strict=True)]
+        x = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
+    return x

@@ -65,7 +65,9 @@ class Style(NamedTuple):
         """The activation function with the normalisation before or after it."""
         return with_activation(activation(self.activation), self.normalise, self.placement)(x, train, name)
 
-    def convolution(self, features: int, size: int, stride: int, name: str, follows: str = "") -> nn.Conv:
+    def convolution(
+        self, features: int, size: int, stride: int, name: str, follows: str = "", groups: int = 1
+    ) -> nn.Conv:
         """A convolution padded by size // 2 on every side (as in PyTorch), without bias before a normalisation.
 
         Args:
@@ -74,6 +76,7 @@ class Style(NamedTuple):
             stride: of both axes.
             name: of the layer.
             follows: the activation behind it, for the initialiser.
+            groups: of channels that do not see each other; they divide the channels before and behind.
         """
         if self.conv not in CONVOLUTIONS:
             raise ConfigError(f"config.model.conv={self.conv!r} is not known; {nearest(self.conv, CONVOLUTIONS)}")
@@ -83,6 +86,7 @@ class Style(NamedTuple):
             (size, size),
             (stride, stride),
             padding=((pad, pad), (pad, pad)),
+            feature_group_count=groups,
             use_bias=not unbiased or self.placement == "after",
             kernel_init=initializer(self.kernel_init, follows or "identity"),
             dtype=self.dtype,
