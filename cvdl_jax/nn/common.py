@@ -1,10 +1,18 @@
-"""What families of models share: checks of their inputs, and rematerialisation of their blocks."""
+"""What families of models share: checks of their inputs, the last layer, and rematerialisation of their blocks."""
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from cvdl_jax.core.trees import STACKED
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.precision import at_least_float32
+
+LECUN_NORMAL = nn.initializers.lecun_normal()
 
 
 def check_float(x: jax.Array, model: str) -> None:
@@ -61,3 +69,77 @@ def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
     Reference: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
     """
     return nn.remat(block, static_argnums=(2,)) if enabled else block  # argument 0 is self, 2 is train
+
+
+def head(
+    x: jax.Array,
+    num_classes: int,
+    dtype: Any,
+    kernel_init: Callable[..., jax.Array] = LECUN_NORMAL,
+    use_bias: bool = True,
+    name: str = "head",
+) -> jax.Array:
+    """The linear layer of scores, called in a compact method; without classes the features themselves.
+
+    Args:
+        x: features [b, ..., d].
+        num_classes: number of scores; 0 for a network of features, which then has no parameters here.
+        dtype: of the other layers; scores and parameters are at least float32.
+        kernel_init: initialiser of the kernel; LeCun's by default.
+        use_bias: whether scores have one.
+        name: of the layer.
+
+    Returns:
+        Scores [b, ..., num_classes], or x in at least float32.
+    """
+    wide = at_least_float32(dtype)
+    if num_classes == 0:
+        return x.astype(wide)
+    layer = nn.Dense(num_classes, use_bias, dtype=wide, param_dtype=wide, kernel_init=kernel_init, name=name)
+    return layer(x)
+
+
+def adaptive_mean(x: jax.Array, side: int) -> jax.Array:
+    """Means over side x side windows that cover a map: window i of n pixels is `floor(i n / side) .. ceil((i + 1) n /
+    side)`, as in `torch.nn.AdaptiveAvgPool2d`. Windows overlap where the side does not divide the map.
+
+    Args:
+        x: float [b, h, w, c].
+        side: of the result.
+
+    Returns:
+        [b, side, side, c]; x itself where it has this size.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        if n == side:
+            continue
+        begins = [i * n // side for i in range(side)]
+        ends = [-(-(i + 1) * n // side) for i in range(side)]
+        parts = [lax.slice_in_dim(x, a, b, axis=axis) for a, b in zip(begins, ends, strict=True)]
+        x = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
+    return x
+
+
+def scan_blocks(block: nn.Module, x: jax.Array, train: bool, length: int) -> jax.Array:
+    """Equal blocks one after the other, compiled once: `x <- block_i(x)` for i = 1 .. length, in a compact method.
+
+    Args:
+        block: a module `(x, train) -> array like x`, unbound, whose name ends in `core.trees.STACKED`. Its parameters and
+            statistics get a leading axis of this length.
+        x: the first input.
+        train: as the block takes it.
+        length: how many blocks.
+
+    Returns:
+        Array like x.
+    """
+    if not (block.name or "").endswith(STACKED):
+        raise ValueError(f"the name of a scanned block must end in {STACKED!r}, got {block.name!r}")
+    run = nn.scan(
+        lambda module, carry, _: (module(carry, train), None),
+        variable_axes={"params": 0, "batch_stats": 0, "moments": 0},
+        split_rngs={"params": True, "dropout": True},
+        length=length,
+    )
+    return run(block, x, None)[0]

@@ -82,7 +82,7 @@ def test_messages_name_the_section():
         registry.create({"name": "mlp", "hiden": (3,)}, "config.study.models.wide", num_classes=3)
 
 
-@pytest.mark.parametrize(("num_classes", "dtype"), [(0, "float32"), (2.5, "float32"), (3, "int8"), (3, "floaty")])
+@pytest.mark.parametrize(("num_classes", "dtype"), [(-1, "float32"), (2.5, "float32"), (3, "int8"), (3, "floaty")])
 def test_wrong_class_counts_and_dtypes_are_refused(num_classes, dtype):
     with pytest.raises(ConfigError, match=r"num_classes|config\.compute_dtype"):
         make_model("linear", num_classes, dtype)

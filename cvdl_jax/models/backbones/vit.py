@@ -17,7 +17,7 @@ from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import layer_norm
-from cvdl_jax.nn.common import check_images, remat_block
+from cvdl_jax.nn.common import check_images, head, remat_block
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.ops.precision import at_least_float32
 
@@ -84,7 +84,7 @@ class ViT(nn.Module):
     """A Vision Transformer that classifies by its class token.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; 0 for the features, without a head.
         image_size: pixels, one number or (h, w); the positions are learned for it.
         patch_size: side of a patch in pixels, a divisor of h and w.
         width: d, size of a token.
@@ -130,7 +130,6 @@ class ViT(nn.Module):
             ConfigError: if the image is not of `image_size`, or the patch does not divide it.
         """
         self._check(x)
-        wide = at_least_float32(self.dtype)
         x = self._embed(x.astype(self.dtype))  # [b, 1 + n, d]
         x = Dropout(self.dropout)(x, train)
         block = remat_block(EncoderBlock, self.remat)
@@ -150,9 +149,9 @@ class ViT(nn.Module):
             stages.append(x)
             attention.append(weights)
         x = layer_norm(self.dtype, "norm")(x)
-        head = nn.Dense(self.num_classes, kernel_init=KERNEL_INIT, dtype=wide, param_dtype=wide, name="head")
         out = {"stages": tuple(stages), "tokens": x, "pre_logits": x[:, 0]}
-        return head(x[:, 0]), {**out, "attention": tuple(attention)} if self.attention_weights else out
+        logits = head(x[:, 0], self.num_classes, self.dtype, KERNEL_INIT)
+        return logits, {**out, "attention": tuple(attention)} if self.attention_weights else out
 
     def _embed(self, x: jax.Array) -> jax.Array:
         """Patches, class token and positions: [b, h, w, c] -> [b, 1 + n, d]."""
