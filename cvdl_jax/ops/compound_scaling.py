@@ -36,7 +36,9 @@ def compound(phi: float, alpha: float = ALPHA, beta: float = BETA, gamma: float 
         ValueError: for a base below 1.
     """
     if min(alpha, beta, gamma) < 1:
-        raise ValueError(f"alpha={alpha}, beta={beta}, gamma={gamma} must be at least 1, so that networks grow with phi")
+        raise ValueError(
+            f"alpha={alpha}, beta={beta}, gamma={gamma} must be at least 1, so that networks grow with phi"
+        )
     return Scaling(alpha**phi, beta**phi, gamma**phi)
 
 
