@@ -93,7 +93,7 @@ def fuses(dtype: Any, channels: int) -> bool:
 
 
 def _add_bias(scores: jax.Array, bias: jax.Array) -> jax.Array:
-    """scores [b, h, n, n] plus a bias [k, h or 1, n, n] for row i modulo k."""
+    """Scores [b, h, n, n] plus a bias [k, h or 1, n, n] for row i modulo k."""
     (b, h, n, _), (k, heads, *places) = scores.shape, bias.shape
     if b % k or heads not in (1, h) or places != [n, n]:
         raise ValueError(f"a bias of attention must be [k, {h} or 1, {n}, {n}], k a divisor of {b}; got {bias.shape}")

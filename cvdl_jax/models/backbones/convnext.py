@@ -43,7 +43,8 @@ VARIANTS = {
         "drop_path": 0.5, "macs": 34_361_433_600, "params": 197_767_336,
     },
     "convnext_8_16_tiny": {
-        "input": (16, 16, 3), "num_classes": 10, "depths": (1, 1), "widths": (8, 16), "layer_scale": 0.1, "macs": 34_144, "params": 5_106,
+        "input": (16, 16, 3), "num_classes": 10, "depths": (1, 1), "widths": (8, 16), "layer_scale": 0.1,
+        "macs": 34_144, "params": 5_106,
     },
 }  # fmt: skip
 KERNEL_INIT = nn.initializers.truncated_normal(0.02)

@@ -34,7 +34,8 @@ VARIANTS = {
     # Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", tables 1 and 2.
     # Parameters as torchvision counts them; table 2 gives them rounded, and the multiply-adds in the comments
     "efficientnet_b0": {
-        "input": (224, 224, 3), "num_classes": 1000, "dropout": 0.2, "drop_path": 0.2, "macs": 385_814_752, "params": 5_288_548,
+        "input": (224, 224, 3), "num_classes": 1000, "dropout": 0.2, "drop_path": 0.2,
+        "macs": 385_814_752, "params": 5_288_548,
     },  # 0.39 B
     "efficientnet_b1": {
         "input": (240, 240, 3), "num_classes": 1000, "depth": 1.1, "dropout": 0.2, "drop_path": 0.2,

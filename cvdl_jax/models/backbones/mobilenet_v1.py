@@ -27,16 +27,30 @@ VARIANTS = {
     # Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", table 1;
     # tables 4, 6 and 7 give 569 M multiply-adds and 4.2 M parameters, 325 M and 2.6 M, 149 M and 1.3 M, 41 M and 0.5 M
     "mobilenet_v1": {"input": (224, 224, 3), "num_classes": 1000, "macs": 568_740_352, "params": 4_231_976},
-    "mobilenet_v1_075": {"input": (224, 224, 3), "num_classes": 1000, "width": 0.75, "macs": 325_400_448, "params": 2_585_560},
-    "mobilenet_v1_050": {"input": (224, 224, 3), "num_classes": 1000, "width": 0.5, "macs": 149_497_088, "params": 1_331_592},
-    "mobilenet_v1_025": {"input": (224, 224, 3), "num_classes": 1000, "width": 0.25, "macs": 41_030_272, "params": 470_072},
+    "mobilenet_v1_075": {
+        "input": (224, 224, 3), "num_classes": 1000, "width": 0.75, "macs": 325_400_448, "params": 2_585_560,
+    },
+    "mobilenet_v1_050": {
+        "input": (224, 224, 3), "num_classes": 1000, "width": 0.5, "macs": 149_497_088, "params": 1_331_592,
+    },
+    "mobilenet_v1_025": {
+        "input": (224, 224, 3), "num_classes": 1000, "width": 0.25, "macs": 41_030_272, "params": 470_072,
+    },
     # table 4, "Conv MobileNet": the same network with full convolutions, 4,866 M multiply-adds, 29.3 M parameters
-    "mobilenet_v1_full": {"input": (224, 224, 3), "num_classes": 1000, "convolution": "full", "macs": 4_867_293_184, "params": 29_294_088},
+    "mobilenet_v1_full": {
+        "input": (224, 224, 3), "num_classes": 1000, "convolution": "full", "macs": 4_867_293_184, "params": 29_294_088,
+    },
     # timm's form, with ReLU6
-    "mobilenetv1_100": {"input": (224, 224, 3), "num_classes": 1000, "act": "relu6", "macs": 568_740_352, "params": 4_231_976},
-    "mobilenetv1_125": {"input": (224, 224, 3), "num_classes": 1000, "act": "relu6", "width": 1.25, "macs": 879_516_800, "params": 6_270_840},
+    "mobilenetv1_100": {
+        "input": (224, 224, 3), "num_classes": 1000, "act": "relu6", "macs": 568_740_352, "params": 4_231_976,
+    },
+    "mobilenetv1_125": {
+        "input": (224, 224, 3), "num_classes": 1000, "act": "relu6", "width": 1.25,
+        "macs": 879_516_800, "params": 6_270_840,
+    },
     "mobilenet_v1_tiny": {
-        "input": (16, 16, 3), "num_classes": 10, "stem": 8, "channels": (16, 24), "strides": (1, 2), "macs": 35_312, "params": 1_338,
+        "input": (16, 16, 3), "num_classes": 10, "stem": 8, "channels": (16, 24), "strides": (1, 2),
+        "macs": 35_312, "params": 1_338,
     },
 }  # fmt: skip
 CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)

@@ -27,8 +27,13 @@ STAGES = (  # expansion t, channels c, repeats n, stride s of the first
 VARIANTS = {
     # Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2; table 4 gives 3.4 M
     # parameters and 300 M multiply-adds, and 6.9 M and 585 M for the width 1.4. torchvision's count
-    "mobilenet_v2": {"input": (224, 224, 3), "num_classes": 1000, "dropout": 0.2, "macs": 300_774_272, "params": 3_504_872},
-    "mobilenet_v2_140": {"input": (224, 224, 3), "num_classes": 1000, "dropout": 0.2, "width": 1.4, "macs": 582_195_824, "params": 6_108_776},
+    "mobilenet_v2": {
+        "input": (224, 224, 3), "num_classes": 1000, "dropout": 0.2, "macs": 300_774_272, "params": 3_504_872,
+    },
+    "mobilenet_v2_140": {
+        "input": (224, 224, 3), "num_classes": 1000, "dropout": 0.2, "width": 1.4,
+        "macs": 582_195_824, "params": 6_108_776,
+    },
     "mobilenet_v2_tiny": {
         "input": (16, 16, 3), "num_classes": 10, "stem": 8, "stages": ((1, 8, 1, 1), (2, 8, 2, 2)), "last": 32,
         "macs": 45_888, "params": 2_010,

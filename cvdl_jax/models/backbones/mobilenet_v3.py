@@ -1,4 +1,4 @@
-"""MobileNet v3, found by search: inverted residuals with squeeze-and-excitation, and the hard swish `z relu6(z + 3) / 6`.
+"""MobileNet v3, found by search: inverted residuals, squeeze-and-excitation and the hard swish `z relu6(z + 3) / 6`.
 
 The gate of squeeze-and-excitation is the hard sigmoid; its hidden layer has a quarter of the expanded channels, rounded
 to a multiple of 8. The mean over pixels stands before the last hidden layer, which makes that layer cheap.
@@ -43,8 +43,10 @@ VARIANTS = {
         "input": (224, 224, 3), "num_classes": 1000, "hidden": 1024, "dropout": 0.2,
         "blocks": (
             (3, 16, 16, True, "relu", 2), (3, 72, 24, False, "relu", 2), (3, 88, 24, False, "relu", 1),
-            (5, 96, 40, True, "hard_swish", 2), (5, 240, 40, True, "hard_swish", 1), (5, 240, 40, True, "hard_swish", 1),
-            (5, 120, 48, True, "hard_swish", 1), (5, 144, 48, True, "hard_swish", 1), (5, 288, 96, True, "hard_swish", 2),
+            (5, 96, 40, True, "hard_swish", 2), (5, 240, 40, True, "hard_swish", 1),
+            (5, 240, 40, True, "hard_swish", 1),
+            (5, 120, 48, True, "hard_swish", 1), (5, 144, 48, True, "hard_swish", 1),
+            (5, 288, 96, True, "hard_swish", 2),
             (5, 576, 96, True, "hard_swish", 1), (5, 576, 96, True, "hard_swish", 1),
         ),
         "macs": 56_510_400, "params": 2_542_856,
