@@ -1,8 +1,8 @@
 """Multi-head self-attention.
 
-On GPUs it is cuDNN's fused attention, which never writes the [b, h, n, n] scores to memory, wherever nothing needs them:
-in half precision, without returned weights, dropout on them, or a bias (of which cuDNN cannot train an odd number of
-tokens, and would write the gradient in full size). Everywhere else the scores are written in at least float32.
+On GPUs it is cuDNN's fused attention, which never writes the [b, h, n, n] scores to memory, wherever nothing needs
+them: in half precision, without returned weights, dropout on them, or a bias (with which cuDNN cannot train an odd
+number of tokens, such as the 49 of a window). Everywhere else the scores are written in at least float32.
 """
 
 from typing import Any
