@@ -65,15 +65,18 @@ def test_a_separable_block_equals_numpy_loops():
 
     x = np.random.default_rng(0).normal(size=(1, 5, 6, 3)).astype(np.float32)
     block = Block(4, 2, "separable", "relu", Style("none"))
-    params = jax.tree.map(lambda p: p + 0.1, block.init(KEY, x, False)["params"])
+    params = jax.tree.map(lambda p: p + 0.1, quick_jit(partial(block.init, train=False))(KEY, x)["params"])
     depth, point = (jax.tree.map(np.asarray, params[name]) for name in ("depthwise", "pointwise"))
-    padded = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
+    padded, got = (
+        np.pad(x[0], ((1, 1), (1, 1), (0, 0))),
+        quick_jit(partial(block.apply, train=False))({"params": params}, x),
+    )
     for i in range(3):
         for j in range(3):
             patch = padded[2 * i : 2 * i + 3, 2 * j : 2 * j + 3]  # [3, 3, c]
             mid = np.maximum((patch * depth["kernel"][:, :, 0]).sum((0, 1)) + depth["bias"], 0)
             expected = np.maximum(mid @ point["kernel"][0, 0] + point["bias"], 0)
-            np.testing.assert_allclose(block.apply({"params": params}, x, False)[0, i, j], expected, atol=1e-5)
+            np.testing.assert_allclose(got[0, i, j], expected, atol=1e-5)
 
 
 @pytest.mark.curriculum("H52")
@@ -83,7 +86,7 @@ def test_mbconv_is_expand_depthwise_squeeze_project_and_sum():
 
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
     block = InvertedResidual(3, 6, 1, 1, squeezed=2, act="silu", squeeze_act="relu", style=Style("none"))
-    params = jax.tree.map(lambda p: p + 0.2, block.init(KEY, x, False)["params"])
+    params = jax.tree.map(lambda p: p + 0.2, quick_jit(partial(block.init, train=False))(KEY, x)["params"])
     p = jax.tree.map(np.asarray, params)
     silu, sigmoid = (lambda z: z / (1 + np.exp(-z))), (lambda z: 1 / (1 + np.exp(-z)))
     dense = lambda z, layer: z @ layer["kernel"][0, 0] + layer["bias"]  # noqa: E731
@@ -91,7 +94,9 @@ def test_mbconv_is_expand_depthwise_squeeze_project_and_sum():
     y = silu(y * p["depthwise"]["kernel"][0, 0, 0] + p["depthwise"]["bias"])
     gate = np.maximum(dense(y.mean((1, 2)), p["squeeze_excite"]["squeeze"]), 0)
     y = y * sigmoid(dense(gate, p["squeeze_excite"]["excite"]))[:, None, None]
-    np.testing.assert_allclose(block.apply({"params": params}, x, False), x + dense(y, p["project"]), atol=1e-5)
+    np.testing.assert_allclose(
+        quick_jit(partial(block.apply, train=False))({"params": params}, x), x + dense(y, p["project"]), atol=1e-5
+    )
     strided = InvertedResidual(3, 3, 3, 2, style=Style())  # no sum, and no expansion of as many channels
     variables = jax.eval_shape(partial(strided.init, train=False), KEY, x)
     assert set(variables["params"]) == {"depthwise", "depthwise_norm", "project", "project_norm"}
@@ -207,13 +212,15 @@ def test_convnext_block_equals_numpy():
 
     x = np.random.default_rng(1).normal(size=(1, 1, 1, 4)).astype(np.float32)  # one pixel: the kernel's centre alone
     block = Block(0.5, 0.0)
-    params = jax.tree.map(lambda p: p + 0.1, block.init(KEY, x, False)["params"])
+    params = jax.tree.map(lambda p: p + 0.1, quick_jit(partial(block.init, train=False))(KEY, x)["params"])
     p = jax.tree.map(np.asarray, params)
     y = x * p["depthwise"]["kernel"][3, 3, 0] + p["depthwise"]["bias"]
     y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-6) * p["norm"]["scale"] + 0.1
     y = y @ p["dense0"]["kernel"] + p["dense0"]["bias"]
     y = (y * special.ndtr(y)) @ p["dense1"]["kernel"] + p["dense1"]["bias"]
-    np.testing.assert_allclose(block.apply({"params": params}, x, False), x + 0.6 * y, atol=1e-5)
+    np.testing.assert_allclose(
+        quick_jit(partial(block.apply, train=False))({"params": params}, x), x + 0.6 * y, atol=1e-5
+    )
 
 
 def test_mixer_mixes_places_and_then_channels():
@@ -249,7 +256,7 @@ def test_swin_shifted_windows_attend_to_neighbours_only():
     window, shift, side, c = 4, 2, 8, 4
     x = np.random.default_rng(0).normal(size=(2, side, side, c)).astype(np.float32)
     layer = swin.WindowAttention(2, window, shift, 0.0)
-    params = jax.tree.map(lambda p: 30 * p, layer.init(KEY, x, False)["params"])
+    params = jax.tree.map(lambda p: 30 * p, quick_jit(partial(layer.init, train=False))(KEY, x)["params"])
     p = jax.tree.map(np.asarray, params)
     rows, columns = (place.ravel() for place in np.indices((side, side)))
     home = lambda place: (place - shift) // window  # noqa: E731  # -1, 0, 1: no window goes over the edge
@@ -271,7 +278,7 @@ def test_swin_shifted_windows_attend_to_neighbours_only():
 def test_swin_pads_maps_and_does_not_shift_a_single_window():
     x = np.random.default_rng(0).normal(size=(1, 3, 5, 4)).astype(np.float32)
     layer = swin.WindowAttention(2, 5, 2, 0.0)
-    variables = layer.init(KEY, x, False)
+    variables = quick_jit(partial(layer.init, train=False))(KEY, x)
     padded = np.pad(x, ((0, 0), (0, 2), (0, 0), (0, 0)))
     unshifted = layer.clone(shift=0).apply(variables, padded, False)[:, :3]
     np.testing.assert_allclose(layer.apply(variables, x, False), unshifted, atol=1e-6)
@@ -314,7 +321,8 @@ def test_distilled_scores_are_the_mean_of_two_heads_and_registers_have_no_place(
         "registers",
     }  # fmt: skip
     params = {**params, "registers": params["registers"] + np.array([[[1.0], [2.0]]])}
-    logits, out = quick_jit(partial(model.apply, train=False))({"params": params}, x)
+    params = jax.tree.map(np.asarray, params)
+    logits, out = jax.tree.map(np.asarray, quick_jit(partial(model.apply, train=False))({"params": params}, x))
     dense = lambda z, layer: np.asarray(z) @ layer["kernel"] + np.asarray(layer["bias"])  # noqa: E731
     first, second = dense(out["tokens"][:, 0], params["head"]), dense(out["tokens"][:, 1], params["head_distillation"])
     np.testing.assert_allclose(logits, (first + second) / 2, atol=1e-5)
