@@ -125,8 +125,8 @@ def scan_blocks(block: nn.Module, x: jax.Array, train: bool, length: int) -> jax
     """Equal blocks one after the other, compiled once: `x <- block_i(x)` for i = 1 .. length, in a compact method.
 
     Args:
-        block: a module `(x, train) -> array like x`, unbound, whose name ends in `core.trees.STACKED`. Its parameters and
-            statistics get a leading axis of this length.
+        block: a module `(x, train) -> array like x`, unbound, whose name ends in `core.trees.STACKED`. Its parameters
+            and statistics get a leading axis of this length.
         x: the first input.
         train: as the block takes it.
         length: how many blocks.
