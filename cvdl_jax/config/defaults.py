@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "data": {},  # name, data_dir, train, validation, test, ...; empty: a task without data
     "normalise": {},  # mean and std per channel, for images in 0..1; or fit, such as "standardise"
     "class_weights": None,  # "balanced", or one number for each class: weights of the training loss
+    "auxiliary_weight": None,  # such as 0.3: of the losses of a model's auxiliary classifiers (model.auxiliary=True)
     "augment": "",  # "flip | padded_crop(padding=4)"
     "adversary": {},  # epsilon, step_size, steps: train on examples of projected gradient descent
     "grad": "plain",  # "accumulate(4)", "sam(0.05)", "sam(0.05) | accumulate(2)"
@@ -36,4 +37,4 @@ DEFAULTS: dict[str, Any] = {
     "steps_per_call": "auto",  # or a number of steps per compiled call
 }
 # Added after digests were published: left out of a digest while at their default.
-LATER = ("diagnostics", "class_weights", "batch_stats", "test_time")
+LATER = ("diagnostics", "class_weights", "batch_stats", "test_time", "auxiliary_weight")

@@ -39,6 +39,7 @@ TYPES: dict[str, Any] = {
     "batch_size": Size,
     "eval_batch_size": Annotated[int, Range("from 0 to 1,048,576", lambda x: 0 <= x <= 2**20)],
     "class_weights": tuple[NotNegative, ...] | Literal["balanced"] | None,
+    "auxiliary_weight": Positive | None,
     "steps_per_call": Annotated[int, Range("from 1 to 100,000", lambda x: 1 <= x <= 10**5)] | Literal["auto"],
     "batch_stats": Literal["running", "exact", "batch"],
     "compute_dtype": Literal["float32", "bfloat16", "float16", "float64"],

@@ -6,7 +6,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from cvdl_jax.core.trees import STACKED
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.precision import at_least_float32
 
@@ -120,3 +122,49 @@ def head(
         return x.astype(wide)
     layer = nn.Dense(num_classes, use_bias, dtype=wide, param_dtype=wide, kernel_init=kernel_init, name=name)
     return layer(x)
+
+
+def adaptive_mean(x: jax.Array, side: int) -> jax.Array:
+    """Means over side x side windows that cover a map: window i of n pixels is `floor(i n / side) .. ceil((i + 1) n /
+    side)`, as in `torch.nn.AdaptiveAvgPool2d`. Windows overlap where the side does not divide the map.
+
+    Args:
+        x: float [b, h, w, c].
+        side: of the result.
+
+    Returns:
+        [b, side, side, c]; x itself where it has this size.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        if n == side:
+            continue
+        begins = [i * n // side for i in range(side)]
+        ends = [-(-(i + 1) * n // side) for i in range(side)]
+        parts = [lax.slice_in_dim(x, a, b, axis=axis) for a, b in zip(begins, ends, strict=True)]
+        x = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
+    return x
+
+
+def scan_blocks(block: nn.Module, x: jax.Array, train: bool, length: int) -> jax.Array:
+    """Equal blocks one after the other, compiled once: `x <- block_i(x)` for i = 1 .. length, in a compact method.
+
+    Args:
+        block: a module `(x, train) -> array like x`, unbound, whose name ends in `core.trees.STACKED`. Its parameters
+            and statistics get a leading axis of this length.
+        x: the first input.
+        train: as the block takes it.
+        length: how many blocks.
+
+    Returns:
+        Array like x.
+    """
+    if not (block.name or "").endswith(STACKED):
+        raise ValueError(f"the name of a scanned block must end in {STACKED!r}, got {block.name!r}")
+    run = nn.scan(
+        lambda module, carry, _: (module(carry, train), None),
+        variable_axes={"params": 0, "batch_stats": 0, "moments": 0},
+        split_rngs={"params": True, "dropout": True},
+        length=length,
+    )
+    return run(block, x, None)[0]

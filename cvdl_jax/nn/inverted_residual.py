@@ -1,4 +1,4 @@
-"""Blocks of networks for small devices: convolution with norm and activation, squeeze-and-excitation, MBConv.
+"""Blocks of networks for small devices: convolution with norm and activation, and MBConv.
 
 MBConv, the inverted bottleneck: `y = x + P(SE(D(E(x))))`, E 1x1 to more channels, D depthwise, P 1x1 back, linear.
 """
@@ -17,6 +17,7 @@ from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import DropPath
 from cvdl_jax.nn.init import he_normal, initializer
 from cvdl_jax.nn.norms import keeps_bias, normaliser
+from cvdl_jax.nn.squeeze_excite import SqueezeExcite
 from cvdl_jax.ops.precision import at_least_float32
 
 FAN_OUT = he_normal("fan_out")
@@ -29,7 +30,7 @@ class Style(NamedTuple):
 
     Attributes:
         norm: behind every convolution (`nn/norms.py`): "batch", "batch(momentum=0.01, epsilon=0.001)", "layer" ...
-        kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's by fan-out.
+        kernel_init: initialiser of every convolution (`nn/init.py`); "" for He's by fan-out.
         dtype: of all layers.
     """
 
@@ -84,33 +85,6 @@ class Style(NamedTuple):
         return activation(act)(norm(x, train, f"{name}_norm"))
 
 
-class SqueezeExcite(nn.Module):
-    """`x * gate(W_1 g(W_0 mean(x) + b_0) + b_1)`, one factor for each channel of each example.
-
-    Attributes:
-        squeezed: hidden channels.
-        act: g.
-        gate: the last activation, with values in [0, 1].
-        style: dtype and initialiser.
-
-    Reference: Hu et al. 2018, "Squeeze-and-Excitation Networks", equations 2 to 4.
-    """
-
-    squeezed: int
-    act: str = "relu"
-    gate: str = "sigmoid"
-    style: Style = Style()
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Args: x [b, h, w, c]. Returns: array like x."""
-        wide = at_least_float32(x.dtype)
-        s = x.astype(wide).mean((1, 2), keepdims=True).astype(x.dtype)  # [b, 1, 1, c]
-        s = activation(self.act)(self.style.convolution(self.squeezed, 1, "squeeze", self.act)(s))
-        s = self.style.convolution(x.shape[-1], 1, "excite", self.gate)(s)
-        return x * activation(self.gate)(s)
-
-
 class InvertedResidual(nn.Module):
     """MBConv: expand by 1x1, depthwise k x k, squeeze-and-excitation, project by 1x1 without activation.
 
@@ -152,7 +126,7 @@ class InvertedResidual(nn.Module):
             y, train, "depthwise", self.expanded, self.kernel, self.stride, act=self.act, groups=self.expanded
         )
         if self.squeezed:
-            y = SqueezeExcite(self.squeezed, self.squeeze_act, self.gate, style, name="squeeze_excite")(y)
+            y = SqueezeExcite(self.squeezed, self.squeeze_act, self.gate, style.dtype, name="squeeze_excite")(y)
         y = style.layer(y, train, "project", self.features)
         if x.shape != y.shape:
             return y
@@ -203,6 +177,8 @@ def linear_names(ours: str, torch: str, transform: str = "dense") -> dict[str, t
 def block_names(ours: str, torch: str, row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """{our path: (name in torch, transform)} of an `InvertedResidual`, for torchvision's MobileNetV3 and EfficientNet.
 
+    torchvision's squeeze-and-excitation is made of 1x1 convolutions, ours of dense layers: two axes of length 1 fewer.
+
     Args:
         ours: path of the block.
         torch: torchvision's name of its sequence, such as "features.1.block".
@@ -212,8 +188,8 @@ def block_names(ours: str, torch: str, row: Mapping[str, Any]) -> dict[str, tupl
     names: dict[str, tuple[str, str]] = {}
     for i, part in enumerate(parts):
         if part == "squeeze":
-            names |= linear_names(f"{ours}/squeeze_excite/squeeze", f"{torch}.{i}.fc1", "conv")
-            names |= linear_names(f"{ours}/squeeze_excite/excite", f"{torch}.{i}.fc2", "conv")
+            names |= linear_names(f"{ours}/squeeze_excite/excitation/reduce", f"{torch}.{i}.fc1", "conv")
+            names |= linear_names(f"{ours}/squeeze_excite/excitation/expand", f"{torch}.{i}.fc2", "conv")
         else:
             names |= layer_names(f"{ours}/{part}", f"{torch}.{i}.0", f"{torch}.{i}.1")
     return names

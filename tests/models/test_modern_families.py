@@ -89,11 +89,11 @@ def test_mbconv_is_expand_depthwise_squeeze_project_and_sum():
     params = jax.tree.map(lambda p: p + 0.2, quick_jit(partial(block.init, train=False))(KEY, x)["params"])
     p = jax.tree.map(np.asarray, params)
     silu, sigmoid = (lambda z: z / (1 + np.exp(-z))), (lambda z: 1 / (1 + np.exp(-z)))
-    dense = lambda z, layer: z @ layer["kernel"][0, 0] + layer["bias"]  # noqa: E731
+    dense = lambda z, layer: z @ layer["kernel"].reshape(z.shape[-1], -1) + layer["bias"]  # noqa: E731
     y = silu(dense(x, p["expand"]))
     y = silu(y * p["depthwise"]["kernel"][0, 0, 0] + p["depthwise"]["bias"])
-    gate = np.maximum(dense(y.mean((1, 2)), p["squeeze_excite"]["squeeze"]), 0)
-    y = y * sigmoid(dense(gate, p["squeeze_excite"]["excite"]))[:, None, None]
+    gate = np.maximum(dense(y.mean((1, 2)), p["squeeze_excite"]["excitation"]["reduce"]), 0)
+    y = y * sigmoid(dense(gate, p["squeeze_excite"]["excitation"]["expand"]))[:, None, None]
     np.testing.assert_allclose(
         quick_jit(partial(block.apply, train=False))({"params": params}, x), x + dense(y, p["project"]), atol=1e-5
     )
@@ -128,7 +128,7 @@ def test_efficientnet_b0_is_table_1():
     assert outputs == [16, 24, 24, 40, 40, *3 * [80], *3 * [112], *4 * [192], 320]
     assert [block["depthwise"]["kernel"].shape[0] for block in blocks] == [3, 3, 3, 5, 5, *3 * [3], *7 * [5], 3]
     inputs = [32, *outputs[:-1]]
-    assert [b["squeeze_excite"]["squeeze"]["kernel"].shape[-1] for b in blocks] == [n // 4 for n in inputs]
+    assert [b["squeeze_excite"]["excitation"]["reduce"]["kernel"].shape[-1] for b in blocks] == [n // 4 for n in inputs]
     assert [b["depthwise"]["kernel"].shape[-1] for b in blocks] == [32, *(6 * n for n in inputs[1:])]
     assert round(VARIANTS["efficientnet_b0"].row["macs"] / 1e6, 1) == 385.8
 
@@ -349,5 +349,5 @@ def test_the_names_of_other_libraries_cover_every_array(name):
     names = VARIANTS[name].family().torch_names(name)
     assert names.keys() == paths.keys()
     assert len({torch for torch, _ in names.values()}) == len(names)
-    axes = {"conv": 4, "dense": 2}
-    assert all(paths[path].ndim == axes[how] for path, (_, how) in names.items() if how)
+    axes = {"conv": (4, 2), "dense": (2,)}  # squeeze-and-excitation is convolutions there and dense layers here
+    assert all(paths[path].ndim in axes[how] for path, (_, how) in names.items() if how)

@@ -14,12 +14,8 @@ from cvdl_jax.nn.common import check_float, head
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
-    "linear": {
-        "input": (28, 28, 1),
-        "num_classes": 10,
-        "macs": 7_840,
-        "params": 7_850,
-    },  # LeCun et al. 1998, figure 9, "Linear"
+    # LeCun et al. 1998, figure 9, "Linear"
+    "linear": {"input": (28, 28, 1), "num_classes": 10, "macs": 7_840, "params": 7_850},
     "linear_tiny": {"input": (8, 8, 1), "num_classes": 10, "macs": 640, "params": 650},
 }
 
