@@ -25,8 +25,8 @@ from cvdl_jax.ops.losses import classification
 from cvdl_jax.optim.ema import averaged
 
 READS = (
-    "model", "loss", "data", "normalise", "class_weights", "auxiliary_weight", "augment", "adversary", "grad", "optim", "ema", "plateau",
-    "early_stopping", "test_time", "compute_dtype", "remat",
+    "model", "loss", "data", "normalise", "class_weights", "auxiliary_weight", "augment", "adversary", "grad", "optim",
+    "ema", "plateau", "early_stopping", "test_time", "compute_dtype", "remat",
 )  # fmt: skip
 
 

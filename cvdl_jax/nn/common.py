@@ -56,6 +56,31 @@ def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1,
             )
 
 
+def check_patches(x: jax.Array, model: str, made_of: str, image_size: int | tuple[int, int], patch: int) -> None:
+    """Refuses images that are not of the size that a network's parameters are for, or that patches do not tile.
+
+    Args:
+        x: [b, h, w, c].
+        model: the family's name, for messages.
+        made_of: what fixes the size, "positions".
+        image_size: pixels, one number or (h, w).
+        patch: side of a patch in pixels.
+
+    Raises:
+        ConfigError: with the numbers and what to set.
+    """
+    h, w = x.shape[1:3]
+    wanted = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    if (h, w) != wanted:
+        raise ConfigError(
+            f"this {model} has {made_of} for images of {wanted[0]}x{wanted[1]} pixels, got {h}x{w}; "
+            f"set config.model.image_size={h if h == w else (h, w)} or config.data.image_size={wanted}"
+        )
+    if patch < 1 or h % patch or w % patch:
+        divisors = [p for p in range(1, min(h, w) + 1) if h % p == 0 and w % p == 0]
+        raise ConfigError(f"config.model.patch_size={patch} does not divide the image, {h}x{w}; use one of {divisors}")
+
+
 def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
     """The block class itself, or one that computes its activations again in the backward pass.
 
@@ -125,8 +150,8 @@ def scan_blocks(block: nn.Module, x: jax.Array, train: bool, length: int) -> jax
     """Equal blocks one after the other, compiled once: `x <- block_i(x)` for i = 1 .. length, in a compact method.
 
     Args:
-        block: a module `(x, train) -> array like x`, unbound, whose name ends in `core.trees.STACKED`. Its parameters and
-            statistics get a leading axis of this length.
+        block: a module `(x, train) -> array like x`, unbound, whose name ends in `core.trees.STACKED`. Its parameters
+            and statistics get a leading axis of this length.
         x: the first input.
         train: as the block takes it.
         length: how many blocks.

@@ -109,7 +109,7 @@ class AlexNet(nn.Module):
         """Classifies.
 
         Args:
-            x: float [b, h, w, c], h and w at least 63 for AlexNet.
+            x: float [b, h, w, c], h and w at least 67 for AlexNet, 63 for torchvision's.
             train: dropout on.
 
         Returns:
