@@ -16,9 +16,13 @@ CHAINS = {
         {"kill@commit:1": {8}, "kill@eval:25": {16}},
     ],
     "residual": [
-        {"kill@step:3": {0}, "kill@step:13": {12}},
-        {"kill@save:3": {8, 12}, "kill@step:16": {12}},
-        {"kill@commit:2": {8}, "kill@eval:3": {12}},
+        {"kill@step:3": {0}},
+        {"kill@step:13": {12}},
+        {"kill@step:16": {12}},
+        {"kill@eval:23": {12}},
+        {"kill@save:3": {8, 12}},
+        {"kill@commit:2": {8}},
+        {"kill@step:11": {8}, "kill@step:19": {16}},
     ],
 }
 
