@@ -21,6 +21,7 @@ from cvdl_jax.cli.sweeps import halving, kfold  # noqa: E402
 from cvdl_jax.cli.sweeps import spec as sweeps  # noqa: E402
 from cvdl_jax.cli.tables import spec as tables  # noqa: E402
 from cvdl_jax.config import binding, defaults, validation  # noqa: E402
+from cvdl_jax.data.augment import policy  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
 VALUES = (int, float, bool, str, tuple, dict, types.NoneType)  # what a config can hold
@@ -29,7 +30,7 @@ HEAD = """# Every setting
 Written by `docs/make_settings.py` from the annotations that check a configuration. A key is set in a config file, or by
 `--config.KEY=VALUE`; a section is a dict of keys, `{}` switches it off, and a word alone is its name
 (`--config.optim.schedule=cosine`). Another key, type or number is refused, and so is a key that the experiment does not
-read. `--mode augment` shows what an operation of `config.augment` does.
+read. The operations of `config.augment` check their ranges themselves; `--mode augment` shows what they do.
 """
 # The keys of the sections that the loop itself reads.
 EVERY = "how often; one of the four"
@@ -83,6 +84,8 @@ def page() -> str:
         parts += [f"## config.{name}\n", table(rows)]
     for title, place, given in FUNCTIONS:
         parts += [f"## {title}\n", of_functions(place, given)]
+    operations = {name: policy.find(name) for name in policy.operations()}
+    parts += ["## config.augment, operations by name\n", of_known(operations, ("num_classes",))]
     parts += ["## config.model, by name\n", models(), "## Own sections of experiments\n", *experiments()]
     parts += [
         "## A table: the keys of `get_table`\n",
@@ -167,7 +170,11 @@ def of_functions(place: str, given: Iterable[str]) -> str:
     if name:
         return table(of_signature(getattr(module, name), given))
     known = binding.functions(module, getattr(module, "Rule", None))
-    known = module.known() if hasattr(module, "known") else known
+    return of_known(module.known() if hasattr(module, "known") else known, given)
+
+
+def of_known(known: Mapping[str, Callable], given: Iterable[str]) -> str:
+    """Functions by their names, each after its first line."""
     parts = []
     for title, fn in known.items():
         rows = of_signature(fn, given)

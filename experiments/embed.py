@@ -24,6 +24,7 @@ from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
 
 READS = ("embed", "optim", "grad")
+OF_TSNE = ("perplexity", "exaggeration", "exaggeration_steps")
 
 
 class Embed(NamedTuple):
@@ -82,6 +83,8 @@ def make(config, info) -> Task:
     embed = configs.call(Embed, config.embed, "config.embed")
     if embed.method == "pca":
         configs.refuse_sections(config, ("optim", "grad"))
+        for key in (key for key in OF_TSNE if key in config.embed):
+            raise ConfigError(f"config.embed.{key} has no effect with method='pca'; it is for t-SNE: leave it out")
     if embed.method == "pca" and info.total_steps:
         raise ConfigError(f"config.total_steps={info.total_steps}: PCA takes no step; set config.total_steps=0")
     x, label, class_names = from_run.load_features(embed)

@@ -38,6 +38,8 @@ def test_the_page_has_every_key_with_type_range_default_and_meaning(script):
         "| `hidden` | tuple[int, ...] | from 1 to 1,048,576 | `(300, 100)` |",
         "| `start` | int |  | needed | its value in the first rung. |",
         "`focal`: Sigmoid focal loss",
+        "`padded_crop`: ",
+        "| `smoothing` | float |  | `0.1` | 0..1. |",
     ):
         assert row in text, row
 

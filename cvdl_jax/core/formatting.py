@@ -130,3 +130,9 @@ def binary(n: float, decimals: int = 2) -> str:
     """Bytes: 12 B, 45.60 KiB, 1.23 GiB."""
     power = next((p for p in range(len(_BYTES) - 1, 0, -1) if n >= 1024**p), 0)
     return f"{n / 1024**power:.{decimals}f} {_BYTES[power]}" if power else f"{n:.0f} B"
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts numbers in names by their size: block2 before block10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,6 +1,5 @@
 """Trees of parameters by the names of their leaves."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,12 +14,6 @@ def path_name(path: Sequence[Any]) -> str:
 def names(params: Any) -> list[str]:
     """The paths of all parameters, in the order of `jax.tree.leaves`."""
     return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts numbers in names by their size: block2 before block10."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def map_named(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:

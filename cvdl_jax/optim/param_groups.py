@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from cvdl_jax.core.formatting import columns
-from cvdl_jax.core.trees import names, natural
+from cvdl_jax.core.formatting import columns, natural
+from cvdl_jax.core.trees import names
 from cvdl_jax.errors import ConfigError, nearest
 
 DECAY = r"(.*/)?(kernel|embedding)"  # not biases, nor scales of norms, nor position embeddings

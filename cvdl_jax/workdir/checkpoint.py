@@ -8,6 +8,7 @@ chosen by a validation metric, never by the test set.
 """
 
 import json
+import logging as standard_logging
 import math
 import os
 import shutil
@@ -39,7 +40,13 @@ def _no_traceback(record: Any) -> bool:
     return not (record.exc_info and "orbax" in record.pathname)
 
 
+def _no_closed_loop(record: Any) -> bool:
+    """Drops the traceback of a write that ends after another one failed and closed the loop of events of both."""
+    return not (record.exc_info and "Event loop is closed" in str(record.exc_info[1]))
+
+
 logging.get_absl_logger().addFilter(_no_traceback)
+standard_logging.getLogger("concurrent.futures").addFilter(_no_closed_loop)
 
 
 class _KeepLatestAndBest:

@@ -36,8 +36,8 @@ assert not loaded, loaded  # the loop needs none of them
 import launch
 workdir = f"--workdir={sys.argv[1]}"
 assert launch.main(["--config=configs/classify/mlp.py:smoke", workdir]) == 0
-for mode in ("eval", "profile"):
-    assert launch.main([f"--mode={mode}", workdir, "--steps=1"]) == 0
+for flags in (["--mode=eval"], ["--mode=profile", "--steps=1"]):
+    assert launch.main([*flags, workdir]) == 0, flags
 models = sorted(m for m in sys.modules if m.startswith("cvdl_jax.models.") and m.count(".") > 2)  # families
 assert models == ["cvdl_jax.models.backbones.mlp"], models
 assert "grain" not in sys.modules, "a resident set needs no Grain"

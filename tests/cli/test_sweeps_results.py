@@ -13,7 +13,7 @@ import launch
 from cvdl_jax.cli.sweeps import spec, summary
 from cvdl_jax.cli.tables import build_all, drive
 from cvdl_jax.cli.tables.drive import write_all
-from cvdl_jax.metrics.stats.intervals import wilson
+from cvdl_jax.metrics.stats.intervals import TOO_FEW, wilson
 from cvdl_jax.workdir import run_state
 
 NOW = "2026-01-01T00:00:00Z"
@@ -249,7 +249,9 @@ def test_a_sweep_of_real_runs(tmp_path, capsys):
     assert launch.main(flags) == 0
     assert capsys.readouterr().out.count(": starts") == 4
     found = json.loads((tmp_path / "results.json").read_text())
-    assert [(row["n"], row["interval"]) for row in found["rows"]] == [(2, "Student-t over 2 folds")] * 2
+    assert [row["n"] for row in found["rows"]] == [2, 2]
+    for row in found["rows"]:  # two folds may be too far apart for an interval within 0..100 %
+        assert row["interval"] == ("Student-t over 2 folds" if row["low"] is not None else TOO_FEW.format(what="folds"))
     for row in found["rows"]:
         ids = [line for run in row["runs"] for line in validated(run["workdir"])]
         assert len(ids) == len(set(ids)) == 1438

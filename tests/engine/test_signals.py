@@ -43,15 +43,15 @@ def test_signal_saves_the_last_complete_step(whole, tmp_path, place, code, least
 
 
 def assert_same_last_state(one, other):
-    """As `assert_same_run`, but the second run may have saved more steps."""
+    """The last steps are the same. A step at which the second run stopped may lie before the evaluation at it."""
     import numpy as np
     from runs_for_tests import leaves
 
     first, second = leaves(one), leaves(other)
-    for step in first.keys() & second.keys():
-        for name, x in first[step].items():
-            np.testing.assert_array_equal(x, second[step][name], err_msg=f"step {step} {name}", strict=True)
-    assert max(first) == max(second)
+    step = max(first)
+    assert step == max(second)
+    for name, x in first[step].items():
+        np.testing.assert_array_equal(x, second[step][name], err_msg=f"step {step} {name}", strict=True)
 
 
 @pytest.mark.parametrize("place", ["pipe@step:12", "pipe@eval:4"])

@@ -178,3 +178,9 @@ def test_features_of_a_trained_network_are_embedded(layer, tmp_path):
     assert (workdir / "figures" / "embedding.png").exists()
     with pytest.raises(ConfigError, match="is not one of"):
         build(configs.load(f"{TSNE}:smoke", [flags[0], "--config.embed.layer=logits"]))
+
+
+def test_settings_of_tsne_are_refused_for_pca(capsys, tmp_path):
+    flags = ["--config=configs/explain/pca.py:smoke", f"--workdir={tmp_path}", "--config.embed.perplexity=5.0"]
+    assert launch.main(flags) == 2
+    assert "config.embed.perplexity has no effect with method='pca'" in capsys.readouterr().err

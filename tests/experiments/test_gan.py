@@ -495,7 +495,7 @@ def test_a_judge_is_the_run_it_was_loaded_from(lenet):
     images = jnp.asarray(RNG.random((3, 32, 32, 1)), jnp.float32)
     expected = jax.nn.softmax(task.predict(state, {"image": images})["scores"], -1)
     np.testing.assert_allclose(jury.probabilities(images), expected, atol=1e-6)
-    built_run = runs.load_built(lenet)[0]
+    built_run = runs.load_built(lenet, with_data=True)[0]
     test = built_run.data.splits["validation"]
     from cvdl_jax.data import load as data_load
 

@@ -274,3 +274,16 @@ def test_checksums_cover_every_file(saved):
     listed = json.loads((saved / "3" / checksums.CHECKSUMS).read_text())
     files = {p.relative_to(saved / "3").as_posix() for p in (saved / "3").rglob("*") if p.is_file()}
     assert listed.keys() == files - {checksums.CHECKSUMS}
+
+
+def test_a_write_that_outlives_the_loop_of_events_leaves_no_traceback(caplog):
+    """After one write failed, Orbax closes the loop; what another one then says of it is nobody's error."""
+    import logging
+
+    futures = logging.getLogger("concurrent.futures")
+    for text in ("Event loop is closed", "something else"):
+        try:
+            raise RuntimeError(text)
+        except RuntimeError:
+            futures.exception("exception calling callback")
+    assert [str(record.exc_info[1]) for record in caplog.records] == ["something else"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvdl_jax.core.trees import natural
+from cvdl_jax.core.formatting import natural
 from cvdl_jax.report.pages import numbers
 from cvdl_jax.report.pages.markup import Column, Markup, code_block, details, el, section, table
 
