@@ -12,8 +12,8 @@ from test_models import quick_jit
 from cvdl_jax.core import counting
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.backbones import resnet_imagenet
-from cvdl_jax.models.backbones.resnet import Style
 from cvdl_jax.models.backbones.resnet_imagenet import Basic, Bottleneck
+from cvdl_jax.nn.residual import Style
 from cvdl_jax.nn.squeeze_excite import BlockAttention, SqueezeExcite
 
 

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Layers, Positive, Size
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.backbones._torch_names import NameMap, conv_names, dense_names, norm_names
-from cvdl_jax.models.backbones.resnet import Shortcut, Style
 from cvdl_jax.models.registry import from_row
+from cvdl_jax.models.torch_names import NameMap, conv_names, dense_names, norm_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_images, head, remat_block
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.nn.residual import Shortcut, Style
 from cvdl_jax.nn.squeeze_excite import attention
 from cvdl_jax.ops.precision import at_least_float32
 

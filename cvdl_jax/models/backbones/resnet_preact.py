@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from cvdl_jax.config.binding import Layers, Share, Size
 from cvdl_jax.core.trees import STACKED
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.backbones.resnet import Style
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_images, head, remat_block, scan_blocks
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.nn.residual import Style
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Share, Size
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.backbones._torch_names import NameMap, conv_names, dense_names, norm_names
 from cvdl_jax.models.registry import from_row
+from cvdl_jax.models.torch_names import NameMap, conv_names, dense_names, norm_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import adaptive_mean, check_images, head
 from cvdl_jax.nn.conv import Conv
