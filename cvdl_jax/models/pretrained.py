@@ -1,12 +1,18 @@
 """Weights by the names of other libraries, both ways: torchvision's and timm's files into our models, and ours out.
 
 A family that other libraries have says how they call its parameters: `torch_names(variant)` in its file returns
-{our path: (their name, transform)}, where a path has no collection before it: "stem/kernel", "stem_norm/mean".
-Transforms: "conv" (OIHW to HWIO, and 1-D and 3-D likewise), "dense" (transposed), "" (as it is). Everything else is the
-same for all families and stands here.
+{our path: (their name, transform)}, {} for a variant that they do not have. A path is "stem/kernel" or
+"stem_norm/mean", or begins with its collection, "params/stem/kernel". Everything else is the same for all families and
+stands here. The transforms, from PyTorch's layout to ours:
 
-A file may also have our own names, "params/stem/kernel" and "batch_stats/stem_norm/mean": what `exported(own=True)`
-writes.
+    conv        [out, in, h, w] to [h, w, in, out], and 1-D and 3-D likewise
+    dense       [out, in] to [in, out]
+    pixel       [out, in, 1, 1], a convolution of one pixel, to the dense kernel [in, out]
+    dense 7x7   [out, c 7 7] to [7 7 c, out]: torch flattens a map with its channels first
+    factors     [c, 1, 1] to [c]
+    ""          as it is
+
+A file may also have our own names, "params/stem/kernel" and "batch_stats/stem_norm/mean".
 """
 
 import json
@@ -14,10 +20,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.models import registry
+from cvdl_jax.ops.positions import resample_positions
 
 COLLECTIONS = ("params", "batch_stats")
 STATISTICS = ("mean", "var")  # last part of the paths that lie in batch_stats
@@ -43,23 +51,48 @@ def to_ours(array: np.ndarray, transform: str) -> np.ndarray:
     """An array of PyTorch's layout in ours.
 
     Args:
-        array: a kernel [out, in, ...] for "conv", [out, in] for "dense"; any for "".
+        array: as the transform takes it, or with axes of length 1 more or less, which libraries differ in.
         transform: see the module.
+
+    Raises:
+        DataError: for an array that the transform does not fit.
     """
-    if transform == "conv":
-        return np.moveaxis(array, (0, 1), (-1, -2))  # [out, in, h, w] -> [h, w, in, out]
-    return array.T if transform == "dense" else array
+    kind, _, size = transform.partition(" ")
+    if kind in ("dense", "pixel") and array.ndim > 2 and set(array.shape[2:]) == {1}:
+        array = array.reshape(array.shape[:2])
+    if (kind == "conv" and array.ndim < 3) or (kind in ("dense", "pixel") and array.ndim != 2):
+        raise DataError(f"an array of shape {list(array.shape)} is no {transform} kernel")
+    if kind == "conv":
+        return np.moveaxis(array, (0, 1), (-1, -2))
+    if size:
+        h, w = map(int, size.split("x"))
+        if array.shape[1] % (h * w):
+            raise DataError(f"{array.shape[1]} inputs of a dense layer are no map of {size} pixels")
+        return array.reshape(len(array), -1, h, w).transpose(2, 3, 1, 0).reshape(-1, len(array))
+    if kind == "factors":
+        return array.reshape(-1)
+    return array.T if kind in ("dense", "pixel") else array
 
 
 def to_theirs(array: np.ndarray, transform: str) -> np.ndarray:
     """The inverse of `to_ours`."""
-    if transform == "conv":
+    kind, _, size = transform.partition(" ")
+    if kind == "conv":
         return np.moveaxis(array, (-1, -2), (0, 1))
-    return array.T if transform == "dense" else array
+    if size:
+        h, w = map(int, size.split("x"))
+        return array.reshape(h, w, -1, array.shape[1]).transpose(3, 2, 0, 1).reshape(array.shape[1], -1)
+    if kind == "factors":
+        return array[:, None, None]
+    if kind == "pixel":
+        return array.T[:, :, None, None]
+    return array.T if kind == "dense" else array
 
 
 def collected(path: str) -> str:
     """A path of a name map with its collection: "stem_norm/mean" lies in batch_stats."""
+    if path.partition("/")[0] in COLLECTIONS:
+        return path
     return f"{'batch_stats' if path.rpartition('/')[2] in STATISTICS else 'params'}/{path}"
 
 
@@ -75,13 +108,14 @@ def names_of(section: Mapping[str, Any], path: str = "config.model") -> NameMap:
     """
     variant = registry.variants()[section["name"]]
     family = variant.family()
-    if not hasattr(family, "torch_names"):
+    names = family.torch_names(variant.name) if hasattr(family, "torch_names") else {}
+    if not names:
         known = sorted({v.file.stem for v in registry.variants().values() if hasattr(v.family(), "torch_names")})
         raise ConfigError(
             f"{path}.name={variant.name!r}: weights by other libraries' names are known of {', '.join(known)}; "
             "name a run of ours, or a file that we wrote"
         )
-    return family.torch_names(variant.name)
+    return {collected(our): their for our, their in names.items()}
 
 
 def imported(tensors: Mapping[str, np.ndarray], section: Mapping[str, Any], path: str = "config.model") -> Imported:
@@ -98,7 +132,7 @@ def imported(tensors: Mapping[str, np.ndarray], section: Mapping[str, Any], path
     """
     if all(name.partition("/")[0] in COLLECTIONS for name in tensors):
         return Imported(dict(tensors), ())
-    theirs = {their: (collected(our), transform) for our, (their, transform) in names_of(section, path).items()}
+    theirs = {their: (our, transform) for our, (their, transform) in names_of(section, path).items()}
     arrays, unknown = {}, []
     for name, array in tensors.items():
         if IGNORED.search(name):
@@ -107,30 +141,25 @@ def imported(tensors: Mapping[str, np.ndarray], section: Mapping[str, Any], path
             unknown.append(name)
             continue
         our, transform = theirs[name]
-        if (transform == "conv" and array.ndim < 3) or (transform == "dense" and array.ndim != 2):
-            # a convolution of one pixel is a dense layer: torchvision and timm have either
-            array = array.reshape(array.shape[:2]) if transform == "dense" and array[0, 0].size == 1 else array
-            if (transform == "dense" and array.ndim != 2) or transform == "conv":
-                raise DataError(f"{name!r} has shape {list(array.shape)}, which is no {transform} kernel")
-        arrays[our] = to_ours(array, transform)
+        try:
+            arrays[our] = to_ours(array, transform)
+        except DataError as error:
+            raise DataError(f"{name!r}: {error}") from error
     return Imported(arrays, tuple(unknown))
 
 
-def exported(
-    params: Mapping[str, np.ndarray], statistics: Mapping[str, np.ndarray], section: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+def exported(arrays: Mapping[str, np.ndarray], section: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A model's arrays by the names of the other library, so that its `load_state_dict` takes them.
 
     Args:
-        params: {"stem/kernel": array}, all of the model.
-        statistics: {"stem_norm/mean": array}.
+        arrays: {"params/stem/kernel", "batch_stats/stem_norm/mean": array}, all of the model.
         section: as `config.model`.
 
     Raises:
         ConfigError: see `names_of`.
         DataError: naming a parameter that the other library has no place for.
     """
-    names, arrays = names_of(section), {**params, **statistics}
+    names = names_of(section)
     missing = sorted(arrays.keys() - names.keys())
     if missing:
         raise DataError(
@@ -179,14 +208,11 @@ def other_grid(embedding: np.ndarray, n: int) -> np.ndarray | None:
 
     None where the numbers are no square grids behind the same tokens.
     """
-    import jax
-
-    for tokens in (0, 1, 2):
-        old, new = (round(max(k - tokens, 0) ** 0.5) for k in (embedding.shape[1], n))
-        if old > 0 < new and old**2 + tokens == embedding.shape[1] and new**2 + tokens == n:
-            first, grid = embedding[:, :tokens], embedding[0, tokens:].reshape(old, old, -1)
-            resized = jax.image.resize(grid, (new, new, grid.shape[-1]), "bicubic", antialias=False)
-            return np.concatenate([first, np.asarray(resized).reshape(1, new**2, -1)], 1).astype(embedding.dtype)
+    for prefix in (0, 1, 2):
+        old, new = (round(max(k - prefix, 0) ** 0.5) for k in (embedding.shape[1], n))
+        if old > 0 < new and old**2 + prefix == embedding.shape[1] and new**2 + prefix == n:
+            resampled = resample_positions(jnp.asarray(embedding), (old, old), (new, new), prefix)
+            return np.asarray(resampled).astype(embedding.dtype)
     return None
 
 

@@ -1,6 +1,6 @@
 """Pairs of parameters' paths, ours and PyTorch's, that several families' `torch_names` are made of.
 
-A name map is {our path: (PyTorch's name, transform)}. Transforms: "conv" (OIHW to HWIO), "dense" (transpose), "".
+A name map is {our path: (PyTorch's name, transform)}; `pretrained.py` has the transforms.
 """
 
 NameMap = dict[str, tuple[str, str]]

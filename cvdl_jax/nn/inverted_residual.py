@@ -188,8 +188,8 @@ def block_names(ours: str, torch: str, row: Mapping[str, Any]) -> dict[str, tupl
     names: dict[str, tuple[str, str]] = {}
     for i, part in enumerate(parts):
         if part == "squeeze":
-            names |= linear_names(f"{ours}/squeeze_excite/excitation/reduce", f"{torch}.{i}.fc1", "conv")
-            names |= linear_names(f"{ours}/squeeze_excite/excitation/expand", f"{torch}.{i}.fc2", "conv")
+            names |= linear_names(f"{ours}/squeeze_excite/excitation/reduce", f"{torch}.{i}.fc1", "pixel")
+            names |= linear_names(f"{ours}/squeeze_excite/excitation/expand", f"{torch}.{i}.fc2", "pixel")
         else:
             names |= layer_names(f"{ours}/{part}", f"{torch}.{i}.0", f"{torch}.{i}.1")
     return names

@@ -42,15 +42,11 @@ def known(monkeypatch):
 
 @pytest.fixture(scope="module")
 def arrays():
-    """(params, statistics) of a tiny network by their paths, no two numbers alike."""
+    """Parameters and statistics of a tiny network by their paths, no two numbers alike."""
     model = make_model("resnet8_tiny", 10, "float32")
     shapes = jax.eval_shape(lambda k: model.init(k, jnp.zeros((1, 16, 16, 3)), False), jax.random.key(0))
     flat = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(shapes)}
-    drawn = {name: RNG.random(x.shape).astype(np.float32) for name, x in flat.items()}
-    return tuple(
-        {name.removeprefix(f"{kind}/"): x for name, x in drawn.items() if name.startswith(f"{kind}/")}
-        for kind in pretrained.COLLECTIONS
-    )
+    return {name: RNG.random(x.shape).astype(np.float32) for name, x in flat.items()}
 
 
 # Layouts ------------------------------------------------------------------------------------------------------------
@@ -64,27 +60,29 @@ def test_kernels_change_their_layout_both_ways():
     assert ours.shape == (2, 4, 3, 5) and ours[1, 3, 2, 4] == conv[4, 2, 1, 3]
     assert pretrained.to_ours(dense, "dense")[2, 4] == dense[4, 2]
     assert pretrained.to_ours(RNG.random((5, 3, 7)), "conv").shape == (7, 3, 5)
-    for array, transform in ((conv, "conv"), (dense, "dense"), (dense, "")):
+    flat = np.arange(2 * 3 * 4.0)[None]  # [out, c h w] of a map of two channels, 3x4 pixels
+    ours = pretrained.to_ours(flat, "dense 3x4").reshape(3, 4, 2)
+    assert ours[2, 1, 1] == 1 * 12 + 2 * 4 + 1
+    pairs = [(conv, "conv"), (dense, "dense"), (dense, ""), (flat, "dense 3x4"), (dense[:, :, None, None], "pixel")]
+    for array, transform in [*pairs, (np.ones((4, 1, 1)), "factors")]:
         back = pretrained.to_theirs(pretrained.to_ours(array, transform), transform)
         np.testing.assert_array_equal(back, array)
 
 
+@pytest.mark.curriculum("I7")
 def test_a_model_goes_out_and_comes_back(known, arrays):
-    params, statistics = arrays
-    theirs = pretrained.exported(params, statistics, SECTION)
+    theirs = pretrained.exported(arrays, SECTION)
     assert theirs["conv1.weight"].shape == (4, 3, 3, 3) and theirs["bn1.num_batches_tracked"] == 0
-    np.testing.assert_array_equal(theirs["layer2.bn1.running_var"], statistics["stage2_block0/norm1/var"])
+    np.testing.assert_array_equal(theirs["layer2.bn1.running_var"], arrays["batch_stats/stage2_block0/norm1/var"])
     found = pretrained.imported({**theirs, "other.weight": np.zeros(3)}, SECTION)
-    expected = {f"params/{k}": x for k, x in params.items()} | {f"batch_stats/{k}": x for k, x in statistics.items()}
-    assert found.arrays.keys() == expected.keys() and found.unknown == ("other.weight",)
-    for name, x in expected.items():
+    assert found.arrays.keys() == arrays.keys() and found.unknown == ("other.weight",)
+    for name, x in arrays.items():
         np.testing.assert_array_equal(found.arrays[name], x, err_msg=name)
 
 
 def test_what_the_other_library_has_no_place_for_is_named(known, arrays):
-    params, statistics = arrays
-    with pytest.raises(DataError, match="1 arrays without a place there, 'gate/kernel' first"):
-        pretrained.exported({**params, "gate/kernel": np.zeros(3)}, statistics, SECTION)
+    with pytest.raises(DataError, match="1 arrays without a place there, 'params/gate/kernel' first"):
+        pretrained.exported({**arrays, "params/gate/kernel": np.zeros(3)}, SECTION)
 
 
 def test_a_family_without_names_says_which_have_them(arrays):

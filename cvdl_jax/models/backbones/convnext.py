@@ -152,6 +152,6 @@ def torch_names(variant: str) -> dict[str, tuple[str, str]]:
             ours, torch = f"stage{i}_block{j}", f"features.{2 * i + 1}.{j}"
             add(f"{ours}/depthwise", f"{torch}.block.0", "conv"), add(f"{ours}/norm", f"{torch}.block.2")
             add(f"{ours}/dense0", f"{torch}.block.3", "dense"), add(f"{ours}/dense1", f"{torch}.block.5", "dense")
-            names[f"params/{ours}/layer_scale/scale"] = (f"{torch}.layer_scale", "")
+            names[f"params/{ours}/layer_scale/scale"] = (f"{torch}.layer_scale", "factors")
     add("norm", "classifier.0"), add("head", "classifier.2", "dense")
     return names

@@ -291,6 +291,6 @@ def torch_names(variant: str) -> NameMap:
             if row.get("attention") == "se":  # timm's are 1x1 convolutions
                 for layer, fc in (("reduce", "fc1"), ("expand", "fc2")):
                     path = f"{ours}/attention/excitation/{layer}"
-                    names[f"{path}/kernel"] = (f"{theirs}.se.{fc}.weight", "dense")
+                    names[f"{path}/kernel"] = (f"{theirs}.se.{fc}.weight", "pixel")
                     names[f"{path}/bias"] = (f"{theirs}.se.{fc}.bias", "")
     return names
