@@ -25,7 +25,8 @@ from cvdl_jax.nn.norms import keeps_bias, normaliser, with_activation
 from cvdl_jax.ops import pooling
 from cvdl_jax.ops.precision import at_least_float32
 
-VARIANTS = {  # sizes are ours
+VARIANTS = {
+    # the pattern of the course, [convolutions, pooling] x N, [dense] x K, in sizes of our own
     "convnet": {
         "input": (32, 32, 3), "num_classes": 10, "channels": (32, 64, 128), "units": (256,),
         "macs": 10_848_768, "params": 620_362,  # 896 + 18,496 + 73,856 + 524,544 + 2,570
