@@ -5,6 +5,12 @@
 
 Independent sigmoids on a ResNet-20 (He et al. 2016, section 4.2). `data=bccd` asks which kinds of blood cells are in a
 microscope image, at 120x160 pixels.
+
+Measured on the test split with seed 0, on two CPU cores:
+
+    data    mean average precision  exact matches  wall time
+    shapes  not measured yet
+    bccd    not measured yet
 """
 
 from configs import datasets
