@@ -18,7 +18,8 @@ from cvdl_jax.models import registry
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
 VARIANTS = registry.variants()
-ALL_TINY = [name for name in VARIANTS if name.endswith("_tiny")]
+# Some libraries call a network of millions of parameters tiny.
+ALL_TINY = [name for name, v in VARIANTS.items() if name.endswith("_tiny") and v.row["params"] < 100_000]
 TINY = [name for name in ALL_TINY if VARIANTS[name].kind == "backbones"]
 STOCHASTIC = {
     "mlp_tiny": {"dropout": 0.3, "norm": "batch"},
