@@ -1,7 +1,7 @@
 """Multi-label classification: which of the classes an image has, each one a decision of its own.
 
 image: [b, h, w, c] in 0..1 (or features: [b, d]); label: float [b, k], 1 for every class that is there, which
-`config.data.multi_label` makes of a list of classes such as "objects/label".
+`config.data.label_set` makes of a list of classes such as "objects/label".
 `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}.
 Evaluations: "validation" during training, "test" once at the end on the selected checkpoint.
 """
@@ -62,10 +62,10 @@ def check(config, info):
     label = info.spec.get("label")
     if not {"image", "features"} & info.spec.keys():
         raise ConfigError(f"config.data.features={tuple(info.spec)}: 'multi_label' needs 'image' or 'features'")
-    if label is None or label.shape[1:] != (info.num_classes,) or not config.data.get("multi_label"):
+    if label is None or label.shape[1:] != (info.num_classes,) or not config.data.get("label_set"):
         raise ConfigError(
             f"config.data.name={config.data.get('name', '')!r}: experiment 'multi_label' needs a list of classes in "
-            "each example; name the entry: --config.data.multi_label=objects/label"
+            "each example; name the entry: --config.data.label_set=objects/label"
         )
 
 

@@ -22,7 +22,7 @@ def open_source(
     label: str = "",
     empty_classes: folder.Empty = "refuse",
     skip_bad: bool = False,
-    multi_label: str = "",
+    label_set: str = "",
 ) -> Source:
     """Opens one split of a data set.
 
@@ -33,7 +33,7 @@ def open_source(
         label: the entry with the class, where it is not called "label".
         empty_classes: of a folder of images, see `FolderSource`.
         skip_bad: of a folder of images, see `FolderSource`.
-        multi_label: the entry with the classes of each example, where it may have several.
+        label_set: the entry with the classes of each example, where it may have several.
 
     Raises:
         DataError: if the data or the split do not exist; the message names the folder looked in, what was expected,
@@ -42,12 +42,12 @@ def open_source(
     """
     if not name.startswith(FOLDER_PREFIX) and empty_classes != "refuse":
         raise ConfigError(f"config.data.empty_classes={empty_classes!r} is for folder:/path; leave it out")
-    if label and multi_label:
+    if label and label_set:
         raise ConfigError(
-            f"config.data.label={label!r} and config.data.multi_label={multi_label!r} would both be the entry 'label'; "
+            f"config.data.label={label!r} and config.data.label_set={label_set!r} would both be the entry 'label'; "
             "leave one of them out"
         )
-    return present(labelled(_open(name, split, data_dir, empty_classes, skip_bad), label), multi_label)
+    return present(labelled(_open(name, split, data_dir, empty_classes, skip_bad), label), label_set)
 
 
 def labelled(source: Source, label: str) -> Source:

@@ -91,7 +91,7 @@ def load(
     pixel_range: tuple[float, float] | None = None,
     max_pixels: int = 0,
     accept_changed: bool = False,
-    multi_label: str = "",
+    label_set: str = "",
 ) -> Data:
     """Opens a data set.
 
@@ -128,7 +128,7 @@ def load(
         pixel_range: the values of float images that are black and white, which become 0 and 1; None for (0, 1).
         max_pixels: of the largest image to decode, in case Pillow's limit is too small; 0 for Pillow's.
         accept_changed: go on with a run though its data have changed; `meta.json` then records the change.
-        multi_label: an entry with the classes of each example, any number of them, such as "objects/label": the entry
+        label_set: an entry with the classes of each example, any number of them, such as "objects/label": the entry
             "label" is then 0 or 1 for each class, and what stands beside the entry is left out.
 
     Raises:
@@ -148,7 +148,7 @@ def load(
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
-    how = (data_dir, label, empty_classes, skip_bad, multi_label)
+    how = (data_dir, label, empty_classes, skip_bad, label_set)
     sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
     splits = _make_resident(_splits(sources, stage, features), resident, resident_limit, cache)

@@ -86,6 +86,6 @@ def present(source: Source, entry: str) -> Source:
         able = [k for k, f in source.features.items() if f.kind == "label" and len(f.shape) == 1 and f.num_classes]
         what = "is not an entry of" if feature is None else f"is a {feature.kind} of shape {feature.shape} in"
         raise ConfigError(
-            f"config.data.multi_label={entry!r} {what} {source.name}; its lists of classes: {', '.join(able) or 'none'}"
+            f"config.data.label_set={entry!r} {what} {source.name}; its lists of classes: {', '.join(able) or 'none'}"
         )
     return Presence(source, entry)

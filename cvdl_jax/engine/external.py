@@ -39,8 +39,8 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
     like = [evaluation for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
     if built.data is None or not like or "train" not in built.data.splits:
         raise ConfigError(f"--external={name!r}: experiment {built.config.experiment!r} evaluates no split of a set")
-    several, entry = built.config.data.get("multi_label", ""), built.config.data.get("label", "")
-    source = open_source(name, split, data_dir, multi_label=several)
+    several, entry = built.config.data.get("label_set", ""), built.config.data.get("label", "")
+    source = open_source(name, split, data_dir, label_set=several)
     source = labelled(source, entry) if entry in source.features else source
     label = source.features.get("label")
     if label is None or label.num_classes is None:

@@ -204,7 +204,7 @@ def test_a_set_whose_classes_stand_in_another_order_is_matched_by_name(run, tmp_
     from cvdl_jax.data.catalogue import open_source
     from cvdl_jax.data.relabel import Relabelled
 
-    def reversed_classes(name, split, data_dir=""):
+    def reversed_classes(name, split, data_dir="", **more):
         source = open_source("digits", split, data_dir)
         label = replace(source.features["label"], class_names=tuple("9876543210"))
         turned = Relabelled(

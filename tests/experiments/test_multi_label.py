@@ -85,13 +85,13 @@ def test_an_entry_that_is_no_list_of_classes_is_refused(entry, words):
 
 def test_one_label_and_several_exclude_each_other():
     with pytest.raises(ConfigError, match="would both be the entry 'label'"):
-        open_source("digits", "train", label="label", multi_label="label")
+        open_source("digits", "train", label="label", label_set="label")
     with pytest.raises(ConfigError, match="its lists of classes: none"):
-        open_source("digits", "train", multi_label="label")
+        open_source("digits", "train", label_set="label")
 
 
 def test_a_data_set_is_delivered_with_its_labels():
-    data = data_load.load(SHAPES, features=("image", "label"), multi_label="objects/label")
+    data = data_load.load(SHAPES, features=("image", "label"), label_set="objects/label")
     raw = data_load.load(SHAPES, features=("objects/label",), max_boxes=0)
     label = data.splits["train"].batch(np.arange(32))["label"]
     assert label.shape == (32, 6) and data.num_classes == 6 and data.class_names[0] == "circle"
@@ -217,8 +217,8 @@ def test_padding_counts_for_nothing():
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["--config.data.multi_label="], "multi_label=objects/label"),
-        (["--config.data.features=('image',)"], "multi_label=objects/label"),
+        (["--config.data.label_set="], "label_set=objects/label"),
+        (["--config.data.features=('image',)"], "label_set=objects/label"),
         (["--config.loss.name=focall"], "did you mean 'focal'"),
         (["--config.loss.gamma=-1.0", "--config.loss.name=focal"], "config.loss.gamma=-1.0 must be"),
         (["--config.class_weights=(1.0,2.0)"], "config.class_weights"),
@@ -246,7 +246,7 @@ def test_a_run_from_training_to_prediction(tmp_path, monkeypatch):
     assert launch.main([*flags, f"--workdir={run}"]) == 0
     data = data_load.load(
         configs.load("configs/classify/multi_label.py:smoke").data.name, features=("image", "label"),
-        multi_label="objects/label",
+        label_set="objects/label",
     )  # fmt: skip
     seen = data.splits["train"].batch(np.arange(8))
     (tmp_path / "new").mkdir()
