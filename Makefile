@@ -11,7 +11,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST  := CVDL_TEST_COMPILE=fast $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 RESULTS := build/curriculum
 
-.PHONY: help run test test-all lint format curriculum clean
+.PHONY: help run test test-all test-interop lint format curriculum clean
 .DELETE_ON_ERROR:
 
 help:  ## list the commands
@@ -27,6 +27,10 @@ test-all: $(VENV)/test.stamp  ## run the long tests, which `make test` leaves ou
 	$(PYTEST) -m long --curriculum-json=$(RESULTS)/long.json
 	$(BIN)/python docs/make_curriculum.py --check $(RESULTS)/quick.json $(RESULTS)/long.json
 
+test-interop:  ## compare models with torchvision's and timm's, in .venv-interop
+	$(MAKE) VENV=.venv-interop .venv-interop/interop.stamp
+	.venv-interop/bin/python -m pytest -q tests/interop
+
 lint: $(VENV)/test.stamp  ## check style (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +43,7 @@ curriculum: $(VENV)/test.stamp  ## write docs/CURRICULUM.md from the last `make 
 	$(BIN)/python docs/make_curriculum.py $(RESULTS)/quick.json $(RESULTS)/long.json
 
 clean:  ## remove .venv and everything that can be made again; runs/ stays
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-interop build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps are made last, so that an interrupted installation is done again.
@@ -57,4 +61,8 @@ $(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt
 
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-test.txt
 	$(PIP) install --quiet -r requirements-test.txt
+	@touch $@
+
+$(VENV)/interop.stamp: $(VENV)/test.stamp requirements-interop.txt
+	$(PIP) install --quiet -r requirements-interop.txt
 	@touch $@

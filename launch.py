@@ -83,10 +83,12 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--external", default="", metavar="SET", help="eval: another data set (--split: of it) instead")
     flags.add_argument("--again", action="store_true", help="eval, ensemble: look at a test set once more")
-    flags.add_argument("--checkpoint", default="best", help="eval, predict: best, latest or a step (default: best)")
-    flags.add_argument("--weights", default="auto", help="eval, predict: ema, raw, or auto (ema where there is one)")
+    flags.add_argument("--checkpoint", default="best", help="eval, predict, export: best (default), latest or a step")
+    flags.add_argument("--weights", default="auto", help="eval, predict, export: ema, raw, or auto (ema if there is)")
     flags.add_argument("--input", nargs="+", metavar="PATH", help="predict: folders of images, or images")
-    flags.add_argument("--out", metavar="FILE", help="predict: a .csv file; eval, compare: .json; augment: .png")
+    flags.add_argument(
+        "--out", metavar="FILE", help="predict: .csv; eval, compare: .json; augment: .png; export: see it"
+    )
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"

@@ -16,6 +16,7 @@ from cvdl_jax.core.info import check_labelled
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import class_weights, test_time
 from cvdl_jax.engine import recipe
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
@@ -24,8 +25,8 @@ from cvdl_jax.ops.losses import classification
 from cvdl_jax.optim.ema import averaged
 
 READS = (
-    "model", "loss", "data", "normalise", "class_weights", "augment", "adversary", "grad", "optim", "ema", "plateau",
-    "early_stopping", "test_time", "compute_dtype", "remat",
+    "model", "loss", "data", "normalise", "class_weights", "auxiliary_weight", "augment", "adversary", "grad", "optim",
+    "ema", "plateau", "early_stopping", "test_time", "compute_dtype", "remat",
 )  # fmt: skip
 
 
@@ -34,12 +35,24 @@ def inputs(normalise, batch):
     return normalise(batch["image"] if "image" in batch else batch["features"])
 
 
-def training_loss(model, normalise, loss, weigh, state, batch, key):
+def with_auxiliary(losses, out, loss, labels, weight):
+    """Losses [b] plus `weight` times those of the model's auxiliary classifiers, which only training has."""
+    heads = out.get("auxiliary", ())
+    if bool(heads) != (weight is not None):
+        raise ConfigError(
+            f"config.auxiliary_weight={weight}, and the model has {len(heads)} auxiliary classifiers in training; set "
+            "both config.model.auxiliary=True and a weight such as config.auxiliary_weight=0.3, or neither"
+        )
+    return losses + weight * sum(loss(logits, labels) for logits in heads) if heads else losses
+
+
+def training_loss(model, normalise, loss, weigh, auxiliary, state, batch, key):
     """Sums of the weighted loss and the accuracy of one training batch."""
-    (logits, _), state = apply_train(model, state, inputs(normalise, batch), key)
+    (logits, out), state = apply_train(model, state, inputs(normalise, batch), key)
     hits, weight = correct(logits, batch["label"]), weigh(labels=batch["label"])
+    losses = with_auxiliary(loss(logits, batch["label"]), out, loss, batch["label"], auxiliary)
     return state, {
-        "loss": ((loss(logits, batch["label"]) * weight).sum(), weight.sum()),
+        "loss": ((losses * weight).sum(), weight.sum()),
         "accuracy": (hits.sum(), jnp.ones(len(hits)).sum()),
     }
 
@@ -118,7 +131,7 @@ def make(config, info) -> Task:
         params, stats = initialise(model, key, inputs(normalise, batch)[:1], False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
-    train_loss = partial(training_loss, model, normalise, loss, weigh)
+    train_loss = partial(training_loss, model, normalise, loss, weigh, config.auxiliary_weight)
     step = partial(evaluation_step, logits_fn, loss)
     attack = configs.partially(pgd, config.adversary, "config.adversary", "loss", "x", "key")
     raw_logits = partial(logits_of, model, normalise)

@@ -1,11 +1,12 @@
 """Trains a few steps in float64 on several layouts of devices and writes each final State.
 
-    python layouts_child.py OUT CASE LAYOUT [LAYOUT ...]       # XLA_FLAGS gives the virtual devices
+    python layouts_child.py OUT CASE[,CASE ...] LAYOUT [LAYOUT ...]       # XLA_FLAGS gives the virtual devices
 
 Layouts: "one" (one device), "jit" (all devices), "pmap", "fsdp4" (all devices, parameters over four). In a run of
 several processes, the environment names coordinator, processes and index, and process 0 writes.
 """
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -120,12 +121,12 @@ def flat(tree) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Trains every layout and writes OUT/CASE_LAYOUT.npz."""
-    out, case, *layouts = sys.argv[1:]
+    """Trains every case on every layout and writes OUT/CASE_LAYOUT.npz."""
+    out, cases, *layouts = sys.argv[1:]
     if "CVDL_TEST_PROCESSES" in os.environ:
         n, i = int(os.environ["CVDL_TEST_PROCESSES"]), int(os.environ["CVDL_TEST_PROCESS"])
         jax.distributed.initialize(os.environ["CVDL_TEST_COORDINATOR"], n, i)
-    for layout in layouts:
+    for case, layout in itertools.product(cases.split(","), layouts):
         program, state, sums = train(case, layout)
         leaves = flat({"state": state, "sums": sums})
         local = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves((state.params, state.opt)))

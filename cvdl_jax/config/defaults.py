@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "data": {},  # name, data_dir, train, validation, test, ...; empty: a task without data
     "normalise": {},  # mean and std per channel, for images in 0..1; or fit, such as "standardise"
     "class_weights": None,  # "balanced", or one number for each class: weights of the training loss
+    "auxiliary_weight": None,  # such as 0.3: of the losses of a model's auxiliary classifiers (model.auxiliary=True)
     "augment": "",  # "flip | padded_crop(padding=4)"
     "adversary": {},  # epsilon, step_size, steps: train on examples of projected gradient descent
     "grad": "plain",  # "accumulate(4)", "sam(0.05)", "sam(0.05) | accumulate(2)"
@@ -31,9 +32,10 @@ DEFAULTS: dict[str, Any] = {
     "batch_stats": "running",  # of batch normalisation in evaluations: or "exact", of the training split, or "batch"
     "compute_dtype": "float32",  # or "bfloat16"; parameters stay float32
     "remat": False,  # recompute activations in the backward pass
-    "init_from": "",  # a workdir or a checkpoint to take parameters from
+    "init_from": "",  # a workdir, a checkpoint, or a file of weights (.safetensors, .npz), to take parameters from
+    "init": {},  # include, exclude, rename, least: which of its parameters, under which names
     "parallel": {"mode": "jit", "fsdp": 1},  # how a step is spread over devices
     "steps_per_call": "auto",  # or a number of steps per compiled call
 }
 # Added after digests were published: left out of a digest while at their default.
-LATER = ("diagnostics", "class_weights", "batch_stats", "test_time")
+LATER = ("diagnostics", "class_weights", "batch_stats", "test_time", "auxiliary_weight", "init")

@@ -9,6 +9,7 @@ from cvdl_jax.config.binding import (
     Counted,
     NotNegative,
     Positive,
+    Probability,
     Range,
     Share,
     Size,
@@ -39,6 +40,7 @@ TYPES: dict[str, Any] = {
     "batch_size": Size,
     "eval_batch_size": Annotated[int, Range("from 0 to 1,048,576", lambda x: 0 <= x <= 2**20)],
     "class_weights": tuple[NotNegative, ...] | Literal["balanced"] | None,
+    "auxiliary_weight": Positive | None,
     "steps_per_call": Annotated[int, Range("from 1 to 100,000", lambda x: 1 <= x <= 10**5)] | Literal["auto"],
     "batch_stats": Literal["running", "exact", "batch"],
     "compute_dtype": Literal["float32", "bfloat16", "float16", "float64"],
@@ -52,6 +54,7 @@ CLOSED: dict[str, dict[str, Any]] = {
     "checkpoint": _EVERY | {"keep": Count},
     "select": {"metric": str, "mode": Literal["min", "max"]},
     "parallel": {"mode": Literal["jit", "pmap"], "fsdp": Count},
+    "init": {"include": str, "exclude": str, "rename": tuple[tuple[str, str], ...], "least": Probability},
 }
 LARGEST, LARGER = 2**31, ("seed", "_examples", "_limit")  # whole numbers become int32, but for these
 FLOAT32 = 3.4028234e38
@@ -106,6 +109,8 @@ def check(config: Mapping[str, Any]) -> None:
         for key, default in DEFAULTS[name].items():
             if key not in config[name] and not key.startswith("every_"):
                 raise ConfigError(f"config.{name}.{key} is missing; its default is {default!r}")
+    if config["init"] and not config["init_from"]:
+        raise ConfigError(f"config.init={config['init']} says what is taken of config.init_from, which is empty")
     for name in ("model", "loss", "data", "optim"):
         if "name" in config[name]:
             check_value(config[name]["name"], str, f"config.{name}.name")

@@ -53,6 +53,8 @@ def equation_macs(equation: Any) -> int:
     """Multiply-accumulates of a single equation, 0 for anything but a product or a convolution."""
     if equation.primitive.name == "dot_general":
         return _dot_macs(equation)
+    if equation.primitive.name.startswith("dot_product_attention"):
+        return _attention_macs(equation)
     return _convolution_macs(equation) if equation.primitive.name == "conv_general_dilated" else 0
 
 
@@ -60,6 +62,12 @@ def _dot_macs(equation: Any) -> int:
     (contracted, _), _ = equation.params["dimension_numbers"]
     lhs, out = equation.invars[0].aval, equation.outvars[0].aval
     return math.prod(out.shape) * math.prod(lhs.shape[d] for d in contracted)
+
+
+def _attention_macs(equation: Any) -> int:
+    """Of cuDNN's fused attention of [b, n, h, d]: scores and their product with the values, twice that backwards."""
+    query, key = (v.aval.shape for v in equation.invars[:2])
+    return math.prod(query) * key[1] * (4 if "bwd" in equation.primitive.name else 2)
 
 
 def _convolution_macs(equation: Any) -> int:

@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+STACKED = "_scanned"  # the end of the name of a module whose arrays hold one entry for each of several equal blocks
+
 
 def path_name(path: Sequence[Any]) -> str:
     """The keys of a path in a tree joined by "/"."""

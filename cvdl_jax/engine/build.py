@@ -27,7 +27,7 @@ FITTED = ("normalise", "class_weights")  # sections that may be fitted on the tr
 # What the loop, or this module, reads for every experiment.
 LOOP = (
     "experiment", "seed", "total_epochs", "total_steps", "total_examples", "batch_size", "eval_batch_size", "eval",
-    "log", "checkpoint", "select", "diagnostics", "batch_stats", "init_from", "parallel", "steps_per_call",
+    "log", "checkpoint", "select", "diagnostics", "batch_stats", "init_from", "init", "parallel", "steps_per_call",
 )  # fmt: skip
 EXPERIMENTS = configs.ROOT / "experiments"  # beside the package, and importable as it is
 

@@ -8,9 +8,10 @@ This is the one module of the engine that knows what a classifier is: what it lo
 `config.normalise`, as the experiment "classify" trains it, or a task that predicts "scores" from "image".
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,82 +27,175 @@ from cvdl_jax.engine.build import Run
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import CheckpointError, ConfigError
 from cvdl_jax.metrics.generation import Judge
-from cvdl_jax.models import registry
+from cvdl_jax.models import pretrained, registry, tensor_files
 from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.optim.ema import AVERAGES, averaged, restart_averages
 from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
+LEAST = 0.5  # share of the parameters that a source has to fill, where config.init.least does not say
 CHUNK = 256  # examples that pass through the model at once
 
 # Weights --------------------------------------------------------------------------------------------------------------
 
 
 def find(source: str) -> Path:
-    """The checkpoint that `config.init_from` names.
+    """The checkpoint, or the file of weights, that `config.init_from` names.
 
     Raises:
-        CheckpointError: naming the key.
+        CheckpointError, DataError: naming the key.
     """
+    if tensor_files.is_named(source):
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise CheckpointError(f"config.init_from={source!r}: no such file; name one, or the workdir of a run")
+        return path
     try:
         return runs.checkpoint_path(Path(source))
     except CheckpointError as error:
         raise CheckpointError(f"config.init_from={source!r}: {error}") from error
 
 
-def load_weights(source: str, state: State) -> tuple[State, str]:
-    """Replaces the parameters, statistics and averages that the source has under the same name and shape.
+class Source(NamedTuple):
+    """What `config.init_from` holds.
+
+    Attributes:
+        path: of the checkpoint or the file.
+        arrays: {"params/head/bias", "extra/batch_stats/norm0/mean" ...: array}.
+        averaged: which of the averages of `optim/ema.py` it has.
+        unused: their names of what has no place in our models.
+        about: what else to say of it.
+    """
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    averaged: frozenset[str]
+    unused: tuple[str, ...] = ()
+    about: str = ""
+
+
+def open_source(source: str, config: Any) -> Source:
+    """The arrays that `config.init_from` names, by our names.
 
     Args:
-        source: a workdir (its selected step is taken) or a folder `checkpoints/<step>`.
+        source: see `load_weights`.
+        config: of the run that takes them, fitted.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: naming the file and what to type.
+    """
+    path = find(source)
+    if path.is_dir():
+        saved = read_step(path)["state"]
+        leaves = {part: saved.get(part, {}) for part in PARTS}
+        arrays = {path_name(p): x for p, x in jax.tree_util.tree_leaves_with_path(leaves)}
+        return Source(path, arrays, frozenset(saved.get("extra", {})))
+    file = tensor_files.read(path)
+    pretrained.check_preprocessing(file.metadata, config.normalise, source)
+    named = pretrained.imported(file.tensors, config.model)
+    arrays = {f"extra/{name}" if name.startswith("batch_stats/") else name: x for name, x in named.arrays.items()}
+    return Source(path, arrays, frozenset(), named.unknown, f" (sha256 {file.sha256})")
+
+
+def chosen(arrays: dict[str, np.ndarray], rules: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays that `config.init` asks for, under the names that it gives them.
+
+    Args:
+        arrays: by our names.
+        rules: include and exclude, regular expressions that are looked for in the names after renaming; rename, pairs
+            (regular expression, replacement), applied in order.
+
+    Raises:
+        ConfigError: for an expression that is none, names that become equal, or rules that leave nothing.
+    """
+    try:
+        renamed: dict[str, np.ndarray] = {}
+        for name, x in arrays.items():
+            for pattern, new in rules.get("rename", ()):
+                name = re.sub(pattern, new, name)
+            if name in renamed:
+                raise ConfigError(f"config.init.rename={rules['rename']}: two arrays would be called {name!r}")
+            renamed[name] = x
+        include, exclude = re.compile(rules.get("include", "")), rules.get("exclude", "")
+        kept = {n: x for n, x in renamed.items() if include.search(n) and not (exclude and re.search(exclude, n))}
+    except re.error as error:
+        raise ConfigError(f"config.init={dict(rules)} {error.pattern!r} is no regular expression: {error}") from error
+    if not kept:
+        raise ConfigError(
+            f"config.init={dict(rules)} leaves none of {len(arrays)} arrays, such as {next(iter(sorted(arrays)))!r}"
+        )
+    return kept
+
+
+def load_weights(source: str, state: State, config: Any) -> tuple[State, str]:
+    """Replaces the parameters, statistics and averages that the source has under the same name and shape.
+
+    A first convolution for another number of channels, and positions of another grid, are adapted
+    (`models/pretrained.py`).
+
+    Args:
+        source: a workdir (its selected step is taken), a folder `checkpoints/<step>`, or a file of weights by our names
+            or those of torchvision and timm.
         state: freshly created.
+        config: of the run, fitted: its model, normalisation and `init`.
 
     Returns:
         (state, a report of what was loaded, skipped and left as initialised).
 
     Raises:
-        CheckpointError: if there is no such checkpoint, or not one parameter fits.
+        CheckpointError: if there is no such checkpoint, or too small a share of the parameters fits.
+        ConfigError, DataError: see `open_source` and `chosen`.
     """
-    path = find(source)
-    saved = read_step(path)["state"]
-    theirs = {
-        path_name(p): x for part in PARTS for p, x in jax.tree_util.tree_leaves_with_path({part: saved.get(part, {})})
-    }
-    loaded, anew = [], []
+    opened = open_source(source, config)
+    theirs = chosen(opened.arrays, config.init) if config.init else opened.arrays
+    loaded, adapted, anew, counts = [], [], [], {True: 0, False: 0}
 
     def choose(key_path: Any, x: jax.Array) -> jax.Array:
         name = path_name(key_path)
         if name.startswith("extra/feedback"):
             return x
-        if name in theirs and theirs[name].shape == x.shape:
+        value = theirs.get(name)
+        if value is not None and value.shape != x.shape:
+            value = pretrained.fitted(name, np.asarray(value), x.shape)
+            adapted.extend([f"{name} {tuple(x.shape)} of {tuple(theirs[name].shape)}"] if value is not None else [])
+        counts[value is not None] += x.size if name.startswith("params/") else 0
+        if value is not None:
             loaded.append(name)
-            return jax.device_put(theirs[name].astype(x.dtype), x.sharding)
+            return jax.device_put(value.astype(x.dtype), x.sharding)
         anew.append(f"{name} {tuple(x.shape)}" + (f", {tuple(theirs[name].shape)} there" if name in theirs else ""))
         return x
 
-    chosen = jax.tree_util.tree_map_with_path(choose, {part: getattr(state, part) for part in PARTS})
+    new = jax.tree_util.tree_map_with_path(choose, {part: getattr(state, part) for part in PARTS})
     skipped = sorted(set(theirs) - set(loaded) - {name for name in theirs if name.startswith("extra/feedback")})
-    if not any(name.startswith("params/") for name in loaded):
-        raise CheckpointError(
-            f"config.init_from={source!r}: none of its parameters fits this model (they are called "
-            f"{', '.join(sorted(theirs)[:3])} ...); choose a checkpoint of the same architecture"
-        )
-    state = state._replace(**chosen)
-    fresh = tuple(key for key in AVERAGES if key in state.extra and key not in saved.get("extra", {}))
+    _check_share(source, counts, config.init.get("least", LEAST), theirs)
+    state = state._replace(**new)
+    fresh = tuple(key for key in AVERAGES if key in state.extra and key not in opened.averaged)
     if fresh:  # not the average of what was just replaced
         state = restart_averages(state, fresh)
         anew = [line for line in anew if not line.startswith(tuple(f"extra/{key}/" for key in fresh))]
-    return state, _report(path, loaded, skipped, anew)
+    return state, _report(opened, loaded, [*skipped, *opened.unused], anew, adapted)
 
 
-def _report(path: Path, loaded: list[str], skipped: list[str], anew: list[str]) -> str:
-    lines = [f"initialised from {path}: {len(loaded)} arrays loaded"]
-    if skipped:
-        lines.append(
-            f"  {len(skipped)} of the checkpoint not used: {', '.join(skipped[:6])}{' ...' if len(skipped) > 6 else ''}"
-        )
-    if anew:
-        lines.append(f"  {len(anew)} left as initialised: {', '.join(anew[:6])}{' ...' if len(anew) > 6 else ''}")
+def _check_share(source: str, counts: dict[bool, int], least: float, theirs: Mapping[str, Any]) -> None:
+    """Refuses a source of which too little fits: one bias of another network is no initialisation."""
+    share = counts[True] / max(counts[True] + counts[False], 1)
+    if counts[True] and share >= least:
+        return
+    fits = f"{share:.2%} of this model's parameters" if counts[True] else "none of its parameters"
+    raise CheckpointError(
+        f"config.init_from={source!r}: {fits} fits{' this model' if not counts[True] else ''} (they are called "
+        f"{', '.join(sorted(theirs)[:3])} ...); choose a checkpoint of the same architecture"
+        + (f", or allow it: --config.init.least={share:.2g}" if counts[True] else "")
+    )
+
+
+def _report(opened: Source, loaded: list[str], skipped: list[str], anew: list[str], adapted: list[str]) -> str:
+    lines = [f"initialised from {opened.path}{opened.about}: {len(loaded)} arrays loaded"]
+    for names, what in (
+        (adapted, "of them adapted"), (skipped, "of the checkpoint not used"), (anew, "left as initialised"),
+    ):  # fmt: skip
+        if names:
+            lines.append(f"  {len(names)} {what}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}")
     return "\n".join(lines)
 
 

@@ -159,8 +159,10 @@ class Loop:
         if self.config.init_from:
             from cvdl_jax.engine import from_run  # imports Flax, which not every run needs
 
-            state, report = from_run.load_weights(self.config.init_from, state)
+            state, report = from_run.load_weights(self.config.init_from, state, self.built.fitted)
             say(report)
+            if parallel.is_first_process():
+                self.workdir.record_source(report)
         return state
 
     def _open_writers(self) -> None:

@@ -8,6 +8,7 @@ file holds:
 VARIANTS: a literal table `{variant: row}`, which is read from the source. A row gives the module's fields by name, and
     "input": the shape of one example, without the batch;
     "params": the number of parameters, published or counted by hand;
+    "macs": where it is known, the number of multiply-accumulates of one example, as `core/counting.py` counts them;
     the context in which they were counted, by the names of `build`'s arguments, such as "num_classes": 10. An
     experiment that makes the variant must give exactly this context;
     "kind": only where a variant is of another kind than its folder. A discriminator classifies images, so it is a
@@ -34,7 +35,7 @@ from cvdl_jax.config.parsing import plain
 from cvdl_jax.errors import ConfigError, nearest
 
 ROOM = Path(__file__).parent
-_ABOUT = ("input", "params", "kind")  # entries of a row that describe the variant and are no fields of its module
+_ABOUT = ("input", "params", "macs", "kind")  # what describes the variant and is no field of its module
 _ALWAYS = ("dtype", "remat")  # the context that every model understands
 
 
@@ -146,7 +147,7 @@ def create(section: Mapping[str, Any], path: str, *, kinds: Sequence[str] | None
         kinds: what the experiment can use, such as ("backbones",); every kind by default.
         **context: what the experiment knows: `dtype` of the computation, or its name (parameters and scores are at
             least float32); `remat`, to recompute blocks in the backward pass and save memory; and what the variant's
-            kind needs, such as `num_classes` or `shape`.
+            kind needs, such as `num_classes` (0 for the features of a backbone) or `shape`.
 
     Returns:
         A Flax module; of an image classifier `(x, train) -> (logits [b, num_classes], out)`.
@@ -163,7 +164,7 @@ def create(section: Mapping[str, Any], path: str, *, kinds: Sequence[str] | None
             raise ConfigError(f"{path}.{key} is set by the program; remove it from the config")
     family = variant.family()
     remat = context.pop("remat", False)
-    told = _checked_context(family, f"{path}.name={variant.name!r}", context)
+    told = _checked_context(family, f"{path}.name={variant.name!r}", context, variant.kind)
     if "remat" in inspect.signature(family.build).parameters:
         told, remat = {**told, "remat": remat}, False
     model = family.build(variant.name, **told)
@@ -203,8 +204,10 @@ def _choose(section: Mapping[str, Any], path: str, kinds: Sequence[str] | None, 
     raise ConfigError(f"{what} is not a model; {nearest(name, fitting)}")
 
 
-def _checked_context(family: ModuleType, what: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """The context in the types that `build` is annotated with; numbers in it are counts or sizes, at least 1."""
+def _checked_context(family: ModuleType, what: str, context: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The context in the types that `build` is annotated with; numbers in it are counts or sizes, at least 1. Only a
+    backbone may have no classes: it returns its features.
+    """
     parameters = inspect.signature(family.build, eval_str=True).parameters
     told = {}
     for key, value in {"dtype": "float32", **context}.items():
@@ -215,8 +218,9 @@ def _checked_context(family: ModuleType, what: str, context: Mapping[str, Any]) 
             continue
         told[key] = check_value(plain(value), parameters[key].annotation, key)
         numbers = told[key] if isinstance(told[key], tuple) else (told[key],)
-        if any(number is None or (type(number) is int and number < 1) for number in numbers):
-            raise ConfigError(f"{key}={value!r} must be a whole number of at least 1; {what} is given it")
+        least = 0 if kind == "backbones" and key == "num_classes" else 1
+        if any(number is None or (type(number) is int and number < least) for number in numbers):
+            raise ConfigError(f"{key}={value!r} must be a whole number of at least {least}; {what} is given it")
     return told
 
 

@@ -61,6 +61,11 @@ def relu(x: jax.Array, /, at_zero: float = 0.0) -> jax.Array:
     return jax.nn.relu(x) if at_zero == 0 else jnp.where(x == 0, at_zero * x, jax.nn.relu(x))
 
 
+def relu6(x: jax.Array, /) -> jax.Array:
+    """`min(max(0, z), 6)`, with derivative 0 at both kinks. Reference: Howard et al. 2017, "MobileNets"."""
+    return jnp.where(x > 0, jnp.where(x < 6, x, jnp.asarray(6, x.dtype)), jnp.zeros((), x.dtype))
+
+
 def leaky_relu(x: jax.Array, /, slope: float = 0.01) -> jax.Array:
     """`z` for z >= 0, else `slope z`. It differs from `max(slope z, z)` if the slope is above 1.
 
@@ -97,6 +102,11 @@ def sigmoid(x: jax.Array, /) -> jax.Array:
     return jax.nn.sigmoid(x)
 
 
+def hard_sigmoid(x: jax.Array, /) -> jax.Array:
+    """`relu6(z + 3) / 6`, piecewise linear in [0, 1]. Reference: Howard et al. 2019, section 5.2."""
+    return relu6(x + 3) / 6
+
+
 def sine(x: jax.Array, /, omega: float = 1.0) -> jax.Array:
     """`sin(omega z)`. Reference: Sitzmann et al. 2020, "Implicit Neural Representations", section 3.2: omega = 30."""
     return jnp.sin(omega * x)
@@ -105,6 +115,11 @@ def sine(x: jax.Array, /, omega: float = 1.0) -> jax.Array:
 def silu(x: jax.Array, /) -> jax.Array:
     """`z sigmoid(z)`, also called swish."""
     return jax.nn.silu(x)
+
+
+def hard_swish(x: jax.Array, /) -> jax.Array:
+    """`z relu6(z + 3) / 6`. Reference: Howard et al. 2019, "Searching for MobileNetV3", section 5.2."""
+    return x * hard_sigmoid(x)
 
 
 def gelu(x: jax.Array, /) -> jax.Array:
@@ -119,8 +134,11 @@ def gelu_tanh(x: jax.Array, /) -> jax.Array:
 
 ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f
-    for f in (identity, relu, leaky_relu, prelu, elu, tanh, lecun_tanh, sigmoid, sine, silu, gelu, gelu_tanh)
-}
+    for f in (
+        identity, relu, relu6, leaky_relu, prelu, elu, tanh, lecun_tanh, sigmoid, hard_sigmoid, sine, silu, hard_swish,
+        gelu, gelu_tanh,
+    )
+}  # fmt: skip
 
 
 def read(name: str) -> tuple[str, dict[str, Any]]:

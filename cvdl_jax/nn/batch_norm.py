@@ -192,11 +192,11 @@ def _weighted(values: jax.Array, weights: jax.Array, axes: tuple[int, ...]) -> j
     return (values * weights).sum(axes, keepdims=True) / (weights.sum() * places)
 
 
-def layer_norm(dtype: Any, name: str | None = None) -> nn.LayerNorm:
-    """Layer normalisation over the last axis, `epsilon` 1e-6 as in Vision Transformers.
+def layer_norm(dtype: Any, name: str | None = None, epsilon: float = 1e-6) -> nn.LayerNorm:
+    """Layer normalisation over the last axis, `epsilon` 1e-6 as in Vision Transformers unless given.
 
     Reference: Ba et al. 2016, "Layer Normalization", equation 3.
     """
     return nn.LayerNorm(
-        epsilon=1e-6, dtype=dtype, param_dtype=at_least_float32(dtype), use_fast_variance=False, name=name
+        epsilon=epsilon, dtype=dtype, param_dtype=at_least_float32(dtype), use_fast_variance=False, name=name
     )

@@ -1,10 +1,18 @@
-"""What families of models share: checks of their inputs, and rematerialisation of their blocks."""
+"""What families of models share: checks of their inputs, the last layer, and rematerialisation of their blocks."""
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from cvdl_jax.core.trees import STACKED
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.precision import at_least_float32
+
+LECUN_NORMAL = nn.initializers.lecun_normal()
 
 
 def check_float(x: jax.Array, model: str) -> None:
@@ -48,6 +56,31 @@ def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1,
             )
 
 
+def check_patches(x: jax.Array, model: str, made_of: str, image_size: int | tuple[int, int], patch: int) -> None:
+    """Refuses images that are not of the size that a network's parameters are for, or that patches do not tile.
+
+    Args:
+        x: [b, h, w, c].
+        model: the family's name, for messages.
+        made_of: what fixes the size, "positions".
+        image_size: pixels, one number or (h, w).
+        patch: side of a patch in pixels.
+
+    Raises:
+        ConfigError: with the numbers and what to set.
+    """
+    h, w = x.shape[1:3]
+    wanted = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    if (h, w) != wanted:
+        raise ConfigError(
+            f"this {model} has {made_of} for images of {wanted[0]}x{wanted[1]} pixels, got {h}x{w}; "
+            f"set config.model.image_size={h if h == w else (h, w)} or config.data.image_size={wanted}"
+        )
+    if patch < 1 or h % patch or w % patch:
+        divisors = [p for p in range(1, min(h, w) + 1) if h % p == 0 and w % p == 0]
+        raise ConfigError(f"config.model.patch_size={patch} does not divide the image, {h}x{w}; use one of {divisors}")
+
+
 def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
     """The block class itself, or one that computes its activations again in the backward pass.
 
@@ -61,3 +94,77 @@ def remat_block(block: type[nn.Module], enabled: bool) -> type[nn.Module]:
     Reference: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 4.
     """
     return nn.remat(block, static_argnums=(2,)) if enabled else block  # argument 0 is self, 2 is train
+
+
+def head(
+    x: jax.Array,
+    num_classes: int,
+    dtype: Any,
+    kernel_init: Callable[..., jax.Array] = LECUN_NORMAL,
+    use_bias: bool = True,
+    name: str = "head",
+) -> jax.Array:
+    """The linear layer of scores, called in a compact method; without classes the features themselves.
+
+    Args:
+        x: features [b, ..., d].
+        num_classes: number of scores; 0 for a network of features, which then has no parameters here.
+        dtype: of the other layers; scores and parameters are at least float32.
+        kernel_init: initialiser of the kernel; LeCun's by default.
+        use_bias: whether scores have one.
+        name: of the layer.
+
+    Returns:
+        Scores [b, ..., num_classes], or x in at least float32.
+    """
+    wide = at_least_float32(dtype)
+    if num_classes == 0:
+        return x.astype(wide)
+    layer = nn.Dense(num_classes, use_bias, dtype=wide, param_dtype=wide, kernel_init=kernel_init, name=name)
+    return layer(x)
+
+
+def adaptive_mean(x: jax.Array, side: int) -> jax.Array:
+    """Means over side x side windows that cover a map: window i of n pixels is `floor(i n / side) .. ceil((i + 1) n /
+    side)`, as in `torch.nn.AdaptiveAvgPool2d`. Windows overlap where the side does not divide the map.
+
+    Args:
+        x: float [b, h, w, c].
+        side: of the result.
+
+    Returns:
+        [b, side, side, c]; x itself where it has this size.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        if n == side:
+            continue
+        begins = [i * n // side for i in range(side)]
+        ends = [-(-(i + 1) * n // side) for i in range(side)]
+        parts = [lax.slice_in_dim(x, a, b, axis=axis) for a, b in zip(begins, ends, strict=True)]
+        x = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
+    return x
+
+
+def scan_blocks(block: nn.Module, x: jax.Array, train: bool, length: int) -> jax.Array:
+    """Equal blocks one after the other, compiled once: `x <- block_i(x)` for i = 1 .. length, in a compact method.
+
+    Args:
+        block: a module `(x, train) -> array like x`, unbound, whose name ends in `core.trees.STACKED`. Its parameters
+            and statistics get a leading axis of this length.
+        x: the first input.
+        train: as the block takes it.
+        length: how many blocks.
+
+    Returns:
+        Array like x.
+    """
+    if not (block.name or "").endswith(STACKED):
+        raise ValueError(f"the name of a scanned block must end in {STACKED!r}, got {block.name!r}")
+    run = nn.scan(
+        lambda module, carry, _: (module(carry, train), None),
+        variable_axes={"params": 0, "batch_stats": 0, "moments": 0},
+        split_rngs={"params": True, "dropout": True},
+        length=length,
+    )
+    return run(block, x, None)[0]

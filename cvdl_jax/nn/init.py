@@ -23,8 +23,11 @@ PATH = "config.model.kernel_init"
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 # Slope of the negative side in equation 15 of He et al. 2015; smooth variants of ReLU count as ReLU.
-RECTIFIERS = {"relu": 0.0, "leaky_relu": 0.01, "prelu": 0.25, "elu": 0.0, "silu": 0.0, "gelu": 0.0, "gelu_tanh": 0.0}
-XAVIER = ("identity", "tanh", "lecun_tanh", "sigmoid")  # linear around 0
+RECTIFIERS = {
+    "relu": 0.0, "relu6": 0.0, "leaky_relu": 0.01, "prelu": 0.25, "elu": 0.0, "silu": 0.0, "hard_swish": 0.0,
+    "gelu": 0.0, "gelu_tanh": 0.0,
+}  # fmt: skip
+XAVIER = ("identity", "tanh", "lecun_tanh", "sigmoid", "hard_sigmoid")  # linear around 0
 
 
 def zeros() -> Initializer:

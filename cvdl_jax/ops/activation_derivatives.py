@@ -3,7 +3,8 @@
     identity    1                        leaky_relu  1 or slope           gelu        Phi(z) + z phi(z)
     sigmoid     s (1 - s)                prelu       1 or learned slope   softmax     diag(p) - p p'
     tanh        1 - a^2                  elu         1 or alpha e^z       sine        omega cos(omega z)
-    relu        0 or 1                   silu        s + z s (1 - s)
+    relu        0 or 1                   silu        s + z s (1 - s)      hard_swish  h + z h'
+    relu6       0 or 1                   hard_sigmoid  0 or 1/6
 
 Each function takes z, float [...], and returns g'(z), float [...]. At a kink the value is that of automatic
 differentiation of the forward function, which is an element of the subdifferential.
@@ -24,6 +25,11 @@ def identity(z: jax.Array) -> jax.Array:
 def relu(z: jax.Array, at_zero: float = 0.0) -> jax.Array:
     """`g' = 0` for z < 0, `1` for z > 0, and `at_zero` at 0."""
     return jnp.where(z == 0, at_zero, (z > 0).astype(z.dtype)).astype(z.dtype)
+
+
+def relu6(z: jax.Array) -> jax.Array:
+    """`g' = 1` inside (0, 6), else `0`."""
+    return ((z > 0) & (z < 6)).astype(z.dtype)
 
 
 def leaky_relu(z: jax.Array, slope: float = 0.01) -> jax.Array:
@@ -56,6 +62,11 @@ def sigmoid(z: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
 
 
+def hard_sigmoid(z: jax.Array) -> jax.Array:
+    """`g' = 1/6` inside (-3, 3), else `0`."""
+    return relu6(z + 3) / 6
+
+
 def sine(z: jax.Array, omega: float = 1.0) -> jax.Array:
     """`g' = omega cos(omega z)`."""
     return omega * jnp.cos(omega * z)
@@ -64,6 +75,11 @@ def sine(z: jax.Array, omega: float = 1.0) -> jax.Array:
 def silu(z: jax.Array) -> jax.Array:
     """`g = z s(z)` has `g' = s + z s (1 - s)`."""
     return jax.nn.sigmoid(z) + z * sigmoid(z)
+
+
+def hard_swish(z: jax.Array) -> jax.Array:
+    """`g = z h(z)` with the hard sigmoid h has `g' = h(z) + z h'(z)`."""
+    return jnp.clip((z + 3) / 6, 0, 1) + z * hard_sigmoid(z)
 
 
 def gelu(z: jax.Array) -> jax.Array:
@@ -94,5 +110,9 @@ def softmax_jacobian(z: jax.Array) -> jax.Array:
 
 
 DERIVATIVES: dict[str, Callable[..., jax.Array]] = {
-    f.__name__: f for f in (identity, relu, leaky_relu, elu, tanh, lecun_tanh, sigmoid, sine, silu, gelu, gelu_tanh)
-}
+    f.__name__: f
+    for f in (
+        identity, relu, relu6, leaky_relu, elu, tanh, lecun_tanh, sigmoid, hard_sigmoid, sine, silu, hard_swish, gelu,
+        gelu_tanh,
+    )
+}  # fmt: skip

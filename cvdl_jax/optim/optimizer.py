@@ -24,6 +24,8 @@ from cvdl_jax.optim import adaptive_rules, param_groups, regularisers, schedules
 from cvdl_jax.optim.clipping import clip_by_norm, clip_by_tensor_norm
 from cvdl_jax.optim.update_rules import Rule
 
+WHOLE_TENSORS = ("lamb", "lars", "muon", "novograd", "sm3", "adafactor")  # rules that look at the shape of an array
+
 
 class LearningRateState(NamedTuple):
     """What the learning rate remembers."""
@@ -158,6 +160,18 @@ def _rule(name: str, hyper: Mapping[str, Any], path: str) -> Rule:
     return known_rules[name](**bind(known_rules[name], hyper, path))
 
 
+def _check_stacked(params: Any, name: str, clip_tensor_norm: Any, clip_adaptive: Any, path: str) -> None:
+    """Refuses what treats an array as one layer where it holds several."""
+    stacked = [leaf for leaf in trees.names(params) if f"{trees.STACKED}/" in leaf]
+    asked = {f"{path}.name={name!r}": name in WHOLE_TENSORS, f"{path}.clip_tensor_norm": clip_tensor_norm}
+    asked[f"{path}.clip_adaptive"] = clip_adaptive
+    for what in (key for key, value in asked.items() if value and stacked):
+        raise ConfigError(
+            f"{what} looks at each layer's array as a whole, and {stacked[0]} holds those of several layers; "
+            "set config.model.scan=False, or use another"
+        )
+
+
 def optimizer(
     name: str,
     lr: NotNegative,
@@ -246,6 +260,7 @@ def optimizer(
     chained = regularisers.proximal(optax.chain(*whole), penalised, freeze, grouping)
 
     def init(params: Any) -> Any:
+        _check_stacked(params, name, clip_tensor_norm, clip_adaptive, path)
         regularisers.check_on(penalised, params, f"{path}.penalty")
         param_groups.check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
         return chained.init(params)

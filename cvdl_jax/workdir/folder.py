@@ -189,7 +189,7 @@ class Workdir:
             "steps_per_call": steps_per_call,
             "data": facts_of(data) if data else None,
             "classes": classes_of(data) if data else None,
-            **({"lengthened": before["lengthened"]} if "lengthened" in before else {}),
+            **{key: before[key] for key in ("lengthened", "initialised") if key in before},
             "starts": [*before.get("starts", []), provenance(argv)],
         }
         changes = before.get("data_changes", [])
@@ -228,6 +228,10 @@ class Workdir:
     def read_meta(self) -> dict[str, Any]:
         """What `meta.json` holds, {} before the first start."""
         return read_json(self.meta) if self.meta.exists() else {}
+
+    def record_source(self, report: str) -> None:
+        """Adds to `meta.json` what the first state was initialised from: the file, its digest, what was taken."""
+        write_json(self.meta, {**self.read_meta(), "initialised": report.splitlines()})
 
     def fail(self, error: BaseException, step: int | None) -> None:
         """Writes `FAILED.json`; the next start removes it. Where the disk is full, the error itself matters more."""

@@ -53,16 +53,16 @@ def test_gates_are_those_the_cell_computes(cell, reverse):
 @pytest.mark.long
 @pytest.mark.curriculum("B29", "B30")
 @pytest.mark.parametrize(
-    ("config", "layer", "activation"),
+    ("config", "layer", "activation", "more"),
     [
-        ("sequence/char_rnn", "layer0/input", "layer0/gates/forget_gate"),
-        ("rl/dqn", "dense0", "activation0"),
-        ("rl/qlearn", "head", None),
-        ("classify/vit_tiny", "block0/attention/proj", "block0/activation0"),
+        ("sequence/char_rnn", "layer0/input", "layer0/gates/forget_gate", []),
+        ("rl/dqn", "dense0", "activation0", []),
+        ("rl/qlearn", "head", None, []),
+        ("classify/vit_tiny", "block0/attention/proj", "block0/activation0", ["--config.model.depth=2"]),
     ],
 )
-def test_runs_whose_models_work_in_loops_are_seen(config, layer, activation, tmp_path):
-    assert launch.main([f"--config=configs/{config}.py:smoke", *BOTH, f"--workdir={tmp_path / 'run'}"]) == 0
+def test_runs_whose_models_work_in_loops_are_seen(config, layer, activation, more, tmp_path):
+    assert launch.main([f"--config=configs/{config}.py:smoke", *BOTH, *more, f"--workdir={tmp_path / 'run'}"]) == 0
     metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
     seen = sorted(name for name in metrics if name.endswith("output_std"))
     assert metrics.get(f"validation/{layer}/output_std", -1) >= 0, seen

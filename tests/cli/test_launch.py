@@ -356,7 +356,7 @@ def test_help_shows_every_mode(capsys):
     out = capsys.readouterr().out
     assert error.value.code == 0
     assert_words(out, (*launch.modes(), "--config.KEY=VALUE", "Exit codes"))
-    modes = "augment check compare describe doctor ensemble eval predict profile replay report sweep table train"
+    modes = "augment check compare describe doctor ensemble eval export predict profile replay report sweep table train"
     assert launch.modes() == modes.split()
 
 

@@ -1,5 +1,6 @@
 """Augmentation on the device: NumPy oracles, identity at probability 0, the same draws in every layout."""
 
+import functools
 import inspect
 
 import jax
@@ -133,32 +134,40 @@ def test_mixup_draws_its_weight_from_beta():
     assert abs(keep.var() - 1 / 8) < 0.01  # Beta(a, a) has variance 1 / (4 (2 a + 1))
 
 
+@functools.cache
+def compiled(name):
+    """The operation as training runs it; traced and compiled once for all that is asked of it."""
+    return jax.jit(policy.build(call(name), 4).update)
+
+
+def drawn(name, key=KEY):
+    return compiled(name)(None, batch(name), key)[1]
+
+
 @pytest.mark.parametrize("name", sorted(policy.operations().keys() - FIXED))
 class TestEveryOperation:
+    """Compiled: op by op, each primitive would be a program of its own. The oracles above run without `jit`."""
+
     def test_probability_zero_is_the_identity(self, name):
         assert "probability" in inspect.signature(policy.find(name)).parameters
-        np.testing.assert_array_equal(apply(call(name, probability=0.0))["image"], IMAGE)
+        never = jax.jit(policy.build(call(name, probability=0.0), 4).update)
+        np.testing.assert_array_equal(never(None, batch(name), KEY)[1]["image"], IMAGE)
 
     def test_the_key_decides_and_shapes_stay(self, name):
-        first, second = apply(call(name)), apply(call(name))
-        other = apply(call(name), jax.random.key(4))
+        first, second = drawn(name), drawn(name)
+        other = drawn(name, jax.random.key(4))
         assert same(first, second) and not same(first, other)
         assert np.array_equal(first["image"], IMAGE) == (name in TRUTH)
         assert first["image"].shape == IMAGE.shape and first["image"].dtype == np.float32
         assert first["image"].min() >= 0 and first["image"].max() <= 1
 
     def test_two_devices_draw_what_one_draws(self, name):
-        whole = apply(call(name))
+        whole = drawn(name)
         halves = jax.tree.map(lambda x: x.reshape(2, 8, *x.shape[1:]), batch(name))
         update = policy.build(call(name), 4).update
-        parts = jax.vmap(lambda b: update(None, b, KEY)[1], axis_name=PMAP_AXIS)(halves)
+        parts = jax.jit(jax.vmap(lambda b: update(None, b, KEY)[1], axis_name=PMAP_AXIS))(halves)
         for entry, value in whole.items():
             np.testing.assert_allclose(parts[entry].reshape(value.shape), value, atol=1e-6)
-
-    def test_compiles(self, name):
-        jitted = jax.jit(lambda b, k: policy.build(call(name), 4).update(None, b, k)[1])(batch(name), KEY)
-        for entry, value in apply(call(name)).items():
-            np.testing.assert_allclose(jitted[entry], value, atol=1e-6)
 
 
 def test_a_policy_applies_in_order_and_an_empty_one_is_none():

@@ -1,5 +1,7 @@
 """Starting from another run's weights: what is loaded, what is said, and what begins anew."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -13,10 +15,12 @@ from PIL import Image
 import launch
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import create_state
+from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import load as data_load
-from cvdl_jax.engine import finish, from_run, train
-from cvdl_jax.engine.build import build
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.engine import finish, from_run, runs, train
+from cvdl_jax.engine.build import build, make_program
+from cvdl_jax.errors import CheckpointError, ConfigError
+from cvdl_jax.models import pretrained, tensor_files
 from cvdl_jax.workdir.checkpoint import read_step
 from cvdl_jax.workdir.metric_log import read
 
@@ -90,7 +94,8 @@ def test_a_run_starts_from_the_selected_step_of_another(source, tmp_path, capsys
     assert start(workdir, *STILL, f"--config.init_from={source}") == 0
     out = capsys.readouterr().out
     best = best_of(source)
-    assert f"initialised from {source / 'checkpoints' / str(best)}: {arrays_of(source)} arrays loaded" in out
+    line = f"initialised from {source / 'checkpoints' / str(best)}: {arrays_of(source)} arrays loaded"
+    assert line in out and json.loads((workdir / "meta.json").read_text())["initialised"][0] == line
     assert "not used" not in out and "left as initialised" not in out
     there, here = state_of(source, best), state_of(workdir)
     assert_equal(here["params"], there["params"])
@@ -120,7 +125,7 @@ def test_statistics_are_loaded_and_moments_are_not(source):
     program = make_program(build(config))
     runs.compile_functions(program, ["create"])
     fresh = program.create()
-    state, _ = from_run.load_weights(str(source), program.create())
+    state, _ = from_run.load_weights(str(source), program.create(), config)
     there = state_of(source, best_of(source))
     assert_equal(state.extra["batch_stats"], there["extra"]["batch_stats"])
     assert float(abs(np.asarray(there["extra"]["batch_stats"]["norm0"]["mean"])).max()) > 0
@@ -253,3 +258,75 @@ def test_layers_are_read_only_of_models_that_see_what_the_run_predicts_from(tmp_
     assert features.shape == (4, 8)
     with pytest.raises(ConfigError, match=r"does not predict what config\.model gives for its normalised inputs"):
         from_run.model_features(inverted, state, section)
+
+
+# Files of weights and rules -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """(config, state) of a run of the source's model that has not begun."""
+    config = configs.load("configs/classify/mlp.py", [f for f in [*MODEL, *STILL] if f.startswith("--config.")])
+    program = make_program(build(config))
+    runs.compile_functions(program, ["create"])
+    return config, program.create()
+
+
+def with_rules(config, rules):
+    """The configuration with `init` set."""
+    changed = config.copy_and_resolve_references()
+    changed.init = rules
+    return changed
+
+
+def arrays_by_name(source) -> dict[str, np.ndarray]:
+    """The parameters and statistics of a run by our names, as a file holds them."""
+    state = state_of(source, best_of(source))
+    tree = {"params": state["params"], "batch_stats": state["extra"]["batch_stats"]}
+    return {path_name(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.mark.curriculum("I6")
+def test_a_file_of_weights_is_loaded_as_a_run_is(source, fresh, tmp_path):
+    config, state = fresh
+    normalise = configs.to_plain(config.normalise)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(tensor_files.to_bytes(arrays_by_name(source), pretrained.preprocessing(normalise, (8, 8))))
+    new, report = from_run.load_weights(str(path), state, config)
+    same, _ = from_run.load_weights(str(source), state, config)
+    assert_equal(new.params, same.params)
+    assert_equal(new.extra["batch_stats"], same.extra["batch_stats"])
+    assert f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}" in report
+    path.write_bytes(tensor_files.to_bytes(arrays_by_name(source), pretrained.preprocessing({}, (8, 8))))
+    with pytest.raises(ConfigError, match=r"config\.normalise\.mean=.* expect none"):
+        from_run.load_weights(str(path), state, config)
+
+
+def test_rules_say_what_is_taken(source, fresh):
+    """dense0's kernel keeps its values under another name; the head is left as initialised."""
+    config, state = fresh
+    taken = from_run.chosen(
+        {"params/a/kernel": 1, "params/head/kernel": 2, "params/head/bias": 3},
+        {"rename": (("^params/a", "params/dense0"),), "exclude": "^params/head/b", "include": "kernel$"},
+    )
+    assert taken == {"params/dense0/kernel": 1, "params/head/kernel": 2}
+    new, report = from_run.load_weights(str(source), state, with_rules(config, {"exclude": "head/"}))
+    there = state_of(source, best_of(source))["params"]
+    assert_equal(new.params["dense0"], there["dense0"])
+    assert_equal(new.params["head"], state.params["head"])
+    assert "2 left as initialised: params/head/bias" in report
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({"include": "nothing"}, "leaves none of 7 arrays"), ({"exclude": "("}, "is no regular expression"),
+        ({"rename": (("^.*$", "x"),)}, "two arrays would be called 'x'"),
+        ({"include": "bias$"}, r"% of this model's parameters fits .*--config\.init\.least="),
+    ],
+)  # fmt: skip
+def test_rules_that_leave_too_little_are_refused(source, fresh, rules, words):
+    """One bias of another network is no initialisation."""
+    config, state = fresh
+    with pytest.raises((ConfigError, CheckpointError), match=words):
+        from_run.load_weights(str(source), state, with_rules(config, rules))

@@ -1,5 +1,6 @@
 """Optimizers of our own compute the same on every layout of devices, and continue bit for bit after a kill."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ RUN = """
 import sys; sys.path.insert(0, {!r})
 import layouts_child
 layouts_child.STEPS = 5
-layouts_child.CASES[sys.argv[2]] = {!r}
+layouts_child.CASES.update({!r})
 layouts_child.main()
 """
 
@@ -31,17 +32,17 @@ def flags(case):
     return [*schedule, *optim]
 
 
-@pytest.mark.parametrize("case", SECTIONS)
-def test_layouts_agree(case, tmp_path):
-    code = RUN.format(str(TESTS), ["configs/classify/mlp.py", "--config.model.hidden=(16,)", *flags(case)])
+def test_layouts_agree(tmp_path):
+    small = ["configs/classify/mlp.py", "--config.model.hidden=(16,)"]
+    code = RUN.format(str(TESTS), {case: [*small, *flags(case)] for case in SECTIONS})
     layouts = ("one", "jit", "pmap", "fsdp4")
     environment = {**os.environ, **virtual_devices(8)}
-    command = [sys.executable, "-c", code, str(tmp_path), case, *layouts]
+    command = [sys.executable, "-c", code, str(tmp_path), ",".join(SECTIONS), *layouts]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=400, cwd=TESTS.parent, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for layout in layouts[1:]:
+    for case, layout in itertools.product(SECTIONS, layouts[1:]):
         assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
 
 

@@ -17,6 +17,7 @@ TINY = [
     "--config=configs/classify/mlp.py", "--config.total_steps=12", "--config.batch_size=16",
     "--config.model.hidden=(8,)", "--config.eval.every_steps=4", "--config.log.every_steps=2",
     "--config.log.tensorboard=False", "--config.optim.lr=0.02", "--config.optim.schedule={}",
+    "--config.eval_batch_size=128",
 ]  # fmt: skip
 
 
@@ -34,6 +35,21 @@ def results_of(workdir) -> dict:
 def no_figures(monkeypatch):
     """They take half the time of a run of twelve steps; tests of whole runs draw them."""
     monkeypatch.setattr(finish, "draw", lambda run, state: None)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """Gives the folder of a whole run with these flags, made once for all the tests that compare another with it."""
+    made = {}
+
+    def run(*flags):
+        if flags not in made:
+            folder = tmp_path_factory.mktemp("once") / "run"
+            assert start(folder, *flags) == 0
+            made[flags] = folder
+        return made[flags]
+
+    return run
 
 
 @pytest.fixture
@@ -125,17 +141,16 @@ def test_rows_do_not_depend_on_steps_a_call(tmp_path):
 
 
 @pytest.mark.parametrize("interval", ["every_steps=1", "every_steps=5", "every_percent=60"])
-def test_rows_do_not_depend_on_when_it_saves(tmp_path, interval):
-    assert start(tmp_path / "one") == 0
+def test_rows_do_not_depend_on_when_it_saves(once, tmp_path, interval):
+    one = once()
     assert start(tmp_path / "other", f"--config.checkpoint.{interval}") == 0
-    assert rows(tmp_path / "one") == rows(tmp_path / "other")
-    assert results_of(tmp_path / "one")["metrics"] == results_of(tmp_path / "other")["metrics"]
+    assert rows(one) == rows(tmp_path / "other")
+    assert results_of(one)["metrics"] == results_of(tmp_path / "other")["metrics"]
 
 
-def test_logging_does_not_change_the_run(tmp_path):
-    assert start(tmp_path / "one") == 0
+def test_logging_does_not_change_the_run(once, tmp_path):
     assert start(tmp_path / "other", "--config.log.every_steps=3", "--config.log.tensorboard=True") == 0
-    first, second = leaves(tmp_path / "one")[12], leaves(tmp_path / "other")[12]
+    first, second = leaves(once())[12], leaves(tmp_path / "other")[12]
     for name, x in first.items():
         if name.startswith("['state']"):
             np.testing.assert_array_equal(x, second[name])
@@ -277,17 +292,17 @@ def test_a_plateau_lowers_the_rate_that_trains(tmp_path):
 
 
 @pytest.mark.parametrize("step", [5, 8, 11])
-def test_feedback_is_exact_after_a_stop(tmp_path, stop_at, step):
+def test_feedback_is_exact_after_a_stop(once, tmp_path, stop_at, step):
     flags = [
         "--config.plateau={'metric':'validation/loss','factor':0.5,'patience':1,'min_delta':100.0}",
         "--config.early_stopping={'metric':'validation/loss','patience':3,'min_delta':100.0}",
         "--config.total_steps=40",
     ]
-    assert start(tmp_path / "whole", *flags) == 0
+    whole = once(*flags)
     undo = stop_at(step)
     assert start(tmp_path / "run", *flags) == 75
     undo()
     assert start(tmp_path / "run", *flags) == 0
-    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows(whole)
     assert results_of(tmp_path / "run")["step"] == 16
-    assert results_of(tmp_path / "run")["metrics"] == results_of(tmp_path / "whole")["metrics"]
+    assert results_of(tmp_path / "run")["metrics"] == results_of(whole)["metrics"]

@@ -23,6 +23,11 @@ def latent(generator, n=4, seed=0):
     return jax.random.normal(jax.random.key(seed), (n, generator.latent))
 
 
+def applied(generator, variables, z):
+    """Images and stages in evaluation."""
+    return quick_jit(partial(generator.apply, train=False))(variables, z)
+
+
 def initial(generator):
     return quick_jit(partial(generator.init, train=False))(jax.random.key(0), latent(generator))
 
@@ -90,7 +95,7 @@ def repeated(x, kernel):
 def test_up_sampling_equals_numpy(upsample, double):
     generator = make(upsample=upsample)
     variables = initial(generator)
-    images, out = generator.apply(variables, latent(generator), False)
+    images, out = applied(generator, variables, latent(generator))
     last = variables["params"]["conv1"]
     by_hand = np.tanh(double(np.float64(out["stages"][1]), np.float64(last["kernel"])) + np.float64(last["bias"]))
     assert np.abs(by_hand).max() > 1e-4
@@ -101,9 +106,9 @@ def test_a_sample_does_not_depend_on_the_others_and_bfloat16_is_close():
     generator = make()
     variables = initial(generator)
     z = latent(generator)
-    images = generator.apply(variables, z, False)[0]
-    np.testing.assert_allclose(generator.apply(variables, z[:2], False)[0], images[:2], atol=1e-6)
-    half = generator.clone(dtype=jnp.bfloat16).apply(variables, z, False)[0]
+    images = applied(generator, variables, z)[0]
+    np.testing.assert_allclose(applied(generator, variables, z[:2])[0], images[:2], atol=1e-6)
+    half = applied(generator.clone(dtype=jnp.bfloat16), variables, z)[0]
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, images, atol=0.03 * float(np.abs(images).max()))
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from models_for_tests import input_of, make_model
 
+from cvdl_jax.core import counting
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
 VARIANTS = registry.variants()
-ALL_TINY = [name for name in VARIANTS if name.endswith("_tiny")]
+# Some libraries call a network of millions of parameters tiny.
+ALL_TINY = [name for name, v in VARIANTS.items() if name.endswith("_tiny") and v.row["params"] < 100_000]
 TINY = [name for name in ALL_TINY if VARIANTS[name].kind == "backbones"]
 STOCHASTIC = {
     "mlp_tiny": {"dropout": 0.3, "norm": "batch"},
@@ -73,26 +75,21 @@ def tiny(request):
     return SimpleNamespace(name=name, model=model, x=x, labels=labels, variables=variables, run=run, first=first)
 
 
-def example(name):
-    """The shapes of what a variant returns and of what it keeps, for the example and the context of its row."""
-    model, inputs = registry.example(name)
-    return jax.eval_shape(partial(model.init_with_output, train=False), jax.random.key(0), *inputs)
-
-
 @pytest.mark.parametrize("name", VARIANTS)
-def test_parameters_are_as_many_as_the_row_says(name):
-    assert "params" in VARIANTS[name].row, f"{name} needs 'params' in its row of {VARIANTS[name].file.name}"
-    (_, out), variables = example(name)
-    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == VARIANTS[name].row["params"]
+def test_a_variant_is_as_its_row_says(name):
+    """Parameters and multiply-accumulates, and what a backbone returns, from one trace of shapes."""
+    row = VARIANTS[name].row
+    assert "params" in row, f"{name} needs 'params' in its row of {VARIANTS[name].file.name}"
+    model, inputs = registry.example(name)
+    init = partial(model.init_with_output, train=False)
+    jaxpr, ((logits, out), variables) = jax.make_jaxpr(init, return_shape=True)(jax.random.key(0), *inputs)
+    assert counting.parameters(variables["params"]) == row["params"]
+    assert counting.jaxpr_macs(jaxpr.jaxpr) == row.get("macs", counting.jaxpr_macs(jaxpr.jaxpr))
     assert isinstance(out, dict)
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-
-
-@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.kind == "backbones"])
-def test_a_backbone_returns_logits_and_what_is_before_them(name):
-    (logits, out), _ = example(name)
-    assert logits.shape == (1, VARIANTS[name].row["num_classes"])
-    assert out["pre_logits"].shape[0] == 1 and out["pre_logits"].ndim == 2
+    if VARIANTS[name].kind == "backbones":
+        assert logits.shape == (1, row["num_classes"])
+        assert out["pre_logits"].shape[0] == 1 and out["pre_logits"].ndim == 2
 
 
 def test_every_family_has_a_tiny_variant():
@@ -116,6 +113,22 @@ def test_shapes_and_finite_values(tiny):
     assert all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(tiny.first.out))
     chex.assert_trees_all_equal_shapes_and_dtypes(tiny.first.grads, tiny.variables["params"])
     chex.assert_trees_all_equal_shapes_and_dtypes(tiny.first.stats, tiny.variables.get("batch_stats", {}))
+
+
+def test_without_classes_a_model_returns_its_features(tiny):
+    model = make_model(tiny.name, 0, "float32", **STOCHASTIC.get(tiny.name, {}))
+    params = {name: p for name, p in tiny.variables["params"].items() if name != "head"}
+    made = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), tiny.x).get("params", {})
+    chex.assert_trees_all_equal_shapes_and_dtypes(made, params)
+    features, _ = quick_jit(partial(model.apply, train=False))({**tiny.variables, "params": params}, tiny.x)
+    np.testing.assert_allclose(features, tiny.first.eval_out["pre_logits"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_of_fewer_than_no_classes_is_refused():
+    with pytest.raises(ConfigError, match="num_classes=-1 must be a whole number of at least 0"):
+        make_model("mlp_tiny", -1)
+    with pytest.raises(ConfigError, match="num_classes=0 must be a whole number of at least 1"):
+        make_model("lstm_tiny", 0)
 
 
 def test_every_parameter_gets_a_gradient(tiny):

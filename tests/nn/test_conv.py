@@ -12,7 +12,8 @@ import pytest
 from cvdl_jax.core import counting
 from cvdl_jax.nn import conv
 
-CASES = list(itertools.product([(1, 1), (2, 1), (2, 2)], ["SAME", "VALID", ((0, 2), (1, 0))], [(5, 5), (2, 3)], [1, 2]))
+CASES = list(itertools.product([(1, 1), (2, 1), (2, 2)], ["SAME", "VALID", ((0, 2), (1, 0))]))
+SHAPES = list(itertools.product([(5, 5), (2, 3)], [1, 2]))  # of kernel and channels
 
 
 def pair(strides, padding, kernel, channels):
@@ -23,10 +24,13 @@ def pair(strides, padding, kernel, channels):
     return x, w, partial(conv.conv_general_dilated, **more), partial(jax.lax.conv_general_dilated, **more)
 
 
-@pytest.mark.parametrize("strides,padding,kernel,channels", CASES)
-def test_value(strides, padding, kernel, channels):
-    x, w, ours, xla = pair(strides, padding, kernel, channels)
-    np.testing.assert_allclose(ours(x, w), xla(x, w), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("strides,padding", CASES)
+def test_value(strides, padding):
+    pairs = [pair(strides, padding, *shape) for shape in SHAPES]
+    arguments = [(x, w) for x, w, _, _ in pairs]
+    both = jax.jit(lambda all_of_them: [(o(*xw), f(*xw)) for xw, (*_, o, f) in zip(all_of_them, pairs, strict=True)])
+    for shape, (ours, xla) in zip(SHAPES, both(arguments), strict=True):
+        np.testing.assert_allclose(ours, xla, rtol=1e-5, atol=1e-5, err_msg=str(shape))
 
 
 def test_derivatives_forward_backward_and_twice():

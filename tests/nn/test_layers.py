@@ -232,6 +232,82 @@ def test_attention_returns_no_weights_unless_asked(attention):
     np.testing.assert_allclose(plain, y, atol=1e-5)
 
 
+def test_attention_adds_the_bias_of_row_i_modulo_k(attention):
+    """Biases [2, 1, n, n] of four rows: row 2 has that of row 0; minus infinity in effect forbids a pair."""
+    _, params, x, _, _ = attention
+    layer, bias = SelfAttention(3, return_weights=True), np.zeros((2, 1, 5, 5), np.float32)
+    bias[1, 0, :, 4] = -1e9
+    bias[0, 0, 0, 1] = 1.5
+    four = np.concatenate([x, x[::-1]])
+    _, plain = layer.apply({"params": params}, four, False)
+    _, weights = layer.apply({"params": params}, four, False, bias)
+    expected = special.softmax(np.log(plain) + bias[[0, 1, 0, 1]], -1)
+    np.testing.assert_allclose(weights, expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"must be \[k, 3 or 1, 5, 5\], k a divisor of 2"):
+        layer.apply({"params": params}, x, False, np.zeros((3, 1, 5, 5), np.float32))
+
+
+def test_attention_is_fused_only_where_nothing_needs_its_weights(attention, monkeypatch):
+    """With XLA's form of the fused function in the place of cuDNN's, the result is that of the plain one."""
+    from cvdl_jax.nn import attention as module
+
+    _, params, x, y, _ = attention
+    fused, calls = jax.nn.dot_product_attention, []
+
+    def noted(q, k, v, implementation):
+        calls.append(implementation)
+        return fused(q, k, v, implementation="xla")
+
+    assert not module.fuses(jnp.bfloat16, 64)  # on a CPU
+    monkeypatch.setattr(module, "fuses", lambda dtype, channels: True)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", noted)
+    np.testing.assert_allclose(SelfAttention(3).apply({"params": params}, x, False)[0], y, atol=1e-5)
+    assert calls == ["cudnn"]
+    SelfAttention(3, return_weights=True).apply({"params": params}, x, False)
+    SelfAttention(3, 0.5).apply({"params": params}, x, True, rngs={"dropout": jax.random.key(0)})
+    SelfAttention(3).apply({"params": params}, x, False, np.zeros((1, 1, 5, 5), np.float32))
+    assert calls == ["cudnn"]
+    SelfAttention(3, 0.5).apply({"params": params}, x, False)
+    assert calls == 2 * ["cudnn"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "capability", "platform", "fused"),
+    [
+        ("bfloat16", 64, "9.0", "gpu", True),
+        ("float16", 128, "8.0", "gpu", True),
+        ("float32", 64, "9.0", "gpu", False),
+        ("bfloat16", 20, "9.0", "gpu", False),
+        ("bfloat16", 136, "9.0", "gpu", False),
+        ("bfloat16", 64, "7.5", "gpu", False),
+        ("bfloat16", 64, "gfx90a", "gpu", False),
+        ("bfloat16", 64, "9.0", "tpu", False),
+    ],
+)
+def test_where_cudnn_takes_attention(dtype, channels, capability, platform, fused, monkeypatch):
+    from types import SimpleNamespace
+
+    from cvdl_jax.nn import attention as module
+
+    monkeypatch.setattr(module, "backend", lambda: platform)
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "local_devices", lambda backend: [SimpleNamespace(compute_capability=capability)])
+    assert module.fuses(dtype, channels) is fused
+
+
+def test_fused_attention_counts_both_products():
+    """Twice b h n^2 d forwards, as the plain form; twice that backwards."""
+    from types import SimpleNamespace
+
+    from cvdl_jax.core.counting import equation_macs
+
+    value = SimpleNamespace(aval=SimpleNamespace(shape=(2, 5, 3, 4)))  # b, n, h, d
+    for name, products in (("fwd_wrapper", 2), ("bwd_wrapper", 4)):
+        primitive = SimpleNamespace(name=f"dot_product_attention_{name}")
+        equation = SimpleNamespace(primitive=primitive, invars=[value, value, value])
+        assert equation_macs(equation) == products * 2 * 3 * 5 * 5 * 4
+
+
 def test_he_initialisation_has_the_variance_of_its_fan_in():
     kernel = HE_NORMAL(jax.random.key(0), (3, 3, 64, 256))
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 64)), rtol=0.01)

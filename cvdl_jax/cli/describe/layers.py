@@ -12,6 +12,7 @@ from jax.extend.core import jaxprs_in_params
 
 from cvdl_jax.core.counting import equation_macs, loop_length
 from cvdl_jax.core.formatting import columns
+from cvdl_jax.core.trees import STACKED
 
 _POOLS = {"reduce_window_sum": "avg_pool", "reduce_window_max": "max_pool"}
 _MARK = "cvdl_jax call "  # the name of an identity that is put before each call, to find its place again
@@ -91,6 +92,7 @@ def _rows(calls: Sequence[_Call], jaxpr: Any) -> list[Layer]:
     modules = {call.path: call for call in reversed(calls)}  # the first call of each
     macs: dict[Path, int] = dict.fromkeys(modules, 0)
     begins: dict[Path, int] = {}
+    copies: dict[Path, int] = {}  # of the parameters of blocks that run as one loop, whose own arrays have no such axis
     placed: list[tuple[int, Layer]] = []
     for place, (stack, equation, times) in enumerate(_equations(jaxpr, (), 1)):
         mark = str(equation.params.get("name", ""))
@@ -100,11 +102,14 @@ def _rows(calls: Sequence[_Call], jaxpr: Any) -> list[Layer]:
         if path is None:
             continue
         macs[path] += times * equation_macs(equation)
+        if any(part.endswith(STACKED) for part in path):
+            copies[path] = max(times, copies.get(path, 1))  # initialisers run outside of the loop
         layer = _function(equation, path, modules)
         if layer is not None:
             placed.append((place, layer))
     for path, call in ((path, modules[path]) for path in dict.fromkeys(call.path for call in calls)):
         if call.arrays or macs[path] or getattr(call.module, "rate", 0):
+            call = call._replace(arrays={name: size * copies.get(path, 1) for name, size in call.arrays.items()})
             placed.append((begins.get(path, 0), _module(call, macs[path], _holds_others(path, modules))))
     return [layer for _, layer in sorted(placed, key=lambda pair: pair[0])]
 

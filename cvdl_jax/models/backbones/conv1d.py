@@ -14,7 +14,7 @@ from cvdl_jax.config.binding import Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.common import check_float
+from cvdl_jax.nn.common import check_float, head
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.ops.precision import at_least_float32
 
@@ -22,11 +22,11 @@ VARIANTS = {
     # the idea is Waibel et al. 1989, "Phoneme Recognition Using Time-Delay Neural Networks", figure 2; sizes are ours
     "conv1d": {
         "input": (128,), "num_classes": 10, "channels": (16, 32, 32),
-        "params": 14_378,  # 10 * 16 + (9 * 16 + 1) * 32 + (9 * 32 + 1) * 32 + 33 * 10
+        "macs": 304_448, "params": 14_378,  # 10 * 16 + (9 * 16 + 1) * 32 + (9 * 32 + 1) * 32 + 33 * 10
     },
     "conv1d_tiny": {
         "input": (32,), "num_classes": 10, "channels": (4, 8), "kernel": 5,
-        "params": 282,  # 6 * 4 + (5 * 4 + 1) * 8 + 9 * 10
+        "macs": 1_680, "params": 282,  # 6 * 4 + (5 * 4 + 1) * 8 + 9 * 10
     },
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ class Conv1d(nn.Module):
     """Strided convolutions in time and a dense layer on the mean of the last one.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; 0 for the features, without a head.
         channels: number of output channels of every convolution.
         kernel: number of samples of its input that a unit sees.
         stride: step of every convolution, in samples of its input.
@@ -85,7 +85,7 @@ class Conv1d(nn.Module):
             stages.append(x)
         x = x.mean(1)  # [b, c]
         last = initializer(self.kernel_init, default=lecun_normal())
-        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
+        logits = head(x, self.num_classes, self.dtype, last)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 

@@ -16,7 +16,7 @@ from cvdl_jax.config.binding import Share, Size
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.common import check_images
+from cvdl_jax.nn.common import check_images, head
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import dense, dropout
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
@@ -27,11 +27,11 @@ VARIANTS = {
     # LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", figure 2 and section II-B
     "lenet5": {
         "input": (32, 32, 1), "num_classes": 10, "maps": (6, 16), "units": (120, 84), "smallest": 32,
-        "params": 61_706,  # 156 + 2,416 + 48,120 + 10,164 + 850
+        "macs": 416_520, "params": 61_706,  # 156 + 2,416 + 48,120 + 10,164 + 850
     },
     "lenet5_tiny": {
         "input": (16, 16, 1), "num_classes": 10, "maps": (2, 4), "units": (8, 8), "smallest": 16,
-        "params": 458,  # 26 * 2 + 51 * 4 + 5 * 8 + 9 * 8 + 9 * 10
+        "macs": 8_176, "params": 458,  # 26 * 2 + 51 * 4 + 5 * 8 + 9 * 8 + 9 * 10
     },
 }  # fmt: skip
 POOLS = {"average": nn.avg_pool, "max": nn.max_pool}
@@ -43,7 +43,7 @@ class LeNet(nn.Module):
     `activation="relu", pool="max"` is the modern form; the paper's own squashing is `activation="lecun_tanh"`.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; 0 for the features, without a head.
         maps: feature maps of C1 and C3.
         units: units of C5 and F6. C5 covers whatever is left of the image, 5x5 at 32x32 pixels.
         activation: name of the activation function after every convolution and dense layer.
@@ -106,7 +106,7 @@ class LeNet(nn.Module):
             x = dense(self.dropout_kind, self.dropout, units, **types, name=f"dense{i}")(x, train)
             x = g(x, train, f"dense{i}_norm")
         last = initializer(self.kernel_init, default=lecun_normal())
-        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
+        logits = head(x, self.num_classes, self.dtype, last)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.models.registry import from_row
-from cvdl_jax.nn.common import check_float
+from cvdl_jax.nn.common import check_float, head
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
-    "linear": {"input": (28, 28, 1), "num_classes": 10, "params": 7_850},  # LeCun et al. 1998, figure 9, "Linear"
-    "linear_tiny": {"input": (8, 8, 1), "num_classes": 10, "params": 650},
+    # LeCun et al. 1998, figure 9, "Linear"
+    "linear": {"input": (28, 28, 1), "num_classes": 10, "macs": 7_840, "params": 7_850},
+    "linear_tiny": {"input": (8, 8, 1), "num_classes": 10, "macs": 640, "params": 650},
 }
 
 
@@ -23,7 +24,7 @@ class Linear(nn.Module):
     """A linear map of the flattened input.
 
     Attributes:
-        num_classes: number of scores.
+        num_classes: number of scores; 0 for the flattened input itself.
         bias: whether b is there.
         dtype: ignored beyond float32: one product is not worth rounding.
     """
@@ -38,7 +39,7 @@ class Linear(nn.Module):
         check_float(x, "linear")
         wide = at_least_float32(self.dtype)
         x = x.reshape(x.shape[0], -1).astype(wide)  # [b, d]
-        logits = nn.Dense(self.num_classes, use_bias=self.bias, dtype=wide, param_dtype=wide, name="head")(x)
+        logits = head(x, self.num_classes, self.dtype, use_bias=self.bias)
         return logits, {"pre_logits": x}
 
 

@@ -10,7 +10,7 @@ from cvdl_jax.config.binding import Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.common import check_float
+from cvdl_jax.nn.common import check_float, head
 from cvdl_jax.nn.dropout import dense, dropout
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.nn.norms import keeps_bias, normaliser, with_activation
@@ -19,11 +19,11 @@ from cvdl_jax.ops.precision import at_least_float32
 VARIANTS = {
     "mlp": {
         "input": (28, 28, 1), "num_classes": 10, "hidden": (300, 100),
-        "params": 266_610,  # 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
+        "macs": 266_200, "params": 266_610,  # 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
     },  # LeCun et al. 1998, figure 9, "28x28-300-100-10"
     "mlp_tiny": {
         "input": (8, 8, 1), "num_classes": 10, "hidden": (16, 8),
-        "params": 1_266,  # 65 * 16 + 17 * 8 + 9 * 10
+        "macs": 1_232, "params": 1_266,  # 65 * 16 + 17 * 8 + 9 * 10
     },
 }  # fmt: skip
 
@@ -32,7 +32,7 @@ class MLP(nn.Module):
     """Dense layers on the flattened input.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; 0 for the features, without a head.
         hidden: number of units of every hidden layer; () is a linear classifier.
         activation: name of g.
         norm: normalisation of every hidden layer (`nn/norms.py`): "none", "batch", "layer", "group(groups=8)" ...
@@ -79,7 +79,7 @@ class MLP(nn.Module):
             x = dropout(*kind_and_rate)(g(layer(x, train), train, f"norm{i}"), train)
             stages.append(x)
         last = initializer(self.kernel_init, default=lecun_normal())
-        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
+        logits = head(x, self.num_classes, self.dtype, last)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 

@@ -1,118 +1,53 @@
 """Residual networks, `y = relu(F(x) + shortcut(x))`. The CIFAR form: depth 6n + 2, three stages of n basic blocks."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Layers, Size
-from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.core.trees import STACKED
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.common import check_images, remat_block
-from cvdl_jax.nn.conv import Conv
+from cvdl_jax.nn.common import check_images, head, remat_block, scan_blocks
 from cvdl_jax.nn.init import initializer
-from cvdl_jax.nn.norms import StandardisedConv, normaliser, with_activation
+from cvdl_jax.nn.residual import Shortcut, Style
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 and table 6
     "resnet20": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (3, 3, 3), "widths": (16, 32, 64), "params": 269_722,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (3, 3, 3), "widths": (16, 32, 64),
+        "macs": 40_551_040, "params": 269_722,
     },  # 0.27 M
     "resnet32": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (5, 5, 5), "widths": (16, 32, 64), "params": 464_154,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (5, 5, 5), "widths": (16, 32, 64),
+        "macs": 68_862_592, "params": 464_154,
     },  # 0.46 M
     "resnet44": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (7, 7, 7), "widths": (16, 32, 64), "params": 658_586,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (7, 7, 7), "widths": (16, 32, 64),
+        "macs": 97_174_144, "params": 658_586,
     },  # 0.66 M
     "resnet56": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (9, 9, 9), "widths": (16, 32, 64), "params": 853_018,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (9, 9, 9), "widths": (16, 32, 64),
+        "macs": 125_485_696, "params": 853_018,
     },  # 0.85 M
     "resnet110": {
-        "input": (32, 32, 3), "num_classes": 10, "depths": (18, 18, 18), "widths": (16, 32, 64), "params": 1_727_962,
+        "input": (32, 32, 3), "num_classes": 10, "depths": (18, 18, 18), "widths": (16, 32, 64),
+        "macs": 252_887_680, "params": 1_727_962,
     },  # 1.7 M
+    "resnet1202": {
+        "input": (32, 32, 3), "num_classes": 10, "depths": (200, 200, 200), "widths": (16, 32, 64), "scan": True,
+        "macs": 2_829_238_912, "params": 19_421_274,
+    },  # 19.4 M
     "resnet8_tiny": {
         "input": (16, 16, 3), "num_classes": 10, "depths": (1, 1, 1), "widths": (4, 8, 16),
         # 3x3 kernels 9 * (12 + 16 + 16 + 32 + 64 + 128 + 256), norms 2 * (3 * 4 + 2 * 8 + 2 * 16), head 17 * 10
-        "params": 5_006,
+        "macs": 212_128, "params": 5_006,
     },
 }  # fmt: skip
-CONVOLUTIONS = {"plain": Conv, "standardised": StandardisedConv}
-
-
-class Style(NamedTuple):
-    """What all blocks of a network share; see `ResNet` for what each field is."""
-
-    norm: str = "batch"
-    placement: str = "before"
-    conv: str = "plain"
-    activation: str = "relu"
-    kernel_init: str = ""
-    dtype: Any = jnp.float32
-
-    def normalise(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-        """The normalisation; x [b, h, w, c], the name is the layer's."""
-        return normaliser(self.norm, self.dtype)[1](x, train, name)
-
-    def activate(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-        """The activation function with the normalisation before or after it."""
-        return with_activation(activation(self.activation), self.normalise, self.placement)(x, train, name)
-
-    def convolution(self, features: int, size: int, stride: int, name: str, follows: str = "") -> nn.Conv:
-        """A convolution padded by size // 2 on every side (as in PyTorch), without bias before a normalisation.
-
-        Args:
-            features: output channels.
-            size: side of the kernel.
-            stride: of both axes.
-            name: of the layer.
-            follows: the activation behind it, for the initialiser.
-        """
-        if self.conv not in CONVOLUTIONS:
-            raise ConfigError(f"config.model.conv={self.conv!r} is not known; {nearest(self.conv, CONVOLUTIONS)}")
-        pad, unbiased = size // 2, normaliser(self.norm, self.dtype)[0] not in ("none", "rms")
-        return CONVOLUTIONS[self.conv](
-            features,
-            (size, size),
-            (stride, stride),
-            padding=((pad, pad), (pad, pad)),
-            use_bias=not unbiased or self.placement == "after",
-            kernel_init=initializer(self.kernel_init, follows or "identity"),
-            dtype=self.dtype,
-            param_dtype=at_least_float32(self.dtype),
-            name=name,
-        )
-
-
-class Shortcut(nn.Module):
-    """The identity where shapes agree; else option A, every stride-th pixel and zeros for the new channels (no
-    parameters), or option B, a 1x1 convolution.
-
-    Reference: He et al. 2016, section 3.3 and table 3.
-    """
-
-    features: int
-    stride: int
-    option: str
-    style: Style = Style()
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), features]."""
-        if self.option not in ("A", "B"):
-            raise ConfigError(f"config.model.shortcut={self.option!r} must be 'A' (zeros) or 'B' (1x1 convolution)")
-        c = x.shape[-1]
-        if self.stride == 1 and c == self.features:
-            return x
-        if self.option == "B":
-            x = self.style.convolution(self.features, 1, self.stride, "conv")(x)
-            return self.style.normalise(x, train, "norm")
-        if c > self.features:
-            raise ConfigError(f"shortcut 'A' cannot go from {c} to {self.features} channels; use 'B'")
-        x = x[:, :: self.stride, :: self.stride]
-        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - c)))
 
 
 class BasicBlock(nn.Module):
@@ -144,7 +79,7 @@ class ResNet(nn.Module):
     """A 3x3 stem, stages of residual blocks that halve the image from the second on, mean over pixels, linear scores.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; 0 for the features, without a head.
         depths: number of blocks of every stage.
         widths: number of channels of every stage; the stem has as many as the first.
         shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution).
@@ -154,6 +89,8 @@ class ResNet(nn.Module):
         placement: whether the norm stands "before" or "after" the activation.
         conv: "plain", or "standardised" for weight standardisation.
         remat: recompute blocks in the backward pass.
+        scan: run the equal blocks of a stage, all but the first, as one loop: a network of a thousand layers compiles
+            as fast as one of ten, and its parameters are stacked.
         kernel_init: initialiser of every kernel (`nn/init.py`); "" for He's.
         dtype: dtype of all layers but the last, which is at least float32.
     """
@@ -167,6 +104,7 @@ class ResNet(nn.Module):
     placement: str = "before"
     conv: str = "plain"
     remat: bool = False
+    scan: bool = False
     kernel_init: str = ""
     dtype: Any = jnp.float32
 
@@ -194,15 +132,18 @@ class ResNet(nn.Module):
         x = style.activate(x, train, "stem_norm")  # [b, h, w, widths[0]]
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
-            for j in range(depth):
+            for j in range(1 if self.scan else depth):
                 stride = 2 if i > 0 and j == 0 else 1
                 name = f"stage{i}_block{j}"
                 x = block(width, stride, self.shortcut, style, name=name)(x, train)
+            if self.scan and depth > 1:
+                rest = block(width, 1, self.shortcut, style, name=f"stage{i}{STACKED}")
+                x = scan_blocks(rest, x, train, depth - 1)
             stages.append(x)  # [b, h / 2^i, w / 2^i, width]
         wide = at_least_float32(self.dtype)
         x = x.astype(wide).mean((1, 2))  # [b, widths[-1]]
         last = initializer(self.kernel_init)
-        logits = nn.Dense(self.num_classes, kernel_init=last, dtype=wide, param_dtype=wide, name="head")(x)
+        logits = head(x, self.num_classes, self.dtype, last)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 

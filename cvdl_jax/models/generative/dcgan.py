@@ -16,7 +16,7 @@ from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import BatchNorm
-from cvdl_jax.nn.common import check_images
+from cvdl_jax.nn.common import check_images, head
 from cvdl_jax.nn.conv import Conv, ConvTranspose
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.ops.precision import at_least_float32
@@ -140,7 +140,7 @@ class Discriminator(nn.Module):
     scale irrelevant, else from He's normal.
 
     Attributes:
-        num_classes: number of scores, 1 for a discriminator.
+        num_classes: number of scores, 1 for a discriminator; 0 for the features, without a head.
         widths: number of channels of every convolution; each one halves the image, rounded up.
         kernel: side of the kernels.
         norm: "batch", "layer" (over the whole image) or "none".
@@ -194,7 +194,7 @@ class Discriminator(nn.Module):
             x = activation(f"leaky_relu(slope={self.slope})")(x)
             stages.append(x)
         x = x.reshape(x.shape[0], -1).astype(wide)  # [b, h / 2^n * w / 2^n * widths[-1]]
-        logits = nn.Dense(self.num_classes, kernel_init=init, dtype=wide, param_dtype=wide, name="head")(x)
+        logits = head(x, self.num_classes, self.dtype, init)
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
 

@@ -1,0 +1,69 @@
+"""Learned position embeddings of a grid of patches: another size of image, and which places they hold for alike."""
+
+import jax
+import jax.numpy as jnp
+
+
+def resample_positions(
+    positions: jax.Array, grid: tuple[int, int], new_grid: tuple[int, int], prefix: int = 1
+) -> jax.Array:
+    """Position embeddings of another grid, by bicubic interpolation with anti-aliasing; equal to timm's.
+
+    Args:
+        positions: float [1, prefix + h w, d]: those of other tokens first, then of patches row by row.
+        grid: (h, w), patches for which they were learned.
+        new_grid: (h', w').
+        prefix: number of tokens that have a position but no place, such as the class token; theirs are kept.
+
+    Returns:
+        float [1, prefix + h' w', d].
+
+    Raises:
+        ValueError: if the positions are not as many as the grid and the prefix need, or a grid is empty.
+
+    Reference: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.2.
+    """
+    (one, count, d), (h, w) = positions.shape, grid
+    if one != 1 or count != prefix + h * w or prefix < 0:
+        raise ValueError(
+            f"positions of shape {positions.shape} do not fit a grid of {h}x{w} patches behind {prefix} other tokens; "
+            f"that takes (1, {prefix + h * w}, d)"
+        )
+    if min(*grid, *new_grid) < 1:
+        raise ValueError(f"grids of patches must be at least 1x1, got {grid} and {new_grid}")
+    if tuple(grid) == tuple(new_grid):
+        return positions
+    places = positions[:, prefix:].astype(jnp.promote_types(positions.dtype, jnp.float32)).reshape(h, w, d)
+    places = jax.image.resize(places, (*new_grid, d), "cubic", antialias=True)
+    places = places.reshape(1, -1, d).astype(positions.dtype)
+    return jnp.concatenate([positions[:, :prefix], places], axis=1)
+
+
+def position_similarity(
+    positions: jax.Array, grid: tuple[int, int], prefix: int = 1, epsilon: float = 1e-6
+) -> jax.Array:
+    """Cosine similarity `u . v / max(|u| |v|, epsilon)` of the position of every patch with that of every other.
+
+    Args:
+        positions: float [1, prefix + h w, d], as in a Vision Transformer's parameter "positions".
+        grid: (h, w).
+        prefix: number of tokens ahead of the patches, which are left out.
+        epsilon: least product of lengths.
+
+    Returns:
+        float [h, w, h, w]; entry [i, j] is the map of similarities with the patch in row i and column j.
+
+    Raises:
+        ValueError: if the positions do not fit the grid.
+
+    Reference: Dosovitskiy et al. 2021, figure 7, center.
+    """
+    h, w = grid
+    if positions.shape[:2] != (1, prefix + h * w):
+        raise ValueError(
+            f"positions of shape {positions.shape} do not fit {h}x{w} patches behind {prefix} other tokens"
+        )
+    places = positions[0, prefix:].astype(jnp.promote_types(positions.dtype, jnp.float32))  # [n, d]
+    lengths = jnp.sqrt(jnp.square(places).sum(-1))
+    similarity = places @ places.T / jnp.maximum(lengths[:, None] * lengths[None], epsilon)
+    return similarity.reshape(h, w, h, w)
