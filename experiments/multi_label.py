@@ -20,16 +20,17 @@ from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_train, initialise
 from cvdl_jax.ops.losses import multi_label
-from experiments.classify import averaged_logits, inputs
+from experiments.classify import averaged_logits, inputs, with_auxiliary
 
 READS = ("model", "loss", "data", "normalise", "augment", "grad", "optim", "ema", "plateau", "early_stopping",
-         "compute_dtype", "remat")  # fmt: skip
+         "compute_dtype", "remat", "auxiliary_weight")  # fmt: skip
 
 
-def training_loss(model, normalise, loss, state, batch, key):
+def training_loss(model, normalise, loss, auxiliary, state, batch, key):
     """Sums of the loss and of right decisions of one training batch."""
-    (logits, _), state = apply_train(model, state, inputs(normalise, batch), key)
-    losses, right = loss(logits, batch["label"]), ((logits > 0) == (batch["label"] > 0.5)).mean(-1)
+    (logits, out), state = apply_train(model, state, inputs(normalise, batch), key)
+    losses = with_auxiliary(loss(logits, batch["label"]), out, loss, batch["label"], auxiliary)
+    right = ((logits > 0) == (batch["label"] > 0.5)).mean(-1)
     count = jnp.ones(len(losses)).sum()
     return state, {"loss": (losses.sum(), count), "label_accuracy": (right.sum(), count)}
 
@@ -84,7 +85,10 @@ def make(config, info) -> Task:
         params, stats = initialise(model, key, inputs(normalise, batch)[:1], False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
-    train_loss, step = partial(training_loss, model, normalise, loss), partial(evaluation_step, logits_fn, loss)
+    train_loss, step = (
+        partial(training_loss, model, normalise, loss, config.auxiliary_weight),
+        partial(evaluation_step, logits_fn, loss),
+    )
     return Task(
         init=init,
         train=chain(

@@ -12,12 +12,17 @@ def norm_names(ours: str, theirs: str) -> NameMap:
     return {f"{ours}/{our}": (f"{theirs}.{their}", "") for our, their in pairs.items()}
 
 
+def pair_names(ours: str, theirs: str, transform: str = "dense", entry: str = "kernel") -> NameMap:
+    """A layer with an array and a bias: the kernel of a dense layer or convolution, the scale of a layer norm."""
+    return {f"{ours}/{entry}": (f"{theirs}.weight", transform), f"{ours}/bias": (f"{theirs}.bias", "")}
+
+
 def conv_names(ours: str, theirs: str, bias: bool = True) -> NameMap:
     """The parameters of a convolution."""
-    names = {f"{ours}/kernel": (f"{theirs}.weight", "conv")}
-    return names | ({f"{ours}/bias": (f"{theirs}.bias", "")} if bias else {})
+    names = pair_names(ours, theirs, "conv")
+    return names if bias else {f"{ours}/kernel": names[f"{ours}/kernel"]}
 
 
 def dense_names(ours: str, theirs: str) -> NameMap:
     """The parameters of a dense layer."""
-    return {f"{ours}/kernel": (f"{theirs}.weight", "dense"), f"{ours}/bias": (f"{theirs}.bias", "")}
+    return pair_names(ours, theirs)

@@ -222,6 +222,7 @@ def test_padding_counts_for_nothing():
         (["--config.loss.name=focall"], "did you mean 'focal'"),
         (["--config.loss.gamma=-1.0", "--config.loss.name=focal"], "config.loss.gamma=-1.0 must be"),
         (["--config.class_weights=(1.0,2.0)"], "config.class_weights"),
+        (["--config.auxiliary_weight=0.3"], "the model has 0 auxiliary classifiers in training"),
         (["--config.data.split.fractions=0.5,0.5", "--config.data.split.stratified=True", "--config.data.validation="],
          "has no class label"),
     ],

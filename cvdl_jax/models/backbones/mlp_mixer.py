@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Layers, Share, Size
 from cvdl_jax.models.registry import from_row
+from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import layer_norm
 from cvdl_jax.nn.common import check_images, check_patches, head, remat_block
@@ -173,8 +174,7 @@ def torch_names(variant: str) -> dict[str, tuple[str, str]]:
     names: dict[str, tuple[str, str]] = {}
 
     def add(ours: str, torch: str, how: str = "dense", entry: str = "kernel") -> None:
-        names[f"params/{ours}/{entry}"] = (f"{torch}.weight", how)
-        names[f"params/{ours}/bias"] = (f"{torch}.bias", "")
+        names.update(pair_names(f"params/{ours}", torch, how, entry))
 
     add("patch_embed", "stem.proj", "conv")
     for i in range(VARIANTS[variant]["depth"]):

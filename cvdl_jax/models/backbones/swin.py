@@ -19,6 +19,7 @@ import numpy as np
 from cvdl_jax.config.binding import Layers, Positive, Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
+from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import layer_norm
@@ -251,8 +252,7 @@ def torch_names(variant: str) -> dict[str, tuple[str, str]]:
     names: dict[str, tuple[str, str]] = {}
 
     def add(ours: str, torch: str, how: str = "dense", entry: str = "kernel") -> None:
-        names[f"params/{ours}/{entry}"] = (f"{torch}.weight", how)
-        names[f"params/{ours}/bias"] = (f"{torch}.bias", "")
+        names.update(pair_names(f"params/{ours}", torch, how, entry))
 
     add("patch_embed", "features.0.0", "conv")
     add("patch_norm", "features.0.2", "", "scale")

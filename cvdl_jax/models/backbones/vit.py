@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, Layers, NotNegative, Positive, Share, Size
 from cvdl_jax.models.registry import from_row
+from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import layer_norm
@@ -323,8 +324,7 @@ def torch_names(variant: str) -> dict[str, tuple[str, str]]:
     names: dict[str, tuple[str, str]] = {}
 
     def add(ours: str, torch: str, how: str = "dense", entry: str = "kernel") -> None:
-        names[f"params/{ours}/{entry}"] = (f"{torch}.weight", how)
-        names[f"params/{ours}/bias"] = (f"{torch}.bias", "")
+        names.update(pair_names(f"params/{ours}", torch, how, entry))
 
     single = {"class_token": "cls_token", "positions": "pos_embed"}
     single |= {"distillation_token": "dist_token"} if row.get("distilled") else {}
