@@ -45,8 +45,14 @@ def _no_closed_loop(record: Any) -> bool:
     return not (record.exc_info and "Event loop is closed" in str(record.exc_info[1]))
 
 
+def _no_second_failure(record: Any) -> bool:
+    """Drops what Python says of writes that failed after the first one, which `Checkpoints.wait` raises."""
+    return not (record.exc_info and "never retrieved" in record.getMessage() and "OCDBT" in str(record.exc_info[1]))
+
+
 logging.get_absl_logger().addFilter(_no_traceback)
 standard_logging.getLogger("concurrent.futures").addFilter(_no_closed_loop)
+standard_logging.getLogger("asyncio").addFilter(_no_second_failure)
 
 
 class _KeepLatestAndBest:

@@ -349,5 +349,7 @@ def test_the_names_of_other_libraries_cover_every_array(name):
     names = VARIANTS[name].family().torch_names(name)
     assert names.keys() == paths.keys()
     assert len({torch for torch, _ in names.values()}) == len(names)
-    axes = {"conv": (4, 2), "dense": (2,)}  # squeeze-and-excitation is convolutions there and dense layers here
-    assert all(paths[path].ndim in axes[how] for path, (_, how) in names.items() if how)
+    axes = {"conv": 4, "dense": 2, "pixel": 2, "factors": 1}
+    assert {path: axes[how] for path, (_, how) in names.items() if how} == {
+        path: paths[path].ndim for path, (_, how) in names.items() if how
+    }
