@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 jax.config.update("jax_enable_x64", True)
 
-STEPS = 20
+STEPS = 12  # more than the 10 after which a buffer is full and an exaggeration ends
 MLP = ["--config.model.hidden=(16,)", "--config.model.norm=batch", "--config.ema.decay=0.9"]
 AUGMENT = ["--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)"]
 CASES = {
@@ -54,8 +54,8 @@ CASES = {
         "--config.exploration.steps=20",
     ],
     "pgd": [
-        "configs/classify/resnet20.py",
-        "--config.model.name=resnet8_tiny",
+        "configs/classify/mlp.py",
+        *MLP,
         *AUGMENT,
         "--config.adversary.steps=2",
         "--config.adversary.epsilon=0.1",
@@ -132,6 +132,7 @@ def main() -> None:
         local = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves((state.params, state.opt)))
         whole = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt)))
         leaves["traces"] = np.asarray([program.traces["step"], program.traces["advance"]])
+        leaves["cache"] = np.asarray(jax.config.jax_enable_compilation_cache)
         leaves["share"] = np.asarray(local / whole)
         if jax.process_index() == 0:
             name = layout if jax.process_count() == 1 else f"processes{jax.process_count()}"

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cvdl_jax.core import trace_context
@@ -168,7 +169,20 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mes
         raise ConfigError(
             f"config.parallel.fsdp={fsdp} must divide the number of devices, {len(devices)}; choose one of {divisors}"
         )
+    if len(devices) > 1 and devices[0].platform == "cpu":
+        _compile_anew()
     return Mesh(np.asarray(devices).reshape(-1, fsdp), ("data", "fsdp"))
+
+
+def _compile_anew() -> None:
+    """Turns JAX's persistent compilation cache off in this process.
+
+    XLA's programs for several CPU devices do not survive it: read back from disk, their all-reduces overlap, so that a
+    second start of the same run crashed (jaxlib 0.10.2), or could have summed the wrong arrays.
+    """
+    if jax.config.jax_enable_compilation_cache:
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()  # JAX asks once whether the cache is on
 
 
 def fitting_mesh(fsdp: int, batch_sizes: Sequence[int]) -> Mesh | None:

@@ -28,6 +28,11 @@ class CacheCounter:
         elif event == "/jax/compilation_cache/cache_misses":
             self.misses += 1
 
+    def __str__(self) -> str:
+        if not jax.config.jax_enable_compilation_cache:
+            return "no cache"
+        return f"cache: {self.hits} hits, {self.misses} misses"
+
 
 def use_cache(folder: str | Path) -> CacheCounter:
     """Turns the persistent compilation cache on, for every program however small.

@@ -135,8 +135,7 @@ class Loop:
             seconds = self._in_workers(self.program.jobs())[1]
             self._in_workers({"meet": partial(parallel.wait_for_all, "compiled")})
         self.progress.message(
-            f"compiled in {seconds:.1f} s (cache: {self.cache.hits} hits, {self.cache.misses} misses); "
-            f"{self.program.steps_per_call} steps per call"
+            f"compiled in {seconds:.1f} s ({self.cache}); {self.program.steps_per_call} steps per call"
         )
         self.checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
         self.context = RunContext(workdir, self.built, self.program, self.checkpoints)

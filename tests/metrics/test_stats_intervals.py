@@ -44,6 +44,17 @@ def test_clopper_pearson_equals_statsmodels_and_its_definition(k, n, confidence)
     np.testing.assert_allclose(found, proportion_confint(k, n, 1 - confidence, "beta"), atol=1e-12)
 
 
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize(("k", "n"), [(91, 100), (0, 10), (10, 10), (0, 1), (1, 3), (9_912, 10_000)])
+def test_wilson_equals_scipy(k, n, confidence):
+    from scipy.stats import binomtest
+
+    np.testing.assert_allclose(
+        wilson(k, n, confidence), binomtest(k, n).proportion_ci(confidence, "wilson"), atol=1e-12
+    )
+    assert 0 <= wilson(k, n, confidence)[0] <= k / n <= wilson(k, n, confidence)[1] <= 1
+
+
 @pytest.mark.curriculum("N32")
 def test_clopper_pearson_of_no_error_in_n_is_one_minus_the_root():
     """Without an error in n the error rate is at most 1 - (alpha / 2)^(1 / n); one-sided that is the rule of three."""

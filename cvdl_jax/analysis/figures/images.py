@@ -66,6 +66,41 @@ def class_colours(n: int) -> list[Any]:
     return list(map(colormaps["tab10"] if n <= 10 else colormaps["hsv"].resampled(n + 1), range(n)))
 
 
+def titled_tiles(images: Any, titles: Sequence[tuple[str, str]], columns: int, inches: float) -> Any:
+    """Images in a grid, each under its title; one pair of axes for all, for a pair for each takes seconds to draw.
+
+    Args:
+        images: [n, h, w, c] in 0..1.
+        titles: n (text, colour).
+        columns: of the grid.
+        inches: side of the square that each image lies in.
+
+    Returns:
+        A matplotlib Figure, labelled as one of examples.
+    """
+    from matplotlib.figure import Figure
+
+    images = np.asarray(images)
+    n, h, w, c = images.shape
+    lines = max((text.count("\n") for text, _ in titles), default=0) + 1
+    rows, over = -(-n // columns), (0.1 + 0.14 * lines) / inches  # the height of titles, in sides
+    half_h, half_w = (0.46 * side / max(h, w) for side in (h, w))
+    step = 2 * half_h + 0.08 + over
+    figure = Figure(figsize=(columns * inches, rows * step * inches))
+    shown, said = (figure.add_axes((0, 0, 1, 1)) for _ in range(2))
+    for i, (image, (text, colour)) in enumerate(zip(images, titles, strict=True)):
+        x, y = i % columns + 0.5, (rows - i // columns) * step - over - half_h  # of its centre
+        place = (x - half_w, x + half_w, y - half_h, y + half_h)
+        shown.imshow(image.squeeze(-1) if c == 1 else image, cmap="gray", vmin=0, vmax=1, extent=place)
+        text = text.replace("$", r"\$")  # a dollar sign would begin a formula
+        said.text(x, y + half_h + 0.03, text, fontsize=8, color=colour, ha="center", va="bottom")
+    for axis in (shown, said):
+        axis.set(xlim=(0, columns), ylim=(0, rows * step), aspect="auto")
+        axis.set_axis_off()
+    figure.set_label(EXAMPLES)
+    return figure
+
+
 def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str] = (), columns: int = 8) -> Any:
     """Images with their predicted class; wrong ones say the true class too, in red.
 
@@ -79,16 +114,11 @@ def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str
     Returns:
         A matplotlib Figure.
     """
-    images, labels, guesses = (np.asarray(x) for x in (images, labels, guesses))
-    rows = -(-len(images) // columns)
-    figure, axes = new_figure(rows, columns)
-    for axis, image, label, guess in zip(axes.flat, images, labels, guesses, strict=False):
-        axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+    titles = []
+    for label, guess in zip(np.asarray(labels), np.asarray(guesses), strict=True):
         called, true = class_name(guess, class_names), class_name(label, class_names)
-        right = label == guess
-        axis.set_title(called if right else f"{called}, not {true}", fontsize=8, color="black" if right else "tab:red")
-    figure.set_label(EXAMPLES)
-    return figure
+        titles.append((called, "black") if label == guess else (f"{called}, not {true}", "tab:red"))
+    return titled_tiles(images, titles, columns, 1.2)
 
 
 def label_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str] = (), columns: int = 6) -> Any:
@@ -104,16 +134,12 @@ def label_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str
     Returns:
         A matplotlib Figure.
     """
-    images, labels, guesses = np.asarray(images), np.asarray(labels) > 0.5, np.asarray(guesses) > 0.5
-    figure, axes = new_figure(-(-len(images) // columns), columns, inches=1.7)
-    for axis, image, label, guess in zip(axes.flat, images, labels, guesses, strict=False):
-        axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+    titles = []
+    for label, guess in zip(np.asarray(labels) > 0.5, np.asarray(guesses) > 0.5, strict=True):
         parts = [(class_name(c, class_names), label[c], guess[c]) for c in np.flatnonzero(label | guess)]
         lines = [name if true and said else f"{name} missed" if true else f"no {name}" for name, true, said in parts]
-        right = (label == guess).all()
-        axis.set_title("\n".join(lines) or "none", fontsize=8, color="black" if right else "tab:red")
-    figure.set_label(EXAMPLES)
-    return figure
+        titles.append(("\n".join(lines) or "none", "black" if (label == guess).all() else "tab:red"))
+    return titled_tiles(images, titles, columns, 1.7)
 
 
 def mosaic(images: Any, columns: int = 8) -> Any:
