@@ -7,6 +7,11 @@ RGB = ["--config.data.channels=3", "--config.normalise.mean=(0.5,)", "--config.n
 SIZE = ["--config.data.image_size=(32,32)"]
 PLAIN = ["--config.batch_size=128", "--config.augment="]
 DIGITS = ["--config.data.name=digits", "--config.data.train=train", "--config.data.validation=validation"]
+LARGE = ["--config.data.image_size=(224,224)", *RGB, "--config.augment="]
+TRANSFORMERS = {
+    "vit_small": "vit_small_patch16_224", "vit_base": "vit_base_patch16_224", "swin_t": "swin_t",
+    "convnext_t": "convnext_tiny",
+}  # fmt: skip
 STEPS = {
     "linear": ["configs/classify/linear.py", *SIZE, *RGB, "--config.augment="],
     "mlp": ["configs/classify/mlp.py"],
@@ -16,6 +21,9 @@ STEPS = {
         "configs/classify/vit_tiny.py:data=cifar10", *DIGITS, *SIZE, *RGB,
         "--config.batch_size=64", "--config.augment=", "--config.model.drop_path=0.0",
     ],
+    "resnet50": ["configs/classify/resnet20.py", "--config.model.name=resnet50", *LARGE],
+    **{name: ["configs/classify/vit_tiny.py:data=cifar10", *DIGITS, *LARGE, f"--config.model.name={variant}",
+              "--config.model.drop_path=0.0"] for name, variant in TRANSFORMERS.items()},
     "lstm": ["configs/sequence/char_rnn.py", "--config.text.name=additions", "--config.streams.reset=0.0"],
 }  # fmt: skip
 
@@ -44,8 +52,8 @@ def program(name: str, *more: str, steps: int = 1_000_000, host_devices: int = 0
     return made, built
 
 
-def advance(made: Any, built: Any) -> tuple[Callable[[], None], int]:
-    """A call of the compiled step that waits for the result, and how many steps it makes."""
+def advance(made: Any, built: Any, calls: int = 1) -> tuple[Callable[[], None], int]:
+    """A function that calls the compiled step, so many times, and waits for the result; and how many steps it makes."""
     import jax
 
     from cvdl_jax.engine.feed import TrainFeed
@@ -56,8 +64,9 @@ def advance(made: Any, built: Any) -> tuple[Callable[[], None], int]:
     step = [0]
 
     def call() -> None:
-        box[:] = made.advance(*box, feed.next(step[0], count), count)
-        step[0] += count
+        for _ in range(calls):
+            box[:] = made.advance(*box, feed.next(step[0], count), count)
+            step[0] += count
         jax.block_until_ready(box)
 
-    return call, count
+    return call, calls * count
