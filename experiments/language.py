@@ -11,7 +11,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 
@@ -33,9 +32,10 @@ READS = (
 EVALUATION_LENGTH = 256  # characters of a chunk; changes the speed, not the result
 
 
-def read_on(ids, length, state, batch, key):
+def read_on(corpus, length, state, batch, key):
     """Replaces the batch by what the streams read at this step, a function of the step alone."""
-    return state, text.cut(jnp.asarray(ids), state.rows["start"], state.step, length), {}
+    ids = text.constant(corpus.splits["train"], corpus.vocabulary)
+    return state, text.cut(ids, state.rows["start"], state.step, length), {}
 
 
 def begin_anew(probability, state, batch, key):
@@ -61,8 +61,9 @@ def weights(state):
     return averaged(state).params
 
 
-def evaluation_step(model, chunks, state, batch, key):
+def evaluation_step(model, ids, streams, state, batch, key):
     """Reads a whole text once, the state carried from chunk to chunk: chunks {name: [chunks, streams, t]}."""
+    chunks = text.evaluation_chunks(ids, streams, EVALUATION_LENGTH)
 
     def read(carry, chunk):
         logits, out = model.apply({"params": weights(state)}, chunk["inputs"], False, carry)
@@ -115,23 +116,22 @@ def make(config, info) -> Task:
         num_classes=len(corpus.vocabulary), dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     feedback = recipe.feedback(config)
-    ids = corpus.splits["train"]
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, jnp.zeros((1, 1), jnp.int32), False)["params"]
-        starts = jnp.asarray(text.stream_starts(len(ids), info.batch_size))
+        starts = jnp.asarray(text.stream_starts(len(corpus.splits["train"]), info.batch_size))
         rows = {"start": starts, "hidden": model.zero_carry(info.batch_size)}
         return {"params": params, "extra": dict(feedback.extra), "rows": rows}
 
     def evaluation(split: str) -> Eval:
-        chunks = text.evaluation_chunks(corpus.splits[split], streams.evaluation, EVALUATION_LENGTH)
-        return Eval(partial(evaluation_step, model, chunks), partial(finalise, len(corpus.splits[split])), data=1)
+        chosen = corpus.splits[split]
+        text.stream_starts(len(chosen), streams.evaluation)  # too many are refused before anything is compiled
+        return Eval(partial(evaluation_step, model, chosen, streams.evaluation), partial(finalise, len(chosen)), data=1)
 
-    small = ids.astype(np.uint8) if len(corpus.vocabulary) <= 256 else ids  # a constant of the compiled step
     return Task(
         init=init,
         train=chain(
-            partial(read_on, small, streams.length),
+            partial(read_on, corpus, streams.length),
             partial(begin_anew, streams.reset) if streams.reset else None,
             recipe.descend(config, info, partial(training_loss, model)),
             recipe.average(config),

@@ -16,7 +16,7 @@ thread that started it had set. Compilations run in worker threads, so whoever t
 in the traced function itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -41,8 +41,9 @@ class TraceContext:
         observer: who looks at the outputs of layers, see `nn/observe.py`; None: nobody.
         observed: the code being traced belongs to a model that is looked at.
         layer_norms: `task.descend` reports the gradient norm of every layer.
-        opened: a dict into which `data/opened.py` puts the fingerprints of data sets that an experiment opens while it
-            is built; None: nobody asks.
+        opened: a dict into which `data/opened.py` puts what is to be kept of data sets that an experiment opens while
+            it is built; None: nobody asks.
+        remembered: what a run kept of them, which then stands for them, unopened; None: they are opened.
     """
 
     mesh: Mesh | None = None
@@ -53,7 +54,8 @@ class TraceContext:
     observer: Any = None
     observed: bool = False
     layer_norms: bool = False
-    opened: dict[str, str] | None = None
+    opened: dict[str, Any] | None = None
+    remembered: Mapping[str, Any] | None = None
 
 
 _DEFAULTS = TraceContext()

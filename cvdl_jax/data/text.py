@@ -25,15 +25,33 @@ class Text(NamedTuple):
 
     Attributes:
         vocabulary: the characters of the training text, sorted; an id is a place in it.
-        splits: {"train", "validation", "test": int32 [n]}, those asked for.
+        splits: {"train", "validation", "test": int32 [n]}, those asked for; `Unread` where only the model is needed.
         name: of the data set.
         fingerprint: a hash of the texts.
     """
 
     vocabulary: str
-    splits: Mapping[str, np.ndarray]
+    splits: Mapping[str, Any]
     name: str
     fingerprint: str
+
+
+class Unread:
+    """A text of which only the length is known: a step that reads it can be traced, and is an error when it runs.
+
+    Args:
+        size: n, in characters.
+        name: of the data set.
+    """
+
+    def __init__(self, size: int, name: str):
+        self.size, self.name = size, name
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise DataError(f"the text of {self.name} is not opened by what needs only the run's model")
 
 
 class StreamSettings(NamedTuple):
@@ -69,6 +87,11 @@ def load(
     if not train:
         raise ConfigError("config.text.train is empty; the vocabulary is that of the training split, train='train'")
     wanted = {key: split for key, split in (("train", train), ("validation", validation), ("test", test)) if split}
+    kept = opened.remembered(name)
+    if kept and kept["sizes"].keys() == wanted.keys():
+        unread = {key: Unread(size, name) for key, size in kept["sizes"].items()}
+        opened.note(name, **kept)
+        return Text(kept["vocabulary"], unread, name, kept["fingerprint"])
     if name in GENERATED:
         texts = {key: _generated(name, split) for key, split in wanted.items()}
     else:
@@ -76,7 +99,7 @@ def load(
     vocabulary = "".join(sorted(set(texts["train"])))
     splits = {key: encode(text, vocabulary, f"the {key} text of {name}") for key, text in texts.items()}
     digest = hashlib.sha256("\0".join(f"{key}\0{text}" for key, text in texts.items()).encode()).hexdigest()
-    opened.note(name, digest)
+    opened.note(name, digest, vocabulary=vocabulary, sizes={key: len(text) for key, text in texts.items()})
     return Text(vocabulary, splits, name, digest)
 
 
@@ -175,6 +198,14 @@ def cut(ids: jax.Array, starts: jax.Array, step: jax.Array, length: int) -> dict
     return {"inputs": window[:, :-1], "targets": window[:, 1:]}
 
 
+def constant(ids: Any, vocabulary: str) -> jax.Array:
+    """The ids as a constant of the step being traced, in bytes where the vocabulary allows it: [n]."""
+    dtype = np.uint8 if len(vocabulary) <= 256 else np.int32
+    if isinstance(ids, Unread):
+        return jax.pure_callback(lambda: np.asarray(ids), jax.ShapeDtypeStruct((len(ids),), dtype))
+    return jnp.asarray(ids.astype(dtype))
+
+
 def evaluation_chunks(ids: np.ndarray, streams: int, length: int) -> dict[str, np.ndarray]:
     """A whole text, cut for one pass in which each character is predicted once.
 
@@ -191,6 +222,7 @@ def evaluation_chunks(ids: np.ndarray, streams: int, length: int) -> dict[str, n
         {"inputs", "targets": int32 [chunks, streams, length], "mask": float32, 0 after the end of a part}.
     """
     starts = np.append(stream_starts(len(ids), streams), len(ids))
+    ids = np.asarray(ids)
     chunks = -(-int(np.diff(starts).max()) // length)
     places = starts[:-1, None] + np.arange(chunks * length)  # [streams, chunks * length]
     mask = (places < starts[1:, None]).astype(np.float32)

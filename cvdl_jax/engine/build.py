@@ -41,7 +41,7 @@ class Run(NamedTuple):
         info: what the experiment was told.
         task: what the experiment made.
         fitted: the configuration with numbers for what it says is to be fitted on the data.
-        opened: {data set: fingerprint} of what the experiment itself opened, such as a text.
+        opened: {data set: what is kept} of what the experiment itself opened, such as a text; see `data/opened.py`.
     """
 
     config: ConfigDict
@@ -49,7 +49,7 @@ class Run(NamedTuple):
     info: Info
     task: Task
     fitted: ConfigDict | None = None
-    opened: Mapping[str, str] = MappingProxyType({})
+    opened: Mapping[str, Any] = MappingProxyType({})
 
 
 def build(
@@ -58,6 +58,7 @@ def build(
     open_data: Callable[[ConfigDict], data_load.Data | None] | None = None,
     saved: Path | None = None,
     begun: bool = False,
+    remembered: Mapping[str, Any] | None = None,
 ) -> Run:
     """Loads the data and makes the task of a configuration.
 
@@ -67,6 +68,7 @@ def build(
         open_data: `config -> data set`; `load_data` by default.
         saved: a checkpoint whose state the task is to take up, see `as_begun`; None for a new run.
         begun: whether it is that of a run which has saved something; what had no effect then is no error now.
+        remembered: what the run kept of data that its experiment opens, to stand for them; None opens them.
 
     Returns:
         A Run.
@@ -76,7 +78,7 @@ def build(
     """
     configs.check(config)
     experiment = experiment_of(config, begun)
-    return with_data(config, experiment, (open_data or load_data)(config), known, saved)
+    return with_data(config, experiment, (open_data or load_data)(config), known, saved, remembered)
 
 
 def with_data(
@@ -85,6 +87,7 @@ def with_data(
     data: data_load.Data | None,
     known: Mapping[str, Any] = {},
     saved: Path | None = None,
+    remembered: Mapping[str, Any] | None = None,
 ) -> Run:
     """`build`, after its data sets are loaded.
 
@@ -94,10 +97,11 @@ def with_data(
         data: of `load_data`.
         known: see `build`.
         saved: see `build`.
+        remembered: see `build`.
     """
     info = make_info(config, data)
     numbers = fitted(config, data, known)
-    with opened.noting() as others:
+    with opened.noting(remembered) as others:
         task = experiment.make(as_begun(numbers, saved), info)
     if config.batch_stats != "running":
         from cvdl_jax.engine import batch_statistics

@@ -17,6 +17,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import described
+from cvdl_jax.data import opened as notes
 from cvdl_jax.data.load import Data
 from cvdl_jax.engine.build import Run, build, fitted_numbers, load_data
 from cvdl_jax.errors import DataError
@@ -70,13 +71,13 @@ def refuse_changed(workdir: str | Path, built: Run, opened: Mapping[str, str]) -
     Args:
         workdir: of the run.
         built: with the data as they are now.
-        opened: {data set: fingerprint} as the run kept them.
+        opened: {data set: what was noted} as the run kept them.
 
     Raises:
         DataError: naming the data set.
     """
     for name, now in built.opened.items():
-        then = opened.get(name, now)
+        then, now = (notes.fingerprint_of(x) for x in (opened.get(name, now), now))
         if then != now:
             raise DataError(
                 f"{name} is not what {workdir} was made with (its fingerprint was {then[:8]} and is {now[:8]}); "
@@ -84,7 +85,9 @@ def refuse_changed(workdir: str | Path, built: Run, opened: Mapping[str, str]) -
             )
 
 
-def open_run(workdir: str | Path, overrides: Iterable[str] = (), with_data: bool = True) -> Run:
+def open_run(
+    workdir: str | Path, overrides: Iterable[str] = (), with_data: bool = True, with_opened: bool | None = None
+) -> Run:
     """A run as it was made, from its folder.
 
     Args:
@@ -92,6 +95,7 @@ def open_run(workdir: str | Path, overrides: Iterable[str] = (), with_data: bool
         overrides: of its configuration; with other splits it can be evaluated on them.
         with_data: whether to open its data, for what reads examples. Without them, everything is known of the data
             but the examples.
+        with_opened: whether its experiment opens what it opens by itself, such as a text; `with_data` by default.
 
     Raises:
         ConfigError, DataError: see `build`.
@@ -99,10 +103,13 @@ def open_run(workdir: str | Path, overrides: Iterable[str] = (), with_data: bool
     """
     overrides = list(overrides)
     config = configs.apply_overrides(read_config(workdir), overrides)
-    return open_as(workdir, configs.from_plain(configs.to_plain(config)), with_data, bool(overrides))
+    plain = configs.from_plain(configs.to_plain(config))
+    return open_as(workdir, plain, with_data, bool(overrides), with_data if with_opened is None else with_opened)
 
 
-def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, changed: bool = False) -> Run:
+def open_as(
+    workdir: str | Path, config: ConfigDict, with_data: bool = True, changed: bool = False, with_opened: bool = True
+) -> Run:
     """As `open_run`, with a configuration that was made of the run's own.
 
     Args:
@@ -110,6 +117,7 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
         config: to build.
         with_data: see `open_run`.
         changed: whether the configuration may ask for other data than the run's.
+        with_opened: see `open_run`.
     """
     kept = data_facts.read(workdir)
     if kept is None:
@@ -124,7 +132,8 @@ def open_as(workdir: str | Path, config: ConfigDict, with_data: bool = True, cha
             return None if known is None else described.described(known)
         return described.matched(load_data(config), known)
 
-    built = build(config, kept["fitted"], open_data, _saved(Workdir(workdir)), begun=True)
+    saved, remembered = _saved(Workdir(workdir)), None if with_opened else kept["opened"]
+    built = build(config, kept["fitted"], open_data, saved, begun=True, remembered=remembered)
     refuse_changed(workdir, built, kept["opened"])
     return built
 

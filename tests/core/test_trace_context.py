@@ -24,7 +24,7 @@ def values(context):
 def test_the_defaults_are_those_of_a_plain_call_on_one_device():
     assert values(trace_context.current()) == {
         "mesh": None, "row_identities": None, "padding_mask": None, "normalise_by_batch": False, "moments": None,
-        "observer": None, "observed": False, "layer_norms": False, "opened": None,
+        "observer": None, "observed": False, "layer_norms": False, "opened": None, "remembered": None,
     }  # fmt: skip
     assert parallel.backend() == jax.default_backend() and parallel.row_blocks() == 1
     assert parallel.real_rows() is None and not observe.looking() and not observe.inside()

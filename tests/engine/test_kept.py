@@ -292,10 +292,35 @@ def test_a_text_that_has_changed_is_refused(tmp_path, monkeypatch):
     kept.record(workdir, built, 1, [])
     workdir.done.touch()
     assert kept.open_run(tmp_path).opened == built.opened and list(built.opened) == ["play"]
+    assert built.opened["play"]["vocabulary"] == "\n benort" and built.opened["play"]["sizes"]["validation"] == 5
+    assert kept.open_run(tmp_path, with_data=False).opened == built.opened
     pages["train"] = "to be\nor not at all"
     for again in (lambda: kept.open_run(tmp_path), lambda: kept.build_on(workdir, config)):
         with pytest.raises(DataError, match=r"play is not what .* was made with \(its fingerprint was"):
             again()
+
+
+def test_a_language_model_is_loaded_without_its_text_and_cannot_read_it(tmp_path, monkeypatch):
+    pages = {"train": "to be\nor not", "validation": "to be", "test": "or not"}
+    monkeypatch.setattr(text, "_read", lambda name, split, data_dir: pages[split])
+    runs.train(
+        "configs/sequence/char_rnn.py:smoke", tmp_path / "run",
+        ["config.text.name=play", "config.batch_size=4", "config.sample.prompt=to", "config.model.units=4"],
+    )  # fmt: skip
+    whole = runs.load(tmp_path / "run")
+    pages.clear()
+    task, state, _ = runs.load(tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, state.params, whole[1].params)
+    samples = [t.report(s, {}, jax.random.key(0)) for t, s in ((task, state), whole[:2])]
+    assert {k: v for k, v in samples[0].items() if isinstance(v, str)} == {
+        k: v for k, v in samples[1].items() if isinstance(v, str)
+    }
+    for read, error in (
+        (task.evals["test"].step, DataError),
+        (task.train.update, Exception),
+    ):  # JAX's own of a callback
+        with pytest.raises(error, match="the text of play is not opened by what needs only the run's model"):
+            jax.block_until_ready(read(state, {}, jax.random.key(0)))
 
 
 def test_notes_of_what_is_opened():
@@ -304,8 +329,12 @@ def test_notes_of_what_is_opened():
         opened.note("a", "1")
         with opened.noting() as inner:
             opened.note("b", "2")
-        opened.note("c", "3")
-    assert (outer, inner) == ({"a": "1", "c": "3"}, {"b": "2"})
+        opened.note("c", "3", size=4)
+    assert (outer, inner) == ({"a": "1", "c": {"fingerprint": "3", "size": 4}}, {"b": "2"})
+    assert opened.remembered("c") is None
+    with opened.noting(outer):
+        assert opened.remembered("c") == outer["c"] and opened.remembered("a") is opened.remembered("x") is None
+    assert [opened.fingerprint_of(kept) for kept in outer.values()] == ["1", "3"]
 
 
 def test_a_place_is_no_change(tmp_path):

@@ -210,14 +210,15 @@ def test_a_few_streams_begin_anew(tiny):
 
 
 @pytest.mark.curriculum("K5")
-def test_evaluation_equals_one_pass_over_the_text(tiny):
+def test_evaluation_equals_one_pass_over_the_text(tiny, monkeypatch):
     """The state is carried across chunks, so their length changes nothing; the count is the text's."""
     _, state, _ = tiny
     model = make_model("lstm", 13, "float32", units=6)
     ids = text.load("additions").splits["validation"][:301]
     means = {}
     for length in (32, 301):
-        step = partial(language.evaluation_step, model, text.evaluation_chunks(ids, 1, length))
+        monkeypatch.setattr(language, "EVALUATION_LENGTH", length)
+        step = partial(language.evaluation_step, model, ids, 1)
         means[length] = {name: float(a / b) for name, (a, b) in jax.jit(step)(state, {}, KEY).items()}
     inputs = np.concatenate([[-1], ids[:-1]]).astype(np.int32)
     logits, _ = model.apply({"params": state.params}, inputs[None], False)

@@ -26,7 +26,7 @@ def run(args: Any) -> int:
     steps = committed_steps(workdir.nonfinite)
     if not steps:
         raise UserError(f"{workdir.nonfinite} holds no saved step; a run writes it when its loss is not finite")
-    built = kept.open_run(args.workdir, with_data=False)
+    built = kept.open_run(args.workdir, with_data=False, with_opened=True)  # a step may read a text
     program = make_program(built, reading=True)
     tree, _ = restore_step(workdir.nonfinite / str(steps[-1]), {"state": program.abstract_state})
     with np.load(workdir.nonfinite / "batch.npz") as file:
