@@ -24,6 +24,15 @@ def child(out: Path, cases: str, *layouts: str, devices: int, **more: str) -> su
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def ended(*processes: subprocess.Popen) -> list[str]:
+    """What each printed; none is left behind that does not end."""
+    try:
+        return [process.communicate(timeout=800)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def check(process: subprocess.Popen, out: str) -> None:
     assert process.returncode == 0, out
     assert "rematerialization" not in out, out
@@ -46,8 +55,7 @@ def assert_same_state(one: Path, other: Path) -> None:
 def test_layouts_and_processes_agree(cases, tmp_path):
     layouts = ("one", "jit", "pmap", "fsdp4")
     process = child(tmp_path, cases, *layouts, devices=8)
-    out, _ = process.communicate(timeout=800)
-    check(process, out)
+    check(process, *ended(process))
     for case in cases.split(","):
         for layout, share in (("jit", 1.0), ("pmap", 1.0), ("fsdp4", 0.25)):
             assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
@@ -68,4 +76,4 @@ def two(out: Path, cases: str) -> list[tuple[subprocess.Popen, str]]:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     more = {"CVDL_TEST_COORDINATOR": address, "CVDL_TEST_PROCESSES": "2"}
     both = [child(out, cases, "jit", devices=4, CVDL_TEST_PROCESS=str(i), **more) for i in range(2)]
-    return [(process, process.communicate(timeout=800)[0]) for process in both]
+    return list(zip(both, ended(*both), strict=True))
