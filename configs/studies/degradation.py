@@ -3,6 +3,12 @@
     python launch.py --config configs/studies/degradation.py --workdir runs/studies_degradation
 
 He et al. 2016, "Deep Residual Learning for Image Recognition", sections 1 and 4.2, figure 6.
+
+Measured, seed 0, accuracy on the 1,149 training images after 20 epochs: plain networks of 8, 20 and 44 layers 100, 100
+and 67.5 %; residual ones 100 % each. On 359 test images the plain ones reach 98.6, 98.1 and 57.7 %, residual ones 98.9,
+98.1 and 98.9 %. So it is no lack of data that harms the deepest plain network, and no lack of a solution: those of 8
+and 20 layers, made as deep by blocks that are the identity, give the same logits within 1.9e-6, of either kind. 18
+minutes, 7 of them compiling, on two CPU cores that many other programs shared.
 """
 
 from configs import datasets

@@ -95,7 +95,7 @@ def make(config, info) -> Task:
 
     losses = {name: partial(training_loss, net, name, normalise, softmax_cross_entropy) for name, net in models.items()}
     evals = recipe.evaluations(evaluation, info.sizes)
-    evals["train"] = evaluation("train")._replace(final=True, draw=partial(errors, kinds))
+    evals["train"] = Eval(evaluation("train").step, data="train", final=True, draw=partial(errors, kinds))
     evals["identity"] = Eval(
         partial(identity_step, models, kinds, normalise),
         lambda means, rows: {f"{name}_difference": float(x.max()) for name, x in rows.items()},
