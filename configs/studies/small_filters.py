@@ -28,5 +28,6 @@ def get_config(arg=None):
     methods = {name: METHODS[name] for name in (("one_5x5", "two_3x3") if arg.smoke else METHODS)}
     config.study.methods = methods
     config.study.against = {name: base for name, base in AGAINST.items() if name in methods}
-    config.model = {"name": "convnet", "channels": (16, 32), "units": (), "scores": "maps"}
+    config.study.margin = 2
+    config.model = {"name": "convnet", "channels": (16, 16, 16), "units": (), "scores": "maps"}
     return config

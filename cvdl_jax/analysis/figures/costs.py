@@ -56,7 +56,9 @@ def _name(axis: Any, places: Sequence[tuple[float, float, str]]) -> None:
     axis.figure.draw_without_rendering()  # fixes the layout: pixels can be measured
     taken: list[tuple[float, float, float]] = []  # left, right, and the middle of a line
     for x, y, name in sorted(places, key=lambda place: place[1]):
-        text = axis.annotate(name, (x, y), (5, 0), textcoords="offset points", fontsize=7, va="center")
+        text = axis.annotate(
+            name, (x, y), (5, 0), textcoords="offset points", fontsize=7, va="center", parse_math=False
+        )
         text.set_in_layout(False)
         box, (dot, middle) = text.get_window_extent(), axis.transData.transform((x, y))
         left = box.x0 if box.x1 < axis.bbox.x1 else 2 * dot - box.x1

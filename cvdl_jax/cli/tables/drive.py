@@ -103,8 +103,11 @@ def _draw_costs(results: Mapping[str, Any], root: Path) -> list[Path]:
     rows = [row for row in results["rows"] if row["mean"] is not None]
     points = [costs.Point(*map(row.get, ("name", "mean", "low", "high", "parameters", "macs"))) for row in rows]
     figure, files = costs.draw(points, table_cells.metric_label(results["metric"])), []
-    for ending in ("png", "svg") if figure is not None else ():
+    for ending in ("png", "svg"):
         part, whole = (root / f"costs.{ending}{more}" for more in (f".{os.getpid()}.tmp", ""))
+        if figure is None:
+            whole.unlink(missing_ok=True)  # of rows that are no more
+            continue
         figure.savefig(part, format=ending, dpi=150)
         files.append(part.replace(whole))
     return files
