@@ -31,10 +31,10 @@ def get_config(arg=None):
         study |= {"examples": 32, "seeds": 2}
     config = configs.base(study=study)
     config.experiment = "studies.capacity"
-    config.total_steps = 600
+    config.total_steps = 400
     config.batch_size = 32
     config.log.every_steps = 100
-    config.eval = {"every_percent": 50}
+    config.eval = {"every_percent": 100}
     config.model = {"name": "convnet", "channels": (16, 32), "kernel": 5, "units": (64,)}
     config.optim = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.0, "schedule": {"name": "cosine"}}
     return configs.smoke(config) if arg.smoke else config

@@ -1,6 +1,6 @@
 """Many copies of one network side by side, one for each seed: every leaf of their parameters is [copies, ...].
 
-`each` maps over the copies: `jax.vmap`, or `one_by_one` for convolutions on CPUs.
+`each` maps over the copies: `jax.vmap`; for convolutions on CPUs `one_by_one`, or `in_turn` where that is rarely run.
 """
 
 import operator
@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
@@ -40,6 +41,11 @@ def one_by_one(f: Callable) -> Callable:
         return jax.tree.map(lambda *x: jnp.stack(x), *made)
 
     return run
+
+
+def in_turn(f: Callable) -> Callable:
+    """`jax.vmap(f)`, but in a loop: compiled once for all copies, and slower than `one_by_one` where it runs often."""
+    return lambda *args: lax.map(lambda each: f(*each), args)
 
 
 def scores(model: nn.Module, params: Any, x: jax.Array, each: Callable = jax.vmap) -> jax.Array:

@@ -81,7 +81,7 @@ def accuracies(study, nets, split, state, batch, key):
     canvases = {side: placed(image, side, jax.random.fold_in(key, side)) for side in study.canvases}
     found = {}
     for name, net in nets.items():
-        params, each = state.params[name], net.each
+        params, each = state.params[name], seed_copies.in_turn
         on = {name: image} | {f"{name}_at_{s}": x for s, x in canvases.items() if takes(net.model, params, x)}
         for what, x in on.items():
             scores = seed_copies.scores(net.model, params, to_unit(x), each)

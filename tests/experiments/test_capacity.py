@@ -81,8 +81,8 @@ def test_one_by_one_is_vmap():
         return {"sum": tree["a"] * x + jax.random.normal(key, x.shape)}
 
     args = {"a": jnp.arange(3.0)}, jnp.asarray(RNG.normal(size=(3, 4))), jax.random.split(jax.random.key(0), 3)
-    two = jax.vmap(one)(*args)["sum"], seed_copies.one_by_one(one)(*args)["sum"]
-    np.testing.assert_array_equal(*two)
+    for each in (seed_copies.one_by_one, seed_copies.in_turn):
+        np.testing.assert_array_equal(each(one)(*args)["sum"], jax.vmap(one)(*args)["sum"])
 
 
 @pytest.mark.curriculum("H25")
