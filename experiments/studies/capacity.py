@@ -38,7 +38,9 @@ class Study(NamedTuple):
     examples: Size = 200  # to train on
     seeds: Size = 5
     margin: Counted = 0  # black pixels around every image
-    canvases: tuple[Size, ...] = ()  # sides of black canvases that images are evaluated on, each at a random place
+    canvases: tuple[
+        Size, ...
+    ] = ()  # sides of black canvases that images without margin are evaluated on, at random places
 
 
 def load(study):
@@ -49,7 +51,7 @@ def load(study):
         name: {"image": jnp.pad(jnp.asarray(batch["image"]), around), "label": jnp.asarray(batch["label"])}
         for name, batch in data.items()
     }
-    side = max(data["train"]["image"].shape[1:3])
+    side = max(data["train"]["image"].shape[1:3]) - 2 * study.margin
     if min(study.canvases, default=side) < side:
         raise ConfigError(f"config.study.canvases={study.canvases} must be at least the side of the images, {side}")
     return data, loaded.num_classes
@@ -78,7 +80,8 @@ def accuracies(study, nets, split, state, batch, key):
     """{"network/seed": (accuracy, 1)}, "network_train/seed", and "network_at_16/seed" on canvases that it can take."""
     data, rows = state.extra["data"], state.extra["rows"]
     image, label = data[split]["image"], data[split]["label"]
-    canvases = {side: placed(image, side, jax.random.fold_in(key, side)) for side in study.canvases}
+    bare = image[:, study.margin : image.shape[1] - study.margin, study.margin : image.shape[2] - study.margin]
+    canvases = {side: placed(bare, side, jax.random.fold_in(key, side)) for side in study.canvases}
     found = {}
     for name, net in nets.items():
         params, each = state.params[name], seed_copies.in_turn
@@ -109,14 +112,10 @@ def finalise(study, sizes, means, rows):
 
 def drawn(study, metrics, rows):
     """Accuracy over what it costs."""
-    points = [
-        costs.Point(
-            name.replace("_", " "), metrics[name], metrics.get(f"{name}_low"), metrics.get(f"{name}_high"),
-            int(metrics[f"{name}_parameters"]), int(metrics[f"{name}_macs"]),
-        )
-        for name in study.methods
-    ]  # fmt: skip
-    return {"costs": costs.draw(points, "accuracy")}
+    ends = ("", "_low", "_high", "_parameters", "_macs")
+    points = [costs.Point(name.replace("_", " "), *(metrics.get(name + end) for end in ends)) for name in study.methods]
+    figure = costs.draw(points, "accuracy")
+    return {"costs": figure} if figure is not None else {}
 
 
 def make(config, info) -> Task:

@@ -130,7 +130,7 @@ def test_accuracies_in_the_sample_are_those_of_each_seeds_own_examples():
         name: float(total)
         for name, (total, _) in jax.jit(task.evals["test"].step)(state, {}, jax.random.key(0)).items()
     }
-    assert means["base_at_8/0"] == means["base/0"]  # there is one place
+    assert means["base_at_8/0"] == means["base/0"]  # without a margin there is one place
     model, data = make_model("linear", 10), state.extra["data"]["train"]
     for i, rows in enumerate(state.extra["rows"]):
         params = jax.tree.map(lambda x, i=i: x[i], state.params["base"])

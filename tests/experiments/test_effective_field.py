@@ -48,7 +48,7 @@ def test_layers_of_a_run_are_measured_with_new_weights_and_with_its_own(monkeypa
     assert metrics["stages.0_new"] > 0 and "uniform_power" not in metrics
     figures = study.draw(settings, found)
     assert figures.keys() == {"growth", "fields"} and len(figures["fields"].axes) >= 7
-    with pytest.raises(ConfigError, match=r"config.study.layer='stages.7' is not one of stages.0, stages.1, pre_logits"):
+    with pytest.raises(ConfigError, match=r"config.study.layer='stages.7' is not one of stages.0, stages.1"):
         study.fields_of_run(settings._replace(layers=("stages.7",)), jax.random.key(0))
 
 

@@ -16,8 +16,8 @@ class Point(NamedTuple):
     score: float
     low: float | None = None
     high: float | None = None
-    parameters: int | None = None
-    macs: int | None = None
+    parameters: float | None = None
+    macs: float | None = None
 
 
 def draw(points: Sequence[Point], label: str) -> Any:
