@@ -95,8 +95,8 @@ def finalise(means, rows):
 
 
 def predictions(logits_fn, class_names, state, batch, key):
-    """What a reader wants to see: images with their classes, templates of a linear model, regions of the plane."""
-    from cvdl_jax.analysis.figures import decision_regions, images
+    """Images with their classes; templates of a linear model, positions of a ViT, regions of the plane."""
+    from cvdl_jax.analysis.figures import decision_regions, images, positions
 
     if "image" not in batch:
         points = batch["features"]
@@ -109,6 +109,9 @@ def predictions(logits_fn, class_names, state, batch, key):
     w = decision_regions.weights_of(averaged(state).params)
     if w is not None:
         figures["templates"] = decision_regions.template_grid(w, batch["image"].shape[1:], class_names)
+    alike = positions.similarities(averaged(state).params, batch["image"].shape[1:])
+    if alike is not None:
+        figures["positions"] = positions.draw(alike)
     return figures
 
 

@@ -1,10 +1,16 @@
-"""Many copies of one network side by side, one for each seed: every leaf of their parameters is [copies, ...]."""
+"""Many copies of one network side by side, one for each seed: every leaf of their parameters is [copies, ...].
 
+`each` maps over the copies: `jax.vmap`; for convolutions on CPUs `one_by_one`, or `in_turn` where that is rarely run.
+"""
+
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
@@ -24,9 +30,27 @@ def initialise(model: nn.Module, key: jax.Array, x: jax.Array, copies: int) -> A
     return jax.vmap(lambda k: model.init(k, x, False)["params"])(jax.random.split(key, copies))
 
 
-def scores(model: nn.Module, params: Any, x: jax.Array) -> jax.Array:
+def one_by_one(f: Callable) -> Callable:
+    """`jax.vmap(f)`, but one copy after the other, unrolled.
+
+    Kernels of several copies at once are a grouped convolution, for which XLA took 20 times as long on a CPU.
+    """
+
+    def run(*args: Any) -> Any:
+        made = [f(*jax.tree.map(operator.itemgetter(i), args)) for i in range(len(jax.tree.leaves(args)[0]))]
+        return jax.tree.map(lambda *x: jnp.stack(x), *made)
+
+    return run
+
+
+def in_turn(f: Callable) -> Callable:
+    """`jax.vmap(f)`, but in a loop: compiled once for all copies, and slower than `one_by_one` where it runs often."""
+    return lambda *args: lax.map(lambda each: f(*each), args)
+
+
+def scores(model: nn.Module, params: Any, x: jax.Array, each: Callable = jax.vmap) -> jax.Array:
     """Logits [copies, b, classes] of every copy on the same batch [b, ...], in evaluation mode."""
-    return jax.vmap(lambda p: apply_params(model, p, x, False)[0])(params)
+    return each(lambda p: apply_params(model, p, x, False)[0])(params)
 
 
 def mean_losses(model: nn.Module, params: Any, x: jax.Array, label: jax.Array) -> jax.Array:
@@ -39,13 +63,13 @@ def zeros(params: dict[str, Any]) -> dict[str, tuple[jax.Array, jax.Array]]:
     return {name: (sparsity(tree), jnp.ones(())) for name, tree in params.items()}
 
 
-def train_scores(model: nn.Module, params: Any, x: jax.Array, key: jax.Array) -> jax.Array:
+def train_scores(model: nn.Module, params: Any, x: jax.Array, key: jax.Array, each: Callable = jax.vmap) -> jax.Array:
     """Logits [copies, b, classes] in training mode, each copy on a batch of its own: x [copies, b, ...]."""
 
     def one(p: Any, x: jax.Array, k: jax.Array) -> jax.Array:
         return apply_params(model, p, x, True, rngs={"dropout": k})[0]
 
-    return jax.vmap(one)(params, x, jax.random.split(key, len(x)))
+    return each(one)(params, x, jax.random.split(key, len(x)))
 
 
 def start_stopping(params: Any, patience: int) -> dict[str, Any]:

@@ -260,15 +260,23 @@ def example_batch(built: Run, n: int = 4) -> dict[str, jax.Array]:
     return to_unit({name: jnp.asarray(x) for name, x in stored.items()})
 
 
-def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str, jax.Array]], jax.Array]:
+def model_features(
+    built: Run, state: State, section: Any, path: str = "config.embed"
+) -> Callable[[dict[str, jax.Array]], jax.Array]:
     """`batch -> features [b, ...]`: a layer of a restored classifier, of its averaged weights where it has them.
+
+    Args:
+        built: of `runs.load_built`.
+        state: of the same; its weights may be others.
+        section: names `workdir`, for messages, and the `layer`, such as "stages.1" or "pre_logits".
+        path: of the section, for messages.
 
     Raises:
         ConfigError: for a run that is no classifier, or whose predictions are not those of `config.model` on its
             normalised inputs, so that the layers would see something else than they were trained on.
     """
     if not classifies(built, state):
-        raise ConfigError(f"config.embed.workdir={section.workdir!r} is not the run of a classifier; name one that is")
+        raise ConfigError(f"{path}.workdir={section.workdir!r} is not the run of a classifier; name one that is")
     model = registry.create(
         built.config.model, "config.model", kinds=("backbones",),
         num_classes=built.info.num_classes, dtype=built.config.compute_dtype,
@@ -284,7 +292,7 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
         both = jax.jit(lambda batch: (outputs(batch)[0], built.task.predict(state, batch)["scores"]))
         if not np.allclose(*both(example_batch(built)), rtol=1e-3, atol=1e-3):
             raise ConfigError(
-                f"config.embed.workdir={section.workdir!r}: experiment {built.config.experiment!r} does not predict "
+                f"{path}.workdir={section.workdir!r}: experiment {built.config.experiment!r} does not predict "
                 "what config.model gives for its normalised inputs, so its layers cannot be read; name another run"
             )
 
@@ -294,7 +302,7 @@ def model_features(built: Run, state: State, section: Any) -> Callable[[dict[str
         known = [f"{k}.{i}" for k, v in out.items() if isinstance(v, tuple) for i in range(len(v))]
         known += [k for k, v in out.items() if isinstance(v, jax.Array)]
         if section.layer not in known:
-            raise ConfigError(f"config.embed.layer={section.layer!r} is not one of {', '.join(known)}")
+            raise ConfigError(f"{path}.layer={section.layer!r} is not one of {', '.join(known)}")
         return out[name][int(place)] if count else out[name]
 
     return jax.jit(features)

@@ -403,3 +403,17 @@ def test_every_file_is_written(whole, tmp_path):
     assert json.loads(files[0].read_text()) == whole
     assert not list((tmp_path / "new").glob("*.tmp"))
     assert all(a.parent == b.parent for a, b in pairwise(files))
+
+
+@pytest.mark.curriculum("H55")
+def test_rows_of_different_cost_are_drawn_and_the_figure_of_others_goes(whole, tmp_path):
+    """Names are not read as formulas; a row that was not run has no point."""
+    larger = [row | {"parameters": 650 * (i + 1)} for i, row in enumerate(whole["rows"])]
+    files = write_all({**whole, "rows": larger}, tmp_path)[-2:]
+    assert [path.name for path in files] == ["costs.png", "costs.svg"]
+    assert files[0].read_bytes().startswith(b"\x89PNG") and not list(tmp_path.glob("*.tmp"))
+    text = files[1].read_text()
+    assert "<!-- 50 % of $x_1$ -->" in text and "<!-- B [dist] -->" in text and "<!-- C -->" not in text
+    assert "<!-- parameters -->" in text and "<!-- test accuracy (%) -->" in text and "multiply" not in text
+    write_all(whole, tmp_path)  # all of one size
+    assert not list(tmp_path.glob("costs.*"))

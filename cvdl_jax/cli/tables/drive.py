@@ -12,6 +12,7 @@ from cvdl_jax.cli.tables import build_all, render, status
 from cvdl_jax.cli.tables.execute import execute
 from cvdl_jax.cli.tables.plan import Planned
 from cvdl_jax.cli.tables.study import Study
+from cvdl_jax.report import table_cells
 from cvdl_jax.workdir.run_state import state_of
 
 
@@ -75,6 +76,8 @@ def publish(results: dict[str, Any], root: Path) -> None:
 def write_all(results: Mapping[str, Any], root: Path) -> list[Path]:
     """Writes results.json, .md, .tex, .csv and .html into a folder, each whole or not at all, whoever else writes it.
 
+    Beside them costs.png and .svg, the metric over what the rows cost, where that differs.
+
     Returns:
         The files.
     """
@@ -90,7 +93,24 @@ def write_all(results: Mapping[str, Any], root: Path) -> list[Path]:
         part.write_text(text, encoding="utf-8")
         part.replace(root / f"results.{ending}")
     table_page.write(dict(results), root / "results.html")
-    return [root / f"results.{ending}" for ending in (*texts, "html")]
+    return [root / f"results.{ending}" for ending in (*texts, "html")] + _draw_costs(results, root)
+
+
+def _draw_costs(results: Mapping[str, Any], root: Path) -> list[Path]:
+    """The metric of the measured rows over their parameters and multiply-accumulates; the files."""
+    from cvdl_jax.analysis.figures import costs
+
+    rows = [row for row in results["rows"] if row["mean"] is not None]
+    points = [costs.Point(*map(row.get, ("name", "mean", "low", "high", "parameters", "macs"))) for row in rows]
+    figure, files = costs.draw(points, table_cells.metric_label(results["metric"])), []
+    for ending in ("png", "svg"):
+        part, whole = (root / f"costs.{ending}{more}" for more in (f".{os.getpid()}.tmp", ""))
+        if figure is None:
+            whole.unlink(missing_ok=True)  # of rows that are no more
+            continue
+        figure.savefig(part, format=ending, dpi=150)
+        files.append(part.replace(whole))
+    return files
 
 
 def say(text: str) -> None:

@@ -51,6 +51,7 @@ class ConvNet(nn.Module):
         channels: of the convolutions of each block.
         convolutions: of every block.
         kernel: side of the kernels.
+        separable: all convolutions but the first in two parts, a filter for each channel and a 1 x 1 mixture of them.
         padding: "same" keeps the size, "valid" loses `kernel - 1` pixels.
         pool: "max" or "average".
         window: side of the pooling.
@@ -68,6 +69,7 @@ class ConvNet(nn.Module):
     channels: tuple[Size, ...] = (32, 64, 128)
     convolutions: Layers = 1
     kernel: Size = 3
+    separable: bool = False
     padding: Literal["same", "valid"] = "same"
     pool: Literal["max", "average"] = "max"
     window: Size = 2
@@ -107,8 +109,7 @@ class ConvNet(nn.Module):
         types["kernel_init"] = initializer(self.kernel_init, self.activation)
         x, stages, drop = x.astype(self.dtype), [], Dropout(self.dropout)
         for i, channels in enumerate(c for c in self.channels for _ in range(self.convolutions)):
-            layer = Conv(channels, (self.kernel,) * 2, padding=self.padding.upper(), **types, name=f"conv{i}")
-            x = g(layer(x), train, f"conv{i}_norm")
+            x = g(self._convolve(x, channels, f"conv{i}", i > 0, types), train, f"conv{i}_norm")
             if (i + 1) % self.convolutions == 0:
                 x = POOLS[self.pool](x, self.window, self.pool_stride)
                 stages.append(x)
@@ -121,6 +122,15 @@ class ConvNet(nn.Module):
         for i, units in enumerate(self.units):
             x = g(nn.Dense(units, **types, name=f"dense{i}")(drop(x, train)), train, f"dense{i}_norm")
         return head(drop(x, train), self.num_classes, self.dtype, last), {**out, "pre_logits": x}
+
+    def _convolve(self, x: jax.Array, channels: int, name: str, later: bool, types: dict[str, Any]) -> jax.Array:
+        """One convolution, whole or in two parts."""
+        window, how = (self.kernel,) * 2, {"padding": self.padding.upper(), **types}
+        if not (self.separable and later):
+            return Conv(channels, window, **how, name=name)(x)
+        c = x.shape[-1]
+        x = Conv(c, window, feature_group_count=c, **how, name=f"{name}_depthwise")(x)
+        return Conv(channels, (1, 1), **types, name=name)(x)
 
     def _smallest(self) -> int:
         """The side of an image of which one pixel is left."""

@@ -1,6 +1,7 @@
 """Residual networks, `y = relu(F(x) + shortcut(x))`. The CIFAR form: depth 6n + 2, three stages of n basic blocks."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -11,7 +12,9 @@ from cvdl_jax.core.trees import STACKED
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
+from cvdl_jax.nn.batch_norm import BatchNorm
 from cvdl_jax.nn.common import check_images, head, remat_block, scan_blocks
+from cvdl_jax.nn.convolution import identity_kernel
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.residual import Shortcut, Style
 from cvdl_jax.ops.precision import at_least_float32
@@ -70,7 +73,8 @@ class BasicBlock(nn.Module):
         y = style.convolution(self.features, 3, 1, "conv1", follows)(y)
         if style.placement == "before":
             y = style.normalise(y, train, "norm1")
-        y = y + Shortcut(self.features, self.stride, self.shortcut, style, name="shortcut")(x, train)
+        if self.shortcut != "none":
+            y = y + Shortcut(self.features, self.stride, self.shortcut, style, name="shortcut")(x, train)
         y = activation(style.activation)(y)
         return y if style.placement == "before" else style.normalise(y, train, "norm1")
 
@@ -82,7 +86,8 @@ class ResNet(nn.Module):
         num_classes: number of logits; 0 for the features, without a head.
         depths: number of blocks of every stage.
         widths: number of channels of every stage; the stem has as many as the first.
-        shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution).
+        shortcut: "A" (zero-padded, the paper's choice for CIFAR) or "B" (1x1 convolution); "none" for the plain network
+            that the paper compares with, which has the parameters of "A".
         activation: name of the activation function after the stem, inside the blocks and after their sums.
         norm: normalisation behind every convolution (`nn/norms.py`): "batch", "group(groups=8)", "layer",
             "instance", "none" ...
@@ -98,7 +103,7 @@ class ResNet(nn.Module):
     num_classes: int
     depths: tuple[Layers, ...]
     widths: tuple[Size, ...]
-    shortcut: str = "A"
+    shortcut: Literal["A", "B", "none"] = "A"
     activation: str = "relu"
     norm: str = "batch"
     placement: str = "before"
@@ -150,3 +155,69 @@ class ResNet(nn.Module):
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> ResNet:
     """A variant of the table with overrides."""
     return from_row(ResNet, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)
+
+
+def deepened(
+    shallow: ResNet, variables: Mapping[str, Any], deeper: ResNet, fresh: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Variables of a deeper network that computes what a shallow one does: the blocks that are new are the identity.
+
+    What enters a block is not negative, so that `relu(x) = x`. A residual block is the identity where its branch is
+    zero: its last scale and bias are 0, or its last kernel where it has no norms. A plain block is where its
+    convolutions pass every channel on and its norms divide by 1, which those of batches do in evaluation alone.
+
+    Args:
+        shallow: the trained network.
+        variables: {"params", "batch_stats"} of it.
+        deeper: a network that differs in `depths` alone, none of which is smaller.
+        fresh: {"params", "batch_stats"} of the deeper one, as initialised; the other layers of new residual blocks
+            keep these.
+
+    Raises:
+        ConfigError: for networks whose blocks cannot be the identity, or that differ in more than `depths`.
+
+    Reference: He et al. 2016, section 1, the "solution by construction"; Chen et al. 2016, "Net2Net", section 2.3.
+    """
+    grows = len(deeper.depths) == len(shallow.depths) and all(map(int.__le__, shallow.depths, deeper.depths))
+    if not grows or shallow.clone(depths=deeper.depths) != deeper:
+        raise ConfigError(
+            f"a network that is to hold this one must have at least the depths {shallow.depths}, and be the same "
+            f"otherwise; got {deeper.depths}"
+        )
+    plain = deeper.shortcut == "none"
+    if deeper.activation != "relu" or deeper.placement != "before" or deeper.scan or deeper.conv != "plain":
+        raise ConfigError(
+            "blocks that are the identity need config.model.activation='relu', placement='before', conv='plain' and "
+            f"scan=False, got {deeper.activation!r}, {deeper.placement!r}, {deeper.conv!r} and {deeper.scan}"
+        )
+    if plain and deeper.norm not in ("batch", "none"):
+        raise ConfigError(
+            f"plain blocks are the identity with config.model.norm='batch' or 'none', got {deeper.norm!r}"
+        )
+    old, made = variables["params"], {"params": {}, "batch_stats": {}}
+    for block, layers in fresh["params"].items():
+        stats = variables.get("batch_stats", {})
+        if block in old:
+            made["params"][block] = old[block]
+        elif plain:
+            made["params"][block] = jax.tree_util.tree_map_with_path(_passes, layers)
+            stats = {block: {name: _unit(norm) for name, norm in fresh.get("batch_stats", {}).get(block, {}).items()}}
+        else:
+            last = "norm1" if "scale" in layers.get("norm1", {}) else "conv1"
+            made["params"][block] = {**layers, last: jax.tree.map(jnp.zeros_like, layers[last])}
+            stats = fresh.get("batch_stats", {})
+        if stats.get(block):
+            made["batch_stats"][block] = stats[block]
+    return made
+
+
+def _passes(path: Any, leaf: jax.Array) -> jax.Array:
+    """A convolution that passes every channel on; scales of 1, biases of 0."""
+    if leaf.ndim == 4:
+        return identity_kernel(None, leaf.shape, leaf.dtype)
+    return jnp.full_like(leaf, float(path[-1].key == "scale"))
+
+
+def _unit(norm: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Running averages by which a norm changes nothing."""
+    return {**norm, "mean": jnp.zeros_like(norm["mean"]), "var": jnp.full_like(norm["var"], 1 - BatchNorm.epsilon)}

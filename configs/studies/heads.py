@@ -1,0 +1,30 @@
+"""Heads: maps of scores and their mean, against a flat map and dense layers, on digits that stay in place or do not.
+
+    python launch.py --config configs/studies/heads.py --workdir runs/studies_heads
+
+Lin et al. 2014, "Network In Network", section 3.2. Training images are digits in the middle of 12 x 12 pixels. They are
+evaluated there, at random places of 12 x 12, and at random places of 20 x 20, which dense layers cannot take. Five
+seeds, each with its own 200 training digits.
+"""
+
+from cvdl_jax.config import configs
+
+METHODS = {
+    "dense": {"model": {"units": ()}},
+    "two_dense": {"model": {"units": (64,)}},
+    "maps": {"model": {"units": (), "scores": "maps"}},
+}
+
+
+def get_config(arg=None):
+    """The run's numbers; `smoke` makes it two steps at tiny size."""
+    from configs.studies import capacity
+
+    arg = configs.parse_arg(arg, smoke=False)
+    config = capacity.get_config("smoke" if arg.smoke else None)
+    config.study.methods = METHODS
+    config.study.against = {"two_dense": "dense", "maps": "dense"}
+    config.study.update({"margin": 2, "canvases": (12, 20)})
+    config.total_steps = 2 if arg.smoke else 800
+    config.model = {"name": "convnet", "channels": (16, 32), "kernel": 3}
+    return config
