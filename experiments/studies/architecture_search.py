@@ -6,6 +6,7 @@ search chooses by the validation loss; its cell is trained anew for `final` time
 repeats of the three share their seeds. The run itself takes no steps and has no parameters.
 """
 
+import itertools
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import NamedTuple
@@ -75,9 +76,9 @@ def measure(study, config_seed):
     for seed in range(config_seed, config_seed + study.repeats):
         score = score_of(trainer, seed)
         histories = searches(study, trainer, score, seed)
-        if not whole:  # the children of the first seed, whether a search has tried them or not
-            whole = {cell: score(cell) for cell in CELLS[: study.ranked]}
         shared = dict(histories["one_shot"])
+        if not whole:  # the children of the first seed, whether a search has tried them or not
+            whole, drawn = {cell: score(cell) for cell in CELLS[: study.ranked]}, shared
         taus.append(float(kendalltau([shared[cell] for cell in whole], list(whole.values())).statistic))
         for name, history in histories.items():
             cell = search.best(history)
@@ -87,12 +88,11 @@ def measure(study, config_seed):
             chosen.append(f"seed {seed}, {name}: {describe(cell)}; test accuracy {accuracies[name][-1]:.4f}")
         print(*chosen[-len(METHODS) :], sep="\n", flush=True)
     metrics = seed_comparison.gains(accuracies, "random") if study.repeats > 1 else {}
-    for name in METHODS[1:]:
-        differences = np.subtract(accuracies[name], accuracies["random"])
-        metrics[f"{name}_p"] = paired_tests.sign_flip(differences)
+    for one, other in itertools.combinations(METHODS, 2):
+        metrics[f"{one}_{other}_p"] = paired_tests.sign_flip(np.subtract(accuracies[one], accuracies[other]))
     metrics |= {f"{name}_rank": float(np.mean(of)) for name, of in ranks.items()}
     metrics |= {"one_shot_tau": float(np.mean(taus)), "budget_steps": study.budget * study.steps}
-    return metrics, (accuracies, shared, whole, chosen)
+    return metrics, (accuracies, drawn, whole, chosen)
 
 
 def draw(measured):
@@ -103,7 +103,7 @@ def draw(measured):
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
     axis.loglog([-shared[cell] for cell in whole], [-value for value in whole.values()], ".")
-    axis.set(xlabel="validation loss by shared weights", ylabel="validation loss of the child, first seed")
+    axis.set(xlabel="validation loss by shared weights", ylabel="validation loss of the child, both of the first seed")
     figures = {"one_shot_scores": figure, "chosen": "\n".join(chosen)}
     if len(accuracies["random"]) > 1:
         figures["searches"] = seed_comparison.draw(accuracies, "random", "test accuracy")
