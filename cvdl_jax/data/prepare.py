@@ -3,7 +3,8 @@
 A builder is a file of `builders/` named as its data set, with one `GeneratorBasedBuilder` whose class name is the
 data set's in CamelCase. It yields encoded image bytes (arrays would pull TensorFlow in). If the file has a function
 `configure`, with annotated arguments, that returns a builder config, the data set's name may carry these arguments:
-`shapes(size=96, objects=8)`.
+`shapes(size=96, objects=8)`. A builder config with an attribute `folder` is told the data folder, for a set that is
+made of another one.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from typing import Any
 
 from cvdl_jax.config import places
 from cvdl_jax.config.configs import bind_calls, cache_folder
+from cvdl_jax.data import opened
 from cvdl_jax.data.tfds_source import INFO
 from cvdl_jax.errors import DataError
 
@@ -80,6 +82,8 @@ def prepare(name: str, folder: Path) -> Path:
     if version and version != str(cls.VERSION):
         raise DataError(f"{base} is made in version {cls.VERSION}, not {version}; write {base}:{cls.VERSION} or {base}")
     config = _configure(module, base, arguments)
+    if hasattr(config, "folder"):
+        config.folder = folder
     place = Path(base, config.name if config else "", str(cls.VERSION))
     own = cache_folder() / "datasets"
     for root in (folder, own):
@@ -155,7 +159,9 @@ def _write(cls: type, config: Any, place: Path, root: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{place.parts[0]}-") as scratch:
         tfds.display_progress_bar(False)  # it takes seconds, and TFDS would print a dozen lines
         more = {"config": config} if config else {}
-        with contextlib.redirect_stdout(io.StringIO()), _without_remarks(), _in_sorted_order():
+        # What a set is made of is noted by nobody: a run that finds the set prepared would not have noted it either.
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with quiet, _without_remarks(), _in_sorted_order(), opened.noting():
             cls(data_dir=scratch, file_format="array_record", **more).download_and_prepare()
         tfds.display_progress_bar(True)
         try:

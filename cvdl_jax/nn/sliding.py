@@ -30,7 +30,7 @@ def sliding(
 
     Args:
         model: `(x, train) -> (logits [b, classes], {"stages": ..., ...})`, with a dense layer on the last stage, flat.
-        variables: its parameters, and batch statistics if it has any.
+        variables: its parameters, and batch statistics if it has any; they may be tracers.
         trained_on: the shape [h, w, c] of the images it was made for.
 
     Returns:
@@ -41,11 +41,16 @@ def sliding(
         ConfigError: for a model that has no such layer: one that averages over all pixels takes images of any size
             itself.
     """
-    example = np.random.default_rng(0).normal(size=(2, *trained_on)).astype(np.float32)
-    stages, inputs = jax.jit(lambda variables, x: _look(model, variables, x))(variables, example)
-    last = stages[-1] if stages else jnp.zeros((2, 0))
+    random = np.random.default_rng(0)
+    example = random.normal(size=(2, *trained_on)).astype(np.float32)
+    # The layer is found with other variables of the same shapes, as those that are given may be tracers. Positive ones,
+    # since some are variances.
+    others = jax.tree.map(lambda v: random.uniform(0.01, 0.1, v.shape).astype(v.dtype), dict(variables))
+    with jax.ensure_compile_time_eval():
+        stages, inputs = jax.device_get(jax.jit(lambda variables, x: _look(model, variables, x))(others, example))
+    last = stages[-1] if stages else np.zeros((2, 0))
     flat = last.reshape(len(last), -1)
-    layers = [path for path, x in inputs.items() if x.shape == flat.shape and jnp.allclose(x, flat, 1e-5)]
+    layers = [path for path, x in inputs.items() if x.shape == flat.shape and np.allclose(x, flat, 1e-5)]
     if not layers or last.ndim != 4:
         raise ConfigError(
             f"{type(model).__name__} has no dense layer on a map of features [h, w, c], its last stage is "

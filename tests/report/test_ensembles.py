@@ -226,3 +226,15 @@ def test_members_of_other_classes_or_changed_data_are_refused(tmp_path, capsys, 
     knows(tmp_path / "b", names, fingerprint)
     assert launch.main(["--ensemble", first, second, f"--workdir={tmp_path / 'out'}"]) == 2
     assert words.format(b=second) in capsys.readouterr().err
+
+
+@pytest.mark.curriculum("H57")
+def test_networks_are_combined_by_the_mean_of_softmax_not_of_logits_nor_by_votes():
+    """One example of three classes on which the three ways name three classes."""
+    probabilities = np.array([[[0.50, 0.49, 0.01]], [[0.50, 0.49, 0.01]], [[0.0001, 0.0009, 0.999]]])
+    scores = np.log(probabilities) + np.array([3.0, -1.0, 0.5])[:, None, None]  # softmax does not see a constant
+    members = [ensembles.Member(f"run{i}", np.array(["a"]), np.array([2]), s) for i, s in enumerate(scores)]
+    results, arrays = ensembles.combine(members)
+    assert scores.mean(0).argmax() == 1 and arrays["vote"].tolist() == [0]
+    assert arrays["scores"].argmax(-1).tolist() == [2] and results["average"]["right"] == 1
+    np.testing.assert_allclose(np.exp(arrays["scores"]), probabilities.mean(0), rtol=1e-5)
