@@ -181,7 +181,7 @@ class ImageNetResNet(nn.Module):
         group_width: channels of one group in a stage of width 64; they grow with the stage.
         stride_in: convolution of a bottleneck that halves the image, "3x3" or "1x1".
         shortcut: where shapes differ, "B" (1x1 convolution) or "A" (zeros for new channels).
-        attention: on every branch, "none", "se" (squeeze-and-excitation) or "cbam".
+        attention: on every branch, "none", "se" (squeeze-and-excitation), "cbam" or "cbam_plain".
         reduction: channels over hidden units of that.
         activation: name of the activation function.
         norm: normalisation behind every convolution (`nn/norms.py`).
@@ -200,7 +200,7 @@ class ImageNetResNet(nn.Module):
     group_width: Size = 64
     stride_in: Literal["3x3", "1x1"] = "3x3"
     shortcut: Literal["A", "B"] = "B"
-    attention: Literal["none", "se", "cbam"] = "none"
+    attention: Literal["none", "se", "cbam", "cbam_plain"] = "none"
     reduction: Size = 16
     activation: str = "relu"
     norm: str = "batch"
