@@ -254,6 +254,44 @@ def test_stages_are_those_of_the_paper():
         assert [stage.shape for stage in out["stages"]] == stages and logits.shape == (1, 1000)
 
 
+@pytest.mark.curriculum("H48")
+def test_resnext_for_cifar_keeps_32_pixels_until_its_second_stage():
+    """Xie et al. 2017, section 5.3: 3x3 stem, 32, 16 and 8 pixels, 256, 512 and 1,024 channels."""
+    model = make_model("resnext29_8x64d", 10, depths=(1, 1, 1))
+    (_, out), variables = jax.eval_shape(
+        partial(model.init_with_output, train=False), jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
+    assert [s.shape[1:] for s in out["stages"]] == [(32, 32, 256), (16, 16, 512), (8, 8, 1024)]
+    params = variables["params"]
+    assert params["stem"]["kernel"].shape == (3, 3, 3, 64)
+    assert params["stage0_block0"]["conv1"]["kernel"].shape == (3, 3, 64, 512)  # 8 groups of 64
+
+
+def test_stochastic_depth_rises_from_block_to_block():
+    """All rows keep the first block; of the second, whose rate is the last one's, a row keeps the branch or not, and
+    what it keeps is scaled.
+    """
+    fields = {"block": "basic", "attention": "none", "cardinality": 1, "group_width": 64, "drop_path": 0.5}
+    model = make_model("resnext_cbam_tiny", 10, **fields)
+    x = np.random.default_rng(0).normal(size=(16, 32, 32, 3)).astype(np.float32)
+    variables = made(model, x)
+
+    @quick_jit
+    def stages(variables, key):
+        apply = partial(model.apply, mutable=["batch_stats"], capture_intermediates=True)
+        _, seen = apply(variables, x, True, rngs={"dropout": key})
+        blocks = [seen["intermediates"][f"stage{i}_block0"] for i in (0, 1)]
+        return [(b["norm1"]["__call__"][0], b["shortcut"]["__call__"][0], b["__call__"][0]) for b in blocks]
+
+    seen = jax.tree.map(np.asarray, stages(variables, jax.random.key(1)))
+    for i, rate in ((0, 0.0), (1, 0.5)):
+        branch, short, y = seen[i]
+        with_branch = np.maximum(short + branch / (1 - rate), 0)
+        kept = np.isclose(y, with_branch, atol=1e-4).all((1, 2, 3))
+        gone = np.isclose(y, np.maximum(short, 0), atol=1e-4).all((1, 2, 3))
+        assert (kept | gone).all() and (kept.all() if i == 0 else 2 <= kept.sum() <= 14)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
