@@ -2,10 +2,12 @@
 
 from ml_collections import ConfigDict
 
-# Means and standard deviations of the training pixels, in 0..1 and per channel; those of CIFAR-10 as usually quoted.
+# Means and standard deviations of the training pixels, in 0..1 and per channel; those of CIFAR as usually quoted.
 DIGITS = {"mean": (0.3048,), "std": (0.3752,)}
 MNIST = {"mean": (0.1307,), "std": (0.3081,)}
 CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
+CIFAR100 = {"mean": (0.5071, 0.4865, 0.4409), "std": (0.2673, 0.2564, 0.2762)}
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of all libraries
 SHAPES = {"mean": (0.3789, 0.3744, 0.3801), "std": (0.1768, 0.1671, 0.1768)}
 
 
@@ -14,8 +16,8 @@ def images(config: ConfigDict, name: str, smoke: bool = False, size: int | None 
 
     Args:
         config: changed in place.
-        name: digits, mnist or cifar10.
-        smoke: digits of the same shape take the place of the other two, so that a smoke run needs no data folder.
+        name: digits, mnist, cifar10 or cifar100.
+        smoke: digits of the same shape take the place of the others, so that a smoke run needs no data folder.
         size: side of the images in pixels; None for that of the set.
     """
     if name == "digits":
@@ -24,6 +26,8 @@ def images(config: ConfigDict, name: str, smoke: bool = False, size: int | None 
         mnist(config, size or 28, smoke)
     else:
         cifar10(config, size or 32, smoke)
+        if name == "cifar100" and not smoke:
+            config.data.name, config.normalise = name, CIFAR100
 
 
 def classification(config: ConfigDict, name: str, smoke: bool = False, size: int | None = None) -> None:
@@ -65,6 +69,43 @@ def cifar10(config: ConfigDict, size: int = 32, smoke: bool = False) -> None:
         config.data.image_size = (size, size)
     config.normalise = CIFAR10
     config.select = {"metric": "validation/accuracy", "mode": "max"}
+
+
+def imagenet(
+    config: ConfigDict,
+    path: str = "",
+    smoke: bool = False,
+    crop: str = "random_resized",
+    crop_fraction: float = 0.875,
+    resize: str = "bilinear",
+) -> None:
+    """ImageNet at 224 pixels: the last 1 % of the training images to select on, the 50,000 validation images to test.
+
+    Each training image is a random window of random area and aspect; an evaluation sees the window in the centre. What
+    papers report is of the 50,000, often of the best epoch there; here they are looked at once. The images are decoded,
+    cut and resized on the host as they are needed, and the network computes in bfloat16.
+
+    Args:
+        config: changed in place.
+        path: of a folder with train/CLASS/image.jpg and validation/CLASS/image.jpg; "" for `imagenet2012` of TFDS.
+        smoke: digits of 32x32 pixels in three channels take its place, in float32.
+        crop: see `HostStage`; "random" for windows of the size of the evaluation's.
+        crop_fraction: side of the evaluation's window over the shorter side; 0.875 is 224 pixels of 256.
+        resize: interpolation.
+    """
+    if smoke:
+        return digits(config, 32, channels=3)
+    config.data = {"name": "imagenet2012", "train": "train[:99%]", "validation": "train[99%:]", "test": "validation"}
+    if path:
+        config.data = {"name": f"folder:{path}", "train": "train", "test": "validation"}
+        config.data.split = {"fractions": (0.99, 0.01), "stratified": True}
+    config.data.update({"image_size": (224, 224), "channels": 3, "features": ("image", "label"), "resize": resize})
+    config.data.update({"crop": crop, "crop_fraction": crop_fraction})
+    config.normalise = IMAGENET
+    config.select = {"metric": "validation/accuracy", "mode": "max"}
+    config.compute_dtype = "bfloat16"
+    config.log.every_steps = 100
+    config.eval = {"every_epochs": 1}
 
 
 def shapes(config: ConfigDict, features: tuple[str, ...], smoke: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 SE:    z_c = mean_{hw} u_c,   s = sigmoid(W2 g(W1 z)),   y = s * u
 CBAM:  s = sigmoid(mlp(mean_{hw} u) + mlp(max_{hw} u)),  v = s * u
-       m = sigmoid(norm(conv7x7([mean_c v, max_c v]))),  y = m * v
+       m = sigmoid(norm(conv7x7([max_c v, mean_c v]))),  y = m * v
 """
 
 from collections.abc import Callable
@@ -36,22 +36,24 @@ def reduced(channels: int, reduction: int) -> int:
 
 
 class Excitation(nn.Module):
-    """`W2 g(W1 z)`, the two dense layers of both forms, with biases.
+    """`W2 g(W1 z)`, the two dense layers of both forms.
 
     Attributes:
         units: hidden units.
         activation: name of g.
         dtype: of the products.
+        use_bias: whether both layers have one.
     """
 
     units: Size
     activation: str = "relu"
     dtype: Any = jnp.float32
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, *squeezed: jax.Array) -> tuple[jax.Array, ...]:
         """Args: squeezed: arrays [b, c] that share the layers. Returns: as many arrays [b, c]."""
-        types = {"dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
+        types = {"use_bias": self.use_bias, "dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
         c, g = squeezed[0].shape[-1], activation(self.activation)
         first = nn.Dense(self.units, kernel_init=HE_NORMAL, **types, name="reduce")
         second = nn.Dense(c, kernel_init=HE_NORMAL, **types, name="expand")
@@ -90,28 +92,34 @@ class BlockAttention(nn.Module):
         units: hidden units of the channels' gate.
         size: side of the convolution of the places' gate.
         dtype: of the result.
+        plain: the two equations as they are printed, without biases and without a normalisation of the one map.
 
-    Reference: Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equations 2 and 3; the normalisation of
-        the one map before its sigmoid is that of the authors' code.
+    Reference: Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equations 2 and 3; the biases of the
+        perceptron and the normalisation of the one map before its sigmoid are those of the authors' code, with which
+        the parameters of their tables were counted.
     """
 
     units: Size
     size: Size = 7
     dtype: Any = jnp.float32
+    plain: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x float [b, h, w, c]; train: batch statistics. Returns: array like x."""
         wide, pad = at_least_float32(self.dtype), self.size // 2
         mean = x.astype(wide).mean((1, 2)).astype(self.dtype)  # [b, c]
-        both = Excitation(self.units, dtype=self.dtype, name="excitation")(mean, x.max((1, 2)))
+        perceptron = Excitation(self.units, dtype=self.dtype, use_bias=not self.plain, name="excitation")
+        both = perceptron(mean, x.max((1, 2)))
         x = x * nn.sigmoid(both[0] + both[1])[:, None, None]
         squeezed = [x.max(-1, keepdims=True), x.astype(wide).mean(-1, keepdims=True).astype(self.dtype)]
         conv = Conv(
             1, (self.size, self.size), padding=((pad, pad), (pad, pad)), use_bias=False,
             kernel_init=HE_NORMAL, dtype=self.dtype, param_dtype=wide, name="conv",
         )  # fmt: skip
-        place = BatchNorm(dtype=self.dtype, name="norm")(conv(jnp.concatenate(squeezed, -1)), train)  # [b, h, w, 1]
+        place = conv(jnp.concatenate(squeezed, -1))  # [b, h, w, 1]
+        if not self.plain:
+            place = BatchNorm(dtype=self.dtype, name="norm")(place, train)
         return x * nn.sigmoid(place)
 
 
@@ -119,7 +127,7 @@ def attention(kind: str, reduction: int, dtype: Any, name: str) -> Callable[[jax
     """The module that a block puts behind its last normalisation.
 
     Args:
-        kind: "none", "se" or "cbam".
+        kind: "none", "se", "cbam", or "cbam_plain" without biases and normalisation.
         reduction: channels over hidden units.
         dtype: of the result.
         name: of the layer.
@@ -134,6 +142,7 @@ def attention(kind: str, reduction: int, dtype: Any, name: str) -> Callable[[jax
         return lambda x, train: x
     if kind == "se":
         return lambda x, train: SqueezeExcite(reduced(x.shape[-1], reduction), dtype=dtype, name=name)(x)
-    if kind == "cbam":
-        return lambda x, train: BlockAttention(reduced(x.shape[-1], reduction), dtype=dtype, name=name)(x, train)
-    raise ConfigError(f"config.model.attention={kind!r} is not known; use 'none', 'se' or 'cbam'")
+    if kind in ("cbam", "cbam_plain"):
+        how = {"dtype": dtype, "plain": kind == "cbam_plain", "name": name}
+        return lambda x, train: BlockAttention(reduced(x.shape[-1], reduction), **how)(x, train)
+    raise ConfigError(f"config.model.attention={kind!r} is not known; use 'none', 'se', 'cbam' or 'cbam_plain'")

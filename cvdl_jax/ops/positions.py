@@ -1,7 +1,36 @@
-"""Learned position embeddings of a grid of patches: another size of image, and which places they hold for alike."""
+"""Position embeddings of a grid of patches: fixed ones; learned ones for another size of image, and which are alike."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from cvdl_jax.errors import ConfigError
+
+
+def sincos(grid: tuple[int, int], d: int, temperature: float = 10_000.0) -> jax.Array:
+    """Fixed positions of patches: sines and cosines of column x and row y at d / 4 frequencies each.
+
+        [sin(x w_i), cos(x w_i), sin(y w_i), cos(y w_i)],   w_i = temperature^(-i / (d / 4 - 1)),   i = 0 ... d / 4 - 1
+
+    Args:
+        grid: (h, w), patches.
+        d: size of a token, a multiple of 4 from 8.
+        temperature: the longest wavelength over 2 pi.
+
+    Returns:
+        float32 [h w, d], row by row.
+
+    Raises:
+        ConfigError: for another size.
+
+    Reference: Beyer et al. 2022, "Better plain ViT baselines for ImageNet-1k", section 2 ("sincos2d"; after Chen et al.
+        2021, MoCo v3).
+    """
+    if d % 4 or d < 8:
+        raise ConfigError(f"fixed positions need a width that is a multiple of 4 from 8 on, not {d}")
+    frequency = temperature ** -(np.arange(d // 4) / (d // 4 - 1))  # [d / 4]
+    y, x = (axis.reshape(-1, 1) * frequency[None] for axis in np.indices(grid))  # [h w, d / 4]
+    return jnp.asarray(np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], 1), jnp.float32)
 
 
 def resample_positions(

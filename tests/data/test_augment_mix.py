@@ -115,6 +115,23 @@ def test_random_erasing_fills_with_noise_and_leaves_the_rest():
     assert np.all(out[~hidden] == 2)
 
 
+@pytest.mark.curriculum("F29", "F30")
+def test_mixup_or_cutmix_is_one_of_them():
+    """Pixels of 0 beside a neighbour of 1: a mixture has one value between them, a paste has both and none between."""
+    rows = 300
+    image, label = EVEN_AND_ODD[:rows], np.arange(rows).astype(np.int32) % 2
+    out = run("mixup_or_cutmix(cutmix_share=0.25, probability=0.8)", image, label)
+    pixels, own = out["image"].reshape(rows, -1), image[:, 0, 0, 0]
+    between = ((pixels > 1e-6) & (pixels < 1 - 1e-6)).all(1)
+    binary = np.isin(pixels, (0, 1)).all(1)
+    changed = (pixels != own[:, None]).any(1)
+    assert (between | binary).all() and not (between & binary).any()
+    assert abs(between.mean() - 0.8 * 0.75) < 0.1 and 0.05 < (binary & changed).mean() < 0.8 * 0.25 + 0.08
+    foreign = np.abs(pixels - own[:, None]).mean(1)  # the neighbour's weight, or its share of the pixels
+    np.testing.assert_allclose(out["label"][np.arange(rows), 1 - label], foreign, atol=1e-5)
+    np.testing.assert_allclose(out["label"].sum(1), 1, atol=1e-5)
+
+
 def test_random_erasing_refuses_images_that_its_rectangles_do_not_fit():
     with pytest.raises(ConfigError, match=r"area_high=0.4\) must be at most 0.333 for images of 4 x 40 and aspect=0.3"):
         run("random_erasing", np.ones((2, 4, 40, 1), np.float32))
@@ -142,6 +159,8 @@ def test_one_hot_labels_of_whole_numbers_are_blended_as_those_of_floats(text):
     [
         ("cutmix(alpha=-1)", "at least 0 and finite"),
         ("cutmix(probability=2)", "between 0 and 1"),
+        ("mixup_or_cutmix(cutmix_share=2)", "between 0 and 1"),
+        ("mixup_or_cutmix(mixup_alpha=-1)", "at least 0 and finite"),
         ("random_erasing(area_low=0.5)", r"area_low=0.5\) must be at most area_high=0.4"),
         ("random_erasing(area_high=1.5)", "between 0 and 1"),
         ("random_erasing(aspect=0.0)", "between 0.01 and 1"),

@@ -349,3 +349,19 @@ def test_bad_parameters_are_nan_inside_jit(name):
     out = np.asarray(J[name](IMAGE, np.array([1, 1, -1, 1], np.float32)))
     assert np.isnan(out[2]).mean() > 0.9  # 1 to any power is 1
     assert np.isfinite(out[[0, 1, 3]]).all()
+
+
+@pytest.mark.curriculum("H33")
+def test_lighting_adds_one_colour_to_an_image_with_the_covariance_of_imagenet():
+    """Its covariance over images is `std^2 V diag(l^2) V'`: red, green and blue go together, each by 0.012."""
+    image = np.full((4000, 1, 2, 3), 0.5, np.float32)
+    out = jax.jit(policy.build("lighting(0.1)", 4).update)(None, {"image": image, "label": None}, KEY)[1]["image"]
+    shift = np.asarray(out - image)
+    np.testing.assert_array_equal(shift[:, 0, 0], shift[:, 0, 1])  # all pixels alike
+    vectors = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+    expected = 0.01 * vectors @ np.diag(np.square([0.2175, 0.0188, 0.0045])) @ vectors.T
+    np.testing.assert_allclose(np.cov(shift[:, 0, 0].T), expected, atol=1.5e-5)
+    np.testing.assert_allclose(np.sqrt(np.diag(expected)), [0.0124, 0.0126, 0.0128], atol=2e-4)
+    assert np.abs(shift.mean(0)).max() < 8e-4
+    with pytest.raises(ConfigError, match=r"lighting.*channels"):
+        policy.build("lighting", 4).update(None, {"image": jnp.zeros((2, 4, 4, 1))}, KEY)

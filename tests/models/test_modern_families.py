@@ -13,6 +13,7 @@ from cvdl_jax.core import counting
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.models.backbones import efficientnet, swin
+from cvdl_jax.ops.positions import sincos
 
 VARIANTS = registry.variants()
 KEY = jax.random.key(0)
@@ -334,6 +335,30 @@ def test_distilled_scores_are_the_mean_of_two_heads_and_registers_have_no_place(
     np.testing.assert_allclose(other["tokens"][:, 2:4], out["tokens"][:, 3:1:-1], atol=1e-5)  # ... and stands here
     features, out = make_model("vit_patch4_16_tiny", 0, **fields).apply({"params": params}, x, False)
     np.testing.assert_allclose(features, out["pre_logits"], atol=1e-6)
+
+
+def test_vit_reads_the_mean_of_patches_that_stand_where_sines_say():
+    """No class token, no learned positions; the score is the head of the mean; positions break the symmetry."""
+    fields = {"pool": "mean", "sincos": True, "depth": 1}
+    model = make_model("vit_patch4_16_tiny", 3, **fields)
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    params = quick_jit(partial(model.init, train=False))(KEY, x)["params"]
+    assert set(params) == {"block0", "head", "norm", "patch_embed"}
+    apply = quick_jit(partial(model.apply, train=False, capture_intermediates=True))
+    (logits, out), seen = apply({"params": params}, x)
+    mean = np.asarray(out["tokens"]).mean(1)
+    np.testing.assert_allclose(out["pre_logits"], mean, atol=1e-5)
+    np.testing.assert_allclose(
+        logits, mean @ np.asarray(params["head"]["kernel"]) + np.asarray(params["head"]["bias"])[None], atol=1e-5
+    )
+    patches = np.asarray(seen["intermediates"]["patch_embed"]["__call__"][0]).reshape(2, 16, 16)
+    first = seen["intermediates"]["block0"]["norm0"]["__call__"][0]  # of patches plus positions
+    z = patches + np.asarray(sincos((4, 4), 16))[None]
+    z = (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(first, z, atol=2e-3)
+    for more in ({"registers": 1}, {"distilled": True}):
+        with pytest.raises(ConfigError, match="pool='mean' is of all tokens, and distilled or registers add some"):
+            jax.eval_shape(partial(make_model("vit_patch4_16_tiny", 3, **fields, **more).init, train=False), KEY, x)
 
 
 NAMED = (  # of each scheme of names one

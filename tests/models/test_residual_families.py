@@ -54,14 +54,14 @@ def test_table_of_cbam_without_attention(name):
         assert round(row["macs"] / 1e9, 6) == macs
 
 
-@pytest.mark.curriculum("H48", "H50")
+@pytest.mark.curriculum("H48", "H50", "J28")
 @pytest.mark.parametrize("name", ["resnet18", "wide_resnet18_1_5", "resnext50_32x4d"])
 def test_table_of_cbam(name):
     check_cbam(name)
 
 
 @pytest.mark.long
-@pytest.mark.curriculum("H50")
+@pytest.mark.curriculum("H50", "J28")
 @pytest.mark.parametrize("name", sorted(CBAM.keys() - {"resnet18", "wide_resnet18_1_5", "resnext50_32x4d"}))
 def test_table_of_cbam_of_the_others(name):
     check_cbam(name)
@@ -164,18 +164,19 @@ def test_squeeze_and_excitation_equals_its_equations():
     assert counting.parameters(params) == 8 * 2 + 2 + 2 * 8 + 8
 
 
-@pytest.mark.curriculum("H50")
-def test_block_attention_equals_its_equations():
+@pytest.mark.curriculum("H50", "J26", "J27")
+@pytest.mark.parametrize("plain", [False, True])
+def test_block_attention_equals_its_equations(plain):
     """Channels first, by mean and maximum through one perceptron; then places, by maximum and mean of the channels."""
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 8)).astype(np.float32)
-    layer = BlockAttention(2)
+    layer = BlockAttention(2, plain=plain)
     variables = made(layer, x)
     params = jax.tree.map(lambda p: np.asarray(p) + 0.1, variables["params"])
     w = jax.tree.map(np.asarray, params)
     e = w["excitation"]
+    bias = lambda name: 0 if plain else e[name]["bias"][None]  # noqa: E731
     perceptron = lambda z: (  # noqa: E731
-        np.maximum(z @ e["reduce"]["kernel"] + e["reduce"]["bias"][None], 0) @ e["expand"]["kernel"]
-        + e["expand"]["bias"][None]
+        np.maximum(z @ e["reduce"]["kernel"] + bias("reduce"), 0) @ e["expand"]["kernel"] + bias("expand")
     )
     gate = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
     v = x * gate(perceptron(x.mean((1, 2))) + perceptron(x.max((1, 2))))[:, None, None]
@@ -184,10 +185,61 @@ def test_block_attention_equals_its_equations():
     for i in range(3):
         for j in range(5):
             places[:, i, j, 0] = (two[:, i : i + 7, j : j + 7] * w["conv"]["kernel"][None, ..., 0]).sum((1, 2, 3))
-    places = places / np.sqrt(1 + 1e-5) * w["norm"]["scale"] + w["norm"]["bias"]
+    if not plain:
+        places = places / np.sqrt(1 + 1e-5) * w["norm"]["scale"] + w["norm"]["bias"]
     result = quick_jit(lambda v: layer.apply(v, x, False))({**variables, "params": params})
     np.testing.assert_allclose(result, v * gate(places), rtol=1e-4, atol=1e-5)
-    assert counting.parameters(params) == 42 + 98 + 2
+    assert counting.parameters(params) == (32 + 98 if plain else 42 + 98 + 2)
+
+
+@pytest.mark.curriculum("J26", "J27")
+def test_block_attention_worked_by_hand():
+    """Two pixels of two channels, one hidden unit. W0 = (1, 1), W1 = (1, -1): of the mean (2, 2) the perceptron makes
+    (4, -4), of the maximum (3, 4) it makes (7, -7), so the channels are scaled by sigmoid(11) and sigmoid(-11). The
+    kernel sees the pixel itself: -1 times the largest channel and 1 times the mean one.
+    """
+    x = np.array([[[[3, 0], [1, 4]]]], np.float32)  # [1, 1, 2, 2]
+    kernel = np.zeros((7, 7, 2, 1), np.float32)
+    kernel[3, 3, :, 0] = -1, 1
+    excitation = {"reduce": {"kernel": np.ones((2, 1))}, "expand": {"kernel": np.array([[1.0, -1.0]])}}
+    params = {"excitation": excitation, "conv": {"kernel": kernel}}
+    result = quick_jit(lambda v: BlockAttention(1, plain=True).apply(v, x, False))({"params": params})
+    gate = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
+    a, b = gate(11.0), gate(-11.0)
+    first, second = gate(-3 * a + 1.5 * a), gate(-a + (a + 4 * b) / 2)
+    expected = [[3 * a * first, 0], [a * second, 4 * b * second]]
+    np.testing.assert_allclose(result[0, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.curriculum("J28")
+def test_attention_is_in_every_block_behind_its_last_normalisation():
+    """Of all families of the table. A branch without weights, whose last normalisation adds 1, is 1 times the gates of
+    1/2, a quarter: what attention on the sum with the shortcut, or before the normalisation, would not give.
+    """
+    parts = {"cbam": {"excitation", "conv", "norm"}, "cbam_plain": {"excitation", "conv"}}
+    for name, kind in (("resnet18", "cbam"), ("wide_resnet18_2", "cbam_plain"), ("resnext50_32x4d", "cbam")):
+        model = make_model(name, 10, attention=kind, depths=(2, 2), widths=(64, 128))
+        params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+        blocks = [layers for key, layers in params["params"].items() if "block" in key]
+        assert [set(layers["attention"]) for layers in blocks] == [parts[kind]] * 4
+    x = np.random.default_rng(0).uniform(size=(1, 4, 4, 8)).astype(np.float32)
+    scale = ("cbam", 4)
+    for block, last in ((Basic(8, 1, "B", scale), "norm1"), (Bottleneck(4, 8, 1, "3x3", 1, "B", scale), "norm2")):
+        variables = made(block, x)
+        params = jax.tree.map(np.zeros_like, variables["params"])
+        params[last]["bias"] = params[last]["bias"] + 1
+        result = quick_jit(partial(block.apply, train=False))({**variables, "params": params}, x)
+        np.testing.assert_allclose(result, x + 0.25, rtol=1e-6)
+
+
+@pytest.mark.curriculum("J26", "J28")
+def test_the_lecture_code_has_fewer_parameters_than_the_table():
+    """Without the perceptrons' biases and the maps' normalisations ResNet-50 has 28.07 M and not the 28.09 M printed;
+    the reduction is the one that was asked for.
+    """
+    assert sizes("resnet50_v1", 32, attention="cbam_plain")[0] == 28_073_544
+    fourth, eighth = (sizes("resnext_cbam_tiny", 32, attention="cbam_plain", reduction=r)[0] for r in (4, 8))
+    assert fourth - eighth == 2 * (16 * 16 + 32 * 32) // 8  # the blocks return 16 and 32 channels
 
 
 @pytest.mark.curriculum("H44")
@@ -202,6 +254,44 @@ def test_stages_are_those_of_the_paper():
         assert [stage.shape for stage in out["stages"]] == stages and logits.shape == (1, 1000)
 
 
+@pytest.mark.curriculum("H48")
+def test_resnext_for_cifar_keeps_32_pixels_until_its_second_stage():
+    """Xie et al. 2017, section 5.3: 3x3 stem, 32, 16 and 8 pixels, 256, 512 and 1,024 channels."""
+    model = make_model("resnext29_8x64d", 10, depths=(1, 1, 1))
+    (_, out), variables = jax.eval_shape(
+        partial(model.init_with_output, train=False), jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
+    assert [s.shape[1:] for s in out["stages"]] == [(32, 32, 256), (16, 16, 512), (8, 8, 1024)]
+    params = variables["params"]
+    assert params["stem"]["kernel"].shape == (3, 3, 3, 64)
+    assert params["stage0_block0"]["conv1"]["kernel"].shape == (3, 3, 64, 512)  # 8 groups of 64
+
+
+def test_stochastic_depth_rises_from_block_to_block():
+    """All rows keep the first block; of the second, whose rate is the last one's, a row keeps the branch or not, and
+    what it keeps is scaled.
+    """
+    fields = {"block": "basic", "attention": "none", "cardinality": 1, "group_width": 64, "drop_path": 0.5}
+    model = make_model("resnext_cbam_tiny", 10, **fields)
+    x = np.random.default_rng(0).normal(size=(16, 32, 32, 3)).astype(np.float32)
+    variables = made(model, x)
+
+    @quick_jit
+    def stages(variables, key):
+        apply = partial(model.apply, mutable=["batch_stats"], capture_intermediates=True)
+        _, seen = apply(variables, x, True, rngs={"dropout": key})
+        blocks = [seen["intermediates"][f"stage{i}_block0"] for i in (0, 1)]
+        return [(b["norm1"]["__call__"][0], b["shortcut"]["__call__"][0], b["__call__"][0]) for b in blocks]
+
+    seen = jax.tree.map(np.asarray, stages(variables, jax.random.key(1)))
+    for i, rate in ((0, 0.0), (1, 0.5)):
+        branch, short, y = seen[i]
+        with_branch = np.maximum(short + branch / (1 - rate), 0)
+        kept = np.isclose(y, with_branch, atol=1e-4).all((1, 2, 3))
+        gone = np.isclose(y, np.maximum(short, 0), atol=1e-4).all((1, 2, 3))
+        assert (kept | gone).all() and (kept.all() if i == 0 else 2 <= kept.sum() <= 14)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -213,7 +303,7 @@ def test_stages_are_those_of_the_paper():
         ({"group_width": 3}, r"width 4 times config.model.group_width=3/64 is 0.1875, not a whole number of channels"),
         ({"block": "basic"}, "set config.model.block=bottleneck, or widen basic blocks by config.model.widen"),
         ({"widen": 1.3}, "width 4 times config.model.widen=1.3 is 5.2, not a whole number of channels"),
-        ({"attention": "sse"}, "attention='sse'.*expected one of 'none', 'se', 'cbam'"),
+        ({"attention": "sse"}, "attention='sse'.*expected one of 'none', 'se', 'cbam', 'cbam_plain'"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(fields, words):

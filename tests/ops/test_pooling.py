@@ -162,16 +162,6 @@ def test_adaptive_pooling_to_the_size_of_the_image_is_the_image():
     assert slope.sum() == 2 * 9 * 3 and set(np.unique(slope)) <= {0.0, 1.0, 2.0, 4.0}  # a pixel may be in several bins
 
 
-def test_upsampling_by_whole_factors_is_that_of_jax():
-    """What docs/convolution.md says of `torch.nn.Upsample`, with the numbers of its documentation."""
-    x = jnp.asarray([[1.0, 2.0], [3.0, 4.0]])[None, ..., None]
-    nearest = jax.image.resize(x, (1, 4, 4, 1), "nearest")[0, ..., 0]
-    np.testing.assert_array_equal(nearest, np.repeat(np.repeat([[1, 2], [3, 4]], 2, 0), 2, 1))
-    bilinear = jax.image.resize(x, (1, 4, 4, 1), "bilinear")[0, ..., 0]
-    expected = [[1, 1.25, 1.75, 2], [1.5, 1.75, 2.25, 2.5], [2.5, 2.75, 3.25, 3.5], [3, 3.25, 3.75, 4]]
-    np.testing.assert_allclose(bilinear, expected, atol=1e-6)
-
-
 def test_unusual_values():
     low = np.full((1, 3, 1), -np.inf, np.float32)
     values, places = run(pooling.max_pool, low, 3, 1, 1, return_indices=True)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvdl_jax.ops.positions import position_similarity, resample_positions
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.positions import position_similarity, resample_positions, sincos
 
 
 @pytest.mark.curriculum("J19")
@@ -42,3 +43,20 @@ def test_similarity_is_the_cosine_of_every_pair_of_patches():
     np.testing.assert_allclose((got[0, 0, 0, 0], got[0, 0, 2, 3], got[0, 0, 0, 1]), (1, -1, 0), atol=1e-6)
     u, v = positions[0, 1 + 14 * 5 + 6], positions[0, 1 + 14 * 9 + 1]
     np.testing.assert_allclose(got[5, 6, 9, 1], u @ v / np.sqrt(u @ u * (v @ v)), atol=1e-6)
+
+
+def test_fixed_positions_by_loops():
+    """Columns first, then rows, sine and cosine of each; the first frequency is 1, the last 1/10,000."""
+    h, w, d = 3, 2, 16
+    got = np.asarray(sincos((h, w), d))
+    expected = np.zeros((h * w, d))
+    for y in range(h):
+        for x in range(w):
+            for i in range(4):
+                frequency = 10_000 ** (-i / 3)
+                expected[y * w + x, [i, 4 + i]] = np.sin(x * frequency), np.cos(x * frequency)
+                expected[y * w + x, [8 + i, 12 + i]] = np.sin(y * frequency), np.cos(y * frequency)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    for wrong in (6, 4):
+        with pytest.raises(ConfigError, match=f"a multiple of 4 from 8 on, not {wrong}"):
+            sincos((2, 2), wrong)

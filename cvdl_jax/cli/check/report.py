@@ -11,8 +11,11 @@ from cvdl_jax.cli.check.roofline import Roofline
 from cvdl_jax.config import configs
 from cvdl_jax.core import counting
 from cvdl_jax.core.formatting import binary, count
+from cvdl_jax.data import published
+from cvdl_jax.data.described import Absent
+from cvdl_jax.data.load import Data
 from cvdl_jax.engine import compiling, preflight
-from cvdl_jax.engine.build import Run, build
+from cvdl_jax.engine.build import Run, build, load_data
 from cvdl_jax.engine.intervals import due
 from cvdl_jax.engine.program import Program
 from cvdl_jax.optim import param_groups
@@ -36,7 +39,7 @@ def run(config: Any, names: Sequence[str], say: Say) -> int:
     """
     # Names are looked up before data are read and anything is compiled, which takes minutes.
     places = [(name, topology.devices(name)) for name in names] or [("here", jax.devices())]
-    built = build(config)
+    built = build(config, open_data=_stated if names else None)
     periodic = [name for name, evaluation in built.task.evals.items() if not evaluation.final]
     due(config, built.info, bool(periodic))
     preflight.check(config, periodic, False)
@@ -65,6 +68,11 @@ def run(config: Any, names: Sequence[str], say: Say) -> int:
     return 0 if all(fit.values()) else 1
 
 
+def _stated(config: Any) -> Data | None:
+    """The data of a config; of a well-known set that is not here, for a machine that is not here either, its sizes."""
+    return (published.stated(config.data) if config.data else None) or load_data(config)
+
+
 def data_lines(built: Run) -> list[str]:
     """The data set and the length of the run."""
     lines, info = ["data: none"], built.info
@@ -73,9 +81,9 @@ def data_lines(built: Run) -> list[str]:
         sizes = ", ".join(f"{name} {count(split.size)}" for name, split in data.splits.items())
         kept = [x.nbytes for split in data.splits.values() if split.arrays is not None for x in split.arrays.values()]
         where = f"on the devices, {binary(sum(kept))} decoded" if kept else "streamed"
-        lines = [
-            f"data {data.name} {data.version}".rstrip() + f": {sizes} examples; {where}; {data.data_dir or 'made here'}"
-        ]
+        absent = any(isinstance(split.source, Absent) for split in data.splits.values())
+        place = "not on this machine, sizes as published" if absent else data.data_dir or "made here"
+        lines = [f"data {data.name} {data.version}".rstrip() + f": {sizes} examples; {where}; {place}"]
         example = ", ".join(f"{k} {s.dtype}{list(s.shape[1:])}" for k, s in info.spec.items())
         lines.append(f"an example: {example}")
     epochs = f", {info.epoch(info.total_steps):.4g} epochs" if built.data is not None else ""

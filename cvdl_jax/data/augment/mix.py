@@ -105,6 +105,50 @@ def cutmix(alpha: float = 1.0, probability: float = 1.0, num_classes: int | None
     return update
 
 
+def mixup_or_cutmix(
+    mixup_alpha: float = 0.8,
+    cutmix_alpha: float = 1.0,
+    cutmix_share: float = 0.5,
+    probability: float = 1.0,
+    num_classes: int | None = None,
+):
+    """One of `mixup` and `cutmix` for each row, never both; the recipes of DeiT draw it for a whole batch.
+
+    Args:
+        mixup_alpha: of `mixup`.
+        cutmix_alpha: of `cutmix`.
+        cutmix_share: probability that it is `cutmix`, 0..1.
+        probability: for each row, that it is either of them.
+        num_classes: to turn integer labels into one-hot rows.
+
+    Returns:
+        A transform; labels become float32 [b, num_classes], each row's sum unchanged.
+
+    Raises:
+        ConfigError: as both do.
+
+    Reference: Touvron et al. 2021, "Training data-efficient image transformers", section 6.
+    """
+    check_number("mixup_or_cutmix", "cutmix_share", cutmix_share, 0, 1)
+    check_probability("mixup_or_cutmix", probability)
+    ways = mixup(mixup_alpha, num_classes=num_classes), cutmix(cutmix_alpha, num_classes=num_classes)
+
+    def update(state, batch, key):
+        *keys, one, which = jax.random.split(key, 4)
+        mixed, cut = (way(state, batch, k)[1] for way, k in zip(ways, keys, strict=True))
+        pasted, change = chosen(one, cutmix_share, batch["image"]), chosen(which, probability, batch["image"])
+        plain = {**batch, "label": soft("mixup_or_cutmix", batch["label"], num_classes)}
+
+        def pick(name):
+            shape = (-1,) + (1,) * (plain[name].ndim - 1)
+            new = jnp.where(pasted.reshape(shape), cut[name], mixed[name])
+            return jnp.where(change.reshape(shape), new, plain[name])
+
+        return state, {**batch, "image": pick("image"), "label": pick("label")}, {}
+
+    return update
+
+
 def cutout(size: int = 8, fill: float = 0.0, probability: float = 1.0):
     """Replaces one square by a constant; its centre is uniform over the pixels, so that it may reach over the border.
 

@@ -26,6 +26,11 @@ from cvdl_jax.data.augment._rows import (
 from cvdl_jax.ops.images import colour, filters
 from cvdl_jax.ops.images.inputs import saturate
 
+# Of the covariance of ImageNet's red, green and blue in 0..1: the roots of its eigenvalues, and its eigenvectors as
+# columns
+_SPREADS = (0.2175, 0.0188, 0.0045)
+_COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
 
 def brightness(amount: float = 0.4, mode: Literal["multiply", "add"] = "multiply", probability: float = 1.0):
     """Changes the brightness: `f x` with f uniform in 1 - amount ... 1 + amount, or `x + a`, a in -amount ... amount.
@@ -195,6 +200,34 @@ def sharpen(amount: float = 1.0, probability: float = 0.5):
     """
     check_not_negative("sharpen", "amount", amount)
     return on_images("sharpen", filters.sharpness, 1.0, 1 + amount, probability)
+
+
+def lighting(std: float = 0.1, probability: float = 1.0):
+    """Adds one colour to a whole image, along the principal components of ImageNet's colours: `V (a * l)`.
+
+    a is normal, one for each component; l are the square roots of the eigenvalues of the covariance of the training
+    pixels, and V are its eigenvectors.
+
+    Args:
+        std: standard deviation of a, 0 or more.
+        probability: for each row.
+
+    Reference: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1;
+        the numbers are those of fb.resnet.torch, for pixels in 0..1.
+    """
+    check_not_negative("lighting", "std", std)
+    check_probability("lighting", probability)
+
+    def update(state, batch, key):
+        image = batch["image"]  # [b, h, w, 3]
+        check_channels("lighting", image, (3,))
+        where, which = jax.random.split(key)
+        a = std * row_random(lambda k, s: jax.random.normal(k, s, image.dtype), where, (image.shape[0], 3))
+        colour = jnp.einsum("bk,ck->bc", a * jnp.asarray(_SPREADS, a.dtype)[None], jnp.asarray(_COMPONENTS, a.dtype))
+        lit = saturate(image + colour[:, None, None])
+        return state, {**batch, "image": jnp.where(chosen(which, probability, image), lit, image)}, {}
+
+    return update
 
 
 def gaussian_noise(std: float = 0.05, probability: float = 1.0):

@@ -18,12 +18,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config.binding import Layers, Positive, Size
+from cvdl_jax.config.binding import Layers, Positive, Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.models.torch_names import NameMap, conv_names, dense_names, norm_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_images, head, remat_block
+from cvdl_jax.nn.dropout import DropPath
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.residual import Shortcut, Style
 from cvdl_jax.nn.squeeze_excite import attention
@@ -118,6 +119,15 @@ VARIANTS = {
         "input": (224, 224, 3), "num_classes": 1000, "block": "bottleneck", "depths": (3, 4, 6, 3),
         "stride_in": "1x1", "attention": "cbam", "macs": 3_864_362_102, "params": 28_089_624,
     },  # 28.09 M, 3.864e9
+    # Xie et al. 2017, section 5.3, for CIFAR: 3x3 stem, three stages of three blocks
+    "resnext29_8x64d": {
+        "input": (32, 32, 3), "num_classes": 10, "block": "bottleneck", "depths": (3, 3, 3), "widths": (64, 128, 256),
+        "stem": "cifar", "cardinality": 8, "group_width": 64, "macs": 5_387_266_048, "params": 34_426_698,
+    },  # 34.4 M
+    "resnext29_16x64d": {
+        "input": (32, 32, 3), "num_classes": 10, "block": "bottleneck", "depths": (3, 3, 3), "widths": (64, 128, 256),
+        "stem": "cifar", "cardinality": 16, "group_width": 64, "macs": 10_688_866_304, "params": 68_155_210,
+    },  # 68.1 M
     "resnext_cbam_tiny": {
         "input": (32, 32, 3), "num_classes": 10, "block": "bottleneck", "depths": (1, 1), "widths": (4, 8),
         "cardinality": 2, "group_width": 16, "attention": "cbam", "reduction": 4, "macs": 183_264, "params": 2_940,
@@ -133,6 +143,7 @@ class Basic(nn.Module):
     shortcut: str
     scale: tuple[str, int] = ("none", 16)
     style: Style = Style()
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -140,7 +151,7 @@ class Basic(nn.Module):
         style, g = self.style, self.style.activation
         y = style.activate(style.convolution(self.width, 3, self.stride, "conv0", g)(x), train, "norm0")
         y = style.normalise(style.convolution(self.width, 3, 1, "conv1")(y), train, "norm1")
-        y = attention(*self.scale, style.dtype, "attention")(y, train)
+        y = DropPath(self.drop_path)(attention(*self.scale, style.dtype, "attention")(y, train), train)
         return activation(g)(y + Shortcut(self.width, self.stride, self.shortcut, style, name="shortcut")(x, train))
 
 
@@ -155,6 +166,7 @@ class Bottleneck(nn.Module):
     shortcut: str
     scale: tuple[str, int] = ("none", 16)
     style: Style = Style()
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -165,6 +177,7 @@ class Bottleneck(nn.Module):
         y = style.convolution(self.width, 3, strides[1], "conv1", g, self.groups)(y)
         y = style.convolution(self.features, 1, 1, "conv2")(style.activate(y, train, "norm1"))
         y = attention(*self.scale, style.dtype, "attention")(style.normalise(y, train, "norm2"), train)
+        y = DropPath(self.drop_path)(y, train)
         return activation(g)(y + Shortcut(self.features, self.stride, self.shortcut, style, name="shortcut")(x, train))
 
 
@@ -176,13 +189,15 @@ class ImageNetResNet(nn.Module):
         block: "basic" or "bottleneck".
         depths: number of blocks of every stage.
         widths: of every stage; a bottleneck returns four times as many channels. The stem has the first one's.
+        stem: "imagenet", 7x7 with stride 2 and a pooling, or "cifar", 3x3 without a stride.
         widen: factor of the widths behind the stem.
         cardinality: groups of the 3x3 convolution of a bottleneck.
         group_width: channels of one group in a stage of width 64; they grow with the stage.
         stride_in: convolution of a bottleneck that halves the image, "3x3" or "1x1".
         shortcut: where shapes differ, "B" (1x1 convolution) or "A" (zeros for new channels).
-        attention: on every branch, "none", "se" (squeeze-and-excitation) or "cbam".
+        attention: on every branch, "none", "se" (squeeze-and-excitation), "cbam" or "cbam_plain".
         reduction: channels over hidden units of that.
+        drop_path: rate of stochastic depth in the last block; it rises linearly from 0 in the first.
         activation: name of the activation function.
         norm: normalisation behind every convolution (`nn/norms.py`).
         conv: "plain", or "standardised" for weight standardisation.
@@ -195,13 +210,15 @@ class ImageNetResNet(nn.Module):
     block: Literal["basic", "bottleneck"]
     depths: tuple[Layers, ...]
     widths: tuple[Size, ...] = (64, 128, 256, 512)
+    stem: Literal["imagenet", "cifar"] = "imagenet"
     widen: Positive = 1.0
     cardinality: Size = 1
     group_width: Size = 64
     stride_in: Literal["3x3", "1x1"] = "3x3"
     shortcut: Literal["A", "B"] = "B"
-    attention: Literal["none", "se", "cbam"] = "none"
+    attention: Literal["none", "se", "cbam", "cbam_plain"] = "none"
     reduction: Size = 16
+    drop_path: Share = 0.0
     activation: str = "relu"
     norm: str = "batch"
     conv: str = "plain"
@@ -214,12 +231,12 @@ class ImageNetResNet(nn.Module):
         """Classifies.
 
         Args:
-            x: float [b, h, w, c], h and w at least 2^(stages + 1), 32 for four stages.
+            x: float [b, h, w, c], h and w at least 2^(stages + 1), 32 for four stages; a fourth with stem "cifar".
             train: batch statistics used and updated.
 
         Returns:
-            logits [b, num_classes]; {"stages": one array [b, h / 2^(i + 2), w / 2^(i + 2), c_i] per stage i,
-            "pre_logits": [b, c]}.
+            logits [b, num_classes]; {"stages": one array [b, h / 2^(i + 2), w / 2^(i + 2), c_i] per stage i, sides four
+            times as large with stem "cifar", "pre_logits": [b, c]}.
 
         Raises:
             ConfigError: for images that are too small, depths and widths of different length, or groups, widths and
@@ -232,30 +249,34 @@ class ImageNetResNet(nn.Module):
                 "config.model.cardinality and group_width are of bottlenecks; set config.model.block=bottleneck, or "
                 "widen basic blocks by config.model.widen"
             )
-        check_images(x, self, "resnet", 2 ** (len(self.depths) + 1), "stem")
+        large = self.stem == "imagenet"
+        check_images(x, self, "resnet", 2 ** (len(self.depths) + (1 if large else -1)), "stem")
         style = Style(self.norm, "before", self.conv, self.activation, self.kernel_init, self.dtype)
-        x = style.convolution(self.widths[0], 7, 2, "stem", self.activation)(x.astype(self.dtype))
+        size, stride = (7, 2) if large else (3, 1)
+        x = style.convolution(self.widths[0], size, stride, "stem", self.activation)(x.astype(self.dtype))
         x = style.activate(x, train, "stem_norm")  # [b, h / 2, w / 2, widths[0]]
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # [b, h / 4, w / 4, widths[0]]
+        if large:
+            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # [b, h / 4, w / 4, widths[0]]
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             for j in range(depth):
                 stride = 2 if i > 0 and j == 0 else 1
-                x = self._block(width, stride, style, f"stage{i}_block{j}")(x, train)
+                rate = self.drop_path * (sum(self.depths[:i]) + j) / max(sum(self.depths) - 1, 1)
+                x = self._block(width, stride, rate, style, f"stage{i}_block{j}")(x, train)
             stages.append(x)
         x = x.astype(at_least_float32(self.dtype)).mean((1, 2))  # [b, c]
         logits = head(x, self.num_classes, self.dtype, initializer(self.kernel_init))
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
-    def _block(self, width: int, stride: int, style: Style, name: str) -> nn.Module:
+    def _block(self, width: int, stride: int, rate: float, style: Style, name: str) -> nn.Module:
         wide = whole(width * self.widen, f"width {width} times config.model.widen={self.widen}")
         scale = (self.attention, self.reduction)
         if self.block == "basic":
-            return remat_block(Basic, self.remat)(wide, stride, self.shortcut, scale, style, name=name)
+            return remat_block(Basic, self.remat)(wide, stride, self.shortcut, scale, style, rate, name=name)
         inside = wide * self.group_width / 64
         inside = self.cardinality * whole(inside, f"width {wide} times config.model.group_width={self.group_width}/64")
-        make = remat_block(Bottleneck, self.remat)
-        return make(inside, 4 * wide, stride, self.stride_in, self.cardinality, self.shortcut, scale, style, name=name)
+        make, how = remat_block(Bottleneck, self.remat), (self.shortcut, scale, style, rate)
+        return make(inside, 4 * wide, stride, self.stride_in, self.cardinality, *how, name=name)
 
 
 def whole(number: float, what: str) -> int:
@@ -275,8 +296,10 @@ def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides:
 
 
 def torch_names(variant: str) -> NameMap:
-    """{our path: (torchvision's or timm's name, transform)} of a variant without CBAM."""
+    """{our path: (torchvision's or timm's name, transform)} of a variant without CBAM; {} of those for CIFAR."""
     row = VARIANTS[variant]
+    if row.get("stem") == "cifar":
+        return {}
     convs = 2 if row["block"] == "basic" else 3
     names = conv_names("stem", "conv1", bias=False) | norm_names("stem_norm", "bn1") | dense_names("head", "fc")
     for i, depth in enumerate(row["depths"]):

@@ -9,13 +9,14 @@ that take up what is global; factors of every branch (layer scale) and patches o
 positions of their own, without the other tokens. `ops/positions.py` changes positions to another size of image.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, Layers, NotNegative, Positive, Share, Size
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
@@ -24,6 +25,7 @@ from cvdl_jax.nn.batch_norm import layer_norm
 from cvdl_jax.nn.common import check_images, check_patches, head, remat_block
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.nn.layer_scale import LayerScale
+from cvdl_jax.ops.positions import sincos
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -193,11 +195,11 @@ class EncoderBlock(nn.Module):
 
 
 class ViT(nn.Module):
-    """A Vision Transformer that classifies by its class token.
+    """A Vision Transformer that classifies by its class token, or by the mean of its patches.
 
     Attributes:
         num_classes: number of logits; 0 for the features, without a head.
-        image_size: pixels, one number or (h, w); the positions are learned for it.
+        image_size: pixels, one number or (h, w); the positions are for it.
         patch_size: side of a patch in pixels, a divisor of h and w.
         width: d, size of a token.
         depth: number of blocks.
@@ -211,6 +213,8 @@ class ViT(nn.Module):
         registers: number of learned tokens after these that no head reads.
         all_positions: class and distillation token have positions too; registers never have.
         layer_scale: first value of the factors of every branch; 0 for none.
+        pool: what the head reads: the class "token", or the "mean" of the patches, without a class token.
+        sincos: fixed positions of sines and cosines (`ops/positions.py:sincos`) in place of learned ones.
         remat: recompute blocks in the backward pass.
         dtype: dtype of the products; norms, softmax and logits are at least float32.
     """
@@ -230,6 +234,8 @@ class ViT(nn.Module):
     registers: Counted = 0
     all_positions: bool = True
     layer_scale: NotNegative = 0.0
+    pool: Literal["token", "mean"] = "token"
+    sincos: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -243,13 +249,14 @@ class ViT(nn.Module):
 
         Returns:
             logits [b, num_classes]; {"stages": tokens [b, t, d] after every block, "tokens": the last ones normalised,
-            "pre_logits": the class token [b, d], or its mean with the distillation token, and "attention": weights
-            [b, heads, t, t] of every block if `attention_weights`, "heads": the logits of the class and of the
-            distillation token if `distilled`}. Token 0 is the class token, then come the distillation token and the
-            registers, if any; patches follow row by row. t is the number of all.
+            "pre_logits": the class token [b, d], its mean with the distillation token, or the mean of the patches, and
+            "attention": weights [b, heads, t, t] of every block if `attention_weights`, "heads": the logits of the
+            class and of the distillation token if `distilled`}. Token 0 is the class token, then come the distillation
+            token and the registers, if any; patches follow row by row. t is the number of all.
 
         Raises:
-            ConfigError: if the image is not of `image_size`, or the patch does not divide it.
+            ConfigError: if the image is not of `image_size`, the patch does not divide it, or tokens are asked for that
+                the pooling has not.
         """
         self._check(x)
         x = self._embed(x.astype(self.dtype))  # [b, 1 + n, d]
@@ -272,11 +279,12 @@ class ViT(nn.Module):
             stages.append(x)
             attention.append(weights)
         x = layer_norm(self.dtype, "norm")(x)
-        out: dict[str, Any] = {"stages": tuple(stages), "tokens": x, "pre_logits": x[:, 0]}
+        pooled = x[:, 0] if self.pool == "token" else x.astype(at_least_float32(self.dtype)).mean(1)
+        out: dict[str, Any] = {"stages": tuple(stages), "tokens": x, "pre_logits": pooled}
         if self.attention_weights:
             out["attention"] = tuple(attention)
         if not self.distilled:
-            return head(x[:, 0], self.num_classes, self.dtype, KERNEL_INIT), out
+            return head(pooled, self.num_classes, self.dtype, KERNEL_INIT), out
         names = ("head", "head_distillation")
         both = [head(x[:, i], self.num_classes, self.dtype, KERNEL_INIT, name=name) for i, name in enumerate(names)]
         out["pre_logits"] = x[:, :2].astype(at_least_float32(self.dtype)).mean(1)
@@ -293,10 +301,13 @@ class ViT(nn.Module):
         def learned(name: str, count: int, std: float) -> jax.Array:
             return self.param(name, nn.initializers.normal(std), (1, count, d), wide).astype(self.dtype)
 
-        tokens = [learned("class_token", 1, 1e-6)] + (
-            [learned("distillation_token", 1, 0.02)] if self.distilled else []
-        )
-        positions = learned("positions", h * w + (len(tokens) if self.all_positions else 0), 0.02)
+        tokens = [learned("class_token", 1, 1e-6)] if self.pool == "token" else []
+        tokens += [learned("distillation_token", 1, 0.02)] if self.distilled else []
+        if self.sincos:
+            positions = jnp.pad(sincos((h, w), d), ((len(tokens) if self.all_positions else 0, 0), (0, 0)))[None]
+            positions = positions.astype(self.dtype)
+        else:
+            positions = learned("positions", h * w + (len(tokens) if self.all_positions else 0), 0.02)
         tokens = [jnp.broadcast_to(token, (b, 1, d)) for token in tokens]
         if self.all_positions:
             x = jnp.concatenate([*tokens, x], axis=1) + positions
@@ -310,6 +321,11 @@ class ViT(nn.Module):
     def _check(self, x: jax.Array) -> None:
         check_images(x, self, "vit", first="patch_embed")
         check_patches(x, "vit", "positions", self.image_size, self.patch_size)
+        if self.pool == "mean" and (self.distilled or self.registers):
+            raise ConfigError(
+                "config.model.pool='mean' is of all tokens, and distilled or registers add some that are no patches; "
+                "set config.model.pool='token'"
+            )
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> ViT:

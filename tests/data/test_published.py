@@ -1,0 +1,67 @@
+"""Sets that are not here: their sizes, shapes and refusals; and a program that is built from them."""
+
+import pytest
+
+from cvdl_jax.cli.check import report
+from cvdl_jax.config import configs
+from cvdl_jax.data import published
+from cvdl_jax.engine.build import build
+from cvdl_jax.errors import ConfigError, DataError
+
+SECTION = {
+    "name": "imagenet2012", "train": "train[:99%]", "validation": "train[99%:]", "test": "validation",
+    "image_size": (64, 48), "crop": "random_resized", "crop_fraction": 0.875,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def without_imagenet(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+
+
+def test_sizes_and_shapes_are_those_of_the_publication():
+    data = published.stated(SECTION)
+    sizes = {name: split.size for name, split in data.splits.items()}
+    assert sizes == {"train": 1_268_355, "validation": 12_812, "test": 50_000} and data.num_classes == 1000
+    train, test = data.splits["train"], data.splits["test"]
+    assert (train.stage.crop, test.stage.crop, test.stage.crop_fraction) == ("random_resized", "center", 0.875)
+    assert train.spec["image"].shape == (64, 48, 3) and train.spec["label"].shape == ()
+    with pytest.raises(DataError, match="the examples of imagenet2012 are not here; only its sizes are known"):
+        train.batch([0])
+
+
+def test_only_what_is_known_is_stated(tmp_path):
+    assert published.stated({**SECTION, "name": "digits"}) is None
+    assert published.stated({**SECTION, "split": {"fractions": (0.5, 0.5)}}) is None  # its sizes depend on the labels
+    (tmp_path / "imagenet2012").mkdir()
+    assert published.stated(SECTION) is None  # it is here: the reader of data sets says what is wrong with it
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"crop": "middle"}, ConfigError, "config.data.crop='middle' is not known"),
+        ({"imagesize": (1, 1)}, ConfigError, "did you mean 'image_size'"),
+        ({"validation": "train[98%:]"}, DataError, "share"),
+        ({"test": "tests"}, DataError, "imagenet2012 has no split 'tests'"),
+        ({"image_size": None, "crop": "none"}, DataError, "vary in size: set config.data.image_size"),
+    ],
+)
+def test_mistakes_are_refused_as_with_the_data(change, error, words):
+    with pytest.raises(error, match=words):
+        _ = {name: split.spec for name, split in published.stated({**SECTION, **change}).splits.items()}
+
+
+def test_a_run_is_built_and_told_without_its_data():
+    config = configs.load("configs/classify/lenet5.py", ["config.augment=", "config.normalise={}"])
+    config.data = {**SECTION, "image_size": (32, 32)}
+    config.total_epochs, config.batch_size = 2, 128
+    with pytest.raises(DataError, match="imagenet2012"):
+        build(config)
+    built = build(config, open_data=report._stated)
+    assert built.info.num_classes == 1000 and built.info.total_steps == -(-2 * 1_268_355 // 128)
+    (first, *_) = report.data_lines(built)
+    assert first == (
+        "data imagenet2012: train 1,268,355, validation 12,812, test 50,000 examples; streamed; not on this machine, "
+        "sizes as published"
+    )
