@@ -12,7 +12,8 @@ stands here. The transforms, from PyTorch's layout to ours:
     factors     [c, 1, 1] to [c]
     ""          as it is
 
-A file may also have our own names, "params/stem/kernel" and "batch_stats/stem_norm/mean".
+A file may also have our own names, "params/stem/kernel" and "batch_stats/stem_norm/mean", or, of a Vision Transformer,
+those of vit_jax and big_vision (`big_vision.py`).
 """
 
 import json
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.models import registry
+from cvdl_jax.models import big_vision, registry
 from cvdl_jax.ops.positions import resample_positions
 
 COLLECTIONS = ("params", "batch_stats")
@@ -122,14 +123,16 @@ def imported(tensors: Mapping[str, np.ndarray], section: Mapping[str, Any], path
     """The arrays of a file by our names.
 
     Args:
-        tensors: {their name: array}, or by our own names.
+        tensors: {their name: array}, or by our own names, or by big_vision's.
         section: as `config.model`, which says what is to be filled.
         path: of the section, for messages.
 
     Raises:
-        ConfigError: see `names_of`.
+        ConfigError: see `names_of` and `big_vision.by_our_names`.
         DataError: if an array cannot be of our layout.
     """
+    if big_vision.named_so(tensors):
+        return Imported(*big_vision.by_our_names(tensors, section, path))
     if all(name.partition("/")[0] in COLLECTIONS for name in tensors):
         return Imported(dict(tensors), ())
     theirs = {their: (our, transform) for our, (their, transform) in names_of(section, path).items()}

@@ -149,6 +149,17 @@ VARIANTS = {
         "input": (518, 518, 3), "num_classes": 1000, "patch_size": 14, "width": 1024, "depth": 24, "heads": 16,
         "layer_scale": 1e-5, "registers": 4, "all_positions": False, "macs": 508_552_302_592, "params": 305_395_688,
     },
+    # the giant ones have a gate in every perceptron (SwiGLU, Shazeer 2020)
+    "vit_giant_patch14_dinov2": {
+        "input": (518, 518, 3), "num_classes": 1000, "patch_size": 14, "width": 1536, "depth": 40, "heads": 24,
+        "layer_scale": 1e-5, "gated": True, "mlp_ratio": 2.6666667, "macs": 1_783_344_494_592,
+        "params": 1_138_016_232,
+    },
+    "vit_giant_patch14_reg4_dinov2": {
+        "input": (518, 518, 3), "num_classes": 1000, "patch_size": 14, "width": 1536, "depth": 40, "heads": 24,
+        "layer_scale": 1e-5, "gated": True, "mlp_ratio": 2.6666667, "registers": 4, "all_positions": False,
+        "macs": 1_789_223_073_792, "params": 1_138_020_840,
+    },
     # ViT-Tiny for CIFAR images: 64 patches of 4x4 pixels
     "vit_tiny_patch4_32": {
         "input": (32, 32, 3), "num_classes": 10, "patch_size": 4, "width": 192, "depth": 12, "heads": 3,
@@ -164,7 +175,10 @@ KERNEL_INIT = nn.initializers.truncated_normal(0.02)
 
 
 class EncoderBlock(nn.Module):
-    """Attention and a two-layer perceptron with exact GELU, each behind a layer norm and inside a residual branch."""
+    """Attention and a two-layer perceptron, each behind a layer norm and inside a residual branch.
+
+    Between the layers is exact GELU, or, gated, `silu(a) b` of the two halves [a, b] of the first.
+    """
 
     heads: int
     mlp_ratio: float
@@ -174,6 +188,7 @@ class EncoderBlock(nn.Module):
     attention_weights: bool
     dtype: Any = jnp.float32
     layer_scale: float = 0.0
+    gated: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array | None]:
@@ -185,8 +200,14 @@ class EncoderBlock(nn.Module):
         )
         y, weights = attend(layer_norm(self.dtype, "norm0")(x), train)
         x = x + DropPath(self.drop_path)(self._scaled(Dropout(self.dropout)(y, train), 0), train)
-        y = nn.Dense(round(self.mlp_ratio * d), **dense, name="dense0")(layer_norm(self.dtype, "norm1")(x))
-        y = Dropout(self.dropout)(activation("gelu")(y), train)  # [b, n, mlp_ratio d]
+        hidden = round(self.mlp_ratio * d) * (2 if self.gated else 1)
+        y = nn.Dense(hidden, **dense, name="dense0")(layer_norm(self.dtype, "norm1")(x))
+        if self.gated:
+            a, b = jnp.split(y, 2, -1)
+            y = activation("silu")(a) * b
+        else:
+            y = activation("gelu")(y)
+        y = Dropout(self.dropout)(y, train)  # [b, n, mlp_ratio d]
         y = Dropout(self.dropout)(nn.Dense(d, **dense, name="dense1")(y), train)
         return x + DropPath(self.drop_path)(self._scaled(y, 1), train), weights
 
@@ -213,6 +234,7 @@ class ViT(nn.Module):
         registers: number of learned tokens after these that no head reads.
         all_positions: class and distillation token have positions too; registers never have.
         layer_scale: first value of the factors of every branch; 0 for none.
+        gated: SwiGLU in place of GELU in the perceptron, whose first layer is then twice as wide.
         pool: what the head reads: the class "token", or the "mean" of the patches, without a class token.
         sincos: fixed positions of sines and cosines (`ops/positions.py:sincos`) in place of learned ones.
         remat: recompute blocks in the backward pass.
@@ -234,6 +256,7 @@ class ViT(nn.Module):
     registers: Counted = 0
     all_positions: bool = True
     layer_scale: NotNegative = 0.0
+    gated: bool = False
     pool: Literal["token", "mean"] = "token"
     sincos: bool = False
     remat: bool = False
@@ -274,6 +297,7 @@ class ViT(nn.Module):
                 self.attention_weights,
                 self.dtype,
                 self.layer_scale,
+                self.gated,
                 name=f"block{i}",
             )(x, train)
             stages.append(x)
