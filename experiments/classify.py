@@ -90,8 +90,7 @@ def adversary(logits_fn, loss, attack, state, batch, key):
 
 def finalise(means, rows):
     """Accuracy with its 95 % Wilson interval, and the loss."""
-    n = len(rows["label"])
-    return {**intervals.with_wilson(means, n, ["accuracy"]), "examples": n}
+    return {**intervals.with_wilson(means, len(rows["label"]), ["accuracy"]), "examples": len(rows["label"])}
 
 
 def predictions(logits_fn, class_names, state, batch, key):
@@ -106,10 +105,10 @@ def predictions(logits_fn, class_names, state, batch, key):
         return {"decision_regions": decision_regions.regions(scores, points, batch["label"], class_names)}
     guess = jnp.argmax(logits_fn(state, batch), -1)
     figures = {"predictions": images.image_grid(batch["image"], batch["label"], guess, class_names)}
-    w = decision_regions.weights_of(averaged(state).params)
+    params, shape = averaged(state).params, batch["image"].shape[1:]
+    w, alike = decision_regions.weights_of(params), positions.similarities(params, shape)
     if w is not None:
-        figures["templates"] = decision_regions.template_grid(w, batch["image"].shape[1:], class_names)
-    alike = positions.similarities(averaged(state).params, batch["image"].shape[1:])
+        figures["templates"] = decision_regions.template_grid(w, shape, class_names)
     if alike is not None:
         figures["positions"] = positions.draw(alike)
     return figures
@@ -135,18 +134,16 @@ def make(config, info) -> Task:
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
     train_loss = partial(training_loss, model, normalise, loss, weigh, config.auxiliary_weight)
-    step = partial(evaluation_step, logits_fn, loss)
     attack = configs.partially(pgd, config.adversary, "config.adversary", "loss", "x", "key")
-    raw_logits = partial(logits_of, model, normalise)
     return Task(
         init=init,
         train=chain(
             recipe.augmentation(config, info),
-            partial(adversary, raw_logits, loss, attack) if config.adversary else None,
+            partial(adversary, partial(logits_of, model, normalise), loss, attack) if config.adversary else None,
             recipe.descend(config, info, train_loss),
             recipe.average(config, train_loss),
         ),
-        evals=recipe.evaluations(partial(Eval, step, finalise), info.sizes),
+        evals=recipe.evaluations(partial(Eval, partial(evaluation_step, logits_fn, loss), finalise), info.sizes),
         report=partial(predictions, logits_fn, info.class_names),
         on_eval=feedback.on_eval,
         predict=lambda state, batch: {"scores": logits_fn(state, batch)},

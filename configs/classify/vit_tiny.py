@@ -12,6 +12,10 @@ Measured with seed 0 on two CPU cores that ran other programs too:
     digits   96.66 % [94.25, 98.08]  934 s
     mnist    not measured yet
     cifar10  not measured yet
+
+The report draws how alike learned positions are (figure 7 of the paper). With 8 x 8 patches of 2 pixels, 2 blocks of
+width 48 and 25 epochs of digits (71.9 % right), the cosine similarity is 0.32 to neighbours and 0.04 at a distance of
+two; 0.10 in one row, 0.11 in one column, and -0.01 elsewhere.
 """
 
 from configs import datasets

@@ -25,6 +25,6 @@ def get_config(arg=None):
     config.study.methods = METHODS
     config.study.against = {"two_dense": "dense", "maps": "dense"}
     config.study.update({"margin": 2, "canvases": (12, 20)})
-    config.total_steps = 2 if arg.smoke else 800
+    config.total_steps = 2 if arg.smoke else 600
     config.model = {"name": "convnet", "channels": (16, 32), "kernel": 3}
     return config

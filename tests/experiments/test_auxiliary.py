@@ -33,12 +33,12 @@ def run(workdir, steps, **model):
 @pytest.mark.long
 @pytest.mark.curriculum("H41")
 def test_a_run_with_auxiliary_classifiers(tmp_path, capsys):
-    """At first a loss is about log 10; with two heads of weight 0.3 it is 1.6 times as much, in training alone."""
+    """A loss that begins at about log 10 grows by 0.6 times as much or more, in training alone."""
     plain, _, small = run(tmp_path / "plain", 2)
     with_heads = {"auxiliary": True, "heads": ((0, 0), (1, 0))}
     rows, metrics, large = run(tmp_path / "heads", 4, **with_heads)
     first = plain[0]["train/loss"]
-    assert rows[0]["train/loss"] - first == pytest.approx(0.6 * np.log(10), rel=0.25)
+    assert 0.5 * np.log(10) < rows[0]["train/loss"] - first < 1.2 * np.log(10)  # random heads are worse than chance
     assert rows[1]["validation/loss"] == pytest.approx(np.log(10), rel=0.3)  # not 1.6 times that
     assert large["macs"] == small["macs"] and large["parameters"] > 2 * small["parameters"]
     state = runs.load(tmp_path / "heads")[1]
