@@ -132,7 +132,9 @@ def measure(study, first_seed):
         accuracies[name] = [result["test"][1] for result in train(by, study.steps, seeds)]
         metrics[f"{name}_macs"] = count(by)
         print(f"{name}: {by}, {metrics[f'{name}_macs']:,} multiply-adds, {accuracies[name]}", flush=True)
-    return metrics | (seed_comparison.gains(accuracies, "compound") if study.seeds > 1 else {}), accuracies
+    if study.seeds == 1:
+        return metrics | {name: of[0] for name, of in accuracies.items()}, accuracies
+    return metrics | seed_comparison.gains(accuracies, "compound"), accuracies
 
 
 def draw(accuracies):
