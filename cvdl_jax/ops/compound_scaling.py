@@ -105,3 +105,22 @@ def search(score: Callable[[Scaling], float], **grid: float) -> Scaling:
     if bad:
         raise ValueError(f"the score of {bad[0]} is not a number; the search cannot rank it")
     return choices[max(range(len(choices)), key=scores.__getitem__)]
+
+
+def nearest(count: Callable[[Scaling], float], way: Callable[[float], Scaling], target: float, most: float) -> Scaling:
+    """How far to go along a way of scaling, so that the multiply-adds are nearest to a target.
+
+    Args:
+        count: of a scaling, not decreasing along the way; whole channels and layers make it grow in jumps.
+        way: of a number from 1 to `most`.
+        target: multiply-adds.
+        most: end of the way.
+
+    Returns:
+        The scaling whose count differs from the target by the smallest factor, to 1/256 of the way's logarithm.
+    """
+    low, high = 1.0, most
+    for _ in range(8):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if count(way(middle)) < target else (low, middle)
+    return min((way(low), way(high)), key=lambda by: abs(math.log(count(by) / target)))

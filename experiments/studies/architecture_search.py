@@ -84,14 +84,18 @@ def measure(study, config_seed):
             cell = search.best(history)
             final = trainer.child(seed + 1000, cell, study.final)
             accuracies[name].append(trainer.judge(final, cell, "test")[1])
-            ranks[name].append(sum(value > whole[cell] for value in whole.values()) + 1 if cell in whole else np.nan)
+            ranks[name] += [sum(value > whole[cell] for value in whole.values()) + 1] if cell in whole else []
             chosen.append(f"seed {seed}, {name}: {describe(cell)}; test accuracy {accuracies[name][-1]:.4f}")
         print(*chosen[-len(METHODS) :], sep="\n", flush=True)
-    metrics = seed_comparison.gains(accuracies, "random") if study.repeats > 1 else {}
+    metrics = {name: of[0] for name, of in accuracies.items()}
+    if study.repeats > 1:
+        metrics = seed_comparison.gains(accuracies, "random")
     for one, other in itertools.combinations(METHODS, 2):
         metrics[f"{one}_{other}_p"] = paired_tests.sign_flip(np.subtract(accuracies[one], accuracies[other]))
-    metrics |= {f"{name}_rank": float(np.mean(of)) for name, of in ranks.items()}
-    metrics |= {"one_shot_tau": float(np.mean(taus)), "budget_steps": study.budget * study.steps}
+    metrics |= {f"{name}_rank": float(np.mean(of)) for name, of in ranks.items() if of}
+    if np.isfinite(taus).all():  # it is not where all scores are equal
+        metrics["one_shot_tau"] = float(np.mean(taus))
+    metrics["budget_steps"] = study.budget * study.steps
     return metrics, (accuracies, drawn, whole, chosen)
 
 
@@ -118,6 +122,8 @@ def make(config, info) -> Task:
             f"config.study.budget={study.budget} must lie between config.study.population={study.population} and the "
             f"{len(CELLS)} cells of the space"
         )
+    if study.repeats > paired_tests.EXACT_SEEDS:
+        raise ConfigError(f"config.study.repeats={study.repeats} must be at most {paired_tests.EXACT_SEEDS}")
     if not 2 <= study.ranked <= len(CELLS):
         raise ConfigError(
             f"config.study.ranked={study.ranked} must lie between 2 and the {len(CELLS)} cells of the space"

@@ -59,7 +59,7 @@ def test_searches_spend_the_same_and_test_once(monkeypatch):
 
 def test_impossible_budgets_are_refused():
     info = Info(None, (), {}, {}, 1, 0, np.inf, 0)
-    for key, value in {"budget": 126, "population": 17, "ranked": 1}.items():
+    for key, value in {"budget": 126, "population": 17, "ranked": 1, "repeats": 21}.items():
         config = config_file.get_config()
         config.study[key] = value
         with pytest.raises(ConfigError, match=rf"config\.study\.{key}={value}"):

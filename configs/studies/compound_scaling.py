@@ -1,0 +1,23 @@
+"""Compound scaling against depth, width or resolution alone, at four times the multiply-adds of a small network.
+
+    python launch.py --config configs/studies/compound_scaling.py --workdir runs/studies_compound_scaling
+
+Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", section 3 and figure 3. The
+base network has two blocks of two convolutions, of 4 and 8 channels, and sees MNIST's 28x28 pixels at 10x10, so that a
+higher resolution, up to about 20x20, shows more of what was drawn. 10,000 images to train on, 2,000 to choose on.
+"""
+
+from cvdl_jax.config import configs
+from cvdl_jax.core import studies
+
+
+def get_config(arg=None):
+    """The run's numbers; `smoke` makes every network train for two steps."""
+    arg = configs.parse_arg(arg, smoke=False)
+    data = {"name": "mnist", "train": "train[:10000]", "validation": "train[58000:]", "test": "test"}
+    if arg.smoke:
+        data = {"name": "digits", "train": "train", "validation": "validation", "test": "test"}
+    study = {"data": data, "steps": 200, "search_steps": 100, "seeds": 3}
+    if arg.smoke:
+        study |= {"steps": 2, "search_steps": 2, "seeds": 2, "channels": (2,), "side": 4, "grid": 0.5, "tolerance": 0.3}
+    return studies.base("compound_scaling", **study)
