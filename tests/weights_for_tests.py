@@ -12,9 +12,9 @@ SIDE, CLASSES = 32, 10
 # {case: our model}; `tests/interop/make_fixtures.py` builds the same ones of torchvision's and timm's parts.
 SMALL = {
     "resnet": {"name": "resnet18", "depths": (1, 1, 1, 1)},
-    "densenet": {"name": "densenet121", "depths": (2, 2), "growth": 8, "channels": 16},
+    "densenet": {"name": "densenet121", "depths": (1, 2), "growth": 8, "channels": 16},
     "convnext": {"name": "convnext_tiny", "depths": (1, 1), "widths": (8, 16)},
-    "swin": {"name": "swin_t", "width": 12, "depths": (2, 2), "heads": (2, 4), "window": 4},
+    "swin": {"name": "swin_t", "width": 12, "depths": (2, 1), "heads": (2, 4), "window": 4},
     "vit": {"name": "vit_b_16", "image_size": SIDE, "width": 24, "depth": 1, "heads": 2},
     "deit": {
         "name": "deit_tiny_distilled_patch16_224", "image_size": SIDE, "width": 24, "depth": 1, "heads": 2,

@@ -16,7 +16,7 @@ training images, the rest to select on, the 50,000 validation images to report o
 Published: 40.7 % top-1 error of one network on the validation images (table 2). Not measured here. As `--mode check
 --topology v5e:8x8` says, without a TPU and without the data:
 
-    not run yet
+    564.37 MiB of 16 GiB on each of 64 chips; 8.51 GFLOP a chip and step, 244.31 MiB sent; estimated 5.10 ms a step
 """
 
 from configs import datasets

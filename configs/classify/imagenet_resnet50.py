@@ -15,7 +15,7 @@ training images, the rest to select on, the 50,000 validation images to report o
 Published: 23.74 ± 0.09 % top-1 error with batches of 8,192, 23.60 ± 0.12 % with 256 (Goyal et al., table 1). Not
 measured here. As `--mode check --topology v5e:8x8` says, without a TPU and without the data:
 
-    not run yet
+    983.79 MiB of 16 GiB on each of 64 chips; 386 GFLOP a chip and step, 104.63 MiB sent; estimated 16.9 ms a step
 """
 
 from configs import datasets

@@ -45,9 +45,9 @@ def small(case: str) -> torch.nn.Module:
     blocks = [convnext.CNBlockConfig(8, 16, 1), convnext.CNBlockConfig(16, None, 1)]
     make = {
         "resnet": lambda: resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], n),
-        "densenet": lambda: densenet.DenseNet(8, (2, 2), 16, num_classes=n),
+        "densenet": lambda: densenet.DenseNet(8, (1, 2), 16, num_classes=n),
         "convnext": lambda: convnext.ConvNeXt(blocks, num_classes=n),
-        "swin": lambda: swin_transformer.SwinTransformer([4, 4], 12, [2, 2], [2, 4], [4, 4], num_classes=n),
+        "swin": lambda: swin_transformer.SwinTransformer([4, 4], 12, [2, 1], [2, 4], [4, 4], num_classes=n),
         "vit": lambda: vision_transformer.VisionTransformer(SIDE, 16, 1, 2, 24, 96, num_classes=n),
         "deit": lambda: timm.create_model("deit_tiny_distilled_patch16_224", **tokens),
         "dinov2": lambda: timm.create_model("vit_giant_patch14_reg4_dinov2", **{**tokens, "img_size": 28}),

@@ -27,11 +27,14 @@ def fixture(name):
 
 WHOLE = fixture("names.json.gz")
 FILLED = fixture("small.json.gz")
+# One of each scheme of names that is traced fast; the others are long.
+QUICK = ("vgg16_bn", "resnet18", "mobilenetv1_100", "vit_b_32", "deit_tiny_distilled_patch16_224", "mixer_s16_224")
+NAMED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in WHOLE]
 quick_jit = lambda f: jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})  # noqa: E731
 
 
 @pytest.mark.curriculum("I7")
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", NAMED)
 def test_names_and_shapes_are_theirs(name):
     """All that the other library keeps, and nothing else; zeros of one byte stand for the numbers."""
     model, row = make_model(name, 1000), registry.variants()[name].row
