@@ -90,15 +90,27 @@ def _resident_bytes() -> int:
         return 0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _release_compiled_functions():
-    """Forgets compiled functions between modules once a worker is large: JAX itself would keep all of them."""
-    yield
+def forget_compiled_functions():
+    """Forgets compiled functions if this process is large: JAX itself would keep all of them."""
     if _resident_bytes() > MOST_BYTES:
         jax.clear_caches()
         gc.collect()
         if hasattr(_LIBC, "malloc_trim"):  # glibc keeps what was freed; this gives it back to the system
             _LIBC.malloc_trim(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _release_compiled_functions():
+    """A worker does so between modules."""
+    yield
+    forget_compiled_functions()
+
+
+@pytest.fixture
+def alone():
+    """After a test that shares no compiled function with the others of its module, a worker does so too."""
+    yield
+    forget_compiled_functions()
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ def test_config_loads_and_says_how_to_run_it(path):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("path", CONFIGS)
 def test_smoke_run_trains_two_steps_and_evaluates(path, tmp_path, capsys):
     workdir = tmp_path / "run"
