@@ -5,6 +5,10 @@
 Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", section 3 and figure 3. The
 base network has two blocks of two convolutions, of 4 and 8 channels, and sees MNIST's 28x28 pixels at 10x10, so that a
 higher resolution, up to about 20x20, shows more of what was drawn. 10,000 images to train on, 2,000 to choose on.
+
+The comparison is not measured yet. Of the search, seed 0, the validation losses after 100 steps are: resolution alone
+(1, 1, 1.4) 1.92; (1, 1.2, 1.2) 1.75; width alone (1, 1.4, 1) 1.09; (1.4, 1, 1.2) 1.90; (1.4, 1.2, 1) 1.16; depth alone
+(2, 1, 1) 1.36. So short a search chooses width alone.
 """
 
 from cvdl_jax.config import configs

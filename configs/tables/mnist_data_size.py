@@ -4,7 +4,7 @@
 
 A small version of figures 3 and 4 of Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words". All runs take the same
 500 steps, so that the parts differ in how often an image is seen, 59 times to 0.6 times, and not in time. Needs MNIST,
-prepared by TFDS.
+prepared by TFDS. Not measured yet.
 """
 
 from cvdl_jax.config import configs
