@@ -1,6 +1,6 @@
 """Many copies of one network side by side, one for each seed: every leaf of their parameters is [copies, ...].
 
-`each` maps over the copies: `jax.vmap`; for convolutions on CPUs `one_by_one`, or `in_turn` where that is rarely run.
+`vmap` maps over the copies: `jax.vmap`; for convolutions on CPUs `one_by_one`, or `in_turn` where that is rarely run.
 """
 
 import operator
@@ -45,12 +45,12 @@ def one_by_one(f: Callable) -> Callable:
 
 def in_turn(f: Callable) -> Callable:
     """`jax.vmap(f)`, but in a loop: compiled once for all copies, and slower than `one_by_one` where it runs often."""
-    return lambda *args: lax.map(lambda each: f(*each), args)
+    return lambda *args: lax.map(lambda copy: f(*copy), args)
 
 
-def scores(model: nn.Module, params: Any, x: jax.Array, each: Callable = jax.vmap) -> jax.Array:
+def scores(model: nn.Module, params: Any, x: jax.Array, vmap: Callable = jax.vmap) -> jax.Array:
     """Logits [copies, b, classes] of every copy on the same batch [b, ...], in evaluation mode."""
-    return each(lambda p: apply_params(model, p, x, False)[0])(params)
+    return vmap(lambda p: apply_params(model, p, x, False)[0])(params)
 
 
 def mean_losses(model: nn.Module, params: Any, x: jax.Array, label: jax.Array) -> jax.Array:
@@ -63,13 +63,13 @@ def zeros(params: dict[str, Any]) -> dict[str, tuple[jax.Array, jax.Array]]:
     return {name: (sparsity(tree), jnp.ones(())) for name, tree in params.items()}
 
 
-def train_scores(model: nn.Module, params: Any, x: jax.Array, key: jax.Array, each: Callable = jax.vmap) -> jax.Array:
+def train_scores(model: nn.Module, params: Any, x: jax.Array, key: jax.Array, vmap: Callable = jax.vmap) -> jax.Array:
     """Logits [copies, b, classes] in training mode, each copy on a batch of its own: x [copies, b, ...]."""
 
     def one(p: Any, x: jax.Array, k: jax.Array) -> jax.Array:
         return apply_params(model, p, x, True, rngs={"dropout": k})[0]
 
-    return each(one)(params, x, jax.random.split(key, len(x)))
+    return vmap(one)(params, x, jax.random.split(key, len(x)))
 
 
 def start_stopping(params: Any, patience: int) -> dict[str, Any]:

@@ -82,17 +82,17 @@ def accuracies(study, nets, split, state, batch, key):
     image, label = data[split]["image"], data[split]["label"]
     bare = image[:, study.margin : image.shape[1] - study.margin, study.margin : image.shape[2] - study.margin]
     canvases = {side: placed(bare, side, jax.random.fold_in(key, side)) for side in study.canvases}
-    found = {}
+    shares = {}
     for name, net in nets.items():
-        params, each = state.params[name], seed_copies.in_turn
+        params, vmap = state.params[name], seed_copies.in_turn
         on = {name: image} | {f"{name}_at_{s}": x for s, x in canvases.items() if takes(net.model, params, x)}
         for what, x in on.items():
-            scores = seed_copies.scores(net.model, params, to_unit(x), each)
-            found[what] = jax.vmap(lambda s: correct(s, label).mean())(scores)
+            scores = seed_copies.scores(net.model, params, to_unit(x), vmap)
+            shares[what] = jax.vmap(lambda s: correct(s, label).mean())(scores)
         own = to_unit(data["train"]["image"][rows])  # [seeds, examples, h, w, c]
-        scores = each(lambda p, x, model=net.model: model.apply({"params": p}, x, False)[0])(params, own)
-        found[f"{name}_train"] = jax.vmap(correct)(scores, state.extra["labels"]).mean(-1)
-    return {f"{what}/{i}": (a[i], jnp.ones(())) for what, a in found.items() for i in range(len(a))}
+        scores = vmap(lambda p, x, model=net.model: model.apply({"params": p}, x, False)[0])(params, own)
+        shares[f"{name}_train"] = jax.vmap(correct)(scores, state.extra["labels"]).mean(-1)
+    return {f"{what}/{i}": (a[i], jnp.ones(())) for what, a in shares.items() for i in range(len(a))}
 
 
 def finalise(study, sizes, means, rows):
@@ -126,7 +126,7 @@ def make(config, info) -> Task:
             configs.check_name(one, study.methods, f"config.study.against names {one!r}, which is no method")
     data, num_classes = load(study)
     nets = {name: network(study, config, info, num_classes, name) for name in study.methods}
-    nets = {name: net._replace(each=seed_copies.one_by_one) for name, net in nets.items()}
+    nets = {name: net._replace(vmap=seed_copies.one_by_one) for name, net in nets.items()}
     example = to_unit(data["train"]["image"][:1])
 
     def init(key: jax.Array, batch: dict) -> dict:

@@ -79,12 +79,12 @@ def fields_of_run(study, key):
         raise ConfigError(f"config.study.workdir={study.workdir!r} has no images; name a run that classifies some")
     batch = from_run.example_batch(built, study.images)
     made = jax.jit(built.task.init)(key, batch)
-    new, found = State(jnp.int32(0), made["params"], {}, made["extra"]), {}
+    new, fields = State(jnp.int32(0), made["params"], {}, made["extra"]), {}
     for layer in study.layers:
         section = SimpleNamespace(workdir=study.workdir, layer=layer)
         of = (from_run.model_features(built, one, section, "config.study") for one in (new, state))
-        found[layer] = [effective_receptive_field(lambda x, f=f: f({"image": x}), batch["image"]) for f in of]
-    return found
+        fields[layer] = [effective_receptive_field(lambda x, f=f: f({"image": x}), batch["image"]) for f in of]
+    return fields
 
 
 def measure(study, seed):
@@ -107,11 +107,11 @@ def measure(study, seed):
     return metrics, (metrics, fields)
 
 
-def draw(study, found):
+def draw(study, measured):
     """Sizes over depth beside theory, and the fields themselves, each brightest where it is largest."""
     from cvdl_jax.analysis.figures import curves, images
 
-    metrics, fields = found
+    metrics, fields = measured
     growth, (axis,) = curves.panels([("Effective receptive field", "layers of 3 x 3", "side, pixels")])
     depths = sorted(study.depths)
     axis.loglog(depths, [2 * n + 1 for n in depths], "k:", label="what can be seen, 2n + 1")

@@ -51,7 +51,7 @@ class Method(NamedTuple):
     label_smoothing: Share = 0.0
 
 
-Network = namedtuple("Network", "model, optimizer, augment, loss, each", defaults=[jax.vmap])  # ready to train
+Network = namedtuple("Network", "model, optimizer, augment, loss, vmap", defaults=[jax.vmap])  # ready to train
 
 
 def network(study, config, info, num_classes, name):
@@ -82,7 +82,7 @@ def training_loss(net, name, state, batch, key):
     if net.augment is not None:
         flat = {"image": image.reshape(-1, *image.shape[2:]), "label": label.reshape(-1)}
         image = net.augment.update(state, flat, jax.random.fold_in(key, 0))[1]["image"].reshape(image.shape)
-    logits = seed_copies.train_scores(net.model, state.params[name], image, jax.random.fold_in(key, 1), net.each)
+    logits = seed_copies.train_scores(net.model, state.params[name], image, jax.random.fold_in(key, 1), net.vmap)
     hits = jax.vmap(correct)(logits, label)
     return state, {
         "loss": (jax.vmap(net.loss)(logits, label).sum(), jnp.full((), label.shape[1], jnp.float32)),

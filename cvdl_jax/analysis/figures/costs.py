@@ -61,8 +61,9 @@ def _name(axis: Any, places: Sequence[tuple[float, float, str]]) -> None:
         )
         text.set_in_layout(False)
         box, (dot, middle) = text.get_window_extent(), axis.transData.transform((x, y))
-        left = box.x0 if box.x1 < axis.bbox.x1 else 2 * dot - box.x1
-        right, height = left + box.width, box.height
+        height = box.height
+        left = box.x0 if box.x1 + height < axis.bbox.x1 else 2 * dot - box.x1
+        right = left + box.width
         moves = sorted(range(-round(axis.bbox.height), round(axis.bbox.height)), key=abs)
         inside = [m for m in moves if axis.bbox.y0 + height < middle + m < axis.bbox.y1 - height]
         beside = [line for begin, end, line in taken if left < end and begin < right]
