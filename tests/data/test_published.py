@@ -1,6 +1,8 @@
 """Sets that are not here: their sizes, shapes and refusals; and a program that is built from them."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cvdl_jax.cli.check import report
 from cvdl_jax.config import configs
@@ -65,3 +67,21 @@ def test_a_run_is_built_and_told_without_its_data():
         "data imagenet2012: train 1,268,355, validation 12,812, test 50,000 examples; streamed; not on this machine, "
         "sizes as published"
     )
+
+
+def test_a_folder_takes_the_place_of_imagenet(tmp_path):
+    """With the usual names of its splits; one image in a hundred of each class selects the checkpoint."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 100), ("val", 2)):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(rng.integers(0, 256, (8, 9, 3), np.uint8)).save(tmp_path / split / name / f"{i}.png")
+    built = build(configs.load(f"configs/classify/imagenet_vgg16.py:path={tmp_path}", ["config.batch_size=8"]))
+    splits = built.data.splits
+    assert {name: split.size for name, split in splits.items()} == {"train": 198, "validation": 2, "test": 4}
+    assert {name: split.stage.crop for name, split in splits.items()} == {
+        "train": "random", "validation": "center", "test": "center"
+    }  # fmt: skip
+    assert built.info.num_classes == 2 and built.info.spec["image"].shape == (8, 224, 224, 3)
+    assert splits["train"].batch(np.arange(2), np.zeros(2, int), 0)["image"].shape == (2, 224, 224, 3)
