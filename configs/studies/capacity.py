@@ -3,7 +3,7 @@
     python launch.py --config configs/studies/capacity.py --workdir runs/studies_capacity
 
 Goodfellow et al. 2016, "Deep Learning", sections 5.2 and 5.3. One convolutional network, and others that differ from it
-in one knob each; five seeds, each with its own 200 training digits.
+in one knob each; five seeds, each with its own 200 training digits. Not measured yet.
 """
 
 from cvdl_jax.config import configs
