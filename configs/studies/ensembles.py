@@ -14,8 +14,9 @@ Measured, seed 0, error on 359 test digits, with 95 % intervals over five repeat
     7          1.73 % [1.57, 1.88]   1.62 % [1.33, 1.90]
 
 In pairs with one network of the same repeat, seven of one architecture lose 0.67 points [0.27, 1.06] of error, seven
-architectures 1.00 [-0.02, 2.03], which may be nothing. On 289 validation digits the gains are 0.48 [-0.50, 1.47] and 1.31 [0.29, 2.34]. About
-a minute of CPU time, most of it compiling; seven minutes of wall time on two CPU cores that ran much else.
+architectures 1.00 [-0.02, 2.03], which may be nothing. On 289 validation digits the gains are 0.48 [-0.50, 1.47] and
+1.31 [0.29, 2.34]. About a minute of CPU time, most of it compiling; seven minutes of wall time on two CPU cores that
+ran much else.
 """
 
 from configs import datasets
