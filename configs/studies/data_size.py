@@ -1,13 +1,16 @@
 """A small vision transformer or ResNet on a part of MNIST; `configs/tables/mnist_data_size.py` compares them.
 
-    python launch.py --config configs/studies/data_size.py:model=vit,percent=5 --workdir runs/studies_data_size_vit_5
+    python launch.py --config configs/studies/data_size.py --workdir runs/studies_data_size
+    python launch.py --config configs/studies/data_size.py:model=resnet --workdir runs/studies_data_size_resnet
 
 Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", figures 3 and 4: transformers fall behind with little data.
 The first `percent` of 54,000 images in the order of the set, which is not that of its classes: the smaller parts are in
 the larger ones. Images are 16x16, made smaller from 28x28. All runs take 500 steps of 64 images by the same optimizer,
 without augmentation.
 
-Not measured yet.
+    model   test accuracy with 1, 5, 20 and 100 % of the images (`:model=vit,percent=5`)
+    vit     not measured yet
+    resnet  not measured yet
 """
 
 from configs import datasets

@@ -47,17 +47,36 @@ OF_RECIPE = {
 STORED = ("spec", "sizes", "class_names")  # of `info`: an experiment that looks at these reads the data set
 
 
+def keys_of(tree):
+    """The keys of `config` that a piece of code reads by name."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Call)]
+    keys = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "config"}
+    return keys | {
+        node.args[0].value for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "config.get"
+    }
+
+
+def given_away(tree):
+    """The functions of other experiments that a piece of code gives its config."""
+    for imported in [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]:
+        if imported.module.startswith("experiments."):
+            file = build.EXPERIMENTS.parent.joinpath(*imported.module.split(".")).with_suffix(".py")
+            functions = {n.name: n for n in ast.parse(file.read_text()).body if isinstance(n, ast.FunctionDef)}
+            for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+                name = ast.unparse(call.func)
+                known = name in functions and name in {alias.name for alias in imported.names}
+                if known and "config" in map(ast.unparse, call.args):
+                    yield functions[name]
+
+
 def reads_of(path):
     """The keys of the config that the text of an experiment reads, without those of the loop."""
     text = path.read_text()
-    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute | ast.Call)]
-    keys = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "config"}
-    keys |= {
-        node.args[0].value for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "config.get"
-    }
+    tree = ast.parse(text)
+    keys = keys_of(tree).union(*map(keys_of, given_away(tree)))
     for name, sections in OF_RECIPE.items():
         keys |= sections if f"recipe.{name}(config" in text else set()
-    keys |= {"data"} if any(f"info.{name}" in text for name in STORED) else set()
+    keys |= {"data"} if re.search(rf"(?<![.\w])info\.({'|'.join(STORED)})", text) else set()
     return keys - {*build.LOOP, "get"}
 
 
