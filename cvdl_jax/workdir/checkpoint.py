@@ -12,6 +12,7 @@ import logging as standard_logging
 import math
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -50,9 +51,20 @@ def _no_second_failure(record: Any) -> bool:
     return not (record.exc_info and "never retrieved" in record.getMessage() and "OCDBT" in str(record.exc_info[1]))
 
 
+def _without_closed_loops(hook: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Threads of TensorStore tell of the same error past the loggers, as one that nobody can catch."""
+
+    def told(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return told
+
+
 logging.get_absl_logger().addFilter(_no_traceback)
 standard_logging.getLogger("concurrent.futures").addFilter(_no_closed_loop)
 standard_logging.getLogger("asyncio").addFilter(_no_second_failure)
+sys.unraisablehook = _without_closed_loops(sys.unraisablehook)
 
 
 class _KeepLatestAndBest:
