@@ -83,21 +83,10 @@ def test_unknown_names_get_the_nearest():
 
 
 TINY = [n for n, v in VARIANTS.items() if n.endswith("_tiny") and v.row["params"] < 100_000]
-SMALL = [v for n, v in VARIANTS.items() if n in TINY or n in ("linear", "mlp", "lenet5", "resnet20", "lstm")]
 
 
-@pytest.mark.parametrize("variant", SMALL, ids=lambda v: v.name)
-def test_sizes_of_small_variants(variant):
-    check_size(variant)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("variant", [v for v in VARIANTS.values() if v not in SMALL], ids=lambda v: v.name)
-def test_sizes_of_large_variants(variant):
-    check_size(variant)
-
-
-def check_size(variant):
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_sizes_of_variants(variant):
     shape, parameters, macs = describe.size(variant)
     assert shape and int(macs.replace(",", "")) > 0
     assert parameters == f"{variant.row['params']:,}"
@@ -206,7 +195,6 @@ def test_describe_refuses_by_name(capsys, config, words):
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.long
 def test_the_overview(capsys):
     assert launch.main(["--mode=describe"]) == 0
     out = capsys.readouterr().out
