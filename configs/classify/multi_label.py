@@ -5,8 +5,8 @@
     python launch.py --config configs/classify/multi_label.py:table=/path/labels.csv --workdir runs/mine
 
 Independent sigmoids on a ResNet-20 (He et al. 2016, section 4.2). `data=bccd` asks which kinds of blood cells are in a
-microscope image, at 120x160 pixels. `table` names a table of images of your own (`docs/datasets.md`), its validation and
-test parts cut at random, each image made a square of 64 pixels.
+microscope image, at 120x160 pixels. `table` names images of your own (`docs/datasets.md`), whose validation and test
+parts are cut at random, each image made a square of 64 pixels.
 
 Measured on the test split with seed 0, on two CPU cores:
 
@@ -20,7 +20,7 @@ from cvdl_jax.config import configs
 
 
 def get_config(arg=None):
-    """The run's numbers; `data` is shapes or bccd, `table` a file of your own; `smoke` makes it two steps at tiny size."""
+    """The run's numbers; `data` is shapes or bccd, `table` a file of your own; `smoke` makes it two steps."""
     arg = configs.parse_arg(arg, data=configs.OneOf(("shapes", "bccd")), table="", smoke=False)
     config = configs.base()
     config.experiment = "multi_label"
