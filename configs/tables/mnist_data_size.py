@@ -3,8 +3,8 @@
     python launch.py --table configs/tables/mnist_data_size.py
 
 A small version of figures 3 and 4 of Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words". All runs take the same
-2,000 steps, so that the parts differ in how often an image is seen, 237 times to 2.4 times, and not in time. Needs MNIST,
-prepared by TFDS. Not measured yet.
+2,000 steps, so that the parts differ in how often an image is seen, 237 times to 2.4 times, and not in time. Needs
+MNIST, prepared by TFDS. Not measured yet.
 """
 
 from cvdl_jax.config import configs
