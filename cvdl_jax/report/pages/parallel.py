@@ -63,7 +63,8 @@ def plot(trials: Sequence[Trial], varied: Mapping[str, Mapping[str, Any]], heads
         scores = [trial["scores"][i] if i < len(trial["scores"]) else None for trial in trials]
         axes.append((head, scatter.Axis(log=False), [float(x) if _finite(x) else math.nan for x in scores]))
     columns = [_column(axis, places) for _, axis, places in axes]
-    left = max(LEFT, 12 + scatter.CHARACTER * max(len(text) for _, text in columns[0][1]))  # words stand left of an axis
+    widest = max(len(text) for _, text in columns[0][1])  # which stands left of the first axis
+    left = max(LEFT, 12 + scatter.CHARACTER * widest)
     x = [left + i * (WIDTH - left - RIGHT) / (len(axes) - 1) for i in range(len(axes))]
     drawn: list[Markup] = []
     for k in order(trials, better):
