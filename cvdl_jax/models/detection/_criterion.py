@@ -59,9 +59,7 @@ def refuse(sections: Sections, names: tuple[str, ...], model: str) -> None:
     """Refuses sections that a detector does not read. Raises ConfigError."""
     for name in names:
         if sections[name]:
-            raise ConfigError(
-                f"config.{name}={dict(sections[name])}: {model} does not read this section; set it to {{}}"
-            )
+            raise ConfigError(f"config.{name}={dict(sections[name])} is not read by {model}; set config.{name}={{}}")
 
 
 def with_backbone(row: Mapping[str, Any], overrides: Mapping[str, Any], dtype: Any, remat: bool) -> dict[str, Any]:
