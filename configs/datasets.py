@@ -9,7 +9,7 @@ CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
 CIFAR100 = {"mean": (0.5071, 0.4865, 0.4409), "std": (0.2673, 0.2564, 0.2762)}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of all libraries
 SHAPES = {"mean": (0.3789, 0.3744, 0.3801), "std": (0.1768, 0.1671, 0.1768)}
-BCCD = {"mean": (0.662, 0.641, 0.718), "std": (0.16, 0.16, 0.08)}
+BCCD = {"mean": (0.7374, 0.6963, 0.7149), "std": (0.0595, 0.1008, 0.0744)}
 
 
 def images(config: ConfigDict, name: str, smoke: bool = False, size: int | None = None) -> None:

@@ -11,7 +11,7 @@ from cvdl_jax.config import configs
 
 MODELS = {
     "shapes": {"levels": (0, 1, 2), "extra": (), "smallest": 0.18, "largest": 0.4},
-    "bccd": {"levels": (1, 2, 3), "extra": (64,), "smallest": 0.1, "largest": 0.6},
+    "bccd": {"levels": (1, 2, 3), "extra": (64,), "smallest": 0.08, "largest": 0.5},
 }
 
 

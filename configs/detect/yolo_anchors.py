@@ -11,8 +11,8 @@ from configs import datasets
 from cvdl_jax.config import configs
 
 MODELS = {
-    "shapes": {"level": 1, "shapes": ((0.2, 0.2), (0.25, 0.35), (0.35, 0.25))},
-    "bccd": {"level": 2, "shapes": ((0.08, 0.06), (0.2, 0.15), (0.4, 0.3))},
+    "shapes": {"level": 1, "shapes": ((0.17, 0.17), (0.25, 0.25), (0.34, 0.34))},
+    "bccd": {"level": 2, "shapes": ((0.082, 0.064), (0.209, 0.164), (0.393, 0.325))},
 }
 
 
