@@ -34,7 +34,7 @@ def seconds(name: str, size: tuple[int, int]) -> float:
 
     from cvdl_jax.engine import xla_flags
     from cvdl_jax.models import registry
-    from cvdl_jax.models.detection._criterion import outputs_of
+    from cvdl_jax.models.criterion import outputs_of
     from cvdl_jax.ops.suppression import detections
 
     xla_flags.prepare()

@@ -3,7 +3,7 @@
 image: [b, h, w, c] in 0..1; objects/bbox: [b, n, 4], objects/label: [b, n], boxes_mask: [b, n] (config.data.max_boxes
 pads them to n); bool [b, n] where the set has them: objects/is_crowd, objects/is_difficult, no targets and not to be
 found. `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. The detector says its own losses and boxes, to
-which `loss`, `match` and `boxes` belong (`models/detection/_criterion.py`); `nms` is of `ops.suppression.detections`.
+which `loss`, `match` and `boxes` belong (`models/criterion.py`); `nms` is of `ops.suppression.detections`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.detection import coco_metrics, voc_metrics
 from cvdl_jax.models import registry
-from cvdl_jax.models.detection._criterion import SECTIONS, Criterion, outputs_of
+from cvdl_jax.models.criterion import SECTIONS, Criterion, outputs_of
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.anchors import wanted
 from cvdl_jax.ops.suppression import detections

@@ -10,7 +10,7 @@ import pytest
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
-from cvdl_jax.models.detection._criterion import outputs_of
+from cvdl_jax.models.criterion import outputs_of
 from cvdl_jax.models.detection.localiser import largest_object
 from cvdl_jax.models.detection.ssd import default_shapes
 from cvdl_jax.nn.necks import FeaturePyramid, enlarge

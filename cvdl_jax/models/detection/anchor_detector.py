@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, Inside, Layers, Positive, Size
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.detection._criterion import Criterion, Sections, anchored
+from cvdl_jax.models.criterion import Criterion, Sections, anchored
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import BatchNorm
@@ -147,7 +147,7 @@ class AnchorDetector(nn.Module):
         return jnp.concatenate(logits, 1), out
 
     def criterion(self, sections: Sections) -> Criterion:
-        """Losses and boxes of anchors; see `_criterion.py`."""
+        """Losses and boxes of anchors; see `models/criterion.py`."""
         return anchored(sections)
 
 

@@ -14,8 +14,15 @@ import optax
 
 from cvdl_jax.config.binding import Counted, Inside, Positive, Size, partially
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.detection import _criterion as criteria
-from cvdl_jax.models.detection._criterion import Criterion, Sections, with_backbone
+from cvdl_jax.models.criterion import (
+    Criterion,
+    Sections,
+    class_loss_of,
+    corner_loss_of,
+    parts_of,
+    weight_of,
+    with_backbone,
+)
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_images
 from cvdl_jax.nn.dense_heads import DenseHead
@@ -135,11 +142,11 @@ class FCOS(nn.Module):
         """
         given = ("boxes", "labels", "mask", "points", "strides", "ranges")
         match = partially(points.point_targets, sections["match"], "config.match", *given)
-        class_loss, background = criteria.class_loss_of(sections)
+        class_loss, background = class_loss_of(sections)
         if background:
             raise ConfigError(f"config.loss.name={sections['loss']['name']!r} is of anchors; fcos needs 'focal'")
-        weight, name, rest = criteria.weight_of(sections["boxes"], "giou")
-        corner_loss = criteria.corner_loss_of(name, rest)
+        weight, name, rest = weight_of(sections["boxes"], "giou")
+        corner_loss = corner_loss_of(name, rest)
 
         def losses(logits: jax.Array, out: dict, truth: dict) -> tuple[dict[str, jax.Array], jax.Array]:
             size = jnp.tile(out["size"], 2)[None, None]
@@ -149,7 +156,7 @@ class FCOS(nn.Module):
             predicted, true = (points.from_distances(where, d) for d in (out["distances"], distance))
             far = jnp.where(positive, weight * corner_loss(predicted, true), 0).sum(1)
             central = optax.sigmoid_binary_cross_entropy(out["centreness"], points.centreness(distance))
-            parts, count = criteria.parts_of(class_loss(logits, label).sum(1), far, positive.sum(1))
+            parts, count = parts_of(class_loss(logits, label).sum(1), far, positive.sum(1))
             parts["centreness_loss"] = jnp.where(positive, central, 0).sum(1)
             return {**parts, "loss": parts["loss"] + parts["centreness_loss"]}, count
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, partially
-from cvdl_jax.models.detection._criterion import Criterion, Sections, refuse, with_backbone
+from cvdl_jax.models.criterion import Criterion, Sections, refuse, with_backbone
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_images, head
 from cvdl_jax.nn.necks import chosen_stages

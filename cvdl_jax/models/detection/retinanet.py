@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, Inside, Positive, Size
-from cvdl_jax.models.detection._criterion import Criterion, Sections, anchored, with_backbone
+from cvdl_jax.models.criterion import Criterion, Sections, anchored, with_backbone
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_images
 from cvdl_jax.nn.dense_heads import DenseHead
@@ -107,7 +107,7 @@ class RetinaNet(nn.Module):
         return logits, out
 
     def criterion(self, sections: Sections) -> Criterion:
-        """Losses and boxes of anchors; see `_criterion.py`."""
+        """Losses and boxes of anchors; see `models/criterion.py`."""
         return anchored(sections)
 
 

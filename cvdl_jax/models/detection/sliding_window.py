@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.config.binding import Positive, Size, check_value
+from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
-from cvdl_jax.models.detection._criterion import Criterion, Sections, anchored
+from cvdl_jax.models.criterion import Criterion, Sections, anchored, with_backbone
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_images
 from cvdl_jax.nn.sliding import sliding
@@ -142,11 +141,9 @@ def build(variant: str, outputs: int, dtype: Any = jnp.float32, **overrides: Any
     Raises:
         ConfigError: for no sizes, or an unknown classifier.
     """
-    row, path = VARIANTS[variant], "config.model.classifier"
-    section = check_value(overrides.get("classifier", {}), dict, path)
-    section = {**section} if "name" in section else {**row["classifier"], **section}
-    classifier = registry.create(section, path, kinds=("backbones",), num_classes=outputs, dtype=dtype)
-    model = from_row(SlidingWindow, row, {**overrides, "classifier": classifier}, outputs=outputs, dtype=dtype)
+    row = VARIANTS[variant]
+    overrides = with_backbone(row, overrides, dtype, field="classifier", num_classes=outputs)
+    model = from_row(SlidingWindow, row, overrides, outputs=outputs, dtype=dtype)
     if not model.sizes or not all(math.isfinite(size) for size in model.sizes):
         raise ConfigError(f"config.model.sizes={model.sizes} needs sides of windows, such as (0.25, 0.5)")
     return model

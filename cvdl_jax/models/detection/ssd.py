@@ -13,7 +13,7 @@ import numpy as np
 
 from cvdl_jax.config.binding import Counted, Inside, Positive, Size
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.detection._criterion import Criterion, Sections, anchored, with_backbone
+from cvdl_jax.models.criterion import Criterion, Sections, anchored, with_backbone
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_images
 from cvdl_jax.nn.dense_heads import DenseHead
@@ -109,7 +109,7 @@ class SSD(nn.Module):
         return jnp.concatenate(logits, 1), out
 
     def criterion(self, sections: Sections) -> Criterion:
-        """Losses and boxes of anchors; see `_criterion.py`."""
+        """Losses and boxes of anchors; see `models/criterion.py`."""
         return anchored(sections)
 
 

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, Inside, Positive, Size, partially
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.detection._criterion import Criterion, Sections, refuse, with_backbone
-from cvdl_jax.models.detection.yolo_v1 import named_parts
+from cvdl_jax.models.criterion import Criterion, Sections, named_parts, refuse, with_backbone
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.common import check_images
 from cvdl_jax.nn.dense_heads import DenseHead

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Share, Size, partially
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.detection._criterion import Criterion, Sections, refuse
+from cvdl_jax.models.criterion import Criterion, Sections, named_parts, refuse
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_images, remat_block
@@ -149,12 +149,6 @@ class YoloV1(nn.Module):
             return named_parts(parts), jnp.ones(len(logits), logits.dtype)
 
         return Criterion(losses, partial(_decode, self.boxes))
-
-
-def named_parts(parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The terms of a loss under the names of a run's metrics: "loss", "centre_loss" ..., "lost_objects"."""
-    whole = {"loss": "loss", "lost": "lost_objects"}
-    return {whole.get(name, f"{name}_loss"): part for name, part in parts.items()}
 
 
 def _decode(count: int, logits: jax.Array, out: dict) -> tuple[jax.Array, jax.Array]:

@@ -62,7 +62,14 @@ def refuse(sections: Sections, names: tuple[str, ...], model: str) -> None:
             raise ConfigError(f"config.{name}={dict(sections[name])} is not read by {model}; set config.{name}={{}}")
 
 
-def with_backbone(row: Mapping[str, Any], overrides: Mapping[str, Any], dtype: Any, remat: bool) -> dict[str, Any]:
+def with_backbone(
+    row: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    dtype: Any,
+    remat: bool = False,
+    field: str = "backbone",
+    num_classes: int = 0,
+) -> dict[str, Any]:
     """The overrides of a row, with its `backbone` made: one of the registry without a head.
 
     Args:
@@ -71,15 +78,17 @@ def with_backbone(row: Mapping[str, Any], overrides: Mapping[str, Any], dtype: A
             are added to those of the row.
         dtype: of the computation.
         remat: recompute its blocks in the backward pass.
+        field: another name than `backbone`.
+        num_classes: scores of its head; 0 for none.
 
     Raises:
         ConfigError: for an unknown backbone, or one that the fields do not fit.
     """
-    path = "config.model.backbone"
-    section = check_value(overrides.get("backbone", {}), Mapping, path)
-    section = {**section} if "name" in section else {**row["backbone"], **section}
-    more = {"num_classes": 0, "dtype": dtype, "remat": remat}
-    return {**overrides, "backbone": registry.create(section, path, kinds=("backbones",), **more)}
+    path = f"config.model.{field}"
+    section = check_value(overrides.get(field, {}), Mapping, path)
+    section = {**section} if "name" in section else {**row[field], **section}
+    more = {"num_classes": num_classes, "dtype": dtype, "remat": remat}
+    return {**overrides, field: registry.create(section, path, kinds=("backbones",), **more)}
 
 
 def class_loss_of(sections: Sections) -> tuple[Callable, bool]:
@@ -91,6 +100,12 @@ def class_loss_of(sections: Sections) -> tuple[Callable, bool]:
 def scores_of(logits: jax.Array, background: bool) -> jax.Array:
     """Probabilities of the classes: a softmax without its background, or sigmoids."""
     return jax.nn.softmax(logits)[..., 1:] if background else jax.nn.sigmoid(logits)
+
+
+def named_parts(parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The terms of a loss under the names of a run's metrics: "loss", "centre_loss" ..., "lost_objects"."""
+    whole = {"loss": "loss", "lost": "lost_objects"}
+    return {whole.get(name, f"{name}_loss"): part for name, part in parts.items()}
 
 
 # Detectors with anchors ---------------------------------------------------------------------------------------------
