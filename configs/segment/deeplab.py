@@ -6,7 +6,11 @@
 Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation"; there ResNet-101 trained on ImageNet
 before, and the "poly" schedule (config.model={"name": "deeplabv3_resnet101"}). Here from scratch, half as wide.
 
-Measured on the test split with seed 0: not measured yet.
+Measured on the test split with seed 0, on two CPU cores:
+
+    data    mean_iou          pixel_accuracy  wall time
+    camvid  not measured yet
+    shapes  not measured yet
 """
 
 from configs import datasets

@@ -7,7 +7,11 @@ Yu and Koltun 2016, "Multi-Scale Context Aggregation by Dilated Convolutions"; t
 before, 65.3 mean IoU on CamVid at 640x480 (config.model={"name": "dilated8"}). Here a small VGG from scratch, both
 parts at once.
 
-Measured on the test split with seed 0: not measured yet.
+Measured on the test split with seed 0, on two CPU cores:
+
+    data    mean_iou          pixel_accuracy  wall time
+    camvid  not measured yet
+    shapes  not measured yet
 """
 
 from configs import datasets

@@ -7,7 +7,11 @@
 Jegou et al. 2017, "The One Hundred Layers Tiramisu"; the paper trains on windows of 224x224 and then on whole images by
 RMSprop, here it is adamw on whole images. Published at 360x480: mean IoU 58.9 and pixel accuracy 88.9 (56 layers).
 
-Measured on the test split with seed 0: not measured yet.
+Measured on the test split with seed 0, on two CPU cores:
+
+    data    mean_iou          pixel_accuracy  wall time
+    camvid  not measured yet
+    shapes  not measured yet
 """
 
 from configs import datasets
@@ -22,5 +26,7 @@ def get_config(arg=None):
     datasets.segmentation(config, arg.data, arg.height, arg.smoke)
     config.total_epochs = 20
     config.model = {"name": "fc_densenet56", "kernel_init": "he_uniform()"}
+    if arg.smoke:
+        config.model.update({"depths": (1, 1), "middle": 1})  # 56 layers take a minute to compile
     config.loss = {"name": "cross_entropy"}
     return configs.smoke(config) if arg.smoke else config

@@ -6,7 +6,11 @@
 Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation"; there on VGG-16, trained on ImageNet before
 (config.model={"name": "fcn8s"}), which these networks need more than those whose decoders are trained.
 
-Measured on the test split with seed 0: not measured yet.
+Measured on the test split with seed 0, on two CPU cores:
+
+    data    mean_iou          pixel_accuracy  wall time
+    camvid  not measured yet
+    shapes  not measured yet
 """
 
 from configs import datasets

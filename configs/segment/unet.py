@@ -6,7 +6,11 @@
 Ronneberger et al. 2015, "U-Net"; a quarter of its channels, batch normalisation and padded convolutions, for small
 machines: config.model.widths=(64,128,256,512,1024) is the paper's network. Its loss adds the Dice loss, as nnU-Net.
 
-Measured on the test split with seed 0: not measured yet.
+Measured on the test split with seed 0, on two CPU cores:
+
+    data    mean_iou          pixel_accuracy  wall time
+    camvid  not measured yet
+    shapes  not measured yet
 """
 
 from configs import datasets

@@ -27,8 +27,8 @@ from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # its defaults: 75 * 32 + 32, 25 * 32 * 64 + 64, 6 * 6 * 64 * 128 + 128 of the patch's last map, scores 129 * 11
-    "sliding_window": {"input": (60, 80, 3), "num_classes": 11, "params": 350_155},
-    "sliding_window_tiny": {
+    "patch_classifier": {"input": (60, 80, 3), "num_classes": 11, "params": 350_155},
+    "patch_classifier_tiny": {
         "input": (9, 10, 3), "num_classes": 3, "patch": 11, "widths": (4, 4), "side": 2, "units": 6,
         # 12 * 4 + 4, 16 * 4 + 4, 2 * 2 * 4 * 6 + 6, scores 7 * 3
         "params": 243,
@@ -36,7 +36,7 @@ VARIANTS = {
 }  # fmt: skip
 
 
-class SlidingWindow(nn.Module):
+class PatchClassifier(nn.Module):
     """Convolutions with 2x2 maxima, a dense layer and scores, for the pixel in the middle of a patch.
 
     Attributes:
@@ -83,7 +83,7 @@ class SlidingWindow(nn.Module):
                 f"config.model.patch={self.patch} must be odd, and leave a pixel for the dense layer: here {left} are "
                 f"left behind {len(self.widths)} convolutions of {self.side}x{self.side} pixels with maxima"
             )
-        check_images(x, self, "sliding_window", 1, "conv0")
+        check_images(x, self, "patch_classifier", 1, "conv0")
         b, h, w, c = x.shape
         around, dense = self.patch // 2, self.form == "convolution"
         x = jnp.pad(x.astype(self.dtype), ((0, 0), (around, around), (around, around), (0, 0)))
@@ -109,6 +109,6 @@ class SlidingWindow(nn.Module):
         }
 
 
-def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> SlidingWindow:
+def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> PatchClassifier:
     """A variant of the table with overrides."""
-    return from_row(SlidingWindow, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)
+    return from_row(PatchClassifier, VARIANTS[variant], overrides, num_classes=num_classes, dtype=dtype)
