@@ -25,12 +25,8 @@ def get_config(arg=None):
     config.experiment = "segment"
     datasets.segmentation(config, arg.data, arg.height, arg.smoke)
     config.total_epochs = 30
-    config.model = {
-        "name": "dilated8",
-        "widths": (16, 32, 64, 64, 64),
-        "units": (128, 128),
-        "side": 3,
-        "norm": "batch",
-    }
+    config.model = {"name": "dilated8", "widths": (16, 32, 64, 64, 64), "units": (128, 128), "side": 3, "norm": "batch"}
+    # From scratch, ReLU behind the identity would leave classes with scores below 0 without a gradient.
+    config.model.activation = "leaky_relu(slope=0.1)"
     config.loss = {"name": "cross_entropy"}
     return configs.smoke(config) if arg.smoke else config

@@ -152,8 +152,8 @@ def test_images_of_other_sizes(name):
 @pytest.mark.curriculum("M1")
 def test_a_window_on_every_pixel_is_a_dilated_convolution():
     """Both forms have the same parameters and logits, and a pixel depends on its patch alone."""
-    x = images("sliding_window_tiny", 1)
-    dense, patches = make("sliding_window_tiny"), make("sliding_window_tiny", form="patches")
+    x = images("patch_classifier_tiny", 1)
+    dense, patches = make("patch_classifier_tiny"), make("patch_classifier_tiny", form="patches")
     variables = initial(dense, x)
     chex.assert_trees_all_equal_shapes(
         variables, jax.eval_shape(partial(patches.init, train=False), jax.random.key(0), x)
@@ -167,7 +167,7 @@ def test_a_window_on_every_pixel_is_a_dilated_convolution():
         with pytest.raises(
             ConfigError, match=rf"patch={fields['patch']} must be odd, and leave a pixel .* here {left}"
         ):
-            jax.eval_shape(make("sliding_window_tiny", **fields).init, jax.random.key(0), x, False)
+            jax.eval_shape(make("patch_classifier_tiny", **fields).init, jax.random.key(0), x, False)
 
 
 @pytest.mark.curriculum("M2")
@@ -282,3 +282,18 @@ def test_the_tiramisu_has_a_hundred_and_three_layers():
         kernels = [p for p in jax.tree.leaves(made) if p.ndim == 4]
         assert len(kernels) + 1 == layers  # and the 1x1 convolution of the scores
         assert sum(p.size for p in jax.tree.leaves(made)) == params == row["params"]
+
+
+@pytest.mark.curriculum("M16")
+def test_a_pyramid_adds_what_every_level_says():
+    """Every level reaches the logits, at a quarter of the image, and the fine ones know more of a border."""
+    model, x = make("fpn_tiny"), RNG.normal(size=(1, 33, 50, 3)).astype(np.float32)
+    variables = initial(model, x)
+    logits, out = apply(model, variables, x)
+    assert logits.shape == (1, 33, 50, 3)
+    assert [level.shape for level in out["levels"]] == [(1, 9, 13, 4), (1, 5, 7, 4)]
+    flat = {**variables["params"], "head": jax.tree.map(jnp.zeros_like, variables["params"]["head"])}
+    assert not np.any(apply(model, {**variables, "params": flat}, x)[0])
+    for level in ("level0_conv0", "level1_conv0"):
+        without = {**variables["params"], level: {"kernel": jnp.zeros_like(variables["params"][level]["kernel"])}}
+        assert np.abs(apply(model, {**variables, "params": without}, x)[0] - logits).max() > 1e-3
