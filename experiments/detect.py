@@ -18,7 +18,7 @@ from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.detection import coco_metrics, voc_metrics
 from cvdl_jax.models import registry
-from cvdl_jax.models.criterion import SECTIONS, Criterion, outputs_of
+from cvdl_jax.models.criterion import Criterion, outputs_of
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.anchors import wanted
 from cvdl_jax.ops.suppression import detections
@@ -102,7 +102,7 @@ def make_method(config, num_classes: int) -> Method:
     return Method(
         model=model,
         normalise=recipe.normalisation(config),
-        criterion=model.criterion({name: config[name] for name in SECTIONS}),
+        criterion=model.criterion({"loss": config.loss, "match": config.match, "boxes": config.boxes}),
         thin=configs.partially(detections, config.nms, "config.nms", "boxes", "scores"),
     )
 

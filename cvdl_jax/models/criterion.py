@@ -9,7 +9,7 @@ uses, and refuses those that it does not read. It is made for `outputs`: the num
 background under a loss of `WITH_BACKGROUND`. So an experiment knows neither anchors nor cells:
 
     model = registry.create(config.model, "config.model", kinds=("detection",), outputs=outputs, ...)
-    criterion = model.criterion({name: config[name] for name in SECTIONS})
+    criterion = model.criterion({"loss": config.loss, "match": config.match, "boxes": config.boxes})
     logits, out = model.apply(...)
     parts, weight = criterion.losses(logits, out, truth)     # {"loss": [b], ...}, [b]: add both up, then divide
     boxes, scores = criterion.decode(logits, out)            # [b, n, 4], [b, n, classes]: `ops.suppression.detections`
@@ -32,7 +32,6 @@ from cvdl_jax.ops.losses import boxes as box_losses
 from cvdl_jax.ops.losses import detection
 from cvdl_jax.ops.losses.regression import smooth_l1_of_differences
 
-SECTIONS = ("loss", "match", "boxes")
 Sections = Mapping[str, Mapping[str, Any]]
 
 
