@@ -16,6 +16,6 @@ def get_config(arg=None):
     config = configs.base(match={}, boxes={}, nms={"keep": 1})
     config.experiment = "detect"
     datasets.detection(config, "shapes", arg.smoke, objects=arg.objects)
-    config.model = {"name": "localiser_tiny" if arg.smoke else "localiser"}
+    config.model = {"name": "localiser", **({"backbone": {"name": "resnet8_tiny"}} if arg.smoke else {})}
     config.loss = {"box_weight": 10.0}
     return configs.smoke(config) if arg.smoke else config

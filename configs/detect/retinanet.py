@@ -4,7 +4,13 @@
     python launch.py --config configs/detect/retinanet.py:data=bccd --workdir runs/bccd_retinanet
 
 Lin et al. 2017, "Focal Loss for Dense Object Detection", with 64 channels and towers of two convolutions in place of
-256 and four. Not measured yet.
+256 and four.
+
+Measured on the test split with seed 0:
+
+    data    COCO AP           AP50              wall time
+    shapes  not measured yet
+    bccd    not measured yet
 """
 
 from configs import datasets
@@ -12,6 +18,14 @@ from cvdl_jax.config import configs
 
 # The pyramid begins where the smallest objects are two or three cells large.
 MODELS = {"shapes": {"levels": (0, 1, 2), "scale": 2.5}, "bccd": {"levels": (1, 2, 3), "scale": 2.5}}
+SMOKE = {
+    "channels": 8,
+    "depth": 1,
+    "octaves": 1,
+    "ratios": (1.0,),
+    "levels": (1, 2),
+    "backbone": {"name": "resnet8_tiny"},
+}
 
 
 def get_config(arg=None):
@@ -20,6 +34,6 @@ def get_config(arg=None):
     config = configs.base(match={"positive": 0.5, "negative": 0.4}, boxes={"weight": 1.0, "beta": 0.11}, nms={})
     config.experiment = "detect"
     datasets.detection(config, arg.data, arg.smoke)
-    config.model = {"name": "retinanet_tiny"} if arg.smoke else {"name": "retinanet_small", **MODELS[arg.data]}
+    config.model = {"name": "retinanet_small", **(SMOKE if arg.smoke else MODELS[arg.data])}
     config.loss = {"name": "focal"}
     return configs.smoke(config) if arg.smoke else config

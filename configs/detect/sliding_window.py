@@ -5,7 +5,12 @@
 
 Sermanet et al. 2014, "OverFeat", section 3.5; LeCun et al. 1998, section VII. Boxes are the windows themselves, so that
 an object is found only where one of them fits. `form=crops` classifies one window after the other, with equal scores.
-Not measured yet.
+
+Measured on the test split with seed 0:
+
+    form           COCO AP           AP50              wall time
+    convolutional  not measured yet
+    crops          not measured yet
 """
 
 from configs import datasets
@@ -18,6 +23,6 @@ def get_config(arg=None):
     config = configs.base(match={"positive": 0.5, "negative": 0.4}, boxes={"weight": 0.0}, nms={"iou_threshold": 0.3})
     config.experiment = "detect"
     datasets.detection(config, "shapes", arg.smoke)
-    config.model = {"name": "sliding_window_tiny" if arg.smoke else "sliding_window", "form": arg.form}
+    config.model = {"name": "sliding_window", "form": arg.form}
     config.loss = {"name": "hard_negatives", "ratio": 3.0}
     return configs.smoke(config) if arg.smoke else config
