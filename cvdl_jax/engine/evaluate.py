@@ -83,7 +83,9 @@ def evaluate(
     means = {key: float(total / weight) if weight else float("nan") for key, (total, weight) in sums.items()}
     arrays: dict[str, Any] = {key: np.concatenate(parts) for key, parts in rows.items()}
     arrays |= {key: Added(total) for key, total in added.items()}
-    return evaluation.finalize(means, unwrapped(arrays)), arrays
+    given = unwrapped(arrays)
+    metrics = evaluation.finalize(means, given)
+    return metrics, {key: x for key, x in arrays.items() if key in given}  # less what it took out, which is of no row
 
 
 def _check_seen(name: str, seen: int, split: Split | None) -> None:
