@@ -20,6 +20,7 @@ from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import Empty, FolderSource, check_apart
 from cvdl_jax.data.host import HostStage
+from cvdl_jax.data.listed import ListedSource
 from cvdl_jax.data.readable import Readable, readable
 from cvdl_jax.data.schema import NUMERIC, Feature, allow_pixels
 from cvdl_jax.data.sources import Source, check_disjoint
@@ -164,10 +165,10 @@ def load(
 
 
 def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> dict[str, Source]:
-    """The source of each split that is wanted; a folder is listed once."""
+    """The source of each split that is wanted; a folder is listed once, a table read once."""
     sources: dict[str, Source] = {}
     for key, part in wanted.items():
-        listed = next((source for source in sources.values() if isinstance(source, FolderSource)), None)
+        listed = next((source for source in sources.values() if isinstance(source, FolderSource | ListedSource)), None)
         sources[key] = open_part(part) if listed is None else listed.sibling(part)
     return sources
 

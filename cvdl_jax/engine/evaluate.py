@@ -60,8 +60,7 @@ def evaluate(
         mask = masks[len(masks) - len(pending) - 1]  # of the whole batch, as are the rows
         for key, value in to_host(outputs).items():
             if isinstance(value, Added):
-                wide = np.float64 if np.issubdtype(value.value.dtype, np.floating) else np.int64
-                added[key] = added.get(key, 0) + np.asarray(value.value, wide)
+                added[key] = added.get(key, 0) + _wide(value.value)
             elif isinstance(value, tuple):
                 sums[key] = sums.get(key, 0.0) + np.asarray(value, np.float64)
             else:
@@ -86,6 +85,11 @@ def evaluate(
     given = unwrapped(arrays)
     metrics = evaluation.finalize(means, given)
     return metrics, {key: x for key, x in arrays.items() if key in given}  # less what it took out, which is of no row
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """An array in int64, or float64, for sums over batches."""
+    return np.asarray(x, np.float64 if np.issubdtype(x.dtype, np.floating) else np.int64)
 
 
 def _check_seen(name: str, seen: int, split: Split | None) -> None:

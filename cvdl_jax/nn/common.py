@@ -40,7 +40,7 @@ def product_of_rows(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **h
     if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
         raise ValueError(f"the product of a dense layer was expected, got dimension_numbers={dimension_numbers}")
     rows = x.reshape(-1, x.shape[-1])
-    return lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **how).reshape(*x.shape[:-1], -1)
+    return lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **how).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1, first: str = "") -> None:

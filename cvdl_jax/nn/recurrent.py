@@ -116,6 +116,8 @@ def through_time(
 ) -> tuple[jax.Array, Carry]:
     """The states of a cell after each input, and its carry after the last input read.
 
+    Its gradient is by reverse mode alone (`jax.custom_vjp`): `jax.jvp` of it is an error.
+
     Args:
         cell: "rnn", "lstm" or "gru".
         reverse: whether the last input is read first.
