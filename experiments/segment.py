@@ -57,6 +57,12 @@ def labels_of(table, batch):
     return jnp.asarray(table)[batch["segmentation_mask"][..., 0].astype(jnp.int32)]
 
 
+def stored_labels(table, classes):
+    """The label that masks of the data set have for every class: uint8, of the shape of the classes."""
+    labels = [np.flatnonzero(table == k)[0] for k in range(table[table != metrics.IGNORE].max() + 1)]
+    return jnp.asarray(labels, jnp.uint8)[classes]
+
+
 def training_loss(model, normalise, loss, table, state, batch, key):
     """Sums of the loss and the pixel accuracy of one training batch."""
     (logits, _), state = apply_train(model, state, normalise(batch["image"]), key)
@@ -131,4 +137,5 @@ def make(config, info) -> Task:
         evals=recipe.evaluations(evaluation, info.sizes),
         report=partial(report, logits_fn, table, names, config.palette),
         on_eval=feedback.on_eval,
+        predict=lambda state, batch: {"segmentation": stored_labels(table, logits_fn(state, batch).argmax(-1))},
     )

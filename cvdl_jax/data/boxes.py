@@ -16,6 +16,8 @@ from cvdl_jax.ops.anchors import wanted
 
 # What says of a box that it stands for no single object to be found: a crowd (COCO), or one too hard (PASCAL VOC).
 FLAGS = ("is_crowd", "is_difficult")
+INSTANCES = "instance_mask"  # an object's number for every pixel
+NUMBER = "mask_id"  # of an object in it
 PROPOSALS = "proposals/bbox"  # float32 [n, 4], regions that may hold an object; zero for padding
 MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real
 ROUNDING = 1e-5  # tolerance for boxes that leave the image
@@ -52,9 +54,13 @@ def group(features: Mapping[str, Feature]) -> list[str]:
 
 
 def with_flags(chosen: Sequence[str], features: Mapping[str, Feature]) -> list[str]:
-    """The chosen entries, and beside chosen boxes the set's flags: training and scores are wrong without them."""
+    """The chosen entries, and beside chosen boxes the set's flags: training and scores are wrong without them.
+
+    Beside boxes and `instance_mask`, the entry that says which value of the mask is whose comes, too.
+    """
     prefixes = [name.rpartition("/")[0] for name in chosen if features[name].kind == "box" and "/" in name]
-    flags = [f"{prefix}/{flag}" for prefix in prefixes for flag in FLAGS]
+    with_masks = (NUMBER,) if INSTANCES in chosen else ()
+    flags = [f"{prefix}/{flag}" for prefix in prefixes for flag in (*FLAGS, *with_masks)]
     return [*chosen, *(name for name in flags if name in features and name not in chosen)]
 
 

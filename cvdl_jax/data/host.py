@@ -14,7 +14,7 @@ import numpy as np
 
 from cvdl_jax.config.binding import partially
 from cvdl_jax.data import boxes, order
-from cvdl_jax.data.schema import Feature, check_fits
+from cvdl_jax.data.schema import Feature, beyond, check_fits
 from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.ops.selective_search import selective_search
 
@@ -32,8 +32,9 @@ class HostStage:
         channels: 1 (ITU-R 601 luma) or 3 (grey repeated); None leaves them.
         resize: Pillow's filter for images, antialiased; masks use nearest.
         crop: the window that is resized. none: the whole image, whose aspect changes. pad: the whole image with its
-            aspect, and borders of black (of 255, ignore, in masks). center, random: a window with the target's aspect,
-            as large as `crop_fraction` allows. random_resized: a window of random area and aspect.
+            aspect, and borders of black (of 255, ignore, in masks; of 0 in masks of instances). center, random: a
+            window with the target's aspect, as large as `crop_fraction` allows. random_resized: a window of random area
+            and aspect.
         crop_fraction: side of the center or random window, as a fraction of the largest that fits.
         crop_scale: smallest and largest area of a random_resized window, as fractions of the image.
         crop_ratio: smallest and largest width / height of a random_resized window.
@@ -164,7 +165,7 @@ class HostStage:
             value = example[name]
             check_fits(name, value, feature)
             if feature.kind in ("image", "mask"):
-                value = self._image(value, feature.kind, unit)
+                value = self._image(name, value, feature.kind, unit)
             elif self.pixel_range and name.startswith("image") and np.issubdtype(value.dtype, np.floating):
                 low, high = self.pixel_range
                 value = ((value - low) / (high - low)).astype(value.dtype)
@@ -174,7 +175,7 @@ class HostStage:
             out[name] = np.concatenate([regions, np.zeros((feature.shape[0] - len(regions), 4), np.float32)])
         return out
 
-    def _image(self, image: np.ndarray, kind: str, unit: np.ndarray | None) -> np.ndarray:
+    def _image(self, name: str, image: np.ndarray, kind: str, unit: np.ndarray | None) -> np.ndarray:
         from PIL import Image
 
         if self.channels is not None and kind == "image" and image.shape[-1] != self.channels:
@@ -190,7 +191,7 @@ class HostStage:
         inner = fitting(*image.shape[:2], h, w) if self.crop == "pad" else (h, w)
         resized = np.asarray(Image.fromarray(planes).resize(inner[::-1], resample, box=box))
         resized = resized[..., None] if resized.ndim == 2 else resized  # [h, w, c]
-        return resized if inner == (h, w) else bordered(resized, h, w, 255 if kind == "mask" else 0)
+        return resized if inner == (h, w) else bordered(resized, h, w, beyond(name) if kind == "mask" else 0)
 
     def window(self, height: int, width: int, unit: np.ndarray | None) -> tuple[float, float, float, float]:
         """The part of an image that becomes the result.

@@ -14,7 +14,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
-from cvdl_jax.data import boxes, label_order, opened, subset
+from cvdl_jax.data import boxes, instances, label_order, opened, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
@@ -164,6 +164,8 @@ def load(
         one.look()
     if drop_degenerate:
         print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
+    for text in filter(None, map(instances.lost, splits.values())):
+        print(text, flush=True)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 
 
@@ -369,6 +371,7 @@ def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
         "intervals": split.source.intervals,
         "stage": split.stage.settings(),
         "features": {name: asdict(f) for name, f in split.features.items()},
+        **({"instances": "by row"} if instances.LOST in split.delivered else {}),
     }
     return array_cache.load_or_build(array_cache.folder_for(split.source.name, key), lambda: _decode_all(split))
 

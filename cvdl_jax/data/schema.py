@@ -1,6 +1,12 @@
 """The entries of an example: a description of each one, translated from the features of TFDS.
 
 Examples are flat: an entry of a nested feature has a name with slashes, `objects/bbox`.
+
+Masks. `segmentation_mask` uint8 [h, w, 1] has a class for every pixel, 255 to ignore. `instance_mask` uint8 [h, w, 1]
+has the number of an object for every pixel, 0 for none: one image for all objects, since no pixel has two. With
+`config.data.max_boxes` a pixel with the value k belongs to row k - 1 of `objects/bbox`, `objects/label` ...
+(`data/instances.py`). A box is half-open, [first row, first column, last row + 1, last column + 1] over height and
+width, so that its sides times those of the image are numbers of pixels.
 """
 
 import io
@@ -87,6 +93,11 @@ def _leaf(name: str, feature: Any, lead: tuple) -> Feature:
     if isinstance(feature, tfds.features.BBoxFeature):
         return Feature("box", shape, "float32")
     return Feature("tensor", shape, _delivered(dtype).name)
+
+
+def beyond(name: str) -> int:
+    """The value of a mask of whole numbers where there is no image: 255, to ignore, or 0 for masks of instances."""
+    return 0 if "instance" in name.split("/")[-1] else 255
 
 
 def _delivered(dtype: np.dtype) -> np.dtype:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvdl_jax.data import boxes, order
+from cvdl_jax.data import boxes, instances, order
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Ids, Source
@@ -71,7 +71,8 @@ class Split:
     def delivered(self) -> dict[str, Feature]:
         """{name: Feature} after the host stage; a shape may hold None where it varies."""
         out = {name: self.stage.describe(f) for name, f in self.features.items()} | self.stage.added()
-        return boxes.describe(out, self.stage.max_boxes, self.stage.drop_degenerate)
+        paired = instances.describe(out, self.stage.max_boxes)
+        return boxes.describe(out, self.stage.max_boxes, self.stage.drop_degenerate) | paired
 
     def example(self, index: int, epoch: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
         """One example after the host stage; random windows are those of (seed, epoch, index).
@@ -102,7 +103,9 @@ class Split:
         def who() -> str:
             return f"example {self.source.identify(index)} of {self.source.name}"
 
-        return boxes.finish(out, self.features, self.stage.max_boxes, self.stage.drop_degenerate, who, self.most)
+        numbers = instances.check(raw, self.features, self.stage.max_boxes, who)
+        out = boxes.finish(out, self.features, self.stage.max_boxes, self.stage.drop_degenerate, who, self.most)
+        return instances.finish(out, numbers)
 
     def batch(self, indices: np.ndarray, epochs: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         """Several examples, stacked.

@@ -211,7 +211,12 @@ def voc_metrics(predicted: Padded, truth: Padded, num_classes: int, kind: Kind =
 
 
 def coco_metrics(
-    predicted: Padded, truth: Padded, num_classes: int, image_size: tuple[int, int], kind: Kind = "boxes"
+    predicted: Padded,
+    truth: Padded,
+    num_classes: int,
+    image_size: tuple[int, int],
+    kind: Kind = "boxes",
+    most: int = 100,
 ) -> dict[str, float]:
     """COCO's average precision, by pycocotools.
 
@@ -221,6 +226,7 @@ def coco_metrics(
         num_classes: classes are 0 ... num_classes - 1.
         image_size: (h, w) in pixels.
         kind: which IoU, of boxes or of masks.
+        most: detections of an image that count, by their scores; COCO's own number is 100.
 
     Returns:
         coco_ap (mean over IoU 0.5, 0.55 ... 0.95), coco_ap50, coco_ap75.
@@ -260,11 +266,13 @@ def coco_metrics(
                     entry["ignore"] = entry["iscrowd"] or entry["difficult"]
 
         evaluation = Evaluation(coco, coco.loadRes(detections), {"boxes": "bbox", "masks": "segm"}[kind])
+        evaluation.params.maxDets = [1, 10, most]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    ap, ap50, ap75 = (max(float(x), 0.0) for x in evaluation.stats[:3])  # -1 where there is nothing to find
-    return {"coco_ap": ap, "coco_ap50": ap50, "coco_ap75": ap75}
+    precision = evaluation.eval["precision"][..., 0, -1]  # [thresholds, recalls, classes], of all sizes
+    means = {"coco_ap": precision, "coco_ap50": precision[0], "coco_ap75": precision[5]}
+    known = {name: x[x > -1] for name, x in means.items()}  # -1 where there is nothing to find
+    return {name: float(np.mean(x)) if x.size else 0.0 for name, x in known.items()}
 
 
 def _entries(arrays: Padded, image_size: tuple[int, int], kind: Kind) -> list[dict[str, Any]]:

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import launch
 from cvdl_jax.analysis.figures import segmentation as figures
+from cvdl_jax.cli.modes import predict as predict_mode
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import State, unwrapped
 from cvdl_jax.data.load import load
@@ -91,6 +93,26 @@ def test_perfect_answers_have_every_measure_1_and_figures_show_them(built):
     assert [t.get_text() for t in drawn["validation_confusion"].axes[0].get_yticklabels()] == list(names)
     figure = run.task.report(state, {k: v for k, v in batch.items() if k != "mask"}, None)["segmentation"]
     assert len(figure.axes) == 18 and figure.get_label() == "examples"
+
+
+def test_predictions_are_masks_with_the_labels_and_colours_of_the_data_set(built, tmp_path):
+    run = built[0]
+    names, table = segment.kept_classes(run.config, run.info)
+    stored = segment.stored_labels(table, jnp.arange(6))
+    assert stored.tolist() == [0, 1, 2, 3, 5, 6] and stored.dtype == jnp.uint8  # the cross, 4, is never said
+    masks = np.zeros((1, 32, 32), np.uint8)
+    masks[0, :8], masks[0, 8] = 5, 6
+    assert predict_mode.table(run, ["a"], {"segmentation": masks})[1][1:] == [
+        "0.718750", *["0.000000"] * 4, "0.250000", "0.031250"
+    ]  # fmt: skip
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    split = predict_mode.as_trained(run, predict_mode.files(run, [str(tmp_path / "a.png")]))
+    predict_mode.write_masks(run, split, masks, tmp_path / "out.csv")
+    with Image.open(tmp_path / "out_masks" / "a.png.png") as picture:
+        assert picture.size == (64, 48) and set(np.unique(picture)) == {0, 5, 6}
+        colours = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(colours[0, 0], palettes.voc(6)[names.index("ring")])  # as in the run's report
+    assert run.task.predict is not None
 
 
 def test_overlays_show_the_worst_and_the_best_in_the_colours_of_the_legend():

@@ -1,4 +1,8 @@
-"""`--mode predict`: class probabilities, labels, or detected boxes, of a folder of images, by a trained run, as CSV."""
+"""`--mode predict`: what a trained run says of a folder of images, as CSV: probabilities, labels or objects; and masks.
+
+Masks are PNG files in a folder beside the CSV, `predictions_masks/` for `predictions.csv`, of the size of the images: a
+pixel's value is the class of a semantic mask, as the data set numbers them, or the number of an object, 0 for none.
+"""
 
 import csv
 import io
@@ -10,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.analysis.figures.segmentation import palette_of
 from cvdl_jax.core.parallel import padded
 from cvdl_jax.core.task import State
 from cvdl_jax.data import stream
@@ -23,6 +28,8 @@ from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.evaluate import prepare
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import DataError, UserError
+from cvdl_jax.ops.images import palettes
+from cvdl_jax.ops.images.watershed import boxes_of
 from cvdl_jax.workdir.folder import write_whole
 
 FLAGS = ("workdir", "input", "out", "checkpoint", "weights")  # that it reads
@@ -43,22 +50,32 @@ def run(args: Any) -> int:
     split, state = as_trained(built, source), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
+    rows = table(built, split.ids, outputs)
+    masks = outputs.get("ids", outputs.get("segmentation"))
+    also = "" if masks is None else f", {write_masks(built, split, masks, Path(args.out))}"
+    write(Path(args.out), rows)
+    without = f"; {len(unread)} could not be read and have no row" if unread else ""
+    print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}{also}")
+    return 0
+
+
+def table(built: Run, ids: Sequence[str], outputs: dict[str, np.ndarray]) -> list[list[Any]]:
+    """The rows of the CSV file. Raises UserError for a run that predicts no classes."""
     answers = outputs.get("scores", outputs.get("probabilities"))
-    if answers is None:
+    if answers is None and "segmentation" not in outputs:
         raise UserError(
             f"experiment {built.config.experiment!r} predicts {sorted(outputs)}, no classes; use another run"
         )
-    names = built.info.class_names or tuple(str(c) for c in range(answers.shape[-1]))
+    names = built.info.class_names
+    if "segmentation" in outputs:
+        return shares(ids, outputs["segmentation"], names)
+    names = names or tuple(str(c) for c in range(int(outputs["classes"].max()) + 1 if "classes" in outputs
+                                                 else answers.shape[-1]))  # fmt: skip
+    if "ids" in outputs:
+        return segments(ids, outputs, names)
     if "boxes" in outputs:
-        rows = detections(split.ids, outputs, names)
-    elif "scores" in outputs:
-        rows = probabilities(split.ids, answers, names)
-    else:
-        rows = several_labels(split.ids, answers, names)
-    write(Path(args.out), rows)
-    without = f"; {len(unread)} could not be read and have no row" if unread else ""
-    print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}")
-    return 0
+        return detections(ids, outputs, names)
+    return (probabilities if "scores" in outputs else several_labels)(ids, answers, names)
 
 
 def with_statistics(args: Any, built: Run, state: State, step: int) -> State:
@@ -170,6 +187,84 @@ def detections(files: Sequence[str], boxes: dict[str, np.ndarray], names: Sequen
             label, numbers = int(boxes["classes"][i, k]), (boxes["scores"][i, k], *boxes["boxes"][i, k])
             rows.append([file, label, names[label], *(f"{x:.6f}" for x in numbers)])
     return rows
+
+
+def segments(files: Sequence[str], objects: dict[str, np.ndarray], names: Sequence[str]) -> list[list[Any]]:
+    """A heading, then of each object its image, its value in the mask, its class, score, pixels and tight box in 0..1.
+
+    Args:
+        files: n names.
+        objects: ids int [n, h, w], classes int [n, d], scores [n, d]; an object without a pixel is left out.
+        names: of the classes.
+    """
+    rows: list[list[Any]] = [["file", "id", "label", "name", "score", "pixels", "ymin", "xmin", "ymax", "xmax"]]
+    most = objects["scores"].shape[1]
+    for i, file in enumerate(files):
+        ids = objects["ids"][i]
+        boxes, pixels = boxes_of(ids, most), np.bincount(ids.reshape(-1), minlength=most + 1)
+        for k in np.flatnonzero(pixels[1:]):
+            label, numbers = int(objects["classes"][i, k]), (objects["scores"][i, k], *boxes[k])
+            score, *box = (f"{x:.6f}" for x in numbers)
+            rows.append([file, k + 1, label, names[label], score, int(pixels[k + 1]), *box])
+    return rows
+
+
+def shares(files: Sequence[str], labels: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
+    """A heading, then of each image the part of its pixels of every class.
+
+    Args:
+        files: n names.
+        labels: int [n, h, w].
+        names: of the classes.
+    """
+    rows: list[list[Any]] = [["file", *names]]
+    for file, mask in zip(files, labels, strict=True):
+        part = np.bincount(mask.reshape(-1), minlength=len(names)) / mask.size
+        rows.append([file, *(f"{x:.6f}" for x in part)])
+    return rows
+
+
+def write_masks(built: Run, split: Split, masks: np.ndarray, out: Path) -> str:
+    """Writes the masks [n, h, w] of images as PNG files; returns where they are, and of which size.
+
+    Where the whole image was resized for the network, its mask is resized back by the nearest pixel; a window of it has
+    no place in the image, so that its mask stays as it is.
+    """
+    from PIL import Image
+
+    folder = out.with_name(f"{out.stem}_masks")
+    whole = split.stage.crop == "none"
+    palette = _colours(built, int(masks.max()) + 1)
+    for i, (file, mask) in enumerate(zip(split.ids, masks, strict=True)):
+        small = int(mask.max()) < 256
+        picture = Image.fromarray(mask.astype(np.uint8 if small else np.uint16))
+        if small:
+            picture.putpalette(palette[:256].tobytes())
+        if whole:
+            h, w = split.source.read([i])[0]["image"].shape[:2]
+            picture = picture.resize((w, h), Image.Resampling.NEAREST)
+        file, path = io.BytesIO(), folder / f"{file}.png"
+        picture.save(file, format="PNG")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, file.getvalue())
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error.strerror}") from error
+    size = (
+        "of the size of the images" if whole else f"of {masks.shape[1]}x{masks.shape[2]} pixels, the network's window"
+    )
+    return f"masks {size} to {folder}"
+
+
+def _colours(built: Run, most: int) -> np.ndarray:
+    """Colours of the values 0 ... most - 1 of masks, uint8 [k, 3]: those of the report where they are classes."""
+    names, ignore = built.info.class_names, built.config.get("ignore", ())
+    if "palette" not in built.config:
+        return palettes.voc(max(most, 256))
+    kept = [k for k, name in enumerate(names) if name not in ignore]
+    colours = np.zeros((max(len(names), 256), 3), np.uint8)
+    colours[kept] = palette_of(built.config.palette, len(kept))
+    return colours
 
 
 def _refuse_undefined(files: Sequence[str], p: np.ndarray) -> None:

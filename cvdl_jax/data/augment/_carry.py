@@ -15,6 +15,7 @@ import numpy as np
 
 from cvdl_jax.data.augment._rows import is_boxes, moving
 from cvdl_jax.data.boxes import MASK, ROUNDING
+from cvdl_jax.data.schema import beyond
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.boxes import area
 from cvdl_jax.ops.value_checks import is_concrete
@@ -25,7 +26,7 @@ MIN_VISIBLE = 0.25
 
 def outside(name: str, dtype: Any) -> int:
     """The value of a mask outside the image: 255, or 0 for masks of instances and of floats."""
-    return IGNORE if jnp.issubdtype(dtype, jnp.integer) and "instance" not in name.split("/")[-1] else 0
+    return beyond(name) if jnp.issubdtype(dtype, jnp.integer) else 0
 
 
 def carry(
@@ -36,6 +37,7 @@ def carry(
     boxes: Callable[[jax.Array], jax.Array],
     rows: jax.Array | None = None,
     min_visible: float | None = None,
+    part: jax.Array | None = None,
 ) -> dict[str, Any]:
     """Moves the image, the masks and the boxes of a batch; other entries stay.
 
@@ -47,6 +49,7 @@ def carry(
         boxes: [b, n, 4] -> [b, n, 4], not clipped.
         rows: bool [b], the rows that move; None for all, which is needed where the size of the image changes.
         min_visible: the part of a moved box's area that must be in the image; None if no box can leave it.
+        part: [b, 4], the part of the image that boxes are cut to, as a box; None for the whole.
 
     Returns:
         The new batch.
@@ -68,11 +71,13 @@ def carry(
             new = new.reshape(*new.shape[:3], *x.shape[3:])
         out[name] = new if rows is None else jnp.where(rows.reshape(-1, *(1,) * (x.ndim - 1)), new, x)
     for name in filter(is_boxes, moving(batch)):
-        out |= _carry_boxes(name, out, boxes, rows, min_visible)
+        out |= _carry_boxes(name, out, boxes, rows, min_visible, part)
     return out
 
 
-def _carry_boxes(name: str, batch: Mapping, move: Callable, rows: Any, min_visible: float | None) -> dict[str, Any]:
+def _carry_boxes(
+    name: str, batch: Mapping, move: Callable, rows: Any, min_visible: float | None, part: jax.Array | None
+) -> dict[str, Any]:
     """The moved boxes of one entry, and the entries beside it where boxes became padding."""
     old = batch[name]
     moved = move(old.reshape(len(old), -1, 4)).reshape(old.shape)
@@ -81,7 +86,11 @@ def _carry_boxes(name: str, batch: Mapping, move: Callable, rows: Any, min_visib
         real &= rows.reshape(-1, *(1,) * (old.ndim - 2))
     if min_visible is None:
         return {name: jnp.where(real[..., None], moved, old)}
-    seen = jnp.clip(moved, 0, 1)
+    if part is None:
+        seen = jnp.clip(moved, 0, 1)
+    else:
+        low, high = (jnp.tile(x, 2).reshape(-1, *(1,) * (old.ndim - 2), 4) for x in (part[:, :2], part[:, 2:]))
+        seen = jnp.clip(moved, low, high)
     left = area(seen)
     kept = (left > 0) & (left >= min_visible * (1 - ROUNDING) * area(moved))  # [b, ...]
     new = {name: jnp.where(real[..., None], jnp.where(kept[..., None], seen, 0), old)}

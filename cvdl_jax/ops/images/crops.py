@@ -130,6 +130,69 @@ def resized_crop(
     return product("bxw,bywc->byxc", across, product("byh,bhwc->bywc", down, images))
 
 
+@partial(jax.jit, static_argnames=("size", "order"))
+def placed(
+    images: jax.Array,
+    sides: jax.Array,
+    places: jax.Array,
+    size: tuple[int, int],
+    *,
+    order: Literal["bilinear", "nearest"] = "bilinear",
+    fill: float = 0.0,
+) -> jax.Array:
+    """Each image, resized to sides of its own, at a place of its own on a canvas; what does not fit is cut off.
+
+    The resized image is that of `jax.image.resize`, antialiased where it shrinks.
+
+    Args:
+        images: [b, h, w, c]; floating point for bilinear interpolation, anything for nearest.
+        sides: int [b, 2], height and width of the resized images, at least 1.
+        places: int [b, 2], the rows and columns of their upper left pixels on the canvas, also negative.
+        size: height and width of the canvas.
+        order: interpolation.
+        fill: value of the canvas where no image is.
+
+    Returns:
+        [b, height, width, c] of the dtype of the images.
+
+    Raises:
+        ValueError: for wrong shapes, or bilinear interpolation of integers.
+    """
+    if images.ndim != 4 or {sides.shape, places.shape} != {(images.shape[0], 2)}:
+        raise ValueError(
+            f"placed takes images [b, h, w, c], sides and places [b, 2], got {list(images.shape)}, "
+            f"{list(sides.shape)} and {list(places.shape)}"
+        )
+    spots = [jnp.arange(n)[None] - places[:, i, None] for i, n in enumerate(size)]  # [b, height], [b, width]
+    there = [(spot >= 0) & (spot < sides[:, i, None]) for i, spot in enumerate(spots)]
+    covered = (there[0][:, :, None] & there[1][:, None])[..., None]  # [b, height, width, 1]
+    if order == "nearest":
+        rows, columns = (
+            jnp.clip((2 * spot + 1) * images.shape[i + 1] // (2 * sides[:, i, None]), 0, images.shape[i + 1] - 1)
+            for i, spot in enumerate(spots)
+        )
+        moved = jax.vmap(lambda image, i, j: image[i][:, j])(images, rows, columns)
+        return jnp.where(covered, moved, jnp.asarray(fill, images.dtype))
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"order='bilinear' interpolates floating point images, got {images.dtype}; use 'nearest'")
+    down, across = (
+        _weights(spot, sides[:, i, None], images.shape[i + 1]).astype(images.dtype) for i, spot in enumerate(spots)
+    )
+    product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+    moved = product("bxw,bywc->byxc", across, product("byh,bhwc->bywc", down, images))
+    return jnp.where(covered, moved, jnp.asarray(fill, images.dtype))
+
+
+def _weights(spot: jax.Array, n: jax.Array, side: int) -> jax.Array:
+    """Weights of the `side` pixels of an axis in pixels `spot` [b, out] of one resized to n [b, 1]: [b, out, side]."""
+    step = side / n.astype(jnp.float32)[..., None]  # [b, 1, 1]
+    centre = (spot.astype(jnp.float32)[..., None] + 0.5) * step
+    pixel = jnp.arange(side, dtype=jnp.float32)[None, None] + 0.5
+    weight = jnp.maximum(1 - jnp.abs(centre - pixel) / jnp.maximum(step, 1), 0)
+    total = weight.sum(-1, keepdims=True)
+    return weight / jnp.where(total > 0, total, 1)
+
+
 def _nearest(start: jax.Array, n: jax.Array, out: int) -> jax.Array:
     """Pixels `start + floor((i + 1/2) n / out)`, in whole numbers so that ties are exact: int32 [b, out]."""
     i = jnp.arange(out)[None]
