@@ -20,13 +20,14 @@ jax.config.update("jax_enable_x64", True)
 STEPS = 12  # more than the 10 after which a buffer is full and an exaggeration ends
 MLP = ["--config.model.hidden=(16,)", "--config.model.norm=batch", "--config.ema.decay=0.9"]
 AUGMENT = ["--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)"]
+# One case augments, another adds noise to gradients: both act row by row, or leaf by leaf, whatever the model, and they
+# are most of what is compiled.
 CASES = {
     "perceptron": ["configs/classify/mlp.py", *MLP, *AUGMENT],
-    "residual": ["configs/classify/resnet20.py", "--config.model.name=resnet8_tiny", *AUGMENT],
+    "residual": ["configs/classify/resnet20.py", "--config.model.name=resnet8_tiny"],
     "accumulate": [
         "configs/classify/mlp.py",
         *MLP,
-        *AUGMENT,
         "--config.grad=accumulate(2)",
         "--config.optim.gradient_noise.eta=0.01",
     ],
@@ -56,7 +57,6 @@ CASES = {
     "pgd": [
         "configs/classify/mlp.py",
         *MLP,
-        *AUGMENT,
         "--config.adversary.steps=2",
         "--config.adversary.epsilon=0.1",
         "--config.adversary.step_size=0.05",
@@ -70,7 +70,7 @@ CASES = {
         "--config.ema.decay=0.9",
     ],
     "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
-    "sam": ["configs/classify/mlp.py", *MLP, *AUGMENT, "--config.grad=sam(0.05)"],
+    "sam": ["configs/classify/mlp.py", *MLP, "--config.grad=sam(0.05)"],
 }
 
 
