@@ -6,6 +6,7 @@ reads its own XLA_FLAGS, makes its own devices, runs a script as `python SCRIPT 
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -172,6 +173,8 @@ def main() -> None:
 
     if xla_bridge.backends_are_initialized() or threading.active_count() > 1:
         raise RuntimeError("an import started a backend of JAX or a thread, which its forks would lack")
+    gc.freeze()  # what is imported is no garbage, and forks need not look for it there
+    gc.set_threshold(100_000, 50, 100)  # as tests do
     with socket.socket(fileno=os.dup(0)) as connection:
         request = serve(connection)
     null = os.open(os.devnull, os.O_RDONLY)
