@@ -5,8 +5,9 @@
 
 Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", figures 3 and 4: transformers fall behind with little data.
 The first `percent` of 54,000 images in the order of the set, which is not that of its classes: the smaller parts are in
-the larger ones. Images are 16x16, made smaller from 28x28. All runs take 500 steps of 64 images by the same optimizer,
-without augmentation.
+the larger ones. Images are 16x16, made smaller from 28x28. All runs take 2,000 steps of 64 images by the same
+optimizer, without augmentation; its learning rate was the better of 1e-3 and 4e-3 for both networks, on 5 and on 100 %,
+by validation accuracy after 500 steps (seed 100).
 
     model   test accuracy with 1, 5, 20 and 100 % of the images (`:model=vit,percent=5`)
     vit     not measured yet
@@ -32,7 +33,7 @@ def get_config(arg=None):
     datasets.mnist(config, 16, arg.smoke)
     if not arg.smoke:
         config.data.update({"train": f"train[:{54_000 * arg.percent // 100}]", "validation": "train[58000:]"})
-    config.total_steps = 500
+    config.total_steps = 2000
     config.batch_size = 64
     config.eval = {"every_percent": 100}
     config.log.every_steps = 100

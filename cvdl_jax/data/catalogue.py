@@ -1,18 +1,20 @@
 """Finds the source of a data set by its name: the one place that knows every kind of source.
 
 A data set is named by `mnist`, `mnist:3.0.1`, `name/config:version` (TFDS), `digits`, `shapes(size=96)` and any other
-file of `builders/` (prepared offline on first use), `spirals` and any other generator of `toys.py`, or `folder:/path`.
+file of `builders/` (prepared offline on first use), `spirals` and any other generator of `toys.py`, `folder:/path`, or
+`csv:/path/labels.csv`.
 A split is named as in TFDS: `train`, `train[90%:]`, `train[:100]+test`.
 """
 
 import re
 
-from cvdl_jax.data import folder, prepare, tfds_source, toys
+from cvdl_jax.data import folder, listed, prepare, tfds_source, toys
 from cvdl_jax.data.presence import present
 from cvdl_jax.data.sources import Renamed, Source, data_folder
 from cvdl_jax.errors import ConfigError, DataError
 
-FOLDER_PREFIX = "folder:"
+FOLDER, TABLE = "folder:", "csv:"
+OF_USERS = (FOLDER, TABLE)  # two of them may have one name
 
 
 def open_source(
@@ -31,8 +33,8 @@ def open_source(
         split: see the module's docstring.
         data_dir: the data folder; see `data_folder`.
         label: the entry with the class, where it is not called "label".
-        empty_classes: of a folder of images, see `FolderSource`.
-        skip_bad: of a folder of images, see `FolderSource`.
+        empty_classes: of images of your own, see `FolderSource`.
+        skip_bad: of images of your own, see `FolderSource`.
         label_set: the entry with the classes of each example, where it may have several.
 
     Raises:
@@ -40,7 +42,7 @@ def open_source(
             what was found and what to type next.
         ConfigError: for a label that is none, or a setting without effect.
     """
-    if not name.startswith(FOLDER_PREFIX) and empty_classes != "refuse":
+    if not name.startswith(FOLDER) and empty_classes not in ("refuse", "keep" if name.startswith(TABLE) else ""):
         raise ConfigError(f"config.data.empty_classes={empty_classes!r} is for folder:/path; leave it out")
     if label and label_set:
         raise ConfigError(
@@ -71,8 +73,10 @@ def labelled(source: Source, label: str) -> Source:
 def _open(name: str, split: str, data_dir: str, empty_classes: folder.Empty, skip_bad: bool) -> Source:
     if not name:
         raise DataError("config.data.name is empty; for example digits, mnist, spirals or folder:/path/to/images")
-    if name.startswith(FOLDER_PREFIX):
-        return folder.FolderSource(name[len(FOLDER_PREFIX) :], split, empty_classes, skip_bad)
+    if name.startswith(FOLDER):
+        return folder.FolderSource(name.removeprefix(FOLDER), split, empty_classes, skip_bad)
+    if name.startswith(TABLE):
+        return listed.ListedSource(name.removeprefix(TABLE), split, skip_bad)
     if name.partition("(")[0].strip() in toys.generators():
         return toys.ToySource(name, split)
     if re.split("[(:]", name)[0].strip() in prepare.ours():

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from cvdl_jax.data import relabel
-from cvdl_jax.data.catalogue import FOLDER_PREFIX
+from cvdl_jax.data.catalogue import OF_USERS
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Data
 from cvdl_jax.data.schema import Feature
@@ -149,7 +149,7 @@ def changed(source: Source, known: Mapping[str, Any], same: bool) -> str:
     """
     then, now = _then(source, known), fingerprint(source)
     named = (source.name, source.version) == (known["name"], known["version"])
-    if now == then or (then is None and (same or (named and not source.name.startswith(FOLDER_PREFIX)))):
+    if now == then or (then is None and (same or (named and not source.name.startswith(OF_USERS)))):
         return ""
     what = f"{source.split!r} of {' '.join(filter(None, (source.name, source.version)))}"
     where = f" in {source.location}" if source.location else ""

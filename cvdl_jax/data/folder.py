@@ -26,6 +26,7 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
+WORDS = {word: name for name, words in SPLITS.items() for word in words}
 Empty = Literal["refuse", "keep", "ignore"]
 
 
@@ -73,7 +74,7 @@ class FolderSource(Source):
 
     def _intervals(self, split: str) -> list[Interval]:
         sizes = {part: len(files) for part, files in self._files.items()}
-        return parse_split(_canonical_split(split, sizes), sizes, f"folder {shown(self._root)}", self._cut(sizes))
+        return parse_split(canonical_split(split, sizes), sizes, f"folder {shown(self._root)}", self._cut(sizes))
 
     def sibling(self, split: str) -> "FolderSource":
         """Another split of the folder, which is not listed again."""
@@ -314,13 +315,12 @@ class Layout:
         return names if filled and empty == "keep" else sorted(filled)
 
 
-def _canonical_split(split: str, sizes: Mapping[str, int]) -> str:
+def canonical_split(split: str, sizes: Mapping[str, int]) -> str:
     """A split with the names that its folders have by what they say: `val[:50]` is `validation[:50]`."""
-    words = {word: name for name, known in SPLITS.items() for word in known}
     parts = []
     for part in split.split("+"):
         base, bracket, rest = part.strip().partition("[")
-        name = words.get(base.strip().lower(), base)
+        name = WORDS.get(base.strip().lower(), base)
         parts.append((base if base.strip() in sizes or name not in sizes else name) + bracket + rest)
     return "+".join(parts)
 

@@ -96,7 +96,7 @@ def load(
     """Opens a data set.
 
     Args:
-        name: see `catalogue.py`: a TFDS name, one of ours, a toy set or `folder:/path`.
+        name: see `catalogue.py`: a TFDS name, one of ours, a toy set, `folder:/path` or `csv:/path`.
         data_dir: the TFDS data folder; by default TFDS_DATA_DIR, or ~/tensorflow_datasets.
         train: a split in TFDS's syntax, `train[:90%]`; empty for none.
         validation: likewise, `train[90%:]`.

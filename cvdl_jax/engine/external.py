@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cvdl_jax.data import relabel
-from cvdl_jax.data.catalogue import FOLDER_PREFIX, labelled, open_source
+from cvdl_jax.data.catalogue import OF_USERS, labelled, open_source
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Split
 from cvdl_jax.data.sources import Source, check_disjoint
@@ -46,7 +46,7 @@ def with_external(built: Run, name: str, split: str = "all", data_dir: str = "")
     if label is None or label.num_classes is None:
         raise ConfigError(f"--external={name!r} has no class labels; name a set with the classes of {built.data.name}")
     same_place = source.location == built.data.data_dir  # two folders may have one name
-    if source.name == built.data.name and (same_place or not source.name.startswith(FOLDER_PREFIX)):
+    if source.name == built.data.name and (same_place or not source.name.startswith(OF_USERS)):
         for key, own in built.data.splits.items():
             check_disjoint(source.intervals, own.source.intervals, source.name, split, f"the run's {key} split")
     splits = {**built.data.splits, NAME: as_trained(built, source, NAME)}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.core.parallel import backend
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.nn.common import product_of_rows
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.ops.precision import at_least_float32
 
@@ -60,6 +61,7 @@ class SelfAttention(nn.Module):
             raise ConfigError(f"config.model.heads={self.heads} must divide the width {d} of the tokens")
         wide = at_least_float32(self.dtype)
         dense = {"kernel_init": self.kernel_init, "dtype": self.dtype, "param_dtype": wide}
+        dense["dot_general"] = product_of_rows
         qkv = nn.Dense(3 * d, **dense, name="qkv")(x).reshape(b, n, 3, self.heads, d // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]  # [b, n, h, d / h]
         needs_weights = self.return_weights or bias is not None or (train and self.dropout > 0)

@@ -25,6 +25,24 @@ def check_float(x: jax.Array, model: str) -> None:
         raise ConfigError(f"{model} takes float pixels or features, got {x.dtype}; divide bytes by 255 first")
 
 
+def product_of_rows(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **how: Any) -> jax.Array:
+    """`x W` of tokens as one matrix product, for `nn.Dense(dot_general=product_of_rows)`.
+
+    XLA's CPU backend multiplies [b, n, d] by [d, k] and, in the gradient, sums over b and n much slower than it does
+    [b n, d]: a ViT-Ti step took 1.6 to 1.75 times the CPU time. On a GPU both are one product.
+
+    Args:
+        x: [..., d].
+        kernel: [d, k].
+        dimension_numbers: those of a dense layer: the last axis of x and the first of the kernel.
+        **how: of `lax.dot_general`.
+    """
+    if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
+        raise ValueError(f"the product of a dense layer was expected, got dimension_numbers={dimension_numbers}")
+    rows = x.reshape(-1, x.shape[-1])
+    return lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **how).reshape(*x.shape[:-1], -1)
+
+
 def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1, first: str = "") -> None:
     """Refuses images that the model cannot take.
 

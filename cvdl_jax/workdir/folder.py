@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import subprocess
 import time
 import warnings
@@ -309,10 +310,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` once it is whole; an error leaves nothing of it."""
-    temporary = path.with_name(path.name + ".tmp")
+    """A file to write that takes the place of `path` once it is whole; an error leaves nothing of it.
+
+    Its name until then is of this call alone: several processes may write one path, and the last of them stays.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

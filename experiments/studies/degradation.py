@@ -10,7 +10,6 @@ params: {name: tree}; extra: {"batch_stats": {name: tree}}. image: [b, h, w, c] 
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
@@ -18,13 +17,11 @@ from cvdl_jax.core.info import check_labelled
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics.stats import intervals
-from cvdl_jax.models import registry
 from cvdl_jax.models.backbones.resnet import ResNet, deepened
 from cvdl_jax.nn.apply import apply_eval, initialise
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 from experiments.classify import inputs
-from experiments.studies.perceptrons import Study, evaluation_step, training_loss
+from experiments.studies.perceptrons import Study, evaluation, first_state, network, training_loss
 
 READS = ("model", "data", "normalise", "augment", "grad", "optim", "compute_dtype", "remat", "study")
 
@@ -74,28 +71,15 @@ def make(config, info) -> Task:
     kinds, models = kinds_of(study.models), {}
     for name, fields in study.models.items():
         path = f"config.study.models.{name}"
-        configs.check_section(fields, path)
-        models[name] = registry.create(
-            {**config.model, **fields}, path, kinds=("backbones",),
-            num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
-        )  # fmt: skip
+        models[name] = network(config, info, fields, path)
         if not isinstance(models[name], ResNet):
             raise ConfigError(f"{path} must be a residual network of the CIFAR form, such as 'resnet20'")
     normalise = recipe.normalisation(config)
 
-    def init(key: jax.Array, batch: dict) -> dict:
-        x = inputs(normalise, batch)[:1]
-        made = {name: initialise(model, key, x, False) for name, model in models.items()}
-        params, stats = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
-        return {"params": params, "extra": {"batch_stats": stats}}
-
-    def evaluation(split: str) -> Eval:
-        step = partial(evaluation_step, models, normalise, softmax_cross_entropy)
-        return Eval(step, lambda means, rows: intervals.with_wilson(means, info.sizes[split]), split)
-
+    evaluate = partial(evaluation, models, normalise, softmax_cross_entropy, info)
     losses = {name: partial(training_loss, net, name, normalise, softmax_cross_entropy) for name, net in models.items()}
-    evals = recipe.evaluations(evaluation, info.sizes)
-    evals["train"] = Eval(evaluation("train").step, data="train", final=True, draw=partial(errors, kinds))
+    evals = recipe.evaluations(evaluate, info.sizes)
+    evals["train"] = Eval(evaluate("train").step, data="train", final=True, draw=partial(errors, kinds))
     evals["identity"] = Eval(
         partial(identity_step, models, kinds, normalise),
         lambda means, rows: {f"{name}_difference": float(x.max()) for name, x in rows.items()},
@@ -103,4 +87,8 @@ def make(config, info) -> Task:
         final=True,
     )
     steps = (recipe.descend(config, info, losses[name], on=name) for name in models)
-    return Task(init=init, train=chain(recipe.augmentation(config, info), *steps), evals=evals)
+    return Task(
+        init=partial(first_state, models, normalise),
+        train=chain(recipe.augmentation(config, info), *steps),
+        evals=evals,
+    )

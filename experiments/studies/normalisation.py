@@ -21,11 +21,8 @@ from cvdl_jax.core.parallel import is_mapped
 from cvdl_jax.core.task import Eval, Task, Transform, chain, descend
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models import registry
-from cvdl_jax.nn.apply import initialise
 from cvdl_jax.ops.losses import classification
-from experiments.classify import inputs
-from experiments.studies.perceptrons import evaluation_step, training_loss
+from experiments.studies.perceptrons import evaluation_step, first_state, network, training_loss
 
 READS = ("model", "loss", "data", "normalise", "optim", "compute_dtype", "remat", "study")
 
@@ -103,23 +100,14 @@ def make(config, info) -> Task:
         if config.batch_size % size:
             raise ConfigError(f"{path}.batch={size} must divide config.batch_size={config.batch_size}")
         fields = {key: value for key, value in case.items() if key not in ("lr", "batch")}
-        models[name] = registry.create(
-            {**config.model, **fields}, path, kinds=("backbones",),
-            num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
-        )  # fmt: skip
+        models[name] = network(config, info, fields, path)
         optimizer = recipe.optimizer({**config.optim, "lr": case["lr"] * size / config.batch_size}, info)
         step = descend(partial(training_loss, models[name], name, normalise, loss), optimizer, on=name)
         steps.append(in_parts(step, config.batch_size // size) if size < config.batch_size else step)
-
-    def init(key: jax.Array, batch: dict) -> dict:
-        x = inputs(normalise, batch)[:1]
-        made = {name: initialise(model, key, x, False) for name, model in models.items()}
-        params, stats = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
-        return {"params": params, "extra": {"batch_stats": stats}}
 
     step = partial(evaluation_step, models, normalise, loss)
     names = [name for name in ("validation", "test") if name in info.sizes]
     evals = {name: Eval(step, data=name, final=name == "test") for name in names}
     if names:
         evals[names[-1]] = evals[names[-1]]._replace(draw=partial(accuracies, cases))
-    return Task(init=init, train=chain(*steps), evals=evals)
+    return Task(init=partial(first_state, models, normalise), train=chain(*steps), evals=evals)

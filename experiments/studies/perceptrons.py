@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,6 +32,23 @@ class Study(NamedTuple):
     models: Mapping  # {name: fields in which this one differs from config.model}
 
 
+def network(config, info, fields, path):
+    """The network of `config.model` with some fields of its own."""
+    configs.check_section(fields, path)
+    return registry.create(
+        {**config.model, **fields}, path, kinds=("backbones",),
+        num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
+    )  # fmt: skip
+
+
+def first_state(models, normalise, key, batch):
+    """Parameters and batch statistics of every network, all from one key."""
+    x = inputs(normalise, batch)[:1]
+    made = {name: initialise(model, key, x, False) for name, model in models.items()}
+    params, stats = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
+    return {"params": params, "extra": {"batch_stats": stats}}
+
+
 def training_loss(model, name, normalise, loss, state, batch, key):
     """Sums of the loss and the accuracy of one network."""
     (logits, _), state = apply_train(model, state, inputs(normalise, batch), key, on=name)
@@ -52,6 +68,12 @@ def evaluation_step(models, normalise, loss, state, batch, key):
         rows = {"loss": loss(logits, batch["label"]), "accuracy": correct(logits, batch["label"])}
         sums |= {f"{name}/{metric}": ((x * mask).sum(), mask.sum()) for metric, x in rows.items()}
     return sums
+
+
+def evaluation(models, normalise, loss, info, split):
+    """The evaluation of a split; accuracies with their 95 % Wilson intervals."""
+    step = partial(evaluation_step, models, normalise, loss)
+    return Eval(step, lambda means, rows: intervals.with_wilson(means, info.sizes[split]), split)
 
 
 def decisions(models, state, batch, key):
@@ -81,32 +103,14 @@ def make(config, info) -> Task:
     if info.num_classes is None or not {"image", "features"} & info.spec.keys():
         raise ConfigError("experiment 'studies.perceptrons' needs config.data with labelled images or features")
     study = configs.call(Study, config.study, "config.study")
-    for name, fields in study.models.items():
-        configs.check_section(fields, f"config.study.models.{name}")
-    models = {
-        name: registry.create(
-            {**config.model, **fields}, f"config.study.models.{name}", kinds=("backbones",),
-            num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
-        )
-        for name, fields in study.models.items()
-    }  # fmt: skip
+    models = {name: network(config, info, f, f"config.study.models.{name}") for name, f in study.models.items()}
     normalise = recipe.normalisation(config)
     loss = configs.named(classification, config.loss, "config.loss", "logits", "labels")
 
-    def init(key: jax.Array, batch: dict) -> dict:
-        x = inputs(normalise, batch)[:1]
-        made = {name: initialise(model, key, x, False) for name, model in models.items()}
-        params, stats = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
-        return {"params": params, "extra": {"batch_stats": stats}}
-
-    def evaluation(split: str) -> Eval:
-        step = partial(evaluation_step, models, normalise, loss)
-        return Eval(step, lambda means, rows: intervals.with_wilson(means, info.sizes[split]), split)
-
     losses = {name: partial(training_loss, model, name, normalise, loss) for name, model in models.items()}
     return Task(
-        init=init,
+        init=partial(first_state, models, normalise),
         train=chain(*(recipe.descend(config, info, losses[name], on=name) for name in models)),
-        evals=recipe.evaluations(evaluation, info.sizes),
+        evals=recipe.evaluations(partial(evaluation, models, normalise, loss, info), info.sizes),
         report=partial(decisions, models),
     )

@@ -22,3 +22,12 @@ def test_a_file_that_cannot_take_its_place_goes(tmp_path):
     with pytest.raises(OSError, match="directory"):
         write_whole(tmp_path / "folder", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_two_who_write_one_file_at_once_do_not_meet(tmp_path):
+    path = tmp_path / "page.html"
+    with replacing(path) as one, replacing(path) as other:
+        one.write(b"one")
+        other.write(b"the other")
+    assert path.read_bytes() == b"one"  # the last to end
+    assert list(tmp_path.iterdir()) == [path]

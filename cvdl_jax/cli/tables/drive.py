@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from cvdl_jax.cli.tables.execute import execute
 from cvdl_jax.cli.tables.plan import Planned
 from cvdl_jax.cli.tables.study import Study
 from cvdl_jax.report import table_cells
+from cvdl_jax.workdir.folder import replacing, write_whole
 from cvdl_jax.workdir.run_state import state_of
 
 
@@ -89,9 +89,7 @@ def write_all(results: Mapping[str, Any], root: Path) -> list[Path]:
         "csv": render.comma_separated(results),
     }  # fmt: skip
     for ending, text in texts.items():
-        part = root / f"results.{ending}.{os.getpid()}.tmp"
-        part.write_text(text, encoding="utf-8")
-        part.replace(root / f"results.{ending}")
+        write_whole(root / f"results.{ending}", text.encode())
     table_page.write(dict(results), root / "results.html")
     return [root / f"results.{ending}" for ending in (*texts, "html")] + _draw_costs(results, root)
 
@@ -104,12 +102,13 @@ def _draw_costs(results: Mapping[str, Any], root: Path) -> list[Path]:
     points = [costs.Point(*map(row.get, ("name", "mean", "low", "high", "parameters", "macs"))) for row in rows]
     figure, files = costs.draw(points, table_cells.metric_label(results["metric"])), []
     for ending in ("png", "svg"):
-        part, whole = (root / f"costs.{ending}{more}" for more in (f".{os.getpid()}.tmp", ""))
+        whole = root / f"costs.{ending}"
         if figure is None:
             whole.unlink(missing_ok=True)  # of rows that are no more
             continue
-        figure.savefig(part, format=ending, dpi=150)
-        files.append(part.replace(whole))
+        with replacing(whole) as file:
+            figure.savefig(file, format=ending, dpi=150)
+        files.append(whole)
     return files
 
 

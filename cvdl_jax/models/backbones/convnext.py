@@ -17,7 +17,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import layer_norm
-from cvdl_jax.nn.common import check_images, head, remat_block
+from cvdl_jax.nn.common import check_images, head, product_of_rows, remat_block
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import DropPath
 from cvdl_jax.nn.layer_scale import LayerScale
@@ -64,8 +64,8 @@ class Block(nn.Module):
         types = {"kernel_init": KERNEL_INIT, "dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
         pad = ((3, 3), (3, 3))
         y = Conv(c, (7, 7), padding=pad, feature_group_count=c, **types, name="depthwise")(x)
-        y = nn.Dense(4 * c, **types, name="dense0")(layer_norm(self.dtype, "norm")(y))
-        y = nn.Dense(c, **types, name="dense1")(activation("gelu")(y))
+        y = nn.Dense(4 * c, **types, dot_general=product_of_rows, name="dense0")(layer_norm(self.dtype, "norm")(y))
+        y = nn.Dense(c, **types, dot_general=product_of_rows, name="dense1")(activation("gelu")(y))
         if self.layer_scale:
             y = LayerScale(self.layer_scale, self.dtype, name="layer_scale")(y)
         return x + DropPath(self.drop_path, name="drop_path")(y, train)

@@ -19,7 +19,7 @@ from cvdl_jax.models.registry import from_row
 from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import layer_norm
-from cvdl_jax.nn.common import check_images, check_patches, head, remat_block
+from cvdl_jax.nn.common import check_images, check_patches, head, product_of_rows, remat_block
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.ops.precision import at_least_float32
@@ -74,7 +74,7 @@ class Perceptron(nn.Module):
         """Args: x [..., d]; train: dropout. Returns: array like x."""
         types = {
             "kernel_init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6),
-            "dtype": self.dtype, "param_dtype": at_least_float32(self.dtype),
+            "dtype": self.dtype, "param_dtype": at_least_float32(self.dtype), "dot_general": product_of_rows,
         }  # fmt: skip
         y = Dropout(self.dropout)(activation("gelu")(nn.Dense(self.units, **types, name="dense0")(x)), train)
         return Dropout(self.dropout)(nn.Dense(x.shape[-1], **types, name="dense1")(y), train)

@@ -23,7 +23,7 @@ from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import layer_norm
-from cvdl_jax.nn.common import check_images, head, remat_block
+from cvdl_jax.nn.common import check_images, head, product_of_rows, remat_block
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.ops.precision import at_least_float32
@@ -138,7 +138,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x [b, h, w, c]; train: dropout. Returns: array like x."""
-        types = {"dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
+        types = {"dtype": self.dtype, "param_dtype": at_least_float32(self.dtype), "dot_general": product_of_rows}
         types |= {"kernel_init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6)}
         y = layer_norm(self.dtype, "norm0", EPSILON)(x)
         attend = WindowAttention(
@@ -170,7 +170,7 @@ class PatchMerging(nn.Module):
         parts = [x[:, i::2, j::2] for j in range(2) for i in range(2)]
         y = layer_norm(self.dtype, "norm", EPSILON)(jnp.concatenate(parts, -1))  # [b, h / 2, w / 2, 4 c]
         types = {"kernel_init": KERNEL_INIT, "dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
-        return nn.Dense(2 * x.shape[-1], use_bias=False, **types, name="reduction")(y)
+        return nn.Dense(2 * x.shape[-1], use_bias=False, **types, dot_general=product_of_rows, name="reduction")(y)
 
 
 class SwinTransformer(nn.Module):

@@ -22,7 +22,7 @@ from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import layer_norm
-from cvdl_jax.nn.common import check_images, check_patches, head, remat_block
+from cvdl_jax.nn.common import check_images, check_patches, head, product_of_rows, remat_block
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.nn.layer_scale import LayerScale
 from cvdl_jax.ops.positions import sincos
@@ -195,6 +195,7 @@ class EncoderBlock(nn.Module):
         """Args: x [b, n, d]; train: dropout. Returns: tokens [b, n, d] and weights [b, heads, n, n] or None."""
         d = x.shape[-1]
         dense = {"kernel_init": KERNEL_INIT, "dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
+        dense["dot_general"] = product_of_rows
         attend = SelfAttention(
             self.heads, self.attention_dropout, self.attention_weights, KERNEL_INIT, self.dtype, name="attention"
         )

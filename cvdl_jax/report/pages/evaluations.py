@@ -91,7 +91,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], name: str) -> Markup:
     rows = []
     for i, row in enumerate(classes):
         change = row["difference"]
-        moved = numbers.NO_NUMBER if change is None else Cell(f"{100 * change:+.1f}", change)
+        moved = numbers.NO_NUMBER if change is None else Cell(numbers.minus(f"{100 * change:+.1f}"), change)
         recalls = [cell for side in SIDES for cell in (row[side]["n"], _share(row[side], "recall"))]
         rows.append((Cell(row["name"], i), *recalls, moved, numbers.p_value(row["p"])))
     note = f"Brackets: Wilson's 95 % intervals; p of {len(rows)} tests, not corrected for their number."

@@ -63,7 +63,9 @@ def plot(trials: Sequence[Trial], varied: Mapping[str, Mapping[str, Any]], heads
         scores = [trial["scores"][i] if i < len(trial["scores"]) else None for trial in trials]
         axes.append((head, scatter.Axis(log=False), [float(x) if _finite(x) else math.nan for x in scores]))
     columns = [_column(axis, places) for _, axis, places in axes]
-    x = [LEFT + i * (WIDTH - LEFT - RIGHT) / (len(axes) - 1) for i in range(len(axes))]
+    widest = max(len(text) for _, text in columns[0][1])  # which stands left of the first axis
+    left = max(LEFT, 12 + scatter.CHARACTER * widest)
+    x = [left + i * (WIDTH - left - RIGHT) / (len(axes) - 1) for i in range(len(axes))]
     drawn: list[Markup] = []
     for k in order(trials, better):
         known = [(x[i], y(places[k])) for i, ((_, _, places), (y, _)) in enumerate(zip(axes, columns, strict=True))
@@ -75,7 +77,7 @@ def plot(trials: Sequence[Trial], varied: Mapping[str, Mapping[str, Any]], heads
         drawn.append(el("line", class_="axis", x1=f"{x[i]:.1f}", x2=f"{x[i]:.1f}", y1=TOP, y2=HEIGHT - BOTTOM))
         drawn += [el("text", text, x=f"{x[i] - 5:.1f}", y=f"{at + 4:.1f}", text_anchor="end") for at, text in ticks]
         anchor = "start" if i == 0 else "end" if i == len(axes) - 1 else "middle"
-        at = {"start": x[i] - LEFT + 4, "end": WIDTH - 4, "middle": x[i]}[anchor]
+        at = {"start": 4.0, "end": WIDTH - 4, "middle": x[i]}[anchor]
         drawn.append(el("text", key, class_="name", x=f"{at:.1f}", y=14 if i % 2 == 0 else 28, text_anchor=anchor))
     label = f"Parallel coordinates of {len(trials)} trials: {', '.join(key for key, _, _ in axes)}"
     return Markup(el("svg", drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=label))

@@ -10,7 +10,7 @@ from cvdl_jax.report.pages.markup import Markup, el
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 42
 LINE = 15  # height of a name
-CHARACTER = 6.4  # its width, at most on average
+CHARACTER = 6.8  # its width, at most on average
 LONGEST = 26  # characters of a name that are shown
 
 
@@ -95,7 +95,9 @@ def plot(points: Sequence[Point], x_label: str, y_label: str, axis: Axis = LOGAR
         drawn.append(el("text", numbers.value(tick), x=LEFT - 7, y=_n(y(tick) + 4), text_anchor="end"))
     for tick, text in ticks_of(low_x, high_x, axis):
         drawn.append(el("line", class_="grid", x1=_n(x(tick)), x2=_n(x(tick)), y1=TOP, y2=HEIGHT - BOTTOM))
-        drawn.append(el("text", text, x=_n(x(tick)), y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
+        half = CHARACTER * len(text) / 2
+        middle = min(max(x(tick), half + 2), WIDTH - half - 2)  # a long word at an end stays inside
+        drawn.append(el("text", text, x=_n(middle), y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
     drawn.append(el("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle"))
     places = [(x(p.x), y(p.y)) for p in points]
     whiskers = [
