@@ -8,7 +8,9 @@ MNIST = {"mean": (0.1307,), "std": (0.3081,)}
 CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
 CIFAR100 = {"mean": (0.5071, 0.4865, 0.4409), "std": (0.2673, 0.2564, 0.2762)}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of all libraries
+CAMVID = {"mean": (0.4120, 0.4253, 0.4326), "std": (0.2988, 0.3032, 0.2989)}
 SHAPES = {"mean": (0.3789, 0.3744, 0.3801), "std": (0.1768, 0.1671, 0.1768)}
+BCCD = {"mean": (0.7374, 0.6963, 0.7149), "std": (0.0595, 0.1008, 0.0744)}
 
 
 def images(config: ConfigDict, name: str, smoke: bool = False, size: int | None = None) -> None:
@@ -121,6 +123,107 @@ def shapes(config: ConfigDict, features: tuple[str, ...], smoke: bool = False) -
     if any(name.startswith("objects/") for name in features):
         config.data.max_boxes = 5
     config.normalise = SHAPES
+
+
+SEGMENTATION = ("camvid", "shapes")  # sets with masks, for the argument `data` of a config
+CAMVID_LABELS = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian", "bicyclist",
+    "void",
+)  # fmt: skip
+
+
+def segmentation(config: ConfigDict, name: str, height: int, smoke: bool = False) -> None:
+    """A set with masks; augmented by mirroring, windows of half the area or more, and colours; adamw with a cosine.
+
+    The checkpoint is selected by the mean IoU on the validation split.
+
+    Args:
+        config: changed in place.
+        name: one of SEGMENTATION. CamVid, 367 images of 480x360 to train on, 101 to select on and 233 to test on, with
+            11 classes; or drawn shapes, with 6 and the background.
+        height: of CamVid's images in pixels; they are a third wider.
+        smoke: a few scenes of shapes of 32x32, in the place of both.
+    """
+    entries = ("image", "segmentation_mask")
+    if name == "shapes" or smoke:
+        shapes(config, entries, smoke)
+        config.data.classes = ("background", "circle", "square", "triangle", "cross", "ring", "bar")
+    else:
+        config.data = {"name": name, "train": "train", "validation": "validation", "test": "test", "features": entries}
+        config.data.update({"classes": CAMVID_LABELS, "image_size": (height, height * 4 // 3)})
+        config.normalise, config.ignore, config.palette = CAMVID, ("void",), "camvid"
+    config.batch_size = 8 if name == "camvid" else 32
+    config.augment = "flip | random_resized_crop(scale=(0.5, 1.0)) | color_jitter(brightness=0.3, contrast=0.3)"
+    config.optim = {"name": "adamw", "lr": 2e-3, "weight_decay": 1e-4}
+    config.optim.schedule = {"name": "cosine", "warmup_percent": 5}
+    config.eval = {"every_percent": 10}
+    config.select = {"metric": "validation/mean_iou", "mode": "max"}
+
+
+def bccd(config: ConfigDict, size: tuple[int, int] = (240, 320)) -> None:
+    """BCCD, photographs of blood cells of three kinds: 205 to train on, 87 to select on, 72 to test on.
+
+    Args:
+        config: changed in place.
+        size: height and width; the photographs have 480x640.
+    """
+    features = ("image", "objects/bbox", "objects/label")
+    config.data = {"name": "bccd", "train": "train", "validation": "validation", "test": "test", "features": features}
+    config.data.update({"image_size": size, "max_boxes": 32, "drop_degenerate": True})
+    config.normalise = BCCD
+
+
+def photographs(config: ConfigDict, name: str, smoke: bool = False, size: tuple[int, int] = (512, 512)) -> None:
+    """COCO 2017, or PASCAL VOC 2007, with boxes, some of the training images to select on.
+
+    COCO is reported on its 5,000 validation images, VOC on its test images. The network computes in bfloat16.
+
+    Args:
+        config: changed in place.
+        name: coco or voc.
+        smoke: a few drawn scenes take the place of both.
+        size: height and width that images are resized to.
+    """
+    features = ("image", "objects/bbox", "objects/label")
+    if smoke:
+        return shapes(config, features, smoke)
+    splits = {"train": "train[:99%]", "validation": "train[99%:]", "test": "validation"}
+    if name == "voc":
+        splits = {"train": "train+validation[:90%]", "validation": "validation[90%:]", "test": "test"}
+    config.data = {"name": {"coco": "coco/2017", "voc": "voc/2007"}[name], **splits, "features": features}
+    config.data.update({"image_size": size, "channels": 3, "max_boxes": 100, "drop_degenerate": True})
+    config.normalise = IMAGENET
+    config.compute_dtype = "bfloat16"
+    config.eval = {"every_percent": 10}
+    config.log.every_steps = 100
+
+
+def detection(config: ConfigDict, name: str, smoke: bool = False, lr: float = 2e-3, objects: int = 5) -> None:
+    """A set of images with boxes, and how the detectors of `configs/detect` are trained on it.
+
+    Args:
+        config: changed in place.
+        name: shapes or bccd.
+        smoke: a few small scenes take the place of both.
+        lr: of AdamW at its highest.
+        objects: of a drawn scene at most.
+    """
+    if name == "shapes" or smoke:
+        shapes(config, ("image", "objects/bbox", "objects/label"), smoke)
+        if objects != 5:
+            config.data.name = (
+                f"shapes(objects={objects}{', size=32, train=32, validation=16, test=16' if smoke else ''})"
+            )
+    else:
+        bccd(config)
+        config.nms.update({"keep": 50, "candidates": 300})  # up to 30 cells
+    config.total_epochs, config.batch_size = (20, 32) if name == "shapes" else (60, 8)
+    config.augment = "flip | vertical_flip"
+    schedule = {"name": "cosine", "warmup_percent": 5}
+    config.optim = {"name": "adamw", "lr": lr, "weight_decay": 1e-3, "schedule": schedule, "clip_norm": 10.0}
+    config.ema = {"decay": 0.99, "warmup": True}
+    config.eval = {"every_percent": 25}
+    config.select = {"metric": "validation/voc_ap50", "mode": "max"}
 
 
 def folder(config: ConfigDict, path: str, size: int = 64, smoke: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""One-stage detection with anchors: every anchor gets a class and a box, decoded and thinned in the evaluation step.
+"""Object detection by any detector of the registry, decoded and thinned in the evaluation step.
 
 image: [b, h, w, c] in 0..1; objects/bbox: [b, n, 4], objects/label: [b, n], boxes_mask: [b, n] (config.data.max_boxes
 pads them to n); bool [b, n] where the set has them: objects/is_crowd, objects/is_difficult, no targets and not to be
-found. `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. Own sections, which may be empty: `match`
-(`ops.boxes.match`), `boxes` (weight and beta of their smooth L1), `nms` (`ops.boxes.detections`).
+found. `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. The detector says its own losses and boxes, to
+which `loss`, `match` and `boxes` belong (`models/criterion.py`); `nms` is of `ops.suppression.detections`.
 """
 
 from collections.abc import Callable
@@ -11,18 +11,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from cvdl_jax.config import configs
-from cvdl_jax.config.binding import NotNegative, Positive
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.detection import coco_metrics, voc_metrics
 from cvdl_jax.models import registry
+from cvdl_jax.models.criterion import Criterion, outputs_of
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
-from cvdl_jax.ops import boxes
-from cvdl_jax.ops.losses import detection, regression
+from cvdl_jax.ops.anchors import wanted
+from cvdl_jax.ops.suppression import detections
 from cvdl_jax.optim.ema import averaged
 
 READS = ("model", "loss", "data", "normalise", "augment", "grad", "optim", "ema", "plateau", "early_stopping",
@@ -36,31 +35,21 @@ class Method(NamedTuple):
 
     model: Any
     normalise: Callable
-    match: Callable  # (boxes [n, 4], mask [n], anchors [a, 4]) -> (box [a], kind [a])
-    class_loss: Callable  # (logits [b, a, k], labels [b, a]) -> [b, a]
-    box_loss: Callable  # (differences [...]) -> [...]
-    background: bool  # whether the scores are a softmax with the background as class 0, or sigmoids
-    thin: Callable  # (boxes [a, 4], scores [a, k]) -> detections
-
-
-def box_loss(x, weight: NotNegative = 1.0, beta: Positive = 0.11):
-    """Weighted smooth L1 of the differences of encoded boxes."""
-    return weight * regression.smooth_l1_of_differences(x, beta)
+    criterion: Criterion
+    thin: Callable  # (boxes [n, 4], scores [n, k]) -> detections
 
 
 def losses(method: Method, logits, out, batch):
-    """Totals of the class and the box loss of each image, and its positive anchors: three times [b]."""
-    targets = jax.vmap(partial(boxes.anchor_targets, method.match), (0, 0, 0, None))
-    wanted = boxes.wanted(batch["boxes_mask"], [batch[name] for name in FLAGS.values() if name in batch])
-    label, delta = targets(batch["objects/bbox"], batch["objects/label"], wanted, out["anchors"])
-    far = jnp.where((label > 0)[..., None], method.box_loss(out["deltas"] - delta), 0)  # [b, a, 4]
-    return method.class_loss(logits, label).sum(1), far.sum((1, 2)), (label > 0).sum(1) * 1.0
+    """The parts of the loss of each image, and its weight: {name: [b]}, [b]."""
+    mask = wanted(batch["boxes_mask"], [batch[name] for name in FLAGS.values() if name in batch])
+    truth = {"boxes": batch["objects/bbox"], "labels": batch["objects/label"], "mask": mask}
+    return method.criterion.losses(logits, out, truth)
 
 
-def as_sums(class_loss, box_loss, positives):
-    """The three losses as sums over a batch, weighted by its number of positive anchors. Args: [b]."""
-    parts = {"loss": class_loss + box_loss, "class_loss": class_loss, "box_loss": box_loss}
-    return {name: (part.sum(), positives.sum()) for name, part in parts.items()}
+def as_sums(parts, weight, mask=None):
+    """The parts as sums over the real rows of a batch. Args: {name: [b]}, [b], [b] or None for all."""
+    real = (lambda x: x) if mask is None else (lambda x: x * mask)
+    return {name: (real(part).sum(), real(weight).sum()) for name, part in parts.items()}
 
 
 def training_loss(method: Method, state, batch, key):
@@ -76,8 +65,7 @@ def forward(method: Method, state, batch):
 
 def detect(method: Method, logits, out):
     """Boxes [b, d, 4], classes, scores and mask [b, d] of the detections."""
-    scores = jax.nn.softmax(logits)[..., 1:] if method.background else jax.nn.sigmoid(logits)  # [b, a, classes]
-    return jax.vmap(method.thin)(boxes.decode(out["deltas"], out["anchors"][None]), scores)
+    return jax.vmap(method.thin)(*method.criterion.decode(logits, out))
 
 
 def truth_of(batch):
@@ -89,7 +77,7 @@ def truth_of(batch):
 def evaluation_step(method: Method, state, batch, key):
     """Sums of the losses over real rows, and detections and truth ("true_boxes" ...) of every row."""
     logits, out = forward(method, state, batch)
-    sums = as_sums(*(part * batch["mask"] for part in losses(method, logits, out, batch)))
+    sums = as_sums(*losses(method, logits, out, batch), batch["mask"])
     return {**sums, **detect(method, logits, out), **{f"true_{name}": x for name, x in truth_of(batch).items()}}
 
 
@@ -109,16 +97,13 @@ def report(method: Method, class_names, state, batch, key):
 
 def make_method(config, num_classes: int) -> Method:
     """The functions that a configuration chooses; every section is checked against its function."""
-    background = config.loss.get("name") == "hard_negatives"
-    more = {"outputs": num_classes + background, "dtype": config.compute_dtype, "remat": config.remat}
+    more = {"outputs": outputs_of(config.loss, num_classes), "dtype": config.compute_dtype, "remat": config.remat}
+    model = registry.create(config.model, "config.model", kinds=("detection",), **more)
     return Method(
-        model=registry.create(config.model, "config.model", kinds=("detection",), **more),
+        model=model,
         normalise=recipe.normalisation(config),
-        match=configs.partially(boxes.match, config.match, "config.match", "boxes", "mask", "anchors"),
-        class_loss=configs.named(detection, config.loss, "config.loss", "logits", "labels"),
-        box_loss=configs.partially(box_loss, config.boxes, "config.boxes", "x"),
-        background=background,
-        thin=configs.partially(boxes.detections, config.nms, "config.nms", "boxes", "scores"),
+        criterion=model.criterion({"loss": config.loss, "match": config.match, "boxes": config.boxes}),
+        thin=configs.partially(detections, config.nms, "config.nms", "boxes", "scores"),
     )
 
 

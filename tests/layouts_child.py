@@ -10,6 +10,7 @@ import itertools
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -69,6 +70,13 @@ CASES = {
         "--config.model.depth=1",
         "--config.ema.decay=0.9",
     ],
+    # Without SegNet's places of maxima: where the image is flat, rounding alone decides which place it is.
+    "segmenter": [
+        "configs/segment/unet.py:data=shapes",
+        "--config.data.name=shapes(size=32, train=64, validation=17, test=16)",
+        "--config.model.widths=(4,8)",
+        "--config.ema.decay=0.9",
+    ],
     "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
     "sam": ["configs/classify/mlp.py", *MLP, "--config.grad=sam(0.05)"],
 }
@@ -120,6 +128,16 @@ def flat(tree) -> dict[str, np.ndarray]:
     return found
 
 
+def evaluated(program, state, size: int) -> dict[str, np.ndarray]:
+    """What the validation of a segmenter counts."""
+    from cvdl_jax.core.task import unwrapped
+    from cvdl_jax.engine.evaluate import evaluate
+
+    program.jobs()["eval validation"]()
+    _, rows = evaluate(program, "validation", state, SimpleNamespace(size=size), 0)
+    return {name: np.float64(x) for name, x in unwrapped(rows).items()}
+
+
 def main() -> None:
     """Trains every case on every layout and writes OUT/CASE_LAYOUT.npz."""
     out, cases, *layouts = sys.argv[1:]
@@ -131,6 +149,8 @@ def main() -> None:
         leaves = flat({"state": state, "sums": sums})
         local = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves((state.params, state.opt)))
         whole = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt)))
+        if case == "segmenter":  # an evaluation adds matrices; its last batch is padded
+            leaves |= {f"['state']['{name}']": x for name, x in evaluated(program, state, 17).items()}
         leaves["traces"] = np.asarray([program.traces["step"], program.traces["advance"]])
         leaves["cache"] = np.asarray(jax.config.jax_enable_compilation_cache)
         leaves["share"] = np.asarray(local / whole)

@@ -40,6 +40,11 @@ RUNS = {
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",
         "--config.model.levels=(0,1)", "--config.model.depth=1",
     ],
+    # masks that are cut and mirrored with their images; maxima that remember their places; matrices that are added
+    "segmenter": [
+        "--config=configs/segment/segnet.py:smoke", *COMMON, "--config.model.depths=(1,1)",
+        "--config.model.widths=(4,8)",
+    ],
     # hidden state carried, drop-out, averaged weights; no data set
     "language": [
         "--config=configs/sequence/char_rnn.py", *COMMON, "--config.text.name=additions",

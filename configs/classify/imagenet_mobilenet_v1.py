@@ -15,7 +15,7 @@ training images, the rest to select on, the 50,000 validation images to report o
 Published: 70.6 % top-1 accuracy (table 8). Not measured here. As `--mode check --topology v5e:8x8` says, without a
 TPU and without the data:
 
-    not run yet
+    346.00 MiB of 16 GiB on each of 64 chips; 59.0 GFLOP a chip and step, 20.15 MiB sent; estimated 6.77 ms a step
 """
 
 from configs import datasets

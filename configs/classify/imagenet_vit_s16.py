@@ -17,7 +17,7 @@ training images, the rest to select on, the 50,000 validation images to report o
 Published: 76.5 % top-1 accuracy after 90 epochs, 80.0 % after 300 (table 1). Not measured here. As `--mode check
 --topology v5e:8x8` says, without a TPU and without the data:
 
-    not run yet
+    982.35 MiB of 16 GiB on each of 64 chips; 456 GFLOP a chip and step, 95.85 MiB sent; estimated 175 ms a step
 """
 
 from configs import datasets

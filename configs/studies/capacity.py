@@ -3,7 +3,18 @@
     python launch.py --config configs/studies/capacity.py --workdir runs/studies_capacity
 
 Goodfellow et al. 2016, "Deep Learning", sections 5.2 and 5.3. One convolutional network, and others that differ from it
-in one knob each; five seeds, each with its own 200 training digits. Not measured yet.
+in one knob each; five seeds, each with its own 200 training digits.
+
+Measured: test accuracy of the base 94.15 % [93.46, 94.84], of training digits 100 %; gains over it in pairs of seeds
+(points, 95 % interval of Student's t), and the parameters of each:
+
+    base           22,154                           wide           69,194   0.95 [ 0.15,  1.74]
+    narrow          3,674   -4.46 [-7.39, -1.52]    deep           41,642  -0.89 [-3.62,  1.84]
+    shallow        17,514   -0.11 [-1.44,  1.22]    small kernels  25,274  -0.28 [-1.50,  0.94]
+    separable      10,282   -2.51 [-4.74, -0.28]    dropout        22,154  -0.61 [-1.57,  0.35]
+                                                    weight decay   22,154   0.28 [-0.37,  0.93]
+
+Only width tells: the networks fit all training digits but for the narrow one (99.1 %) and dropout (99.5 %).
 """
 
 from cvdl_jax.config import configs

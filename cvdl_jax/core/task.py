@@ -86,13 +86,26 @@ class Pass(NamedTuple):
     data: str = "train"
 
 
+class Added(NamedTuple):
+    """An array that an evaluation adds over batches, devices and hosts, such as a confusion matrix.
+
+    Attributes:
+        value: [k, ...], an axis or more, of the real rows of one batch. Whole numbers are added in int64, exactly; they
+            must not exceed their own type within a batch. Others are added in float64.
+    """
+
+    value: Any
+
+
 class Eval(NamedTuple):
     """One evaluation.
 
     Attributes:
-        step: `(state, batch, key) -> {name: (sum, weight) or array [b, ...]}`. `batch["mask"]` [b] is 0 on padding.
+        step: `(state, batch, key) -> {name: (sum, weight), array [b, ...] or Added}`. `batch["mask"]` [b] is 0 on
+            padding.
         finalize: `(means, rows) -> {metric: float}` on the host; `means` {name: float}, `rows` {name: NumPy array of
-            exactly the split's examples, in its order}. By default the means are the metrics.
+            exactly the split's examples, in its order, or the sum of what was `Added`}. By default the means are the
+            metrics.
         data: the name of a split of the config's data section ("validation"), or a number of empty batches to run.
         final: evaluated once, after training, on the selected checkpoint, and never during training.
         before: a pass over a split that prepares the state first; evaluations that share one make it once.
@@ -127,6 +140,11 @@ class Task(NamedTuple):
     report: Callable[..., Mapping[str, Any]] | None = None
     on_eval: Callable[..., tuple[State, jax.Array]] | None = None
     predict: Callable[..., Mapping[str, jax.Array]] | None = None
+
+
+def unwrapped(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of an evaluation, and the sums of what was `Added` without their mark."""
+    return {name: x.value if isinstance(x, Added) else x for name, x in rows.items()}
 
 
 def as_transform(transform: Transform | Callable) -> Transform:

@@ -6,6 +6,7 @@ split `train`. Other columns are left out with a word. Classes are the sorted na
 `config.data.label_set = "labels"`.
 """
 
+import copy
 import csv
 import hashlib
 import os
@@ -20,7 +21,7 @@ from cvdl_jax.data.digests import Digests, digests, shown
 from cvdl_jax.data.folder import WORDS, canonical_split
 from cvdl_jax.data.image_files import common_size, read_image
 from cvdl_jax.data.schema import Feature
-from cvdl_jax.data.sources import Source, parse_split, places
+from cvdl_jax.data.sources import Interval, Source, parse_split, places
 from cvdl_jax.errors import DataError, nearest
 
 _EDGE = 1 << 12  # bytes at both ends of a file that are always read for the fingerprint
@@ -52,18 +53,28 @@ class ListedSource(Source):
         self._table = Path(path).expanduser()
         self._rows, columns = _read(self._table)
         rows = [row for part in self._rows.values() for row in part]
-        sizes = {part: len(listed) for part, listed in self._rows.items()}
         self.name, self.version, self.split = f"csv:{shown(self._table.name)}", "", split
         self.location = str(self._table.parent)
-        self.intervals = parse_split(canonical_split(split, sizes), sizes, f"table {shown(self._table)}")
+        self.intervals = self._intervals(split)
         self.features = {"image": Feature("image", (*common_size([row.file for row in rows], skip_bad), 3), "uint8")}
-        self._names = {"label": sorted({row.label for row in rows if row.label is not None})}
-        self._names["labels"] = sorted({name for row in rows for name in row.labels})
+        known = {"label": {row.label for row in rows}, "labels": {name for row in rows for name in row.labels}}
+        self._numbers: dict[str, dict[str, int]] = {}  # of the classes of a column
         for column, shape in (("label", ()), ("labels", (None,))):
             if column in columns:
-                names = self._names[column]
+                names = sorted(known[column])
+                self._numbers[column] = {name: i for i, name in enumerate(names)}
                 self.features[column] = Feature("label", shape, "int32", len(names), tuple(names))
         self._digests: Digests | None = None
+
+    def sibling(self, split: str) -> "ListedSource":
+        """Another split of the table, which is not read again."""
+        other = copy.copy(self)
+        other.split, other.intervals, other._digests = split, self._intervals(split), None
+        return other
+
+    def _intervals(self, split: str) -> list[Interval]:
+        sizes = {part: len(rows) for part, rows in self._rows.items()}
+        return parse_split(canonical_split(split, sizes), sizes, f"table {shown(self._table)}")
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Decoded examples at the given places; see `Source`."""
@@ -78,8 +89,8 @@ class ListedSource(Source):
     def _entry(self, row: Row, name: str) -> np.ndarray:
         if name == "image":
             return read_image(row.file)
-        index = self._names[name].index
-        return np.int32(index(row.label)) if name == "label" else np.asarray([*map(index, row.labels)], np.int32)
+        number = self._numbers[name]
+        return np.int32(number[row.label]) if name == "label" else np.asarray([number[k] for k in row.labels], np.int32)
 
     def labels(self) -> np.ndarray | None:
         """The classes of all examples, int32 [n], where each has one; see `Source`."""

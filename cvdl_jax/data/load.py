@@ -20,6 +20,7 @@ from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import Empty, FolderSource, check_apart
 from cvdl_jax.data.host import HostStage
+from cvdl_jax.data.listed import ListedSource
 from cvdl_jax.data.readable import Readable, readable
 from cvdl_jax.data.schema import NUMERIC, Feature, allow_pixels
 from cvdl_jax.data.sources import Source, check_disjoint
@@ -27,6 +28,7 @@ from cvdl_jax.data.split import Split
 from cvdl_jax.data.subset import Cut, Subset
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
+MASK = "segmentation_mask"
 _CHUNK = 256  # examples decoded by one thread at a time
 
 
@@ -92,6 +94,7 @@ def load(
     max_pixels: int = 0,
     accept_changed: bool = False,
     label_set: str = "",
+    classes: tuple[str, ...] = (),
 ) -> Data:
     """Opens a data set.
 
@@ -130,6 +133,8 @@ def load(
         accept_changed: go on with a run though its data have changed; `meta.json` then records the change.
         label_set: an entry with the classes of each example, any number of them, such as "objects/label": the entry
             "label" is then 0 or 1 for each class, and what stands beside the entry is left out.
+        classes: names of the labels 0, 1, 2 ... of the entry "segmentation_mask", all of them; another label but 255 is
+            then refused, and a mask of another size than its image. Few sets say these names themselves.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -151,7 +156,7 @@ def load(
     how = (data_dir, label, empty_classes, skip_bad, label_set)
     sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
-    splits = _make_resident(_splits(sources, stage, features), resident, resident_limit, cache)
+    splits = _make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
     for one in splits.values():
         one.look()
     if drop_degenerate:
@@ -160,19 +165,23 @@ def load(
 
 
 def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> dict[str, Source]:
-    """The source of each split that is wanted; a folder is listed once."""
+    """The source of each split that is wanted; a folder is listed once, a table read once."""
     sources: dict[str, Source] = {}
     for key, part in wanted.items():
-        listed = next((source for source in sources.values() if isinstance(source, FolderSource)), None)
+        listed = next((source for source in sources.values() if isinstance(source, FolderSource | ListedSource)), None)
         sources[key] = open_part(part) if listed is None else listed.sibling(part)
     return sources
 
 
-def _splits(sources: Mapping[str, Source], stage: HostStage, features: Sequence[str]) -> dict[str, Split]:
+def _splits(
+    sources: Mapping[str, Source], stage: HostStage, features: Sequence[str], classes: tuple[str, ...]
+) -> dict[str, Split]:
     """A split of each source, with the entries that are kept."""
     most, splits = _most_boxes(sources), {}
     for key, source in sources.items():
         kept = _choose(source, features)
+        if classes:
+            kept[MASK] = _named_labels(source, kept, classes)
         stage.check(kept)
         splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept, most=most)
     return splits
@@ -294,10 +303,24 @@ def _facts(splits: dict[str, Split]) -> Data:
 
 
 def _label(features: Mapping[str, Feature]) -> Feature | None:
-    """The class label: "label", or another label of the example, or the label of its objects."""
+    """The labels of masks that have names; else the class label: "label", or another one, or that of the objects."""
+    if MASK in features and features[MASK].num_classes is not None:
+        return features[MASK]
     labels = {name: f for name, f in features.items() if f.kind in ("label", "classes")}
     whole = {name: f for name, f in labels.items() if f.shape == () or f.kind == "classes"}
     return whole.get("label") or next(iter([*whole.values(), *labels.values()]), None)
+
+
+def _named_labels(source: Source, features: Mapping[str, Feature], classes: tuple[str, ...]) -> Feature:
+    """The description of masks whose labels have names."""
+    if MASK not in features:
+        raise ConfigError(
+            f"config.data.classes names the labels of {MASK!r}, which {source.name} has not, or config.data.features "
+            f"leaves out; it keeps {tuple(features)}"
+        )
+    if len(set(classes)) < len(classes) or len(classes) > 255:
+        raise ConfigError(f"config.data.classes={classes} must be at most 255 different names; 255 is no class")
+    return replace(features[MASK], num_classes=len(classes), class_names=classes)
 
 
 def _choose(source: Source, features: Sequence[str]) -> dict[str, Feature]:

@@ -19,19 +19,37 @@ from cvdl_jax.data.split import Split
 
 
 class Published(NamedTuple):
-    """What is known of a set of images with one class each.
+    """What is known of a set of images with one class each, or with boxes of such classes.
 
     Attributes:
         sizes: {whole split: number of examples}.
-        num_classes: of the label.
+        num_classes: of the label, or of those of boxes.
+        flags: what a set says of boxes besides (`data/boxes.py:FLAGS`); None for a set without boxes.
     """
 
     sizes: Mapping[str, int]
     num_classes: int
+    flags: tuple[str, ...] | None = None
+
+    def features(self) -> dict[str, Feature]:
+        """The entries of an example."""
+        image = {"image": Feature("image", (None, None, 3), "uint8")}
+        if self.flags is None:
+            return {**image, "label": Feature("label", (), "int32", self.num_classes)}
+        boxes = {"bbox": Feature("box", (None, 4), "float32")}
+        boxes["label"] = Feature("label", (None,), "int32", self.num_classes)
+        boxes |= {flag: Feature("tensor", (None,), "bool") for flag in self.flags}
+        return {**image, **{f"objects/{name}": feature for name, feature in boxes.items()}}
 
 
-# Russakovsky et al. 2015, "ImageNet Large Scale Visual Recognition Challenge", table 2; the test split has no labels
-SETS = {"imagenet2012": Published({"train": 1_281_167, "validation": 50_000}, 1000)}
+SETS = {
+    # Russakovsky et al. 2015, "ImageNet Large Scale Visual Recognition Challenge", table 2; no labels of the test split
+    "imagenet2012": Published({"train": 1_281_167, "validation": 50_000}, 1000),
+    # cocodataset.org, the splits of 2017; no boxes of the test split
+    "coco/2017": Published({"train": 118_287, "validation": 5_000}, 80, ("is_crowd",)),
+    # Everingham et al. 2010, "The PASCAL Visual Object Classes Challenge", table 2
+    "voc/2007": Published({"train": 2_501, "validation": 2_510, "test": 4_952}, 20, ("is_difficult",)),
+}
 CUTS = ("split", "resample", "skip_bad", "label_set")  # settings that need to look at the examples
 
 
@@ -55,10 +73,7 @@ def stated(section: Mapping[str, Any]) -> Data | None:
     if base not in SETS or here or any(given.get(key) for key in CUTS):
         return None
     known = SETS[base]
-    features = {
-        "image": Feature("image", (None, None, 3), "uint8"),
-        "label": Feature("label", (), "int32", known.num_classes),
-    }
+    features = known.features()
     stage = HostStage(**{field.name: given[field.name] for field in fields(HostStage) if field.name in given})
     stage.check(features)
     reason = f"the examples of {base} are not here; only its sizes are known"

@@ -94,6 +94,8 @@ class Split:
         for name, feature in self.features.items():
             if feature.kind == "label":
                 _check_label(out[name], name, feature, self.source, index)
+            if feature.kind == "mask" and feature.num_classes is not None:
+                _check_mask(raw, name, feature, self.source, index)
             if name.startswith("image") and np.issubdtype(out[name].dtype, np.floating):
                 _check_pixels(out[name], name, self.source, index)
 
@@ -151,6 +153,22 @@ def _check_label(label: np.ndarray, name: str, feature: Feature, source: Source,
         raise DataError(
             f"example {source.identify(index)} of {source.name}: {name!r} is {wrong[0]}, outside 0 to "
             f"{feature.num_classes - 1}; choose a split with labels, or leave it out with config.data.features"
+        )
+
+
+def _check_mask(raw: Mapping[str, Any], name: str, feature: Feature, source: Source, index: int) -> None:
+    """Refuses a mask with a label that has no name, or of another size than its image."""
+    mask, who = np.asarray(raw[name]), f"example {source.identify(index)} of {source.name}"
+    wrong = mask[(mask >= feature.num_classes) & (mask != 255)]
+    if wrong.size:
+        raise DataError(
+            f"{who}: {name!r} has the label {wrong[0]}, config.data.classes names 0 to {feature.num_classes - 1}, and "
+            "255 is to ignore; name all labels there, and those to leave out in config.ignore as well"
+        )
+    if "image" in raw and np.shape(raw["image"])[:2] != mask.shape[:2]:
+        raise DataError(
+            f"{who}: {name!r} has {mask.shape[0]}x{mask.shape[1]} pixels, its image {raw['image'].shape[0]}x"
+            f"{raw['image'].shape[1]}; a mask needs the size of its image, write the set anew with such masks"
         )
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from cvdl_jax.core.parallel import to_host
-from cvdl_jax.core.task import Eval, Pass, State
+from cvdl_jax.core.task import Added, Eval, Pass, State, unwrapped
 from cvdl_jax.data import order
 from cvdl_jax.data.load import Split
 from cvdl_jax.engine.program import Program
@@ -28,7 +28,7 @@ def evaluate(
     step: int,
     interrupted: Callable[[], bool] = lambda: False,
     on_batch: Callable[[int], None] = lambda n: None,
-) -> tuple[dict[str, float], dict[str, np.ndarray]] | None:
+) -> tuple[dict[str, float], dict[str, Any]] | None:
     """Runs an evaluation over all of its data.
 
     Args:
@@ -41,7 +41,7 @@ def evaluate(
         on_batch: told the number of examples after each batch.
 
     Returns:
-        ({metric: value}, {array's name: [n, ...]}), or None if interrupted.
+        ({metric: value}, {array's name: [n, ...], or Added(sum)}), or None if interrupted.
 
     Raises:
         RuntimeError: if the number of evaluated examples is not the split's.
@@ -52,13 +52,16 @@ def evaluate(
         return None
     pending: list[dict[str, Any]] = []
     sums: dict[str, np.ndarray] = {}
+    added: dict[str, np.ndarray] = {}
     rows: dict[str, list[np.ndarray]] = {}
     masks: list[np.ndarray] = []
 
     def collect(outputs: dict[str, Any]) -> None:
         mask = masks[len(masks) - len(pending) - 1]  # of the whole batch, as are the rows
         for key, value in to_host(outputs).items():
-            if isinstance(value, tuple):
+            if isinstance(value, Added):
+                added[key] = added.get(key, 0) + _wide(value.value)
+            elif isinstance(value, tuple):
                 sums[key] = sums.get(key, 0.0) + np.asarray(value, np.float64)
             else:
                 rows.setdefault(key, []).append(value[mask > 0] if len(mask) == len(value) else value)
@@ -77,8 +80,16 @@ def evaluate(
         collect(pending.pop(0))
     _check_seen(name, int(sum(mask.sum() for mask in masks)), split)
     means = {key: float(total / weight) if weight else float("nan") for key, (total, weight) in sums.items()}
-    arrays = {key: np.concatenate(parts) for key, parts in rows.items()}
-    return evaluation.finalize(means, arrays), arrays
+    arrays: dict[str, Any] = {key: np.concatenate(parts) for key, parts in rows.items()}
+    arrays |= {key: Added(total) for key, total in added.items()}
+    given = unwrapped(arrays)
+    metrics = evaluation.finalize(means, given)
+    return metrics, {key: x for key, x in arrays.items() if key in given}  # less what it took out, which is of no row
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """An array in int64, or float64, for sums over batches."""
+    return np.asarray(x, np.float64 if np.issubdtype(x.dtype, np.floating) else np.int64)
 
 
 def _check_seen(name: str, seen: int, split: Split | None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from cvdl_jax.config import configs
 from cvdl_jax.core.formatting import interval, score
 from cvdl_jax.core.parallel import is_first_process, to_host
-from cvdl_jax.core.task import State
+from cvdl_jax.core.task import Added, State, unwrapped
 from cvdl_jax.data.load import Data
 from cvdl_jax.engine import kept
 from cvdl_jax.engine.context import FinishedRun, RunContext
@@ -127,13 +127,14 @@ def evaluate_all(
         metrics.update({f"{name}/{key}": float(value) for key, value in values.items()})
         if is_first_process():
             save_predictions(context, name, rows)
-            drawn = evaluation.draw(values, rows) if evaluation.draw is not None else {}
+            drawn = evaluation.draw(values, unwrapped(rows)) if evaluation.draw is not None else {}
             save_figures(context.workdir, drawn, f"examples of {name}")
     return metrics
 
 
-def save_predictions(context: RunContext, name: str, rows: dict[str, np.ndarray]) -> None:
+def save_predictions(context: RunContext, name: str, rows: dict[str, Any]) -> None:
     """Writes `predictions/<evaluation>.npz`: ids and the per-example arrays, in the order of the split."""
+    rows = {key: x for key, x in rows.items() if not isinstance(x, Added)}
     if not rows:
         return
     split = context.split(name)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.core.task import Eval
+from cvdl_jax.core.task import Added, Eval, unwrapped
 from cvdl_jax.engine.program import Program
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.optim.optimizer import schedule_free_states
@@ -140,9 +140,10 @@ def metrics(program: Program, names: Sequence[str]) -> dict[str, tuple[str, ...]
 
 
 def _of_one(evaluation: Eval, outputs: dict[str, Any]) -> tuple[str, ...] | None:
-    sums = [name for name, value in outputs.items() if isinstance(value, tuple)]
+    sums = [name for name, x in outputs.items() if isinstance(x, tuple) and not isinstance(x, Added)]
     for number in (1.0, float("nan")):
-        rows = {name: np.zeros(x.shape, x.dtype) for name, x in outputs.items() if name not in sums}
+        rows = {name: x for name, x in unwrapped(outputs).items() if name not in sums}
+        rows = {name: np.zeros(x.shape, x.dtype) for name, x in rows.items()}
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")

@@ -19,7 +19,7 @@ from jax.extend.core import jaxpr_as_fun, jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
 
 from cvdl_jax.core import parallel
-from cvdl_jax.core.task import Eval, Pass, State, Task, create_state, step_function
+from cvdl_jax.core.task import Added, Eval, Pass, State, Task, create_state, step_function
 from cvdl_jax.data import pixels
 from cvdl_jax.engine.layouts import LAYOUTS, Jit
 from cvdl_jax.errors import ConfigError
@@ -267,10 +267,11 @@ class Program:
         whole = self._batch_function(self.task.evals[name], name, "eval")
 
         def evaluate(*arguments: Any) -> dict:
-            return {
-                k: tuple(jnp.asarray(x, jnp.result_type(float)) for x in v) if isinstance(v, tuple) else v
-                for k, v in whole(*arguments).items()
-            }
+            def wide(v: Any) -> Any:
+                pair = isinstance(v, tuple) and not isinstance(v, Added)
+                return tuple(jnp.asarray(x, jnp.result_type(float)) for x in v) if pair else v
+
+            return {k: wide(v) for k, v in whole(*arguments).items()}
 
         return evaluate
 

@@ -30,7 +30,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import Eval, State, Task, Transform, as_transform
+from cvdl_jax.core.task import Added, Eval, State, Task, Transform, as_transform
 from cvdl_jax.engine import kept, runs
 from cvdl_jax.engine.build import Run, make_program
 from cvdl_jax.engine.context import FinishedRun, RunContext
@@ -187,14 +187,15 @@ def _named(sums: Mapping[str, tuple[jax.Array, jax.Array]], seeds: Sequence[int]
 
 
 def _evaluate(evaluation: Eval, seeds: Sequence[int], state: State, batch: Any, key: jax.Array) -> dict[str, Any]:
-    """An evaluation batch of every replica: sums as `_named`, arrays [b, replicas, ...]."""
+    """An evaluation batch of every replica: sums as `_named`, arrays [b, replicas, ...], also those to be added."""
 
     def one(params: Any, opt: Any, extra: Any) -> dict[str, Any]:
         return dict(evaluation.step(State(state.step, params, opt, extra), batch, key))
 
     outputs = jax.vmap(one)(*_inner(state))
-    arrays = {name: jnp.moveaxis(x, 0, 1) for name, x in outputs.items() if not isinstance(x, tuple)}
-    return {**_named({name: x for name, x in outputs.items() if isinstance(x, tuple)}, seeds), **arrays}
+    pairs = {name: x for name, x in outputs.items() if isinstance(x, tuple) and not isinstance(x, Added)}
+    others = {name: x for name, x in outputs.items() if name not in pairs}
+    return {**_named(pairs, seeds), **jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), others)}
 
 
 def _finalise(evaluation: Eval, seeds: Sequence[int], means: dict, rows: dict) -> dict[str, float]:

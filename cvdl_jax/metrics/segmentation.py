@@ -1,21 +1,24 @@
 """Semantic segmentation: pixels counted on the device into confusion matrices, measures of those on the host.
 
-    step:      {"confusion": pixel_confusions(logits.argmax(-1), batch["segmentation"], num_classes)}
-    finalize:  segmentation_metrics(rows["confusion"])
+    step:      counted(logits.argmax(-1), batch["segmentation_mask"], num_classes, batch["mask"])
+    finalize:  summary(rows, class_names)
 
-Counted for each image, so that padded images drop out, sets can be resampled image by image, and whole numbers stay
-exact; the IoU of a set is that of its added counts, not a mean over images.
+The matrix of a set is added over images, batches and devices in whole numbers, and so is its IoU that of added counts,
+not a mean over images. Of every image its counts of the classes are kept, with which sets are resampled image by image.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.core.task import Added
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics import classification, confusion
-from cvdl_jax.metrics.confusion import ratio
+from cvdl_jax.metrics.confusion import Counts, ratio
+from cvdl_jax.metrics.stats import resampling
 
 IGNORE = 255  # label of pixels that no one has labelled
 
@@ -52,6 +55,101 @@ def pixel_confusions(predictions: jax.Array, labels: jax.Array, num_classes: int
     counts = jax.vmap(lambda x: jnp.bincount(x, length=places + 1))(flat)[:, :-1]
     wrong = (counted & ~known).any(1, keepdims=True)
     return jnp.where(wrong, -1, counts).reshape(-1, num_classes, num_classes).astype(jnp.int32)
+
+
+def counted(predictions: jax.Array, labels: jax.Array, num_classes: int, mask: jax.Array) -> dict[str, Any]:
+    """What an evaluation step gives of a batch; `summary` makes metrics of it.
+
+    Args:
+        predictions: classes, int [b, h, w].
+        labels: int [b, h, w] or [b, h, w, 1]; 255 is not counted.
+        num_classes: c.
+        mask: [b], 0 for rows of padding.
+
+    Returns:
+        confusion: `Added` int32 [c, c] of the real images. pixels: int32 [b, 3, c], the right pixels of every class,
+        the true and the predicted ones; -1 throughout an image with a label or prediction that is no class.
+
+    Raises:
+        ConfigError: as of `pixel_confusions`.
+    """
+    m = pixel_confusions(predictions, labels, num_classes)  # [b, c, c]
+    known = (m >= 0).all((1, 2))
+    pixels = jnp.stack([jnp.diagonal(m, axis1=1, axis2=2), m.sum(2), m.sum(1)], 1)  # [b, 3, c]
+    real = (mask > 0) & known
+    total = jnp.where(real[:, None, None], m, 0).sum(0)
+    return {"confusion": Added(total), "pixels": jnp.where(known[:, None, None], pixels, -1)}
+
+
+def summary(rows: dict[str, np.ndarray], class_names: Sequence[str] = (), resamples: int = 1000) -> dict[str, float]:
+    """The metrics of a split from what `counted` gave of its images.
+
+    Args:
+        rows: confusion int64 [c, c], pixels int32 [n, 3, c].
+        class_names: one per class, or () for numbers.
+        resamples: of the bootstrap over images, which gives the intervals of `mean_iou` and `pixel_accuracy`; of a
+            single image there is none.
+
+    Returns:
+        `segmentation_metrics`, its intervals "mean_iou_low" ..., "iou/NAME" of each class (NaN for one that neither
+        truth nor predictions have), and "examples", the number of images.
+
+    Raises:
+        DataError: for no image, an image with a label that is no class, naming its place, or no pixel at all.
+    """
+    pixels = np.asarray(rows["pixels"])
+    foreign = np.flatnonzero((pixels < 0).any((1, 2)))
+    if len(foreign):
+        raise DataError(
+            f"image {foreign[0]} of the split ({len(foreign)} of {len(pixels)} images) has a label that is neither one "
+            f"of the {pixels.shape[-1]} classes nor {IGNORE}; name all labels of the masks in config.data.classes"
+        )
+    m = checked(rows["confusion"])
+    metrics = segmentation_metrics(m)
+    for name in ("mean_iou", "pixel_accuracy") if len(pixels) > 1 and resamples else ():
+        ends = resampling.interval(
+            lambda sample, name=name: _of_totals(sample.sum(0, dtype=np.int64))[name], pixels, method="percentile",
+            resamples=resamples,
+        )  # fmt: skip
+        metrics |= {f"{name}_low": ends.low, f"{name}_high": ends.high}
+    names = class_names if len(class_names) == len(m) else range(len(m))
+    iou = per_class(m)["iou"]
+    return {**metrics, **{f"iou/{k}": float(x) for k, x in zip(names, iou, strict=True)}, "examples": len(pixels)}
+
+
+def _of_totals(totals: np.ndarray) -> dict[str, float]:
+    """Two metrics of right, true and predicted pixels of the classes, [3, c]; 0 of images without a counted pixel."""
+    right, true, predicted = totals.astype(np.float64)
+    iou = confusion.jaccard(Counts(right, predicted - right, true - right, 0))
+    means = {"mean_iou": confusion.mean_of_known(iou), "pixel_accuracy": float(ratio(right.sum(), true.sum()))}
+    return means if true.sum() else dict.fromkeys(means, 0.0)
+
+
+def median_frequency_weights(masks: Any, num_classes: int) -> np.ndarray:
+    """A weight for each class, `median of f / f_k`; f_k is its share of the pixels of the images in which it occurs.
+
+    Args:
+        masks: int [n, h, w] or [n, h, w, 1], labels of the training images; 255 is not counted.
+        num_classes: c.
+
+    Returns:
+        float64 [c].
+
+    Raises:
+        DataError: for a class without pixels, which no weight can balance, or a label that is no class.
+
+    Reference: Eigen and Fergus 2015, section 6.3.2; Badrinarayanan et al. 2017, "SegNet", section 3.1.
+    """
+    masks = np.asarray(masks).reshape(len(masks), -1)
+    foreign = masks[(masks >= num_classes) & (masks != IGNORE)]
+    if foreign.size:
+        raise DataError(f"a mask has the label {foreign[0]}, which is none of {num_classes} classes")
+    counts = np.stack([np.bincount(row[row != IGNORE], minlength=num_classes) for row in masks])  # [n, c]
+    where_it_is = ((counts > 0) * counts.sum(1, keepdims=True)).sum(0)
+    if not where_it_is.all():
+        raise DataError(f"class {int(np.argmin(where_it_is))} has no pixel in {len(masks)} masks; leave it out")
+    frequency = counts.sum(0) / where_it_is
+    return np.median(frequency) / frequency
 
 
 def checked(confusions: Any) -> np.ndarray:

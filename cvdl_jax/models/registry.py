@@ -15,7 +15,8 @@ VARIANTS: a literal table `{variant: row}`, which is read from the source. A row
     backbone.
 build(variant, num_classes, dtype, **overrides): makes the Flax module, mostly by `from_row`. Its named
     arguments are the context; a kind that needs another one names it, such as `shape` for generators. `create` has
-    checked everything that is passed.
+    checked everything that is passed. What else the module of a kind offers is said beside the kind: of detectors in
+    `criterion.py`, how they are trained and what they find.
 example(row): only where the module's input is not one float array. It returns the inputs of one example, a tuple of
     arrays with a leading 1, which the module takes before `train`.
 """

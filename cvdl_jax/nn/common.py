@@ -29,7 +29,7 @@ def product_of_rows(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **h
     """`x W` of tokens as one matrix product, for `nn.Dense(dot_general=product_of_rows)`.
 
     XLA's CPU backend multiplies [b, n, d] by [d, k] and, in the gradient, sums over b and n much slower than it does
-    [b n, d]: a ViT-Ti step took 1.6 to 1.75 times the CPU time. On a GPU both are one product.
+    [b n, d]: forward and backward, a layer took 1.3 to 1.7 times the CPU time. On a GPU both are one product.
 
     Args:
         x: [..., d].
@@ -40,7 +40,7 @@ def product_of_rows(x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **h
     if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
         raise ValueError(f"the product of a dense layer was expected, got dimension_numbers={dimension_numbers}")
     rows = x.reshape(-1, x.shape[-1])
-    return lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **how).reshape(*x.shape[:-1], -1)
+    return lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **how).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def check_images(x: jax.Array, module: nn.Module, model: str, smallest: int = 1, first: str = "") -> None:

@@ -15,7 +15,7 @@ from cvdl_jax.nn import conv
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.ops.conv_arithmetic import Padding, Sizes, check_groups
-from cvdl_jax.ops.convolution import convolve, correlate
+from cvdl_jax.ops.convolution import conv_transpose, convolve, correlate
 
 
 class Convolution(nn.Module):
@@ -66,6 +66,68 @@ class Convolution(nn.Module):
             x.astype(self.dtype), kernel, bias, stride=self.strides, padding=self.padding, groups=groups,
             padding_mode=self.padding_mode, dilation=self.kernel_dilation, conv=conv.conv_general_dilated,
         )  # fmt: skip
+
+
+class TransposedConvolution(nn.Module):
+    """Every pixel adds the kernel, times its value, to a larger image; with all arguments of `ConvTranspose2d`.
+
+    Sides become `(n - 1) strides - 2 padding + dilation (k - 1) + output_padding + 1`. `nn/conv.py:ConvTranspose`, with
+    which generators double images, has a faster form for kernels that the strides divide.
+
+    Attributes:
+        features: channels of the output [out_channels].
+        kernel_size: sides of the kernel, one for each dimension.
+        strides: pixels of the result between neighbouring pixels [stride].
+        padding: pixels that are cut off the result, as in `Convolution`.
+        output_padding: more pixels at the end of each side.
+        kernel_dilation: pixels between neighbouring weights [dilation].
+        feature_group_count: groups of channels that do not see each other [groups].
+        use_bias: whether there is one [bias].
+        kernel_init: initialiser of the kernel [*kernel_size, channels, features / groups].
+        bias_init: initialiser of the bias.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    features: int
+    kernel_size: Sequence[int]
+    strides: Sizes = 1
+    padding: Padding = 0
+    output_padding: Sizes = 0
+    kernel_dilation: Sizes = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = nn.initializers.zeros_init()
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Args: x [b, *sides, c]. Returns: [b, *larger sides, features]. Raises: ConfigError, as `conv_transpose`."""
+        groups = self.feature_group_count
+        check_groups(x.shape[-1], self.features, groups)
+        shape = (*self.kernel_size, x.shape[-1], self.features // groups)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype).astype(self.dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        return conv_transpose(
+            x.astype(self.dtype), kernel, bias, stride=self.strides, padding=self.padding, groups=groups,
+            output_padding=self.output_padding, dilation=self.kernel_dilation,
+        )  # fmt: skip
+
+
+def bilinear_kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """The kernel with which a transposed convolution interpolates, each channel for itself; for sides 2s and stride s.
+
+    Reference: Long et al. 2015, "Fully Convolutional Networks", section 3.3.
+    """
+    *window, channels, features = shape
+    kernel = jnp.eye(channels, features, dtype=dtype)
+    for k in reversed(window):
+        factor = (k + 1) // 2
+        line = 1 - jnp.abs(jnp.arange(k) - (2 * factor - 1 - k % 2) / 2) / factor
+        kernel = line.astype(dtype).reshape(-1, *(1,) * kernel.ndim) * kernel[None]
+    return kernel
 
 
 def depthwise(channels: int, kernel_size: Sequence[int], multiplier: int = 1, **how: Any) -> Convolution:

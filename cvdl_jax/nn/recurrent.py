@@ -1,11 +1,13 @@
 """Recurrent cells and layers: vanilla RNN, LSTM and GRU, in one direction or both.
 
 The products of all inputs are one large matrix product before the scan over time, so that only the product with the
-state is left inside the scan. The carry (the state) and the gates are at least float32. For diagnostics of saturated
-gates, their inputs are computed again from all states at once.
+state is left inside the scan. The gradient of its matrix is one product of all times, too: the transpose of a scan
+would add a product to it at each time, a third of a training step on a CPU. The carry (the state) and the gates are at
+least float32. For diagnostics of saturated gates, their inputs are computed again from all states at once.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,43 +22,43 @@ from cvdl_jax.ops.precision import at_least_float32
 Carry = dict[str, jax.Array]  # {"h": [b, u]}, for an LSTM {"h", "c"}
 
 
-def rnn(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
+def rnn(x: jax.Array, product: jax.Array, carry: Carry) -> Carry:
     """One step of a vanilla network: `h = tanh(x W + b + h' U)`.
 
     Args:
         x: the input's product with its bias, `x W + b` [b, u].
+        product: that of the state, `h' U` [b, u], U [u, u].
         carry: {"h": h' [b, u]}.
-        recurrent: {"kernel": U [u, u]}.
 
     Returns:
         The new carry.
 
     Reference: Elman 1990, "Finding Structure in Time".
     """
-    return {"h": jnp.tanh(x + _product(carry["h"], recurrent["kernel"]))}
+    return {"h": jnp.tanh(x + product)}
 
 
-def lstm(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
+def lstm(x: jax.Array, product: jax.Array, carry: Carry) -> Carry:
     """One step of a long short-term memory: `c = f c' + i g`, `h = o tanh(c)`.
 
     The blocks of x and U are the input gate i, the forget gate f, the candidate g and the output gate o.
 
     Args:
         x: [b, 4 u], `x W + b`.
+        product: [b, 4 u], `h' U`, U [u, 4 u].
         carry: {"h": h' [b, u], "c": c' [b, u]}.
-        recurrent: {"kernel": U [u, 4 u]}.
 
     Returns:
         The new carry.
 
     Reference: Hochreiter and Schmidhuber 1997; the forget gate: Gers et al. 2000, "Learning to Forget".
     """
-    i, f, g, o = jnp.split(x + _product(carry["h"], recurrent["kernel"]), 4, -1)  # [b, u] each
+    i, f, g, o = jnp.split(x + product, 4, -1)  # [b, u] each
     c = jax.nn.sigmoid(f) * carry["c"] + jax.nn.sigmoid(i) * jnp.tanh(g)
     return {"h": jax.nn.sigmoid(o) * jnp.tanh(c), "c": c}
 
 
-def gru(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
+def gru(x: jax.Array, product: jax.Array, carry: Carry) -> Carry:
     """One step of a gated recurrent unit: `h = (1 - z) n + z h'`, `n = tanh(x_n + r (h' U_n + d))`.
 
     The blocks are the reset gate r, the update gate z and the candidate n. The reset gate acts after the product, as in
@@ -64,8 +66,8 @@ def gru(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
 
     Args:
         x: [b, 3 u], `x W + b`.
+        product: [b, 3 u], `h' U + (0, 0, d)`, U [u, 3 u], d [u].
         carry: {"h": h' [b, u]}.
-        recurrent: {"kernel": U [u, 3 u], "bias": d [u]}.
 
     Returns:
         The new carry.
@@ -74,21 +76,26 @@ def gru(x: jax.Array, carry: Carry, recurrent: Carry) -> Carry:
     """
     h = carry["h"]
     x_rz, x_n = jnp.split(x, [2 * h.shape[-1]], -1)  # [b, 2 u], [b, u]
-    u_rz, u_n = jnp.split(_product(h, recurrent["kernel"]), [2 * h.shape[-1]], -1)
+    u_rz, u_n = jnp.split(product, [2 * h.shape[-1]], -1)
     r, z = jnp.split(jax.nn.sigmoid(x_rz + u_rz), 2, -1)  # [b, u] each
-    n = jnp.tanh(x_n + r * (u_n + recurrent["bias"][None].astype(r.dtype)))
+    n = jnp.tanh(x_n + r * u_n)
     return {"h": (1 - z) * n + z * h}
 
 
-def _product(h: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`h U`, computed in the kernel's dtype and returned in the carry's."""
-    return (h.astype(kernel.dtype) @ kernel).astype(h.dtype)
+def _product(h: jax.Array, recurrent: Carry) -> jax.Array:
+    """`h U`, computed in the kernel's dtype and returned in the carry's, plus the bias of the last block if any."""
+    kernel = recurrent["kernel"]
+    product = (h.astype(kernel.dtype) @ kernel).astype(h.dtype)
+    if "bias" not in recurrent:
+        return product
+    bias = recurrent["bias"].astype(h.dtype)
+    return product + jnp.pad(bias, (kernel.shape[1] - len(bias), 0))[None]
 
 
 class Cell(NamedTuple):
     """A kind of cell: its step, the number of blocks in its products, the arrays of its carry."""
 
-    step: Callable[[jax.Array, Carry, Carry], Carry]
+    step: Callable[[jax.Array, jax.Array, Carry], Carry]
     blocks: int
     carry: tuple[str, ...]
 
@@ -101,6 +108,68 @@ def find_cell(name: str) -> Cell:
     if name not in CELLS:
         raise ConfigError(f"config.model.cell={name!r} is not known; {nearest(name, CELLS)}")
     return CELLS[name]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def through_time(
+    cell: str, reverse: bool, products: jax.Array, carry: Carry, recurrent: Carry
+) -> tuple[jax.Array, Carry]:
+    """The states of a cell after each input, and its carry after the last input read.
+
+    Its gradient is by reverse mode alone (`jax.custom_vjp`): `jax.jvp` of it is an error.
+
+    Args:
+        cell: "rnn", "lstm" or "gru".
+        reverse: whether the last input is read first.
+        products: [t, b, blocks u], `x W + b`.
+        carry: before the first input read.
+        recurrent: {"kernel": U [u, blocks u]}, for a GRU also {"bias": d [u]}.
+
+    Returns:
+        [t, b, u]; the carry.
+    """
+
+    def step(carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        new = _gates(cell, x, _product(carry["h"], recurrent), carry)
+        return new, new["h"]
+
+    carry, states = jax.lax.scan(step, carry, products, reverse=reverse)
+    return states, carry
+
+
+def _gates(cell: str, x: jax.Array, product: jax.Array, carry: Carry) -> Carry:
+    return CELLS[cell].step(x.astype(product.dtype), product, carry)
+
+
+def _forwards(cell: str, reverse: bool, products: jax.Array, carry: Carry, recurrent: Carry) -> tuple[Any, Any]:
+    """What `through_time` returns, and what its gradient needs of each time."""
+
+    def step(carry: Carry, x: jax.Array) -> tuple[Carry, tuple[Any, ...]]:
+        new, through_gates = jax.vjp(partial(_gates, cell), x, _product(carry["h"], recurrent), carry)
+        return new, (new["h"], carry["h"], through_gates)
+
+    carry, (states, before, through_gates) = jax.lax.scan(step, carry, products, reverse=reverse)
+    return (states, carry), (before, through_gates, recurrent)
+
+
+def _backwards(cell: str, reverse: bool, known: Any, wanted: tuple[jax.Array, Carry]) -> tuple[jax.Array, Carry, Carry]:
+    """The gradients of the products, the first carry and the recurrent arrays."""
+    before, through_gates, recurrent = known
+
+    def step(above: Carry, at: tuple[Any, ...]) -> tuple[Carry, tuple[jax.Array, jax.Array]]:
+        through_gates, h, state = at
+        dx, dproduct, below = through_gates({**above, "h": above["h"] + state})
+        through_product = jax.linear_transpose(partial(_product, recurrent={"kernel": recurrent["kernel"]}), h)
+        return {**below, "h": below["h"] + through_product(dproduct)[0]}, (dx, dproduct)
+
+    states, last = wanted
+    first, (dx, dproducts) = jax.lax.scan(step, last, (through_gates, before, states), reverse=not reverse)
+    h, dproducts = (x.reshape(-1, x.shape[-1]) for x in (before, dproducts))  # of all times at once
+    _, through_product = jax.vjp(partial(_product, h), recurrent)
+    return dx, first, through_product(dproducts)[0]
+
+
+through_time.defvjp(_forwards, _backwards)
 
 
 def zero_carry(cell: str, rows: int, units: int, dtype: Any = jnp.float32) -> Carry:
@@ -209,12 +278,8 @@ class Recurrent(nn.Module):
             carry = zero_carry(self.cell, x.shape[0], self.units, self.dtype)
         products = project(jnp.swapaxes(x, 0, 1))  # [t, b, blocks u]
 
-        def step(carry: Carry, product: jax.Array) -> tuple[Carry, jax.Array]:
-            new = cell.step(product.astype(carry["h"].dtype), carry, recurrent)
-            return new, new["h"]
-
         first = carry["h"][None]  # [1, b, u]
-        carry, states = jax.lax.scan(step, carry, products, reverse=self.reverse)  # [t, b, u]
+        states, carry = through_time(self.cell, self.reverse, products, carry, recurrent)  # [t, b, u]
         if observe.inside():
             before = (states[1:], first) if self.reverse else (first, states[:-1])
             Gates(self.cell, name="gates")(products, jnp.concatenate(before), recurrent)

@@ -35,7 +35,7 @@ class Style(NamedTuple):
         return with_activation(activation(self.activation), self.normalise, self.placement)(x, train, name)
 
     def convolution(
-        self, features: int, size: int, stride: int, name: str, follows: str = "", groups: int = 1
+        self, features: int, size: int, stride: int, name: str, follows: str = "", groups: int = 1, dilation: int = 1
     ) -> nn.Conv:
         """A convolution padded by size // 2 on every side (as in PyTorch), without bias before a normalisation.
 
@@ -46,15 +46,17 @@ class Style(NamedTuple):
             name: of the layer.
             follows: the activation behind it, for the initialiser.
             groups: of channels that do not see each other; they divide the channels before and behind.
+            dilation: pixels between neighbouring weights; the padding grows with it.
         """
         if self.conv not in CONVOLUTIONS:
             raise ConfigError(f"config.model.conv={self.conv!r} is not known; {nearest(self.conv, CONVOLUTIONS)}")
-        pad, unbiased = size // 2, normaliser(self.norm, self.dtype)[0] not in ("none", "rms")
+        pad, unbiased = size // 2 * dilation, normaliser(self.norm, self.dtype)[0] not in ("none", "rms")
         return CONVOLUTIONS[self.conv](
             features,
             (size, size),
             (stride, stride),
             padding=((pad, pad), (pad, pad)),
+            kernel_dilation=(dilation, dilation),
             feature_group_count=groups,
             use_bias=not unbiased or self.placement == "after",
             kernel_init=initializer(self.kernel_init, follows or "identity"),

@@ -18,6 +18,7 @@ from jax import lax
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.conv_arithmetic import Padding, Pads, Sizes, output_size, pads, per_axis, span
+from cvdl_jax.ops.value_checks import check_concrete
 
 
 def max_pool(
@@ -55,6 +56,101 @@ def max_pool(
     if not return_indices and max(sizes.dilation) == 1:
         return lax.reduce_window(x, lowest, lax.max, *_whole(sizes))
     return _first_largest(x, lowest, sizes, return_indices)
+
+
+def max_unpool(
+    y: Any,
+    indices: Any,
+    window: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    output_size: Sequence[int] | None = None,
+) -> jax.Array:
+    """Puts the maxima of `max_pool` back where they were, among zeros; its gradient takes them out again.
+
+    Args:
+        y: [b, *windows, c]: the maxima, or other values for these places.
+        indices: int [b, *windows, c], as `max_pool(..., return_indices=True)` gives them: places in the flat image of
+            `output_size`. Where windows overlap and two of them name one pixel, the last window wins.
+        window: sides of the window.
+        stride: pixels between neighbouring windows; None for the window's sides.
+        padding: of the pooling, on both sides.
+        output_size: sides of the pooled image, where a stride or a padding has lost pixels; None for
+            `(n - 1) stride - 2 padding + window`.
+
+    Returns:
+        [b, *output_size, c], of the type of y.
+
+    Raises:
+        ConfigError: for shapes or sizes that do not fit.
+        ValueError: for a place outside the image, or, without padding and with windows that tile it, outside its
+            window, which is what another output_size gives. Inside jit the value is NaN there.
+    """
+    y, indices = _images(y, "max_unpool"), jnp.asarray(indices)
+    if y.shape != indices.shape or not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ConfigError(
+            f"max_unpool takes values and whole numbers of one shape, got {list(y.shape)} and {indices.dtype} "
+            f"{list(indices.shape)}"
+        )
+    axes, counts = y.ndim - 2, y.shape[1:-1]
+    window = per_axis("window", window, axes)
+    stride = per_axis("stride", window if stride is None else stride, axes)
+    low = per_axis("padding", padding, axes, least=0)
+    sides = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(counts, stride, low, window, strict=True))
+    if output_size is not None:
+        wanted = per_axis("output_size", tuple(output_size), axes)
+        if any(abs(m - n) >= s for m, n, s in zip(wanted, sides, stride, strict=True)):
+            raise ConfigError(
+                f"output_size={wanted} is not the size of an image that pools to {counts} windows; it must differ from "
+                f"{sides} by less than the stride, {stride}"
+            )
+        sides = wanted
+    if min(sides) < 1:
+        raise ConfigError(f"padding={padding} leaves nothing of {counts} windows of {window}")
+    if stride == window and max(low) == 0:
+        return _unpool_tiles(y, indices, window, sides)
+    return _unpool(y, indices, sides)
+
+
+def _unpool_tiles(y: jax.Array, indices: jax.Array, window: tuple[int, ...], sides: tuple[int, ...]) -> jax.Array:
+    """Every pixel asks its only window whether it was the largest: no scatter, which is slow on CPUs."""
+    counts, known, place, own = y.shape[1:-1], True, 0, 0
+    for i, (n, k, count) in enumerate(zip(sides, window, counts, strict=True), 1):
+        at = indices // math.prod(sides[i:]) % n  # [b, *windows, c], coordinates of the places
+        shape = [1] * i + [-1] + [1] * (y.ndim - i - 1)
+        known &= at // k == jnp.arange(count).reshape(shape)
+        own = own + (at % k) * math.prod(window[i:])  # number of the pixel in its window
+        place = place + jnp.arange(count * k).reshape(shape) % k * math.prod(window[i:])
+    inside = (indices >= 0) & (indices < math.prod(sides))
+    y, own = _checked_places(y, own, known & inside)
+    for axis, k in enumerate(window, 1):
+        y, own = jnp.repeat(y, k, axis), jnp.repeat(own, k, axis)
+    out = jnp.where((own == place) | (own < 0), y, jnp.zeros((), y.dtype))
+    out = out[(slice(None), *(slice(n) for n in sides))]
+    more = [(0, n - have) for n, have in zip(sides, out.shape[1:-1], strict=True)]
+    return jnp.pad(out, [(0, 0), *more, (0, 0)])
+
+
+def _unpool(y: jax.Array, indices: jax.Array, sides: tuple[int, ...]) -> jax.Array:
+    b, *_, c = y.shape
+    y, indices = _checked_places(y, indices, (indices >= 0) & (indices < math.prod(sides)))
+    wrong = (indices < 0).any()
+    y, flat = y.reshape(b, -1, c), jnp.maximum(indices, 0).reshape(b, -1, c)  # [b, windows, c]
+    rows, channels = jnp.arange(b)[:, None, None], jnp.arange(c)[None, None]
+    number = jnp.arange(1, y.shape[1] + 1)[None, :, None]
+    last = jnp.zeros((b, math.prod(sides), c), jnp.int32).at[rows, flat, channels].max(number)
+    kept = last[rows, flat, channels] == number
+    out = jnp.zeros((b, math.prod(sides), c), y.dtype).at[rows, flat, channels].add(jnp.where(kept, y, 0))
+    if jnp.issubdtype(out.dtype, jnp.floating):
+        out = jnp.where(wrong, jnp.nan, out)
+    return out.reshape(b, *sides, c)
+
+
+def _checked_places(y: jax.Array, places: jax.Array, good: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The values, NaN where a place is not good, and the places, -1 there; where they are known that is an error."""
+    check_concrete("indices fit", good, lambda v: v, "places of the pooled image; give its sides as output_size")
+    nan = jnp.nan if jnp.issubdtype(y.dtype, jnp.floating) else 0
+    return jnp.where(good, y, jnp.asarray(nan, y.dtype)), jnp.where(good, places, -1)
 
 
 def avg_pool(

@@ -8,6 +8,7 @@ and is a mean of its 2 neighbours there (4 with "bicubic", whose weights can be 
 those beyond the image. "nearest" takes pixel `floor(j N/M)`, half a pixel off; "nearest-exact" the one in the middle.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +20,11 @@ import numpy as np
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.ops.conv_arithmetic import Sizes, per_axis
 
-# Names of torch, with the number of sides that they are for; None for any
-MODES = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
+# Names of torch, with the number of sides that they are for; None for any.
+MODES = {
+    "nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3,
+    "multilinear": None,  # ours: linear for any number of sides
+}  # fmt: skip
 _CUBIC = -0.75  # slope of the cubic kernel at 1; `jax.image.resize` has -0.5
 
 
@@ -72,6 +76,42 @@ def upsample(
         shape = [1] * axis + [m] + [1] * (y.ndim - axis - 1)
         parts = zip(pixels.T, weights.T.astype(y.dtype), strict=True)
         y = sum(jnp.take(y, pixel, axis) * weight.reshape(shape) for pixel, weight in parts)
+    return y.astype(dtype)
+
+
+def sample(x: Any, points: Any) -> jax.Array:
+    """Values between pixels, linear in every side: the mean of the 2^d pixels around a point, weighted by closeness.
+
+    Args:
+        x: [b, *sides, c].
+        points: float [b, n, d], places in pixels, of which the first of a side has its centre at 0: for images (row,
+            column). Beyond the centres of the outer pixels the nearest one goes on.
+
+    Returns:
+        [b, n, c], of the type of x; integers become float32. Sums are float32 at least.
+
+    Raises:
+        ConfigError: for points that are not of as many coordinates as there are sides, or of other images.
+    """
+    x, points = jnp.asarray(x), jnp.asarray(points)
+    sides = x.shape[1:-1]
+    if not sides or 0 in sides or points.ndim != 3 or points.shape[::2] != (len(x), len(sides)):
+        raise ConfigError(
+            f"sample takes images [b, *sides, c] and points [b, n, d] with d coordinates for d sides, got "
+            f"{list(x.shape)} and {list(points.shape)}"
+        )
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.dtype(jnp.float32)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    most = jnp.asarray([n - 1 for n in sides])[None, None]
+    points = jnp.clip(points.astype(wide), 0, most)
+    first = jnp.clip(jnp.floor(points).astype(jnp.int32), 0, jnp.maximum(most - 1, 0))
+    t = points - first  # [b, n, d]
+    rows, y = jnp.arange(len(x))[:, None], jnp.zeros((), wide)
+    for corner in itertools.product((0, 1), repeat=len(sides)):
+        step = jnp.asarray(corner)[None, None]
+        pixel = jnp.minimum(first + step, most)
+        weight = jnp.where(step == 1, t, 1 - t).prod(-1, keepdims=True)  # [b, n, 1]
+        y = y + weight * x[(rows, *jnp.moveaxis(pixel, -1, 0))].astype(wide)
     return y.astype(dtype)
 
 

@@ -85,3 +85,25 @@ def test_a_folder_takes_the_place_of_imagenet(tmp_path):
     }  # fmt: skip
     assert built.info.num_classes == 2 and built.info.spec["image"].shape == (8, 224, 224, 3)
     assert splits["train"].batch(np.arange(2), np.zeros(2, int), 0)["image"].shape == (2, 224, 224, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "classes", "flag"),
+    [
+        ("coco", {"train": 117_104, "validation": 1_183, "test": 5_000}, 80, "objects/is_crowd"),
+        ("voc", {"train": 2_501 + 2_259, "validation": 251, "test": 4_952}, 20, "objects/is_difficult"),
+    ],
+)
+def test_sets_with_boxes_are_stated_as_their_recipes_ask(name, sizes, classes, flag):
+    config = configs.load(f"configs/detect/retinanet_coco.py:data={name}")
+    data = published.stated(config.data)
+    assert {key: split.size for key, split in data.splits.items()} == sizes and data.num_classes == classes
+    spec = data.splits["train"].spec
+    shapes = {
+        "image": (512, 512, 3),
+        "objects/bbox": (100, 4),
+        "objects/label": (100,),
+        "boxes_mask": (100,),
+        flag: (100,),
+    }
+    assert shapes.items() <= {entry: s.shape for entry, s in spec.items()}.items()

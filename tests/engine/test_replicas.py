@@ -3,12 +3,14 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from reports_for_tests import checked
 
 import launch
 from cvdl_jax.config import configs
+from cvdl_jax.core.task import Added, Eval, State
 from cvdl_jax.engine import replicas
 from cvdl_jax.engine.build import build, make_program
 from cvdl_jax.engine.evaluate import evaluate
@@ -196,3 +198,20 @@ def test_tasks_without_steps_or_with_rows_are_refused():
     config = configs.load("configs/sequence/char_rnn.py:smoke", ["config.text.name=additions"])
     with pytest.raises(ConfigError, match="keeps a state per row"):
         make_program(build(replicas.parent(config, 2)))
+
+
+def test_what_an_evaluation_adds_is_added_for_every_replica():
+    def step(state, batch, key):
+        return {"counts": Added(batch["x"].sum(0) * state.params), "loss": (state.params.sum(), 1.0)}
+
+    def finalize(means, rows):
+        return {**means, "first": rows["counts"][0], "shape": len(rows["counts"])}
+
+    evaluation = Eval(step, finalize)
+    params = jnp.asarray([[1, 2, 3], [4, 5, 6]])  # of two replicas
+    state = State(jnp.int32(0), params, {}, {"replicas": {}})
+    outputs = replicas._evaluate(evaluation, (7, 9), state, {"x": jnp.ones((4, 3), jnp.int32)}, None)
+    counts = outputs["counts"].value
+    np.testing.assert_array_equal(counts.T, 4 * params)
+    metrics = replicas._finalise(evaluation, (7, 9), {"loss_seed7": 1.0, "loss_seed9": 2.0}, {"counts": counts})
+    assert metrics["first_seed7"] == 4 and metrics["first_seed9"] == 16 and metrics["shape_seed9"] == 3

@@ -23,7 +23,7 @@ def test_rows_differ_in_the_model_and_the_number_of_training_images_alone():
         assert {line.split(".")[0] for line in configs.differences(config, other)} == {"model"}
     for config in loaded[2::2]:
         assert {line.split(":")[0] for line in configs.differences(loaded[0], config)} == {"data.train"}
-    assert all(config.total_steps == 500 for config in loaded)
+    assert all(config.total_steps == 2000 for config in loaded)
     for percent in (0, 101):
         with pytest.raises(ConfigError, match=f"percent={percent} must lie between 1 and 100"):
             configs.load(f"configs/studies/data_size.py:percent={percent}")

@@ -14,7 +14,9 @@ from cvdl_jax.core.task import State
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
+from cvdl_jax.ops import anchors as anchors_of
 from cvdl_jax.ops import boxes
+from cvdl_jax.ops.losses import detection
 from experiments import detect
 
 CONFIG = "configs/detect/anchors.py"
@@ -38,7 +40,8 @@ def test_an_output_belongs_to_the_anchor_of_its_place(tiny_variables):
     logits, out = quick_jit(partial(model.apply, train=False))(tiny_variables, image)
     n = 8 * 12 * 2 + 4 * 6 * 4
     assert logits.shape == (2, n, 3) and out["deltas"].shape == (2, n, 4) and out["anchors"].shape == (n, 4)
-    expected = [boxes.anchor_grid(8, 12, (0.2,), (1, 2), 16 / 24), boxes.anchor_grid(4, 6, (0.4, 0.5), (1, 2), 16 / 24)]
+    fine, coarse = (8, 12, (0.2,)), (4, 6, (0.4, 0.5))
+    expected = [anchors_of.anchor_grid(*level, (1, 2), 16 / 24) for level in (fine, coarse)]
     np.testing.assert_allclose(out["anchors"], np.concatenate(expected), atol=1e-6)
     changed = np.abs(logits[1] - logits[0]).max(-1) > 1e-9
     centres = np.asarray(boxes.to_centres(out["anchors"]))[:, :2] * [16, 24]
@@ -82,23 +85,27 @@ def built(request):
     return run, method, jax.tree.map(jnp.asarray, batch)
 
 
+def background(run):
+    return run.config.loss.name in detection.WITH_BACKGROUND
+
+
 @partial(quick_jit, static_argnums=0)
-def perfect(method, batch, anchors):
+def perfect(background, batch, anchors):
     """Logits and deltas that are exactly the targets."""
-    targets = jax.vmap(partial(boxes.anchor_targets, method.match), (0, 0, 0, None))
+    targets = jax.vmap(partial(anchors_of.anchor_targets, anchors_of.match), (0, 0, 0, None))
     label, delta = targets(batch["objects/bbox"], batch["objects/label"], batch["boxes_mask"], anchors)
-    first = 0 if method.background else 1
+    first = 0 if background else 1
     logits = jnp.stack([jnp.where(label == c, 10.0, -10.0) for c in range(first, 7)], -1)
     return logits, {"deltas": delta, "anchors": anchors}
 
 
 @pytest.mark.curriculum("L17", "L21", "N24")
 def test_perfect_answers_cost_nothing_and_find_everything(built):
-    _, method, batch = built
-    anchors = jnp.asarray(boxes.anchor_grid(16, 16, (0.15, 0.21, 0.28, 0.38), (0.5, 1.0, 2.0)))
-    logits, out = perfect(method, batch, anchors)
-    class_loss, box_loss, positives = quick_jit(partial(detect.losses, method))(logits, out, batch)
-    assert class_loss.max() < 1e-2 and box_loss.max() == 0 and positives.min() >= 1
+    run, method, batch = built
+    anchors = jnp.asarray(anchors_of.anchor_grid(16, 16, (0.15, 0.21, 0.28, 0.38), (0.5, 1.0, 2.0)))
+    logits, out = perfect(background(run), batch, anchors)
+    parts, positives = quick_jit(partial(detect.losses, method))(logits, out, batch)
+    assert parts["class_loss"].max() < 1e-2 and parts["box_loss"].max() == 0 and positives.min() >= 1
     rows = quick_jit(partial(detect.detect, method))(logits, out)
     rows |= {f"true_{name}": x for name, x in detect.truth_of(batch).items()}
     found = detect.finalise(6, (32, 32), {"loss": 0.0}, jax.tree.map(np.asarray, rows))
@@ -108,35 +115,34 @@ def test_perfect_answers_cost_nothing_and_find_everything(built):
 
 @pytest.mark.curriculum("L17", "L19")
 def test_padding_has_no_influence(built):
-    _, method, batch = built
-    anchors = jnp.asarray(boxes.anchor_grid(8, 8, (0.2, 0.4)))
-    logits, out = perfect(method, batch, anchors)
+    run, method, batch = built
+    anchors = jnp.asarray(anchors_of.anchor_grid(8, 8, (0.2, 0.4)))
+    logits, out = perfect(background(run), batch, anchors)
     noise = jax.random.normal(jax.random.key(0), logits.shape)
     real = np.asarray(batch["boxes_mask"]) > 0
     spoiled = np.where(real[..., None], batch["objects/bbox"], np.float32([0, 0, 0.3, 0.3]))
     labels = np.where(real, batch["objects/label"], 5)
     other = {**batch, "objects/bbox": jnp.asarray(spoiled), "objects/label": jnp.asarray(labels)}
     losses = quick_jit(partial(detect.losses, method))
-    for first, second in zip(losses(noise, out, batch), losses(noise, out, other), strict=True):
-        np.testing.assert_array_equal(first, second)
-    grad = quick_jit(jax.grad(lambda d: detect.losses(method, noise, {**out, "deltas": d}, batch)[1].sum()))
+    jax.tree.map(np.testing.assert_array_equal, losses(noise, out, batch), losses(noise, out, other))
+    grad = quick_jit(jax.grad(lambda d: detect.losses(method, noise, {**out, "deltas": d}, batch)[0]["loss"].sum()))
     assert np.isfinite(grad(out["deltas"])).all()
 
 
 @pytest.mark.curriculum("L17")
 def test_crowds_and_difficult_boxes_are_no_targets_and_need_not_be_found(built):
     """A box with a flag trains as if it were padding, and reaches the metrics with its flag."""
-    _, method, batch = built
-    anchors = jnp.asarray(boxes.anchor_grid(16, 16, (0.15, 0.21, 0.28, 0.38), (0.5, 1.0, 2.0)))
+    run, method, batch = built
+    anchors = jnp.asarray(anchors_of.anchor_grid(16, 16, (0.15, 0.21, 0.28, 0.38), (0.5, 1.0, 2.0)))
     mask, rows = np.asarray(batch["boxes_mask"]), np.arange(16)[:, None]
     first = (mask.sum(1, keepdims=True) > 1) & (np.arange(5)[None] == 0)  # of several
     flags = {"objects/is_crowd": first & (rows % 2 == 0), "objects/is_difficult": first & (rows % 2 == 1)}
     assert all(flag.sum() > 1 for flag in flags.values())
     without = {**batch, "boxes_mask": jnp.asarray(mask * ~first)}
     with_flags = {**batch, **jax.tree.map(jnp.asarray, flags)}
-    logits, out = perfect(method, without, anchors)
+    logits, out = perfect(background(run), without, anchors)
     noise = jax.random.normal(jax.random.key(0), logits.shape)
-    losses = quick_jit(partial(detect.losses, method))
+    losses = quick_jit(lambda *args: jax.tree.leaves(detect.losses(method, *args)))
     for expected, found, plain in zip(*(losses(noise, out, b) for b in (without, with_flags, batch)), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
         assert not np.allclose(found, plain, rtol=1e-4)

@@ -96,6 +96,70 @@ def test_ignored_and_foreign_labels():
             segmentation.pixel_confusions(*map(jnp.asarray, arguments[:2]), arguments[2])
 
 
+COUNTED = jax.jit(partial(segmentation.counted, num_classes=3))
+
+
+@pytest.mark.curriculum("N28", "N29")
+def test_a_split_in_batches_is_the_whole_split():
+    """Added matrices and counts of images, with a padded batch, against NumPy; the intervals are of whole images."""
+    rng = np.random.default_rng(1)
+    labels = rng.choice([0, 1, 2, 255], size=(7, 6, 5), p=[0.5, 0.3, 0.1, 0.1])
+    guesses = np.where(rng.random(labels.shape) < 0.7, labels % 3, rng.integers(0, 3, labels.shape))
+    rows = {"confusion": 0, "pixels": []}
+    for start in (0, 4):
+        index = np.minimum(np.arange(start, start + 4), 6)
+        real = np.arange(start, start + 4) < 7
+        one = COUNTED(guesses[index], labels[index], mask=real * 1.0)
+        rows["confusion"] += np.asarray(one["confusion"].value, np.int64)
+        rows["pixels"].append(np.asarray(one["pixels"])[real])
+    rows["pixels"] = np.concatenate(rows["pixels"])
+    kept = labels != 255
+    whole = oracle.confusion_matrix(labels[kept], guesses[kept], labels=range(3))
+    np.testing.assert_array_equal(rows["confusion"], whole)
+    np.testing.assert_array_equal(rows["pixels"].sum(0), [np.diag(whole), whole.sum(1), whole.sum(0)])
+    metrics = segmentation.summary(rows, ("sky", "road", "car"))
+    assert {**metrics, **segmentation.segmentation_metrics(whole)} == metrics and metrics["examples"] == 7
+    iou = oracle.jaccard_score(labels[kept], guesses[kept], average=None)
+    np.testing.assert_allclose([metrics[f"iou/{name}"] for name in ("sky", "road", "car")], iou)
+    again = []
+    for sample in np.random.default_rng(0).integers(0, 7, (1000, 7)):
+        inside = labels[sample] != 255
+        m = oracle.confusion_matrix(labels[sample][inside], guesses[sample][inside], labels=range(3))
+        again.append(segmentation.segmentation_metrics(m)["mean_iou"])
+    np.testing.assert_allclose(
+        [metrics["mean_iou_low"], metrics["mean_iou_high"]], np.quantile(again, [0.025, 0.975]), atol=1e-9
+    )
+    assert metrics["pixel_accuracy_low"] < metrics["pixel_accuracy"] < metrics["pixel_accuracy_high"]
+    one = segmentation.summary({**rows, "pixels": rows["pixels"][:1]})
+    assert "mean_iou_low" not in one and "iou/2" in one
+
+
+@pytest.mark.curriculum("N26")
+def test_a_split_with_a_label_that_is_no_class_is_refused():
+    labels = np.zeros((3, 2, 2), int)
+    labels[1, 0, 0] = 4
+    one = COUNTED(np.zeros((3, 2, 2), int), labels, mask=np.ones(3))
+    rows = {"confusion": np.asarray(one["confusion"].value), "pixels": np.asarray(one["pixels"])}
+    assert rows["confusion"][0, 0] == 8  # of the other images
+    with pytest.raises(DataError, match=r"image 1 of the split \(1 of 3 images\) has a label that is neither one of"):
+        segmentation.summary(rows)
+    ignored = COUNTED(np.zeros((1, 2, 2), int), np.full((1, 2, 2), 255), mask=np.ones(1))
+    with pytest.raises(DataError, match="no pixel was counted"):
+        segmentation.summary({"confusion": ignored["confusion"].value, "pixels": np.asarray(ignored["pixels"])})
+
+
+def test_median_frequency_weights_by_hand():
+    """Class 0 has 6 of the 8 counted pixels of both images, class 1 one of 4, class 2 one of 4: medians 1/4."""
+    masks = np.array([[[0, 0], [0, 1]], [[0, 0], [0, 2]]])
+    np.testing.assert_allclose(segmentation.median_frequency_weights(masks, 3), [1 / 3, 1, 1])
+    more = np.array([[[0, 255], [0, 1]], [[0, 0], [0, 2]]])[..., None]
+    np.testing.assert_allclose(segmentation.median_frequency_weights(more, 3), [7 / 15, 1, 4 / 3])
+    with pytest.raises(DataError, match="class 3 has no pixel in 2 masks"):
+        segmentation.median_frequency_weights(masks, 4)
+    with pytest.raises(DataError, match="label 2, which is none of 2 classes"):
+        segmentation.median_frequency_weights(masks, 2)
+
+
 def squares(seed, images=8, classes=2, size=24):
     """Square instances, and detections that are shifted, of another class, or missing."""
     rng = np.random.default_rng(seed)

@@ -54,7 +54,7 @@ def test_wrong_names_and_types_are_refused(name, kwargs, message):
         (("backbones", "detection"), "lstm", {"num_classes": 10}, "expected 'backbones' or 'detection'; known"),
         (("detection",), "anchor_detectr", {"outputs": 3}, "is not a model; did you mean 'anchor_detector'"),
         (("sequence",), "recurrent", {"num_classes": 3}, "is a family; choose one of lstm, gru, rnn"),
-        (("detection",), "resnet", {"outputs": 3}, "of kind 'backbones', expected 'detection'; known: anchor_d"),
+        (("detection",), "resnet", {"outputs": 3}, "of kind 'backbones', expected 'detection'; did you mean 'fcos_res"),
         (None, "lenet5", {"shape": (8, 8, 1)}, "is made for num_classes, and is given shape; known: dcgan_gen"),
         (None, "lenet5", {}, "is made for num_classes, and is given nothing"),
         (None, "lenet5", {"num_classes": 3, "outputs": 3}, "is given num_classes and outputs"),
@@ -72,7 +72,7 @@ def test_what_an_experiment_cannot_use_is_refused(kinds, name, context, message)
 
 def test_a_kind_that_does_not_exist_is_a_mistake_of_the_experiment():
     with pytest.raises(
-        ValueError, match="are not all kinds of models; known: backbones, detection, generative, sequence"
+        ValueError, match="are not all kinds of models; known: backbones, detection, generative, segmentation, sequence"
     ):
         registry.create({"name": "mlp"}, "config.model", kinds=("backbone",), num_classes=3)
 
@@ -148,7 +148,10 @@ def test_no_family_imports_another():
             ours = [
                 n for n in names if isinstance(node, ast.Import | ast.ImportFrom) and n.startswith("cvdl_jax.models")
             ]
-            assert set(ours) <= {"cvdl_jax.models.registry", "cvdl_jax.models.torch_names"}
+            shared = {"cvdl_jax.models.registry", "cvdl_jax.models.torch_names", "cvdl_jax.models.criterion"}
+            if path.parent.name == "segmentation":  # a segmenter is written on the maps of one backbone, such as VGG's
+                ours = [name for name in ours if not name.startswith("cvdl_jax.models.backbones.")]
+            assert set(ours) <= shared
 
 
 @pytest.mark.long

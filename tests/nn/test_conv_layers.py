@@ -11,8 +11,9 @@ from cvdl_jax.cli.describe import layers
 from cvdl_jax.core.counting import parameters
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn import convolution
-from cvdl_jax.nn.convolution import Convolution
-from cvdl_jax.ops.convolution import correlate
+from cvdl_jax.nn.convolution import Convolution, TransposedConvolution, bilinear_kernel
+from cvdl_jax.ops.convolution import conv_transpose, correlate
+from cvdl_jax.ops.upsampling import upsample
 
 RNG = np.random.default_rng(0)
 
@@ -52,6 +53,39 @@ def test_a_layer_in_any_number_of_dimensions(sides):
     y, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
     assert y.shape == (2, *((n - 1) // 2 + 1 for n in sides), 4)
     assert variables["params"]["kernel"].shape == (*(3,) * len(sides), 3, 4)
+
+
+@pytest.mark.curriculum("M11")
+def test_a_transposed_layer_has_all_arguments():
+    x = jnp.asarray(RNG.normal(size=(2, 4, 3, 4)), jnp.float32)
+    how = {"padding": ((1, 0), (1, 1)), "output_padding": (1, 0)}
+    layer = TransposedConvolution(
+        6, (3, 2), (2, 3), kernel_dilation=(1, 2), feature_group_count=2, bias_init=nn.initializers.normal(), **how
+    )
+    y, params = grown(layer, x)
+    assert params["kernel"].shape == (3, 2, 4, 3) and y.shape == (2, 9, 7, 6)
+    more = {"stride": (2, 3), "dilation": (1, 2), "groups": 2, **how}
+    np.testing.assert_allclose(y, conv_transpose(x, params["kernel"], params["bias"], **more), atol=1e-5)
+    plain = TransposedConvolution(6, (3, 2), use_bias=False, dtype=jnp.bfloat16)
+    y, params = grown(plain, x)
+    assert y.dtype == jnp.bfloat16 and params.keys() == {"kernel"} and params["kernel"].dtype == jnp.float32
+    with pytest.raises(ConfigError, match="output_padding=2 must be smaller than the stride"):
+        TransposedConvolution(4, (3, 3), 2, output_padding=2).init(jax.random.key(0), x)
+
+
+@pytest.mark.curriculum("M7", "M11")
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_a_transposed_convolution_can_interpolate(factor):
+    """Away from the border, where the convolution sees zeros and interpolation the last pixel."""
+    x = jnp.asarray(RNG.normal(size=(1, 6, 5, 2)), jnp.float32)
+    side = 2 * factor - factor % 2
+    layer = TransposedConvolution(2, (side, side), factor, factor // 2, use_bias=False, kernel_init=bilinear_kernel)
+    y, params = grown(layer, x)
+    assert np.count_nonzero(params["kernel"]) == 2 * side**2
+    expected = upsample(x, scale_factor=factor, mode="bilinear")
+    assert y.shape == expected.shape
+    inner = (slice(None), slice(factor, -factor), slice(factor, -factor))
+    np.testing.assert_allclose(y[inner], expected[inner], atol=1e-5)
 
 
 def test_the_table_of_layers_shows_it():

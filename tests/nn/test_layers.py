@@ -14,6 +14,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import BatchNorm, layer_norm
+from cvdl_jax.nn.common import product_of_rows
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.nn.init import HE_NORMAL
 
@@ -348,3 +349,22 @@ def test_unknown_activation_names_the_nearest():
 
 def test_layers_are_flax_modules():
     assert all(isinstance(layer, nn.Module) for layer in (Dropout(0.1), BatchNorm(), layer_norm(jnp.float32)))
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (2, 3, 5), (2, 3, 4, 5)])
+def test_a_product_of_rows_is_the_dense_layers_product(shape):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=shape).astype(np.float32), rng.normal(size=(5, 7)).astype(np.float32)
+    dense, rows = nn.Dense(7), nn.Dense(7, dot_general=product_of_rows)
+    params = {"params": {"kernel": kernel, "bias": np.arange(7, dtype=np.float32)}}
+    expected = np.einsum("...d,dk->...k", x, kernel) + np.arange(7)
+    np.testing.assert_allclose(rows.apply(params, x), expected, rtol=1e-5, atol=1e-5)
+    ours, theirs = (
+        jax.grad(lambda p, layer=layer: jnp.sin(layer.apply(p, x)).sum())(params) for layer in (rows, dense)
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), ours, theirs)
+
+
+def test_a_product_of_rows_is_none_of_other_axes():
+    with pytest.raises(ValueError, match="product of a dense layer"):
+        nn.DenseGeneral(4, axis=(1, 2), dot_general=product_of_rows).init(jax.random.key(0), jnp.zeros((2, 3, 5)))

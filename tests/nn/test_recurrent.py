@@ -102,15 +102,48 @@ def test_layer_equals_flax_with_the_same_weights(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_inputs_are_multiplied_before_the_scan(cell):
-    """Inside the scan one matrix product is left, that with the state."""
+def test_only_products_with_the_state_are_inside_the_scans(cell):
+    """Those of the inputs come before the scan, and the gradient of the state's matrix is one product after it."""
     layer, params, x, carry = made(cell)
-    jaxpr = jax.make_jaxpr(partial(layer.apply, {"params": params}))(x, carry).jaxpr
-    (scan,) = [e for e in jaxpr.eqns if e.primitive.name == "scan"]
-    inside = [e for e in scan.params["jaxpr"].jaxpr.eqns if e.primitive.name == "dot_general"]
-    assert [tuple(v.aval.shape) for v in inside[0].invars] == [(B, U), (U, CELLS[cell].blocks * U)]
+    jaxpr = jax.make_jaxpr(jax.grad(lambda p: layer.apply({"params": p}, x, carry)[0].sum()))(params).jaxpr
+    scans = [e.params["jaxpr"].jaxpr for e in jaxpr.eqns if e.primitive.name == "scan"]
+    inside = [[e for e in scan.eqns if e.primitive.name == "dot_general"] for scan in scans]
+    width = CELLS[cell].blocks * U
+    assert [[e.outvars[0].aval.shape for e in products] for products in inside] == [[(B, width)], [(B, U)]]
     outside = [e for e in jaxpr.eqns if e.primitive.name == "dot_general"]
-    assert len(inside) == len(outside) == 1 and outside[0].outvars[0].aval.size == B * T * CELLS[cell].blocks * U
+    sizes = [e.outvars[0].aval.size for e in outside]
+    assert set(sizes) == {B * T * width, D * width, U * width} and sizes.count(U * width) == 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_gradient_is_that_of_a_loop(cell, reverse):
+    """Of the states and of the last carry, by the inputs' products, the first carry and every recurrent array."""
+    rng = np.random.default_rng(1)
+    width = CELLS[cell].blocks * U
+    products, pull = rng.normal(size=(T, B, width)), rng.normal(size=(T, B, U))
+    carry = {name: rng.normal(size=(B, U)) for name in CELLS[cell].carry}
+    arrays = {"kernel": rng.normal(size=(U, width))} | ({"bias": rng.normal(size=U)} if cell == "gru" else {})
+
+    def loop(products, carry, arrays):
+        states = [None] * T
+        for t in reversed(range(T)) if reverse else range(T):
+            product = carry["h"] @ arrays["kernel"]
+            if cell == "gru":
+                product = product.at[:, -U:].add(arrays["bias"][None])
+            carry = CELLS[cell].step(products[t], product, carry)
+            states[t] = carry["h"]
+        return jnp.stack(states), carry
+
+    def loss(run, *args):
+        states, last = run(*args)
+        return (states * pull).sum() + sum((i + 2) * x.sum() ** 2 for i, (_, x) in enumerate(sorted(last.items())))
+
+    with jax.enable_x64(True):
+        ours = jax.value_and_grad(partial(loss, partial(recurrent.through_time, cell, reverse)), (0, 1, 2))
+        theirs = jax.value_and_grad(partial(loss, loop), (0, 1, 2))
+        args = jax.tree.map(jnp.asarray, (products, carry, arrays))
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-12), ours(*args), theirs(*args))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.ops import boxes
+from cvdl_jax.ops import anchors as anchors_of
+from cvdl_jax.ops import boxes, suppression
 from cvdl_jax.ops.losses import detection, regression
 
 RNG = np.random.default_rng(0)
@@ -89,7 +90,7 @@ def test_encoding_of_the_worked_example_and_its_way_back():  # OR67: x, y, w, h 
 
 @pytest.mark.curriculum("L15")
 def test_anchors_cover_the_grid():
-    grid = boxes.anchor_grid(2, 3, sizes=(0.2, 0.4), ratios=(0.5, 1.0, 2.0), aspect=0.5)
+    grid = anchors_of.anchor_grid(2, 3, sizes=(0.2, 0.4), ratios=(0.5, 1.0, 2.0), aspect=0.5)
     assert grid.shape == (2 * 3 * 6, 4) and grid.dtype == np.float32
     centres = np.asarray(boxes.to_centres(jnp.asarray(grid))).reshape(2, 3, 2, 3, 4)  # row, column, size, ratio
     np.testing.assert_allclose(centres[1, 2, ..., 0], 0.75, rtol=1e-5)
@@ -121,8 +122,8 @@ def match_in_loops(true, mask, anchors, positive, negative):
 def test_matching_equals_loops(seed):
     rng = np.random.default_rng(seed)
     true, mask = random_boxes(5, rng=rng), (rng.random(5) < 0.7).astype(np.float32)
-    anchors = boxes.anchor_grid(6, 6, (0.2, 0.5))
-    index, kind = jax.jit(boxes.match)(true, mask, anchors)
+    anchors = anchors_of.anchor_grid(6, 6, (0.2, 0.5))
+    index, kind = jax.jit(anchors_of.match)(true, mask, anchors)
     expected = match_in_loops(true, mask, anchors, 0.5, 0.4)
     np.testing.assert_array_equal(kind, expected[1])
     np.testing.assert_array_equal(np.asarray(index)[expected[1] == 1], expected[0][expected[1] == 1])
@@ -130,10 +131,10 @@ def test_matching_equals_loops(seed):
 
 @pytest.mark.curriculum("L17")
 def test_an_image_without_boxes_is_background():
-    anchors = jnp.asarray(boxes.anchor_grid(2, 2, (0.3,)))
+    anchors = jnp.asarray(anchors_of.anchor_grid(2, 2, (0.3,)))
     none, mask, labels = jnp.zeros((0, 4)), jnp.zeros(0), jnp.zeros(0, jnp.int32)
-    assert [x.tolist() for x in boxes.match(none, mask, anchors)] == [[0] * 4, [0] * 4]
-    label, delta = jax.jit(partial(boxes.anchor_targets, boxes.match))(none, labels, mask, anchors)
+    assert [x.tolist() for x in anchors_of.match(none, mask, anchors)] == [[0] * 4, [0] * 4]
+    label, delta = jax.jit(partial(anchors_of.anchor_targets, anchors_of.match))(none, labels, mask, anchors)
     assert label.dtype == jnp.int32 and label.tolist() == [0] * 4 and delta.tolist() == np.zeros((4, 4)).tolist()
 
 
@@ -141,10 +142,10 @@ def test_an_image_without_boxes_is_background():
 def test_every_box_gets_its_best_anchor_and_near_misses_are_ignored():
     anchors = jnp.float32([[0, 0, 10, 10], [0, 0, 10, 22], [50, 50, 60, 60], [80, 80, 90, 90]])
     true = jnp.float32([[0, 0, 10, 10], [52, 52, 64, 64], [0, 0, 0, 0]])
-    index, kind = boxes.match(true, jnp.float32([1, 1, 0]), anchors)
+    index, kind = anchors_of.match(true, jnp.float32([1, 1, 0]), anchors)
     # the second anchor: IoU 0.4545 with the first box; the third: 64 / 180, but the best of the second box
     assert kind.tolist() == [1, -1, 1, 0] and index[:3].tolist() == [0, 0, 1]
-    assert boxes.match(true, jnp.zeros(3), anchors)[1].tolist() == [0, 0, 0, 0]
+    assert anchors_of.match(true, jnp.zeros(3), anchors)[1].tolist() == [0, 0, 0, 0]
 
 
 def nms_in_loops(made, scores, classes, keep, iou_threshold, score_threshold):
@@ -163,7 +164,7 @@ def nms_in_loops(made, scores, classes, keep, iou_threshold, score_threshold):
 def test_suppression_equals_loops(keep):
     made, scores = random_boxes(16, 25), RNG.random((16, 25)).round(2).astype(np.float32)  # with ties
     classes = RNG.integers(0, 2, (16, 25))
-    nms = jax.jit(jax.vmap(partial(boxes.nms, keep=keep, iou_threshold=0.3, score_threshold=0.2)))
+    nms = jax.jit(jax.vmap(partial(suppression.nms, keep=keep, iou_threshold=0.3, score_threshold=0.2)))
     places, valid = nms(made, scores, classes)
     for i in range(16):
         expected = nms_in_loops(made[i], scores[i], classes[i], keep, 0.3, 0.2)
@@ -174,7 +175,7 @@ def test_suppression_equals_loops(keep):
 def test_suppression_removes_iou_of_exactly_one_half():
     made = jnp.float32([[0, 0, 4, 4], [0, 0, 2, 4], [0, 0, 4, 1.9], [0, 0, 4, 4], [0, 0, 0, 0]])
     scores = jnp.float32([0.9, 0.8, 0.7, 0.6, 0.5])
-    places, valid = boxes.nms(made, scores, jnp.int32([0, 0, 0, 1, 0]), keep=5)
+    places, valid = suppression.nms(made, scores, jnp.int32([0, 0, 0, 1, 0]), keep=5)
     assert places[valid].tolist() == [0, 2, 3, 4] and not valid[4]
 
 
@@ -182,11 +183,11 @@ def test_suppression_removes_iou_of_exactly_one_half():
 def test_detections_are_the_best_pairs_of_box_and_class():
     made = jnp.float32([[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.45], [0.5, 0.5, 1.2, 1]])
     scores = jnp.float32([[0.9, 0.3], [0.8, 0.4], [0.01, 0.7]])
-    out = boxes.detections(made, scores, candidates=100, keep=5)
+    out = suppression.detections(made, scores, candidates=100, keep=5)
     np.testing.assert_allclose(out["scores"], [0.9, 0.7, 0.4, 0, 0])
     assert out["classes"].tolist() == [0, 1, 1, 0, 0] and out["mask"].tolist() == [1, 1, 1, 0, 0]
     np.testing.assert_allclose(out["boxes"][1], [0.5, 0.5, 1, 1])  # clipped to the image
-    assert boxes.detections(made, scores, candidates=2, keep=5)["mask"].tolist() == [1, 0, 0, 0, 0]
+    assert suppression.detections(made, scores, candidates=2, keep=5)["mask"].tolist() == [1, 0, 0, 0, 0]
 
 
 # Losses -----------------------------------------------------------------------------------------------------------

@@ -188,6 +188,25 @@ TRANSPOSED = [  # sides, window, channels, features, groups, stride, padding, ou
 ]
 
 
+@pytest.mark.curriculum("M11")
+def test_the_worked_transposed_convolutions():
+    """OR58: the kernel times every pixel, added up. OR59: with stride 2 nothing overlaps; the size that output_padding
+    chooses.
+    """
+    x = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
+    kernel = np.arange(4, dtype=np.float32).reshape(2, 2, 1, 1)
+    np.testing.assert_array_equal(conv_transpose(x, kernel)[0, ..., 0], [[0, 0, 1], [0, 4, 6], [4, 12, 9]])
+    apart = conv_transpose(x, kernel, stride=2)[0, ..., 0]
+    np.testing.assert_array_equal(apart, [[0, 0, 0, 1], [0, 0, 2, 3], [0, 2, 0, 3], [4, 6, 6, 9]])
+    ones = np.ones((3, 3, 1, 1), np.float32)
+    odd = conv_transpose(x + 1, ones, stride=2, padding=1)[0, ..., 0]
+    np.testing.assert_array_equal(odd, [[1, 3, 2], [4, 10, 6], [3, 7, 4]])
+    even = conv_transpose(x + 1, ones, [1.0], stride=2, padding=1, output_padding=1)[0, ..., 0]
+    np.testing.assert_array_equal(even[:3, :3] - 1, odd)
+    assert even.shape == (4, 4) and even[3].tolist() == [4, 8, 5, 5]
+
+
+@pytest.mark.curriculum("M11")
 @pytest.mark.parametrize("case", TRANSPOSED, ids=str)
 def test_the_transposed_convolution_is_the_adjoint(case):
     """<conv(y), x> = <y, convT(x)> for every y, and the size of the lectures."""

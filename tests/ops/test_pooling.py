@@ -77,6 +77,66 @@ def test_max_pooling_against_loops(case):
     np.testing.assert_array_equal(without, values)
 
 
+@pytest.mark.curriculum("M10")
+def test_the_worked_unpooling():
+    """OR57: the maxima return to their places among zeros."""
+    x = np.float32([[1, 4, 3, 1], [2, 3, 5, 2], [10, 9, 2, 3], [7, 3, 4, 20]])[None, ..., None]
+    values, places = pooling.max_pool(x, 2, return_indices=True)
+    np.testing.assert_array_equal(values[0, ..., 0], [[4, 5], [10, 20]])
+    back = pooling.max_unpool(values, places, 2)[0, ..., 0]
+    np.testing.assert_array_equal(back, [[0, 4, 0, 0], [0, 0, 5, 0], [10, 0, 0, 0], [0, 0, 0, 20]])
+
+
+@pytest.mark.curriculum("M10")
+@pytest.mark.parametrize(("ceil_mode", "case"), [*((False, c) for c in CASES if c[5] is False), (True, CASES[2]),
+                                                 (False, ((7, 5), (3, 2), (3, 2), (0, 0), (1, 1), False)),
+                                                 (False, ((5,), (2,), (3,), (1,), (1,), False))], ids=str)  # fmt: skip
+def test_unpooling_against_loops(ceil_mode, case):
+    """With windows that tile the image, overlap or leave gaps, and other values than the maxima; and its gradient."""
+    sides, window, stride, padding, dilation, _ = case
+    sides = tuple(n - (ceil_mode and n % 2 == 0) for n in sides)
+    x = RNG.normal(size=(2, *sides, 2)).astype(np.float32)
+    _, places = pooling.max_pool(x, window, stride, padding, dilation, ceil_mode=ceil_mode, return_indices=True)
+    places, y = np.asarray(places), RNG.normal(size=places.shape).astype(np.float32)
+    expected, taken = np.zeros((2, int(np.prod(sides)), 2), np.float32), {}
+    for at in np.ndindex(y.shape):
+        expected[at[0], places[at], at[-1]] = y[at]  # of several windows the last one
+        taken[at[0], int(places[at]), at[-1]] = at
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True))
+
+    def unpool(y):
+        return pooling.max_unpool(y, places, reach, stride, padding, output_size=sides)
+
+    np.testing.assert_array_equal(run(unpool, y), expected.reshape(x.shape))
+    weights = RNG.normal(size=x.shape).astype(np.float32)
+    slope, flat = run(jax.grad(lambda y: (unpool(y) * weights).sum()), y), weights.reshape(2, -1, 2)
+    known = np.zeros_like(y)
+    for (b, place, c), at in taken.items():
+        known[at] = flat[b, place, c]
+    np.testing.assert_array_equal(slope, known)
+
+
+def test_unpooling_refuses_what_does_not_fit():
+    x = RNG.normal(size=(1, 5, 7, 1)).astype(np.float32)
+    values, places = pooling.max_pool(x, 2, return_indices=True)
+    whole = pooling.max_unpool(values, places, 2, output_size=(5, 7))
+    np.testing.assert_array_equal(pooling.max_pool(whole[:, :4, :6], 2), np.maximum(values, 0))
+    with pytest.raises(ValueError, match="places of the pooled image; give its sides as output_size"):
+        pooling.max_unpool(values, places, 2)  # places in an image of 7 columns, not of 6
+    assert np.isnan(run(lambda y: pooling.max_unpool(y, places, 2), values)).any()
+    with pytest.raises(ValueError, match="places of the pooled image"):
+        pooling.max_unpool(values, places + 100, 2, 1)
+    assert np.isnan(run(lambda y: pooling.max_unpool(y, places + 100, 2, 1), values)).all()
+    for how, said in [
+        ({"output_size": (6, 9)}, r"output_size=\(6, 9\) is not the size of an image that pools to \(2, 3\) windows"),
+        ({"padding": 2}, "leaves nothing of"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            pooling.max_unpool(values, places, 2, **how)
+    with pytest.raises(ConfigError, match="values and whole numbers of one shape"):
+        pooling.max_unpool(values, values, 2)
+
+
 @pytest.mark.parametrize("return_indices", [False, True])
 def test_the_gradient_of_a_maximum_goes_to_the_first_of_the_largest(return_indices):
     """Also where pixels are left over at the end, and where dilation takes the other form."""

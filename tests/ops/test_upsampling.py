@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.ops.upsampling import upsample
+from cvdl_jax.ops.upsampling import sample, upsample
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RNG = np.random.default_rng(0)
@@ -20,6 +20,49 @@ SIX = np.array([[1, 5, -2], [4, 0, 3]], np.float32)[None, ..., None]
 
 def run(x, *args, **how):
     return np.asarray(jax.jit(lambda x: upsample(x, *args, **how))(x))
+
+
+@pytest.mark.curriculum("M6", "M7")
+def test_the_worked_examples():
+    """OR54: every pixel twice; OR56: half-pixel centres and a clamped edge. OR55: values between four pixels."""
+    four = np.array([[4, 5], [10, 20]], np.float32)[None, ..., None]
+    expected = [[4, 4, 5, 5], [4, 4, 5, 5], [10, 10, 20, 20], [10, 10, 20, 20]]
+    for how in ({"scale_factor": 2}, {"size": (4, 4)}, {"size": 4, "mode": "nearest-exact"}):
+        np.testing.assert_array_equal(run(four, **how)[0, ..., 0], expected)
+    tens = np.array([[10, 20], [30, 40]], np.float32)[None, ..., None]
+    expected = [[10, 12.5, 17.5, 20], [15, 17.5, 22.5, 25], [25, 27.5, 32.5, 35], [30, 32.5, 37.5, 40]]
+    np.testing.assert_array_equal(run(tens, scale_factor=2, mode="bilinear", align_corners=False)[0, ..., 0], expected)
+    corners = run(tens, size=3, mode="bilinear", align_corners=True)[0, ..., 0]
+    np.testing.assert_array_equal(corners, [[10, 15, 20], [20, 25, 30], [30, 35, 40]])
+    image = np.zeros((1, 22, 16, 1), np.float32)
+    image[0, 20:, 14:, 0] = [[91, 210], [162, 95]]
+    points = np.array([[[20, 14.5], [21, 14.5], [20.2, 14.5]]], np.float32)
+    np.testing.assert_allclose(sample(image, points)[0, :, 0], [150.5, 128.5, 146.1], rtol=1e-6)
+
+
+@pytest.mark.curriculum("M7", "M9")
+@pytest.mark.parametrize("sides", [(1,), (5,), (4, 3), (3, 4, 2), (2, 3, 2, 3)])
+def test_points_between_pixels_equal_scipy(sides):
+    """In any number of dimensions, beyond the border too; and upsampling is sampling at the places of its pixels."""
+    x, n = RNG.normal(size=(2, *sides, 2)).astype(np.float32), len(sides)
+    points = RNG.uniform(-1.5, 5, size=(2, 7, n)).astype(np.float32)
+    result = np.asarray(jax.jit(sample)(x, points))
+    for b, c in np.ndindex(2, 2):
+        expected = ndimage.map_coordinates(x[b, ..., c], points[b].T, order=1, mode="nearest")
+        np.testing.assert_allclose(result[b, :, c], expected, atol=1e-5)
+    grid = np.stack(np.meshgrid(*[(np.arange(2 * m) + 0.5) / 2 - 0.5 for m in sides], indexing="ij"), -1)
+    grid = np.broadcast_to(grid.reshape(1, -1, n), (2, grid.size // n, n)).astype(np.float32)
+    larger = run(x, scale_factor=2, mode="multilinear")
+    np.testing.assert_allclose(sample(x, grid), larger.reshape(2, -1, 2), atol=1e-5)
+
+
+def test_points_that_are_none_of_the_image_are_refused():
+    for shape in [(1, 5, 1), (2, 5, 2), (5, 2)]:
+        with pytest.raises(ConfigError, match=r"points \[b, n, d\] with d coordinates for d sides"):
+            sample(FOUR, np.zeros(shape))
+    half = sample(FOUR.astype(jnp.bfloat16), np.full((1, 1, 2), 0.5))
+    assert half.dtype == jnp.bfloat16 and float(half[0, 0, 0]) == 2.5
+    assert sample(FOUR.astype(int), np.full((1, 1, 2), 0.5)).dtype == jnp.float32
 
 
 @pytest.mark.curriculum("X18")
@@ -68,7 +111,7 @@ def test_numbers_that_torch_printed(how, expected):
     np.testing.assert_allclose(run(SIX, **how)[0, ..., 0], expected, atol=1e-5)
 
 
-@pytest.mark.curriculum("X18")
+@pytest.mark.curriculum("X18", "M7", "M9")
 @pytest.mark.parametrize("align", [False, True])
 @pytest.mark.parametrize(
     ("mode", "sides", "size"),
@@ -87,7 +130,7 @@ def test_linear_interpolation_equals_scipy(mode, sides, size, align):
     np.testing.assert_allclose(result[0], np.stack([expected, 2 - expected], -1), atol=1e-5)
 
 
-@pytest.mark.curriculum("X18")
+@pytest.mark.curriculum("X18", "M8")
 @pytest.mark.parametrize("align", [None, True])
 def test_bicubic_interpolation_by_loops(align):
     """Keys' piecewise cubic with a = -3/4 for every pixel of a 4 x 4 window, the border repeated."""

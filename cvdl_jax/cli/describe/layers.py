@@ -61,21 +61,21 @@ def trace(init: Callable, *args: Any) -> list[Layer]:
         each mean over all pixels.
     """
     calls: list[_Call] = []
-    roots: list[str] = []
+    roots: list[str] = []  # the outermost module, then those that are applied inside it with parameters given to them
 
     def probe(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
         if context.method_name != "__call__":
             return call(*args, **kwargs)
-        module, outermost = context.module, not roots
-        if outermost:
+        module, is_root = context.module, not context.module.path
+        if is_root:
             roots.append(module.name or type(module).__name__)
         place = len(calls)
         calls.append(_Call((), module, (), {}))  # a module comes before those inside it
         out = call(*(_marked(x, place) for x in args), **kwargs)
-        variables = module.variables.get("params", {})
+        variables = module.variables.get("params", {}) if len(roots) == 1 else {}
         own = {name: math.prod(x.shape) for name, x in variables.items() if hasattr(x, "shape")}
         calls[place] = _Call((roots[0], *module.path), module, jax.tree.leaves(out)[0].shape[1:], own)
-        if outermost:
+        if is_root:
             roots.pop()
         return out
 

@@ -78,8 +78,8 @@ def compiled(built: Run, names: list[str]) -> Program:
 
 def measure(
     program: Program, built: Run, names: list[str], state: State
-) -> dict[str, tuple[dict[str, float], dict[str, np.ndarray]]]:
-    """Metrics and per-example arrays of evaluations, {name: (metrics, arrays)}."""
+) -> dict[str, tuple[dict[str, float], dict[str, Any]]]:
+    """Metrics and arrays of evaluations, {name: (metrics, arrays)}; see `evaluate`."""
     results = {}
     for name in names:
         data = built.task.evals[name].data

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config.binding import Layers, Positive, Share, Size
+from cvdl_jax.config.binding import Counted, Layers, Positive, Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.models.torch_names import NameMap, conv_names, dense_names, norm_names
@@ -144,13 +144,15 @@ class Basic(nn.Module):
     scale: tuple[str, int] = ("none", 16)
     style: Style = Style()
     drop_path: float = 0.0
+    dilations: tuple[int, int] = (1, 1)  # up to the convolution with the stride, and behind it
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), width]."""
-        style, g = self.style, self.style.activation
-        y = style.activate(style.convolution(self.width, 3, self.stride, "conv0", g)(x), train, "norm0")
-        y = style.normalise(style.convolution(self.width, 3, 1, "conv1")(y), train, "norm1")
+        style, g, (before, behind) = self.style, self.style.activation, self.dilations
+        y = style.convolution(self.width, 3, self.stride, "conv0", g, dilation=before)(x)
+        y = style.activate(y, train, "norm0")
+        y = style.normalise(style.convolution(self.width, 3, 1, "conv1", dilation=behind)(y), train, "norm1")
         y = DropPath(self.drop_path)(attention(*self.scale, style.dtype, "attention")(y, train), train)
         return activation(g)(y + Shortcut(self.width, self.stride, self.shortcut, style, name="shortcut")(x, train))
 
@@ -167,14 +169,16 @@ class Bottleneck(nn.Module):
     scale: tuple[str, int] = ("none", 16)
     style: Style = Style()
     drop_path: float = 0.0
+    dilations: tuple[int, int] = (1, 1)  # up to the convolution with the stride, and behind it
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x [b, h, w, c]; train: batch statistics. Returns: [b, ceil(h / stride), ceil(w / stride), features]."""
         style, g = self.style, self.style.activation
         strides = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
+        dilation = self.dilations[1 if self.stride_in == "1x1" else 0]
         y = style.activate(style.convolution(self.width, 1, strides[0], "conv0", g)(x), train, "norm0")
-        y = style.convolution(self.width, 3, strides[1], "conv1", g, self.groups)(y)
+        y = style.convolution(self.width, 3, strides[1], "conv1", g, self.groups, dilation)(y)
         y = style.convolution(self.features, 1, 1, "conv2")(style.activate(y, train, "norm1"))
         y = attention(*self.scale, style.dtype, "attention")(style.normalise(y, train, "norm2"), train)
         y = DropPath(self.drop_path)(y, train)
@@ -195,6 +199,8 @@ class ImageNetResNet(nn.Module):
         group_width: channels of one group in a stage of width 64; they grow with the stage.
         stride_in: convolution of a bottleneck that halves the image, "3x3" or "1x1".
         shortcut: where shapes differ, "B" (1x1 convolution) or "A" (zeros for new channels).
+        output_stride: pixels of the image for one of the last stage, 8 or 16 as segmentation needs it: stages beyond it
+            are dilated where they would halve the image; 0 for no dilation.
         attention: on every branch, "none", "se" (squeeze-and-excitation), "cbam" or "cbam_plain".
         reduction: channels over hidden units of that.
         drop_path: rate of stochastic depth in the last block; it rises linearly from 0 in the first.
@@ -216,6 +222,7 @@ class ImageNetResNet(nn.Module):
     group_width: Size = 64
     stride_in: Literal["3x3", "1x1"] = "3x3"
     shortcut: Literal["A", "B"] = "B"
+    output_stride: Counted = 0
     attention: Literal["none", "se", "cbam", "cbam_plain"] = "none"
     reduction: Size = 16
     drop_path: Share = 0.0
@@ -239,8 +246,8 @@ class ImageNetResNet(nn.Module):
             times as large with stem "cifar", "pre_logits": [b, c]}.
 
         Raises:
-            ConfigError: for images that are too small, depths and widths of different length, or groups, widths and
-                reductions that do not fit each other.
+            ConfigError: for images that are too small, depths and widths of different length, groups, widths and
+                reductions that do not fit each other, or an output stride that the stem exceeds.
         """
         if len(self.depths) != len(self.widths) or not self.depths:
             raise ConfigError(f"config.model.depths={self.depths} and widths={self.widths} need one entry per stage")
@@ -250,6 +257,7 @@ class ImageNetResNet(nn.Module):
                 "widen basic blocks by config.model.widen"
             )
         large = self.stem == "imagenet"
+        strides, dilations = self._strides(4 if large else 1)
         check_images(x, self, "resnet", 2 ** (len(self.depths) + (1 if large else -1)), "stem")
         style = Style(self.norm, "before", self.conv, self.activation, self.kernel_init, self.dtype)
         size, stride = (7, 2) if large else (3, 1)
@@ -260,22 +268,43 @@ class ImageNetResNet(nn.Module):
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             for j in range(depth):
-                stride = 2 if i > 0 and j == 0 else 1
+                stride, first = strides[i] if j == 0 else 1, dilations[i - 1 if j == 0 and i > 0 else i]
                 rate = self.drop_path * (sum(self.depths[:i]) + j) / max(sum(self.depths) - 1, 1)
-                x = self._block(width, stride, rate, style, f"stage{i}_block{j}")(x, train)
+                x = self._block(width, stride, (first, dilations[i]), rate, style, f"stage{i}_block{j}")(x, train)
             stages.append(x)
         x = x.astype(at_least_float32(self.dtype)).mean((1, 2))  # [b, c]
         logits = head(x, self.num_classes, self.dtype, initializer(self.kernel_init))
         return logits, {"stages": tuple(stages), "pre_logits": x}
 
-    def _block(self, width: int, stride: int, rate: float, style: Style, name: str) -> nn.Module:
+    def _strides(self, pixels: int) -> tuple[list[int], list[int]]:
+        """Stride and dilation of every stage; `pixels` are those of the image for one behind the stem.
+
+        A stage that is dilated in place of a stride begins with the dilation of the one before, as in torchvision.
+        """
+        if 0 < self.output_stride < pixels:
+            raise ConfigError(
+                f"config.model.output_stride={self.output_stride} is less than the stem's, {pixels}; use 8 or 16, or 0 "
+                "for no dilation"
+            )
+        strides, dilations = [1], [1]
+        for _ in self.depths[1:]:
+            halve = not self.output_stride or pixels * 2 <= self.output_stride
+            pixels *= 2 if halve else 1
+            strides.append(2 if halve else 1)
+            dilations.append(dilations[-1] * (1 if halve else 2))
+        return strides, dilations
+
+    def _block(
+        self, width: int, stride: int, dilations: tuple[int, int], rate: float, style: Style, name: str
+    ) -> nn.Module:
         wide = whole(width * self.widen, f"width {width} times config.model.widen={self.widen}")
         scale = (self.attention, self.reduction)
         if self.block == "basic":
-            return remat_block(Basic, self.remat)(wide, stride, self.shortcut, scale, style, rate, name=name)
+            make = remat_block(Basic, self.remat)
+            return make(wide, stride, self.shortcut, scale, style, rate, dilations, name=name)
         inside = wide * self.group_width / 64
         inside = self.cardinality * whole(inside, f"width {wide} times config.model.group_width={self.group_width}/64")
-        make, how = remat_block(Bottleneck, self.remat), (self.shortcut, scale, style, rate)
+        make, how = remat_block(Bottleneck, self.remat), (self.shortcut, scale, style, rate, dilations)
         return make(inside, 4 * wide, stride, self.stride_in, self.cardinality, *how, name=name)
 
 

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config.binding import Share, Size
+from cvdl_jax.config.binding import Counted, Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.models.torch_names import NameMap, conv_names, dense_names, norm_names
@@ -88,6 +88,8 @@ class VGG(nn.Module):
         places: side of the map that the dense layers see, 7 from 224 pixels.
         response: local response normalisation behind the first convolution.
         pointwise: a third convolution of a stage is 1x1.
+        output_stride: pixels of the image for one of the last stage, 8 for segmentation: stages beyond it have no
+            maximum, and what follows is dilated; 0 for a maximum behind every stage.
         activation: name of the activation function.
         norm: normalisation behind every convolution (`nn/norms.py`): "none", "batch" ...
         dropout: rate behind the hidden dense layers.
@@ -103,6 +105,7 @@ class VGG(nn.Module):
     places: Size = 7
     response: bool = False
     pointwise: bool = False
+    output_stride: Counted = 0
     activation: str = "relu"
     norm: str = "none"
     dropout: Share = 0.5
@@ -134,16 +137,21 @@ class VGG(nn.Module):
             "param_dtype": wide,
             "kernel_init": initializer(self.kernel_init, self.activation),
         }
-        x, stages = x.astype(self.dtype), []
+        x, stages, dilation = x.astype(self.dtype), [], 1
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             for j in range(depth):
                 side = 1 if self.pointwise and j == 2 else 3
                 # torchvision keeps the bias that batch normalisation takes away again
-                conv = Conv(width, (side, side), padding="SAME", **types, name=f"conv{i}_{j}")
+                conv = Conv(
+                    width, (side, side), padding="SAME", kernel_dilation=(dilation,) * 2, **types, name=f"conv{i}_{j}"
+                )
                 x = g(norm(conv(x), train, f"norm{i}_{j}"))
                 if self.response and i == j == 0:
                     x = local_response_norm(x)
-            x = nn.max_pool(x, (2, 2), (2, 2))  # [b, h / 2^(i + 1), w / 2^(i + 1), width]
+            if self.output_stride and 2 ** (i + 1) > self.output_stride:
+                dilation *= 2
+            else:
+                x = nn.max_pool(x, (2, 2), (2, 2))  # [b, h / 2^(i + 1), w / 2^(i + 1), width]
             stages.append(x)
         x = adaptive_mean(x, self.places).reshape(x.shape[0], -1)  # [b, 25088]
         for i, units in enumerate(self.units):

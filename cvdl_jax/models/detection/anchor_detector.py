@@ -1,10 +1,5 @@
-"""One-stage detectors: a backbone of strided convolutions and heads that score anchors on some of its stages.
+"""A one-stage detector: a backbone of strided convolutions and heads that score anchors on some of its stages."""
 
-A detector is called as `(x, train) -> (logits [b, a, k], out)`, with `out = {"deltas": [b, a, 4], "anchors": [a, 4],
-"stages": ...}` over all a anchors.
-"""
-
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -13,13 +8,15 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, Inside, Layers, Positive, Size
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models.criterion import Criterion, Sections, anchored
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import BatchNorm
 from cvdl_jax.nn.common import check_images, remat_block
 from cvdl_jax.nn.conv import Conv
+from cvdl_jax.nn.dense_heads import prior_bias
 from cvdl_jax.nn.init import HE_NORMAL
-from cvdl_jax.ops.boxes import anchor_grid
+from cvdl_jax.ops.anchors import anchor_grid
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -81,9 +78,8 @@ class AnchorHead(nn.Module):
         """Args: x [b, h, w, c]; train. Returns: scores [b, h w anchors, outputs], deltas [b, h w anchors, 4]."""
         x = ConvNormRelu(self.width, dtype=self.dtype, name="conv")(x, train)
         wide = at_least_float32(self.dtype)
-        bias = nn.initializers.constant(-math.log((1 - self.prior) / self.prior))
         parts = []
-        for name, size, start in (("score", self.outputs, bias), ("delta", 4, nn.initializers.zeros)):
+        for name, size, start in (("score", self.outputs, prior_bias(self.prior)), ("delta", 4, nn.initializers.zeros)):
             part = Conv(
                 self.anchors * size, (1, 1), kernel_init=nn.initializers.normal(0.01), bias_init=start, dtype=wide,
                 param_dtype=wide, name=name,
@@ -149,6 +145,10 @@ class AnchorDetector(nn.Module):
             anchors.append(jnp.asarray(anchor_grid(*stage.shape[1:3], sizes, self.ratios, aspect), score.dtype))
         out = {"deltas": jnp.concatenate(deltas, 1), "anchors": jnp.concatenate(anchors), "stages": tuple(stages)}
         return jnp.concatenate(logits, 1), out
+
+    def criterion(self, sections: Sections) -> Criterion:
+        """Losses and boxes of anchors; see `models/criterion.py`."""
+        return anchored(sections)
 
 
 def build(variant: str, outputs: int, dtype: Any = jnp.float32, **overrides: Any) -> AnchorDetector:

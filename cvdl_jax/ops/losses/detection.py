@@ -1,7 +1,7 @@
 """Classification losses of dense detectors, one value per anchor. `config.loss.name` is the name of one of them.
 
 Labels are 0 for background, 1..k for the classes and -1 for anchors to ignore, whose loss is 0. The training step takes
-the mean: it divides by the number of positive anchors of the global batch.
+the mean: it divides by the number of positive anchors of the global batch, an image without any counting as one.
 """
 
 import jax
@@ -10,6 +10,8 @@ import optax
 
 from cvdl_jax.config.binding import NotNegative, Probability
 from cvdl_jax.errors import ConfigError
+
+WITH_BACKGROUND = ("hard_negatives",)  # losses of a softmax in which class 0 is the background
 
 
 def focal(

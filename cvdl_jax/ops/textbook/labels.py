@@ -152,3 +152,29 @@ def _integers(name: str, x: Any) -> jax.Array:
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(f"{name} must be integers, got dtype {x.dtype}")
     return x
+
+
+def detection_vector(label: Any, box: Any, num_classes: int) -> jax.Array:
+    """The label of an image with at most one object, `y = (c_0, c_1 ... c_K, b_x, b_y, b_h, b_w)`.
+
+    Args:
+        label: int [...], 0 for no object (c_0, the background), else the class, 1..K.
+        box: its centre (b_x, b_y) and its height and width, in 0..1, float [..., 4]; ignored where there is no object.
+        num_classes: K.
+
+    Returns:
+        float32 [..., K + 5]; the box is 0 where there is no object.
+
+    Raises:
+        ValueError: for a label that is no class (NaN inside jit), or a box of another shape.
+    """
+    label, box = _integers("label", label), jnp.asarray(box, jnp.float32)
+    if box.shape != (*label.shape, 4):
+        raise ValueError(f"box must be {[*label.shape, 4]}, one for each label, got {list(box.shape)}")
+    return jnp.concatenate([one_hot(label, num_classes + 1), jnp.where((label == 0)[..., None], 0.0, box)], -1)
+
+
+def from_detection_vector(vector: Any) -> tuple[jax.Array, jax.Array]:
+    """The label int32 [...], 0 for no object, and the box [..., 4] of `detection_vector`; of scores, the largest."""
+    vector = floats("vector", vector)
+    return vector[..., :-4].argmax(-1).astype(jnp.int32), vector[..., -4:]

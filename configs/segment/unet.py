@@ -1,0 +1,30 @@
+"""A U-Net on CamVid at half its size, or on drawn shapes: 11 classes, or 6 and the background.
+
+    python launch.py --config configs/segment/unet.py --workdir runs/camvid_unet
+    python launch.py --config configs/segment/unet.py:data=shapes --workdir runs/shapes_unet
+
+Ronneberger et al. 2015, "U-Net"; a quarter of its channels, batch normalisation and padded convolutions, for small
+machines: config.model.widths=(64,128,256,512,1024) is the paper's network. Its loss adds the Dice loss, as nnU-Net.
+
+Measured on the test split with seed 0, on two CPU cores:
+
+    data    mean_iou          pixel_accuracy  wall time
+    camvid  not measured yet
+    shapes  not measured yet
+"""
+
+from configs import datasets
+from cvdl_jax.config import configs
+
+
+def get_config(arg=None):
+    """The run's numbers; `data` is camvid or shapes, `height` that of CamVid's images; `smoke` makes it two steps."""
+    arg = configs.parse_arg(arg, data=configs.OneOf(datasets.SEGMENTATION), height=180, smoke=False)
+    config = configs.base(ignore=(), palette="voc")
+    config.experiment = "segment"
+    datasets.segmentation(config, arg.data, arg.height, arg.smoke)
+    config.total_epochs = 40
+    config.model = {"name": "unet", "widths": (16, 32, 64, 128, 256), "padding": "same", "norm": "batch"}
+    config.loss = {"name": "cross_entropy_and_dice"}
+    config.ema = {"decay": 0.99, "warmup": True}
+    return configs.smoke(config) if arg.smoke else config
