@@ -75,7 +75,7 @@ class Fork:
     """
 
     def __init__(self, server: Server, arguments: list[str], environment: dict[str, str], merged: bool) -> None:
-        self._server, self.arguments, self.returncode = server, arguments, None
+        self._server, self.args, self.returncode = server, arguments, None
         self._texts, self._readers = ["", ""], []
         ends = [os.pipe() for _ in range(1 if merged else 2)]
         request = {"arguments": arguments, "environment": environment}
@@ -109,6 +109,7 @@ class Fork:
             self.returncode = self._server.wait(self.pid)
 
 
+Process = Fork | subprocess.Popen
 _SERVERS: dict[tuple, Server] = {}
 MOST_SERVERS = 2  # at once: each holds all that it imported
 
@@ -120,8 +121,10 @@ def end_all() -> None:
         _SERVERS.popitem()[1].end()
 
 
-def start(arguments: list[str], environment: dict[str, str], merged: bool = False, server: int = 0) -> Fork:
+def start(arguments: list[str], environment: dict[str, str], merged: bool = False, server: int = 0) -> Process:
     """Starts `python *arguments` in the repository's root. At most as many run at a time as there may be servers.
+
+    Only Linux forks a process that has imported so much (libraries of macOS do not survive it); others start one anew.
 
     Forks of one server share what Python draws when it starts, such as the order of sets of words: what must not depend
     on it is run by servers of two numbers, as processes that work together are.
@@ -132,6 +135,9 @@ def start(arguments: list[str], environment: dict[str, str], merged: bool = Fals
         merged: whether standard error goes where standard output goes.
         server: its number.
     """
+    if sys.platform != "linux":
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT if merged else subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, *arguments], env=environment, cwd=ROOT, **pipes)
     imports = {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
     key = (server, *sorted(imports.items()))
     if key not in _SERVERS:

@@ -96,10 +96,10 @@ def start(
     return finished(forks.start(command, environment(), server=int(hook != "none")), 300)
 
 
-def finished(process: forks.Fork, timeout: float) -> subprocess.CompletedProcess:
+def finished(process: forks.Process, timeout: float) -> subprocess.CompletedProcess:
     """Waits for a process, which is ended if it takes longer than `timeout` seconds."""
     out, err = process.communicate(timeout)
-    return subprocess.CompletedProcess(process.arguments, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def leaves(workdir: Path) -> dict[int, dict[str, np.ndarray]]:

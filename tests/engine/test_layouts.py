@@ -17,13 +17,13 @@ GROUPS = ("perceptron,accumulate,sam", "residual,language", "pgd,gan,qlearn", "d
 TOLERANCE = 1e-9
 
 
-def child(out: Path, cases: str, *layouts: str, devices: int, script: Path = CHILD, **more: str) -> forks.Fork:
+def child(out: Path, cases: str, *layouts: str, devices: int, script: Path = CHILD, **more: str) -> forks.Process:
     environment = {**os.environ, **virtual_devices(devices), **more}
     server = int(more.get("CVDL_TEST_PROCESS", 0))
     return forks.start([str(script), str(out), cases, *layouts], environment, merged=True, server=server)
 
 
-def ended(*processes: forks.Fork) -> list[str]:
+def ended(*processes: forks.Process) -> list[str]:
     """What each printed; none is left behind that does not end."""
     try:
         return [process.communicate(timeout=800)[0] for process in processes]
@@ -32,7 +32,7 @@ def ended(*processes: forks.Fork) -> list[str]:
             process.kill()
 
 
-def check(process: forks.Fork, out: str) -> None:
+def check(process: forks.Process, out: str) -> None:
     assert process.returncode == 0, out
     assert "rematerialization" not in out, out
 
@@ -68,7 +68,7 @@ def test_layouts_and_processes_agree(cases, tmp_path):
         assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_processes2.npz")
 
 
-def two(out: Path, cases: str) -> list[tuple[forks.Fork, str]]:
+def two(out: Path, cases: str) -> list[tuple[forks.Process, str]]:
     """Two processes of four devices each, ended, with what they printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
