@@ -36,8 +36,8 @@ def get_table(arg=None):
     rows[2]["published"] = YOLOV8N
     return {
         "title": "Small detectors on blood cells",
-        "caption": "AP50 (the area under the interpolated curve of PASCAL VOC 2010, at IoU 0.5) on the test images; the "
-        "checkpoint is selected on validation images.",
+        "caption": "AP50 (the area under the interpolated curve of PASCAL VOC 2010, at IoU 0.5) on the test images; "
+        "the checkpoint is selected on validation images.",
         "metric": {"key": "test/voc_ap50", "label": "AP50", "better": "max", "digits": 3},
         "seeds": arg.seeds,
         "data": "shapes" if arg.smoke else "BCCD",
