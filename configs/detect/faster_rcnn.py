@@ -40,6 +40,4 @@ def get_config(arg=None):
     datasets.detection(config, arg.data, arg.smoke)
     config.model = {"name": "faster_rcnn_small", **(SMOKE if arg.smoke else MODELS[arg.data])}
     config.loss = {"name": "cross_entropy"}
-    if arg.data == "bccd":
-        config.total_epochs = 40
     return configs.smoke(config) if arg.smoke else config

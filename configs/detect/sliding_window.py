@@ -25,4 +25,6 @@ def get_config(arg=None):
     datasets.detection(config, "shapes", arg.smoke)
     config.model = {"name": "sliding_window", "form": arg.form}
     config.loss = {"name": "hard_negatives", "ratio": 3.0}
+    if arg.smoke:
+        config.model.update({"sizes": (0.5,), "classifier": {"name": "lenet5_tiny"}})
     return configs.smoke(config) if arg.smoke else config

@@ -41,7 +41,8 @@ TINY = {
     "before": (20, 20),
     "after": (20, 20),
     "region_sample": (8, 0.5),
-    "levels": (1, 2),
+    "levels": (1,),
+    "extra": 0,
     "backbone": {"name": "resnet8_tiny"},
 }
 

@@ -27,4 +27,6 @@ def get_config(arg=None):
     config.model = {"name": "unet", "widths": (16, 32, 64, 128, 256), "padding": "same", "norm": "batch"}
     config.loss = {"name": "cross_entropy_and_dice"}
     config.ema = {"decay": 0.99, "warmup": True}
+    if arg.smoke:
+        config.model.update({"widths": (8, 16)})
     return configs.smoke(config) if arg.smoke else config

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -33,14 +34,11 @@ from cvdl_jax.ops.proposals import Match, Sample, sample_anchors, sample_regions
 SPREAD = (0.1, 0.1, 0.2, 0.2)  # standard deviations of encoded boxes of regions, by which targets are divided
 
 
-def keys_of(rng: jax.Array | None, rows: int) -> jax.Array:
-    """A key for every image: its own in training; the same for all in evaluation, so that losses can be compared.
-
-    Args:
-        rng: a typed key, None in evaluation.
-        rows: number of images.
+def keys_of(module: nn.Module, rows: int, train: bool) -> jax.Array:
+    """A key for every image, another one at each call: its own in training, from the rng "dropout" of a bound module;
+    the same for all in evaluation, so that losses can be compared.
     """
-    return jnp.broadcast_to(jax.random.key(0), (rows,)) if rng is None else row_keys(rng, rows)
+    return row_keys(module.make_rng("dropout"), rows) if train else jnp.broadcast_to(jax.random.key(0), (rows,))
 
 
 def check(model: Any, thresholds: Sequence[str]) -> None:
@@ -65,7 +63,7 @@ def check(model: Any, thresholds: Sequence[str]) -> None:
 
 
 def choose(
-    keys: jax.Array,
+    module: nn.Module,
     candidates: jax.Array,
     mask: jax.Array,
     truth: Mapping[str, jax.Array] | None,
@@ -76,7 +74,7 @@ def choose(
     """The regions that the second stage sees, and which of them it is trained on.
 
     Args:
-        keys: of the images, [b].
+        module: bound; see `keys_of`.
         candidates: [b, p, 4].
         mask: [b, p], 1 where there is one.
         truth: see `models/criterion.py`; None where it is not known, then there is no sample.
@@ -98,6 +96,7 @@ def choose(
     everything = jnp.concatenate([candidates, true_boxes], 1)
     real = jnp.concatenate([mask, truth["mask"].astype(mask.dtype)], 1)
     draw = jax.vmap(partial(sample_regions, how=how, sample=sample))
+    keys = keys_of(module, len(candidates), train)
     chosen = draw(keys, true_boxes, truth["labels"], truth["mask"], everything, real)
     if not train:
         shown = jnp.concatenate([mask, jnp.zeros(truth["mask"].shape, mask.dtype)], 1)

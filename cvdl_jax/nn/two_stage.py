@@ -1,5 +1,6 @@
 """The parts of detectors of two stages: a network that proposes regions, and a head that judges each of them."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -124,7 +125,7 @@ class RegionHead(nn.Module):
         """Args: x [b, r, ...]; train. Returns: logits [b, r, outputs]; deltas [b, r, outputs - 1, 4]."""
         b, r = x.shape[:2]
         wide = at_least_float32(self.dtype)
-        x = x.reshape(b * r, -1)
+        x = x.reshape(b * r, math.prod(x.shape[2:]))
         for i, width in enumerate(self.widths):
             x = nn.relu(nn.Dense(
                 width, kernel_init=initializer("", "relu"), dtype=self.dtype, param_dtype=wide, name=f"dense{i}"
@@ -132,4 +133,4 @@ class RegionHead(nn.Module):
         last = {"dtype": wide, "param_dtype": wide}
         logits = nn.Dense(self.outputs, kernel_init=initializer(SMALL), **last, name="classes")(x)
         deltas = nn.Dense(4 * self.outputs, kernel_init=initializer("normal(std=0.001)"), **last, name="boxes")(x)
-        return logits.reshape(b, r, -1), deltas.reshape(b, r, -1, 4)[:, :, 1:]
+        return logits.reshape(b, r, self.outputs), deltas.reshape(b, r, self.outputs, 4)[:, :, 1:]

@@ -95,7 +95,9 @@ def drawn(key: jax.Array, kind: jax.Array, sample: Sample) -> tuple[jax.Array, j
 
     Reference: Girshick 2015, "Fast R-CNN", section 2.3.
     """
-    u = jax.random.uniform(key, kind.shape, jnp.float32)
+    u = lax.optimization_barrier(
+        jax.random.uniform(key, kind.shape, jnp.float32)
+    )  # else it is drawn wherever it is read
 
     def some(of: int, most: int) -> tuple[jax.Array, jax.Array]:
         value, index = lax.top_k(jnp.where(kind == of, u, -1.0), min(most, len(kind)))

@@ -1,6 +1,5 @@
 """Mask R-CNN: targets cut out, masks put back, the mask loss beside loops, losses and segments of the whole model."""
 
-import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import launch
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import instance_methods, instances, registry
 from cvdl_jax.models.criterion import Criterion
@@ -147,15 +145,6 @@ def test_detections_have_masks_in_their_boxes_and_pixels_of_their_own():
     assert answered["masks"][0, 1].sum() == 64 and answered["masks"][0, 1][2:10, 6:14].all()
     assert answered["masks"][0].shape == (4, 16, 16) and answered["masks"][0, 2].sum() == 64
     np.testing.assert_allclose(answered["boxes"][0, :3], boxes)
-
-
-@pytest.mark.long
-@pytest.mark.curriculum("M17")
-def test_mask_r_cnn_trains_and_is_measured(tmp_path):
-    flags = ["--config=configs/segment/nuclei.py:method=mask_rcnn,smoke", f"--workdir={tmp_path / 'run'}"]
-    assert launch.main([*flags, "--config.data.test=", "--config.log.tensorboard=False"]) == 0
-    metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
-    assert np.isfinite(metrics["validation/mask_loss"]) and metrics["validation/mask_ap"] >= 0
 
 
 def test_the_published_count_and_mistakes():

@@ -3,6 +3,7 @@
 from functools import partial
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
-from cvdl_jax.models.region_stage import SPREAD, choose, choose_anchors, keys_of, of_sample, region_criterion
+from cvdl_jax.models.region_stage import SPREAD, choose, choose_anchors, keys_of, of_sample, region_criterion, spread
 from cvdl_jax.ops.proposals import Match, Sample
 from cvdl_jax.ops.suppression import detections
 
@@ -154,12 +155,12 @@ def test_perfect_answers_cost_nothing_and_find_everything(section):
 
     @quick_jit
     def answered(near, mask):
-        out = choose(keys_of(None, 3), near, mask, TRUTH, Match(0.5, 0.5), Sample(8, 0.5), False)
+        out = choose(None, near, mask, TRUTH, Match(0.5, 0.5), Sample(8, 0.5), False)
         chosen = out["chosen"]
         rows = jnp.arange(3)[:, None]
         label = jnp.zeros((3, 4), int).at[rows, chosen["index"]].max(jnp.maximum(chosen["labels"], 0))
         logits = jnp.where(label[..., None] == jnp.arange(4)[None, None], 12.0, -12.0)
-        target = jnp.zeros((3, 4, 4)).at[rows, chosen["index"]].add(chosen["targets"] / jnp.float32(SPREAD))
+        target = jnp.zeros((3, 4, 4)).at[rows, chosen["index"]].add(chosen["targets"] / spread(chosen["targets"]))
         out["region_deltas"] = jnp.repeat(target[:, :, None], 3, 2)
         shown = jax.vmap(partial(detections, keep=4, score_threshold=0.1))(*criterion.decode(logits, out))
         return criterion.losses(logits, out, TRUTH)[0], shown
@@ -175,14 +176,18 @@ def test_a_region_is_chosen_by_its_image_alone():
     """The sample of an image depends on its key, not on its neighbours: a batch is its rows."""
     rng = np.random.default_rng(0)
     candidates = np.sort(rng.random((3, 20, 2, 2)), 2).reshape(3, 20, 4).astype(np.float32)
-    keys = jax.random.split(jax.random.key(0), 3)
-    pick = quick_jit(partial(choose, how=Match(0.5, 0.5), sample=Sample(8, 0.5), train=True))
-    whole = pick(keys, candidates, jnp.ones((3, 20)), TRUTH)
-    for i in range(3):
-        one = pick(
-            keys[i : i + 1], candidates[i : i + 1], jnp.ones((1, 20)), {k: v[i : i + 1] for k, v in TRUTH.items()}
-        )
-        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[i]), one, whole)  # noqa: B023
+
+    class Bound(nn.Module):
+        @nn.compact
+        def __call__(self, *args):
+            return choose(self, *args, Match(0.5, 0.5), Sample(8, 0.5), True)
+
+    pick = quick_jit(lambda *args: Bound().apply({}, *args, rngs={"dropout": jax.random.key(0)}))
+    whole = pick(candidates, jnp.ones((3, 20)), TRUTH)
+    order = np.array([0, 2, 1])
+    other = pick(candidates[order], jnp.ones((3, 20)), {k: v[order] for k, v in TRUTH.items()})
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), whole, other)  # the first, with new neighbours
+    assert not np.array_equal(whole["chosen"]["index"][1], other["chosen"]["index"][2])  # another place, another key
     np.testing.assert_array_equal(of_sample(whole["regions"], whole["chosen"]), whole["regions"])
 
 
@@ -226,7 +231,7 @@ def test_given_regions_are_judged_and_trained_on(given):
     assert logits.shape == (3, 8, 4) and made_boxes.shape == (3, 4, 3, 4) and scores.shape == (3, 4, 3)
     assert (scores.sum(-1) > 0).tolist() == (np.asarray(GIVEN).any(-1)).tolist()  # padding is no detection
     labels = out["chosen"]["labels"]
-    assert ((labels > 0).sum(1) == [2, 2, 0]).all() and (labels == 0).sum(1).tolist() != [0, 0, 0]
+    assert (labels > 0).sum(1).tolist() == [2, 1, 0] and (labels == 0).sum() > 2
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads)) and np.any(grads["backbone"]["stem"]["kernel"])
 
 
@@ -245,12 +250,12 @@ def test_images_without_objects_or_regions_train_and_count(given):
 
 @pytest.mark.curriculum("L20")
 def test_no_proposal_at_all_leaves_the_true_boxes(step):
-    pick = quick_jit(partial(choose, how=Match(0.5, 0.5), sample=Sample(8, 0.25), train=True))
-    none = pick(keys_of(None, 3), jnp.zeros((3, 5, 4)), jnp.zeros((3, 5)), TRUTH)
+    pick = quick_jit(partial(choose, None, how=Match(0.5, 0.5), sample=Sample(8, 0.25), train=False))
+    none = pick(jnp.zeros((3, 5, 4)), jnp.zeros((3, 5)), TRUTH)
     assert (none["chosen"]["labels"] > 0).sum(1).tolist() == [2, 1, 0]
     assert (none["chosen"]["labels"] == 0).sum() == 0 and np.isfinite(none["chosen"]["targets"]).all()
     few = quick_jit(partial(choose_anchors, how=Match(0.7, 0.3), sample=Sample(16, 0.5)))
-    anchors = few(keys_of(None, 3), TRUTH["boxes"][0], TRUTH)
+    anchors = few(keys_of(None, 3, False), TRUTH["boxes"][0], TRUTH)
     assert anchors["labels"].shape == (3, 16) and (anchors["labels"] >= 0).sum() <= 6
 
 

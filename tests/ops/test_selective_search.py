@@ -60,7 +60,7 @@ def test_parts_end_where_colours_change():
 @pytest.mark.curriculum("L8")
 def test_like_neighbours_are_merged_first():
     image = np.zeros((8, 12, 3))
-    image[:, :4], image[:, 4:8], image[:, 8:] = (200, 10, 10), (210, 10, 10), (10, 10, 200)
+    image[:, :4], image[:, 4:8], image[:, 8:] = (200, 10, 10), (202, 10, 10), (10, 200, 200)
     parts = np.repeat(np.repeat(np.arange(3), 4)[None], 8, 0)
     boxes = grouped(parts, image)
     assert boxes.tolist() == [[0, 0, 8, 4], [0, 4, 8, 8], [0, 8, 8, 12], [0, 0, 8, 8], [0, 0, 8, 12]]

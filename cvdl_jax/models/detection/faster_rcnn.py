@@ -134,12 +134,11 @@ class FasterRCNN(nn.Module):
             self.norm, self.dtype, name="proposals",
         )  # fmt: skip
         first = propose((*levels, *further), image, train)
-        keys = keys_of(self.make_rng("dropout") if train else None, len(x))
         if truth is not None:
             how = Match(*self.anchor_match), Sample(*self.anchor_sample)
-            first["chosen"] = choose_anchors(keys, first["anchors"], truth, *how)
+            first["chosen"] = choose_anchors(keys_of(self, len(x), train), first["anchors"], truth, *how)
         how = Match(*self.region_match), Sample(*self.region_sample)
-        out = choose(keys, first["proposals"], first["proposals_mask"], truth, *how, train)
+        out = choose(self, first["proposals"], first["proposals_mask"], truth, *how, train)
         logits, deltas = RegionHead(self.outputs, self.widths, self.dtype, name="regions")(
             self.pool(levels, out["regions"], image), train
         )

@@ -96,10 +96,9 @@ class RCNN(nn.Module):
             ConfigError: for crops that are too small for the backbone, or training without truth.
         """
         check_images(x, self, "rcnn")
-        keys = region_stage.keys_of(self.make_rng("dropout") if train else None, len(x))
         mask = (area(proposals) > 0).astype(proposals.dtype)
         how = Match(*self.region_match), Sample(*self.region_sample)
-        out = region_stage.choose(keys, proposals, mask, truth, *how, train)
+        out = region_stage.choose(self, proposals, mask, truth, *how, train)
         cut = jax.vmap(partial(roi_align, size=self.crop, sampling=self.samples))
         crops = cut((x,), with_context(out["regions"], self.crop, self.context))  # [b, r, crop, crop, c]
         features = self.backbone(crops.reshape(-1, *crops.shape[2:]), train)[0]
