@@ -13,10 +13,13 @@ Faster R-CNN 66.9 and 0.2: 1, 25 and 250 times the speed.
 
 Measured on the test split with seed 0:
 
-    model      data    COCO AP           AP50              wall time
-    fast_rcnn  shapes  not measured yet
-    rcnn       shapes  not measured yet
-    fast_rcnn  bccd    not measured yet
+    model      COCO AP on shapes  AP50 on shapes    wall time
+    fast_rcnn  not measured yet
+    rcnn       not measured yet
+
+    data    COCO AP of fast_rcnn  AP50 of fast_rcnn  wall time
+    shapes  not measured yet
+    bccd    not measured yet
 """
 
 from configs import datasets
