@@ -99,6 +99,19 @@ def test_an_evaluation_shows_proposals_alone_and_draws_the_same_sample_again(ste
     np.testing.assert_array_equal(out["first"]["proposals"], others["first"]["proposals"])
 
 
+@pytest.mark.curriculum("L13")
+def test_a_few_steps_of_descent_lower_every_part_that_objects_have(step):
+    """On one batch, with new samples in every step; a wrong sign or target of a stage would keep its loss up."""
+    params, parts = step.params, []
+    for i in range(30):
+        (_, (losses, *_)), grads = step.train(params, TRUTH, jax.random.key(i))
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+        parts.append({name: float(x.mean()) for name, x in losses.items()})
+    first, last = ({n: np.mean([p[n] for p in rows]) for n in parts[0]} for rows in (parts[:4], parts[-4:]))
+    assert last["loss"] < 0.6 * first["loss"], (first, last)
+    assert all(last[name] < first[name] for name in ("objectness_loss", "proposal_loss", "class_loss")), (first, last)
+
+
 # Losses --------------------------------------------------------------------------------------------------------------
 
 
