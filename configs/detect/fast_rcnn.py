@@ -22,7 +22,7 @@ Measured on the test split with seed 0:
 from configs import datasets
 from cvdl_jax.config import configs
 
-MODELS = {"fast_rcnn": {"pooled": 5}, "rcnn": {}}
+MODELS = {"fast_rcnn": {"pooled": 5}, "rcnn": {"region_sample": (16, 0.25)}}
 SEARCHES = {"shapes": {"count": 60}, "bccd": {"count": 300, "scales": (30.0, 60.0, 120.0, 240.0)}}
 BACKBONE = {"name": "resnet8_tiny", "depths": (1, 1), "widths": (4, 8)}
 SMOKE = {

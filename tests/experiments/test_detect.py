@@ -184,12 +184,16 @@ def test_evaluation_leaves_padded_rows_out_and_draws(built):
         ("--config.boxes.betta=3", "did you mean 'beta'"),
         ("--config.test_time={'views': 'flip'}", r"config\.test_time\.views is not an argument of at_scales"),
         ("--config.data.proposals={'count': 3}", r"'anchor_detector' reads no regions; set config\.data\.proposals={}"),
-        ("--config.model={'name': 'fast_rcnn_tiny'}", r"'fast_rcnn_tiny' judges regions .*proposals={'count': 200}"),
     ],
 )
 def test_mistakes_name_the_thing_and_the_fix(override, message):
     with pytest.raises(ConfigError, match=message):
         build(configs.load(f"{CONFIG}:smoke", [override]))
+
+
+def test_a_detector_of_given_regions_asks_for_them():
+    with pytest.raises(ConfigError, match=r"'fast_rcnn_small' judges regions .*data\.proposals={'count': 200}"):
+        build(configs.load("configs/detect/fast_rcnn.py:smoke", ["--config.data.proposals={}"]))
 
 
 @pytest.mark.curriculum("L31")
