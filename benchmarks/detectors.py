@@ -24,6 +24,7 @@ DETECTORS = {
     "fcos": ({"name": "fcos_small"}, {**EMPTY, "loss": {"name": "focal"}}),
     "yolo_anchors": ({"name": "yolo_anchors_small"}, EMPTY),
     "yolo_v1": ({"name": "yolo_v1_small"}, EMPTY),
+    "faster_rcnn": ({"name": "faster_rcnn_small"}, {**EMPTY, "loss": {"name": "cross_entropy"}}),
 }
 CLASSES = 20
 

@@ -1,9 +1,10 @@
-"""Object detection by any detector of the registry, decoded and thinned in the evaluation step.
+"""Object detection by any detector of the registry, of one or two stages, decoded and thinned in the evaluation step.
 
 image: [b, h, w, c] in 0..1; objects/bbox: [b, n, 4], objects/label: [b, n], boxes_mask: [b, n] (config.data.max_boxes
 pads them to n); bool [b, n] where the set has them: objects/is_crowd, objects/is_difficult, no targets and not to be
-found. `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. The detector says its own losses and boxes, to
-which `loss`, `match` and `boxes` belong (`models/criterion.py`); `nms` is of `ops.suppression.detections`.
+found; proposals/bbox: [b, p, 4] for a detector that judges regions. `extra`: {"batch_stats", "ema"?, "ema_statistics"?,
+"feedback"?}. The detector says its own losses and boxes, to which `loss`, `match` and `boxes` belong
+(`models/criterion.py`); `nms` is of `ops.suppression.detections`, `test_time` of `data.image_pyramid.at_scales`.
 """
 
 from collections.abc import Callable
@@ -90,8 +91,8 @@ def evaluation_step(method: Method, state, batch, key):
     """Sums of the losses over real rows, and detections and truth ("true_boxes" ...) of every row."""
     logits, out = forward(method, state, batch, **told(method, batch))
     sums = as_sums(*losses(method, logits, out, batch), batch["mask"])
-    shown = detect_in(method, state, batch, logits, out)
-    return {**sums, **shown, **{f"true_{name}": x for name, x in truth_of(batch).items()}}
+    truth = {f"true_{name}": x for name, x in truth_of(batch).items()}
+    return {**sums, **detect_in(method, state, batch, logits, out), **truth}
 
 
 def finalise(num_classes: int, image_size: tuple[int, int], means, rows):
@@ -136,13 +137,12 @@ def make(config, info) -> Task:
         params, stats = initialise(method.model, key, *(x[:1] for x in inputs(method, batch)), False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
-    step, final = partial(evaluation_step, method), partial(finalise, info.num_classes, info.spec["image"].shape[1:3])
-    loss = partial(training_loss, method)
+    step, loss = partial(evaluation_step, method), partial(training_loss, method)
+    final = partial(finalise, info.num_classes, info.spec["image"].shape[1:3])
+    averages = recipe.average(config, loss)
     return Task(
         init=init,
-        train=chain(
-            recipe.augmentation(config, info), recipe.descend(config, info, loss), recipe.average(config, loss)
-        ),
+        train=chain(recipe.augmentation(config, info), recipe.descend(config, info, loss), averages),
         evals=recipe.evaluations(partial(Eval, step, final), info.sizes),
         report=partial(report, method, info.class_names),
         on_eval=feedback.on_eval,

@@ -26,9 +26,9 @@ SMOKE = {
     "pooled": 3,
     "before": (40, 40),
     "after": (20, 20),
-    "levels": (1, 2),
-    "extra": 0,
-    "backbone": {"name": "resnet8_tiny"},
+    "levels": (1,),
+    "extra": 1,
+    "backbone": {"name": "resnet8_tiny", "depths": (1, 1), "widths": (4, 8)},
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from cvdl_jax.data.image_pyramid import at_scales
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
+from cvdl_jax.ops.anchors import shapes_on_grid
 from cvdl_jax.ops.suppression import detections
 
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -20,25 +21,30 @@ def detector(name, loss):
     return model, model.criterion({"loss": loss, "match": {}, "boxes": {}})
 
 
+@quick_jit
+def look(images):
+    """A detector of one anchor for each 4 x 4 pixels: its score of two classes is the mean of their first channels."""
+    b, h, w, c = images.shape
+    scores = images.reshape(b, h // 4, 4, w // 4, 4, c).mean((2, 4)).reshape(b, -1, c)[..., :2]
+    grid = jnp.asarray(shapes_on_grid(h // 4, w // 4, [(4 / h, 4 / w)]))
+    return jnp.broadcast_to(grid[None], (b, *grid.shape)), scores
+
+
 @pytest.mark.curriculum("L31")
 def test_boxes_of_every_size_are_thinned_together():
-    """By hand: the network on a resized image, its boxes in 0..1 behind those of the others, one suppression."""
-    model, criterion = detector("retinanet_tiny", {"name": "focal"})
-    images = np.random.default_rng(0).random((2, 16, 24, 3)).astype(np.float32)
-    variables = quick_jit(partial(model.init, train=False))(jax.random.key(0), images)
-    look = quick_jit(lambda x: criterion.decode(*model.apply(variables, x, False)))
-    boxes, scores = at_scales(look, jnp.asarray(images), (1.0, 2.0, 0.5))
-    by_hand = [look(jax.image.resize(images, (2, h, w, 3), "bilinear")) for h, w in ((16, 24), (32, 48), (8, 12))]
-    sizes = [len(b[0]) for b, _ in by_hand]
-    assert sizes[1] > sizes[0] > sizes[2] and boxes.shape == (2, sum(sizes), 4) and scores.shape == (2, sum(sizes), 3)
-    for k, expected in enumerate(np.split(np.asarray(boxes), np.cumsum(sizes)[:-1], 1)):
-        np.testing.assert_allclose(expected, by_hand[k][0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(boxes[:, : sizes[0]], look(jnp.asarray(images))[0])  # the image itself at 1.0
-    thin = quick_jit(jax.vmap(partial(detections, keep=5, candidates=50, score_threshold=0.0)))
-    shown = thin(boxes, scores)
-    assert shown["mask"].all()
-    apart = [np.asarray(thin(*pair)["scores"]) for pair in by_hand]
-    np.testing.assert_allclose(shown["scores"][:, 0], np.max([s[:, 0] for s in apart], 0), rtol=1e-5)
+    """By hand: the detector on a resized image, its boxes in 0..1 behind those of the others, one suppression."""
+    images = jnp.asarray(np.random.default_rng(0).random((2, 16, 24, 3)), jnp.float32)
+    boxes, scores = quick_jit(partial(at_scales, look.__wrapped__, scales=(1.0, 2.0, 0.5)))(images)
+    resized = [jax.image.resize(images, (2, h, w, 3), "bilinear") for h, w in ((16, 24), (32, 48), (8, 12))]
+    by_hand = [look(x) for x in resized]
+    np.testing.assert_allclose(boxes, np.concatenate([b for b, _ in by_hand], 1), rtol=1e-6)
+    np.testing.assert_allclose(scores, np.concatenate([s for _, s in by_hand], 1), rtol=1e-5)
+    np.testing.assert_allclose(boxes[0, 0], [0, 0, 1 / 4, 1 / 6], atol=1e-6)  # four pixels of 16 x 24
+    np.testing.assert_allclose(boxes[0, 24 + 96], [0, 0, 1 / 2, 1 / 3], atol=1e-6)  # four pixels of half of them
+    bright = images.at[0, 4:12, 8:16].set(5.0)  # a patch that the smaller image's anchor has exactly
+    thin = partial(detections, keep=1, candidates=50, iou_threshold=0.2)
+    shown = quick_jit(lambda x: jax.vmap(thin)(*at_scales(look.__wrapped__, x, (1.0, 0.5))))(bright)
+    assert shown["scores"][0, 0] > 3 and shown["mask"].sum() == 2
 
 
 @pytest.mark.curriculum("L31")

@@ -18,7 +18,7 @@ GROUPS = (
     "residual,language",
     "pgd,gan,qlearn",
     "detector,embedding",
-    "segmenter,two_stage",
+    "segmenter",
 )
 TOLERANCE = 1e-9
 
