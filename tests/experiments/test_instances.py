@@ -151,8 +151,8 @@ def test_it_learns_to_tell_circles_apart_and_predicts_masks(tmp_path):
     data = "shapes(size=32, objects=2, classes=1, clutter=0, train=400, validation=60, test=16)"
     flags = [
         f"--config={CONFIG}:data=shapes", f"--workdir={tmp_path / 'run'}", f"--config.data.name={data}",
-        "--config.total_steps=100", "--config.optim.lr=0.01", "--config.eval.every_percent=100", "--config.data.test=",
-        "--config.log.tensorboard=False", "--config.model.widths=(8,16)", "--config.augment=flip",
+        "--config.total_steps=120", "--config.optim.lr=0.01", "--config.eval.every_percent=100", "--config.data.test=",
+        "--config.log.tensorboard=False", "--config.model.widths=(8,16,32)", "--config.augment=flip",
         "--config.data.max_boxes=2", "--config.batch_size=16", "--config.method.most=10",
     ]  # fmt: skip
     assert launch.main(flags) == 0
