@@ -1,8 +1,11 @@
 """Semantic segmentation: a class for every pixel, by any network that gives a map of logits of the image's size.
 
 image: [b, h, w, c] in 0..1; segmentation_mask: [b, h, w, 1], labels as config.data.classes names them, 255 to ignore.
+Where the data have a second view, image_after: [b, h, w, c], its channels follow those of the image in all that a
+network and an augmentation see, each normalised as if it stood alone (change detection; `views=2` of a U-Net).
 `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. Own keys: `ignore`, names of labels that are left out
-of the loss and of every measure, so that the network has no logit for them; `palette`, the colours of the figures.
+of the loss and of every measure, so that the network has no logit for them; `palette`, the colours of the figures;
+`recolour`, the class that a figure shows in another hue (`analysis/figures/segmentation.py:recolouring`), or {}.
 Evaluations: "validation" during training, "test" once at the end on the selected checkpoint; their confusion matrices
 are added over all images.
 """
@@ -13,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.analysis.figures.segmentation import recolouring
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task, chain
+from cvdl_jax.data import pairs
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.metrics import segmentation as metrics
@@ -23,8 +28,8 @@ from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses import segmentation
 from cvdl_jax.optim.ema import averaged
 
-READS = ("model", "loss", "data", "normalise", "ignore", "palette", "augment", "grad", "optim", "ema", "plateau",
-         "early_stopping", "compute_dtype", "remat")  # fmt: skip
+READS = ("model", "loss", "data", "normalise", "ignore", "palette", "recolour", "augment", "grad", "optim", "ema",
+         "plateau", "early_stopping", "compute_dtype", "remat")  # fmt: skip
 NEEDED = ("image", "segmentation_mask")
 
 
@@ -59,7 +64,7 @@ def labels_of(table, batch):
 
 def training_loss(model, normalise, loss, table, state, batch, key):
     """Sums of the loss and the pixel accuracy of one training batch."""
-    (logits, _), state = apply_train(model, state, normalise(batch["image"]), key)
+    (logits, _), state = apply_train(model, state, normalise(pairs.joined(batch)["image"]), key)
     labels = labels_of(table, batch)
     total, weight = loss(logits, labels)
     known = labels != metrics.IGNORE
@@ -69,7 +74,7 @@ def training_loss(model, normalise, loss, table, state, batch, key):
 
 def logits_of(model, normalise, state, batch):
     """Logits [b, h, w, c] of the averaged weights, or of the present ones where the run keeps no average."""
-    return apply_eval(model, averaged(state), normalise(batch["image"]))[0]
+    return apply_eval(model, averaged(state), normalise(pairs.joined(batch)["image"]))[0]
 
 
 def evaluation_step(logits_fn, loss, table, state, batch, key):
@@ -93,13 +98,14 @@ def drawn(split, names, measured, rows):
     return figures.measured(split, names, rows)
 
 
-def report(logits_fn, table, names, palette, state, batch, key):
-    """The worst and the best of some images with their masks."""
+def report(logits_fn, table, names, palette, recolour, state, batch, key):
+    """The worst and the best of some images with their masks; images with a class in another hue, if asked for."""
     from cvdl_jax.analysis.figures import segmentation as figures
 
-    guess = jax.jit(lambda s, b: logits_fn(s, b).argmax(-1))(state, batch)
+    logits, image = jax.jit(logits_fn)(state, batch), batch.get(pairs.AFTER, batch["image"])
     colours = figures.palette_of(palette, len(names))
-    return {"segmentation": figures.overlays(batch["image"], labels_of(table, batch), guess, colours, names)}
+    shown = {"segmentation": figures.overlays(image, labels_of(table, batch), logits.argmax(-1), colours, names)}
+    return shown | ({"recoloured": recolour(image, logits)} if recolour else {})
 
 
 def make(config, info) -> Task:
@@ -107,28 +113,34 @@ def make(config, info) -> Task:
     names, table = kept_classes(config, info)
     more = {"num_classes": len(names), "dtype": config.compute_dtype, "remat": config.remat}
     model = registry.create(config.model, "config.model", kinds=("segmentation",), **more)
-    normalise = recipe.normalisation(config)
+    normalise, paired = recipe.normalisation(config), pairs.AFTER in info.spec
+    normalise = pairs.each_view(normalise) if paired else normalise
     loss = configs.named(segmentation, config.loss, "config.loss", "logits", "labels")
-    feedback = recipe.feedback(config)
+    feedback, recolour = (
+        recipe.feedback(config),
+        recolouring(config.get("recolour"), names, info.spec["image"].shape[-1]),
+    )
     logits_fn = partial(logits_of, model, normalise)
     train_loss = partial(training_loss, model, normalise, loss, table)
     step = partial(evaluation_step, logits_fn, loss, table)
 
     def init(key: jax.Array, batch: dict) -> dict:
-        params, stats = initialise(model, key, normalise(batch["image"])[:1], False)
+        params, stats = initialise(model, key, normalise(pairs.joined(batch)["image"])[:1], False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
     def evaluation(split: str) -> Eval:
         return Eval(step, partial(finalise, names), split, draw=partial(drawn, split, names))
 
+    parts = (
+        pairs.join if paired else None,
+        recipe.augmentation(config, info),
+        recipe.descend(config, info, train_loss),
+        recipe.average(config, train_loss),
+    )
     return Task(
         init=init,
-        train=chain(
-            recipe.augmentation(config, info),
-            recipe.descend(config, info, train_loss),
-            recipe.average(config, train_loss),
-        ),
+        train=chain(*parts),
         evals=recipe.evaluations(evaluation, info.sizes),
-        report=partial(report, logits_fn, table, names, config.palette),
+        report=partial(report, logits_fn, table, names, config.palette, recolour),
         on_eval=feedback.on_eval,
     )

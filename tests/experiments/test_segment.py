@@ -112,6 +112,42 @@ def test_overlays_show_the_worst_and_the_best_in_the_colours_of_the_legend():
     assert (figures.palette_of("camvid", 11) == palettes.CAMVID).all() and len(figures.palette_of("camvid", 12)) == 12
 
 
+@pytest.mark.curriculum("M20")
+def test_a_driving_scene_has_the_palette_of_eleven_classes():
+    """Its colours name the classes: what a figure shows can be read back."""
+    config = configs.load("configs/segment/unet.py")
+    names = [name for name in config.data.classes if name not in config.ignore]
+    palette = figures.palette_of(config.palette, len(names))
+    colours = dict(zip(names, map(tuple, palette.tolist()), strict=True))
+    assert len(names) == 11 and colours["road"] == (128, 64, 128) and colours["car"] == (64, 0, 128)
+    labels = np.random.default_rng(0).integers(0, 11, (6, 7))
+    np.testing.assert_array_equal(palettes.labels_of(palettes.colours_of(labels, palette), palette), labels)
+
+
+@pytest.mark.curriculum("M20")
+def test_a_figure_gives_a_class_another_hue():
+    """Lesions, a medical question of one class: where the network is sure of one, grey becomes blue."""
+    config = configs.load("configs/segment/unet.py:data=lesions,smoke")
+    assert config.data.classes == ("healthy", "lesion")
+    draw = figures.recolouring({"name": "lesion", "turns": 2 / 3, "least": 0.4}, config.data.classes, 3)
+    logits = np.zeros((2, 4, 4, 2))
+    logits[..., 1] = np.where(np.arange(4) < 2, 50.0, -50.0)
+    figure = draw(np.full((2, 4, 4, 3), 0.5), logits)
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["image", "mask", "recoloured"]
+    shown = np.asarray(figure.axes[2].images[0].get_array())
+    np.testing.assert_allclose(shown[:, 2:], 0.5, atol=1e-6)
+    assert (shown[:, :2, 2] > 0.8).all() and (shown[:, :2, :2] < 0.5).all()
+    assert figures.recolouring({}, ("a", "b"), 1) is None
+    for section, channels, message in (
+        ({"name": "lesions"}, 3, "config.recolour.name='lesions' is no class; did you mean 'lesion'"),
+        ({"name": "lesion"}, 1, "needs images in colour, these have 1 channels"),
+        ({"name": "lesion", "turns": 2.0}, 3, "config.recolour.turns=2.0"),
+        ({"name": "lesion", "hue": 0.5}, 3, "config.recolour"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            figures.recolouring(section, config.data.classes, channels)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
