@@ -103,8 +103,11 @@ def install(signal_name: str, place: str, n: int) -> None:
 
 def main() -> int:
     """Runs launch.py's main with the hook installed."""
+    import quick_compile
+
     import launch
 
+    quick_compile.prepare()
     hook, flags = sys.argv[1], sys.argv[2:]
     if hook == "files":  # no file may grow beyond 64 KiB: a full disk
         import resource

@@ -19,11 +19,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import quick_compile
+from quick_compile import FAST
 
 from cvdl_jax.engine import xla_flags
 
-# Machine code without optimisation, and no fusions that XLA emits through MLIR: a test of an LSTM took 35 s, not 72 s.
-FAST = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
 pytest_plugins = ("curriculum_plugin", "pytester")
 
 
@@ -71,6 +71,8 @@ if _OURS:
 
 import jax  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+quick_compile.prepare()
 
 # On a shared machine a deadline fails at random; the same examples each time make a failure repeat itself.
 settings.register_profile("cvdl", deadline=None, derandomize=True, database=None, max_examples=50)

@@ -140,6 +140,9 @@ def evaluated(program, state, size: int) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Trains every case on every layout and writes OUT/CASE_LAYOUT.npz."""
+    import quick_compile
+
+    quick_compile.prepare()
     out, cases, *layouts = sys.argv[1:]
     if "CVDL_TEST_PROCESSES" in os.environ:
         n, i = int(os.environ["CVDL_TEST_PROCESSES"]), int(os.environ["CVDL_TEST_PROCESS"])

@@ -2,9 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import jax
 import numpy as np
 
@@ -82,6 +82,9 @@ def start(
 ) -> subprocess.CompletedProcess:
     """Runs (or continues) a run in a child process and waits for it.
 
+    A run that ends by itself is forked by one server and one that is stopped by another: what Python draws anew in each
+    process, such as the order of sets of words, is not the same before and after a stop.
+
     Args:
         workdir: of the run.
         run: a key of RUNS.
@@ -89,8 +92,14 @@ def start(
         *more: further flags.
         first: arguments of the hook.
     """
-    command = [sys.executable, str(CHILD), hook, *first, *RUNS[run], f"--workdir={workdir}", *more]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, cwd=ROOT)
+    command = [str(CHILD), hook, *first, *RUNS[run], f"--workdir={workdir}", *more]
+    return finished(forks.start(command, environment(), server=int(hook != "none")), 300)
+
+
+def finished(process: forks.Process, timeout: float) -> subprocess.CompletedProcess:
+    """Waits for a process, which is ended if it takes longer than `timeout` seconds."""
+    out, err = process.communicate(timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def leaves(workdir: Path) -> dict[int, dict[str, np.ndarray]]:

@@ -30,6 +30,8 @@ def get_config(arg=None):
     datasets.detection(config, "shapes", arg.smoke)
     config.model = {"name": "sliding_window", "form": arg.form}
     config.loss = {"name": "hard_negatives", "ratio": 3.0}
+    if arg.smoke:
+        config.model.update({"sizes": (0.5,), "classifier": {"name": "lenet5_tiny"}})
     if arg.classifier == "hog":
         config.model.update({"classifier": {"name": "hog_linear"}, "window": 24})
         config.loss = {"name": "hinge"}

@@ -26,4 +26,6 @@ def get_config(arg=None):
     config.total_epochs = 30
     config.model = {"name": "deeplabv3_resnet18", "widths": (32, 64, 128, 256), "rates": (2, 4, 6)}
     config.loss = {"name": "cross_entropy"}
+    if arg.smoke:
+        config.model.update({"depths": (1, 1), "widths": (8, 8), "output_stride": 4, "width": 8})
     return configs.smoke(config) if arg.smoke else config

@@ -29,4 +29,6 @@ def get_config(arg=None):
     # Behind the identity, ReLU gives classes with scores below 0 no gradient; the two were not compared in training.
     config.model.activation = "leaky_relu(slope=0.1)"
     config.loss = {"name": "cross_entropy"}
+    if arg.smoke:
+        config.model.update({"depths": (1, 1, 1, 1), "widths": (8, 8, 8, 8), "units": (8, 8), "context": (1, 2, 1)})
     return configs.smoke(config) if arg.smoke else config

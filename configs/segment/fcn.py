@@ -32,4 +32,6 @@ def get_config(arg=None):
         "norm": "batch",
     }
     config.loss = {"name": "cross_entropy"}
+    if arg.smoke:
+        config.model.update({"depths": (1, 1, 1), "widths": (8, 8, 8), "units": (8, 8)})
     return configs.smoke(config) if arg.smoke else config

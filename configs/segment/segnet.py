@@ -31,4 +31,6 @@ def get_config(arg=None):
     config.model = {"name": "segnet", "widths": (16, 32, 64, 128, 128)}
     weights = MEDIAN_FREQUENCY if config.data.name == "camvid" else ()
     config.loss = {"name": "cross_entropy", "weights": weights}
+    if arg.smoke:
+        config.model.update({"depths": (1, 2), "widths": (8, 8)})
     return configs.smoke(config) if arg.smoke else config

@@ -34,4 +34,6 @@ def get_config(arg=None):
     if arg.data == "lesions":
         config.recolour = {"name": "lesion", "turns": 0.8}
     config.ema = {"decay": 0.99, "warmup": True}
+    if arg.smoke:
+        config.model.update({"widths": (8, 16)})
     return configs.smoke(config) if arg.smoke else config

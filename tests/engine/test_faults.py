@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 
+import forks
 import pytest
-from runs_for_tests import CHILD, ROOT, assert_same_run, leaves, rows, start
+from runs_for_tests import CHILD, ROOT, assert_same_run, environment, finished, leaves, rows, start
 
 import launch
 from cvdl_jax.engine import train
@@ -79,15 +80,13 @@ def test_the_lock_ends_with_its_process(tmp_path):
 def test_a_full_disk_while_saving(tmp_path, monkeypatch):
     """Rows and small files fit under the limit on a file's size, the arrays of a checkpoint do not."""
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")  # nor would its entries: they are shared with others
-    run = {"PYTHONPATH": str(ROOT), **os.environ}
 
     def child(folder, *hook):
         flags = [
             "--config=configs/classify/mlp.py", "--config.total_steps=12", "--config.eval.every_steps=4",
             "--config.log.every_steps=2", "--config.log.tensorboard=False", "--config.model.hidden=(200,)",
         ]  # fmt: skip
-        command = [sys.executable, str(CHILD), *hook, *flags, f"--workdir={folder}"]
-        return subprocess.run(command, env=run, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
+        return finished(forks.start([str(CHILD), *hook, *flags, f"--workdir={folder}"], environment()), 300)
 
     assert child(tmp_path / "whole", "none").returncode == 0
     folder = tmp_path / "run"

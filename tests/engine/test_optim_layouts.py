@@ -1,14 +1,11 @@
 """Optimizers of our own compute the same on every layout of devices, and continue bit for bit after a kill."""
 
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from runs_for_tests import assert_same_run, start, virtual_devices
-from test_layouts import assert_same_state
+from runs_for_tests import assert_same_run, start
+from test_layouts import assert_same_state, child, ended
 
 pytestmark = pytest.mark.long
 TESTS = Path(__file__).parents[1]
@@ -34,14 +31,11 @@ def flags(case):
 
 def test_layouts_agree(tmp_path):
     small = ["configs/classify/mlp.py", "--config.model.hidden=(16,)"]
-    code = RUN.format(str(TESTS), {case: [*small, *flags(case)] for case in SECTIONS})
-    layouts = ("one", "jit", "pmap", "fsdp4")
-    environment = {**os.environ, **virtual_devices(8)}
-    command = [sys.executable, "-c", code, str(tmp_path), ",".join(SECTIONS), *layouts]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=400, cwd=TESTS.parent, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    script, layouts = tmp_path / "layouts.py", ("one", "jit", "pmap", "fsdp4")
+    script.write_text(RUN.format(str(TESTS), {case: [*small, *flags(case)] for case in SECTIONS}))
+    process = child(tmp_path, ",".join(SECTIONS), *layouts, devices=8, script=script)
+    (out,) = ended(process)
+    assert process.returncode == 0, out
     for case, layout in itertools.product(SECTIONS, layouts[1:]):
         assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
 

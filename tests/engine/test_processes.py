@@ -3,12 +3,11 @@
 import re
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
-from runs_for_tests import CHILD, ROOT, RUNS, assert_same_run, environment, rows, start
+from runs_for_tests import CHILD, RUNS, assert_same_run, environment, rows, start
 
 from cvdl_jax.workdir.checkpoint import committed_steps
 
@@ -31,9 +30,8 @@ def start_two(workdir: Path, hooks=("none", "none"), heartbeat: int = 100, inste
     processes = []
     for i, hook in enumerate(hooks):
         flags = [f"--coordinator={address}", "--num_processes=2", f"--process_id={i}", f"--heartbeat={heartbeat}"]
-        command = [sys.executable, str(CHILD), hook, *run, *instead, *flags, f"--workdir={workdir}"]
-        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        processes.append(subprocess.Popen(command, env=environment(), cwd=ROOT, **pipe))
+        command = [str(CHILD), hook, *run, *instead, *flags, f"--workdir={workdir}"]
+        processes.append(forks.start(command, environment(), merged=True, server=i))
     outputs = [process.communicate(timeout=400)[0] for process in processes]
     return [(process.returncode, out) for process, out in zip(processes, outputs, strict=True)]
 
