@@ -4,8 +4,8 @@ image: [b, h, w, c] in 0..1; segmentation_mask: [b, h, w, 1], labels as config.d
 Where the data have a second view, image_after: [b, h, w, c], its channels follow those of the image in all that a
 network and an augmentation see, each normalised as if it stood alone (change detection; `views=2` of a U-Net).
 `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. Own keys: `ignore`, names of labels that are left out
-of the loss and of every measure, so that the network has no logit for them; `palette`, the colours of the figures;
-`recolour`, the class that a figure shows in another hue (`analysis/figures/segmentation.py:recolouring`), or {}.
+of the loss and of every measure, so that the network has no logit for them; `palette`, the colours of the figures.
+A figure shows the second of two classes in another hue, through the soft mask of its probability.
 Evaluations: "validation" during training, "test" once at the end on the selected checkpoint; their confusion matrices
 are added over all images.
 """
@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis.figures.segmentation import recolouring
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import pairs
@@ -28,8 +27,8 @@ from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses import segmentation
 from cvdl_jax.optim.ema import averaged
 
-READS = ("model", "loss", "data", "normalise", "ignore", "palette", "recolour", "augment", "grad", "optim", "ema",
-         "plateau", "early_stopping", "compute_dtype", "remat")  # fmt: skip
+READS = ("model", "loss", "data", "normalise", "ignore", "palette", "augment", "grad", "optim", "ema", "plateau",
+         "early_stopping", "compute_dtype", "remat")  # fmt: skip
 NEEDED = ("image", "segmentation_mask")
 
 
@@ -98,14 +97,16 @@ def drawn(split, names, measured, rows):
     return figures.measured(split, names, rows)
 
 
-def report(logits_fn, table, names, palette, recolour, state, batch, key):
-    """The worst and the best of some images with their masks; images with a class in another hue, if asked for."""
+def report(logits_fn, table, names, palette, state, batch, key):
+    """The worst and the best of some images with their masks; images in colour with the second of two classes dyed."""
     from cvdl_jax.analysis.figures import segmentation as figures
 
     logits, image = jax.jit(logits_fn)(state, batch), batch.get(pairs.AFTER, batch["image"])
     colours = figures.palette_of(palette, len(names))
     shown = {"segmentation": figures.overlays(image, labels_of(table, batch), logits.argmax(-1), colours, names)}
-    return shown | ({"recoloured": recolour(image, logits)} if recolour else {})
+    if len(names) == 2 and image.shape[-1] == 3:
+        shown["recoloured"] = figures.recoloured(image, jax.nn.softmax(logits)[..., 1])
+    return shown
 
 
 def make(config, info) -> Task:
@@ -116,10 +117,7 @@ def make(config, info) -> Task:
     normalise, paired = recipe.normalisation(config), pairs.AFTER in info.spec
     normalise = pairs.each_view(normalise) if paired else normalise
     loss = configs.named(segmentation, config.loss, "config.loss", "logits", "labels")
-    feedback, recolour = (
-        recipe.feedback(config),
-        recolouring(config.get("recolour"), names, info.spec["image"].shape[-1]),
-    )
+    feedback = recipe.feedback(config)
     logits_fn = partial(logits_of, model, normalise)
     train_loss = partial(training_loss, model, normalise, loss, table)
     step = partial(evaluation_step, logits_fn, loss, table)
@@ -141,6 +139,6 @@ def make(config, info) -> Task:
         init=init,
         train=chain(*parts),
         evals=recipe.evaluations(evaluation, info.sizes),
-        report=partial(report, logits_fn, table, names, config.palette, recolour),
+        report=partial(report, logits_fn, table, names, config.palette),
         on_eval=feedback.on_eval,
     )

@@ -32,6 +32,6 @@ def get_config(arg=None):
     if arg.smoke:
         config.model.update({"sizes": (0.5,), "classifier": {"name": "lenet5_tiny"}})
     if arg.form == "hog":
-        config.model.update({"classifier": {"name": "hog_linear"}, "window": 24})
+        config.model.update({"classifier": {"name": "hog_linear"}, "window": 22})
         config.loss = {"name": "hinge"}
     return configs.smoke(config) if arg.smoke else config

@@ -25,14 +25,12 @@ def get_config(arg=None):
     """The run's numbers; `data` is camvid, shapes or lesions, `height` CamVid's; `smoke` makes it two steps."""
     data = configs.OneOf((*datasets.SEGMENTATION, "lesions"))
     arg = configs.parse_arg(arg, data=data, height=180, smoke=False)
-    config = configs.base(ignore=(), palette="voc", recolour={})
+    config = configs.base(ignore=(), palette="voc")
     config.experiment = "segment"
     datasets.segmentation(config, arg.data, arg.height, arg.smoke)
     config.total_epochs = 40
     config.model = {"name": "unet", "widths": (16, 32, 64, 128, 256), "padding": "same", "norm": "batch"}
     config.loss = {"name": "cross_entropy_and_dice"}
-    if arg.data == "lesions":
-        config.recolour = {"name": "lesion", "turns": 0.8}
     config.ema = {"decay": 0.99, "warmup": True}
     if arg.smoke:
         config.model.update({"widths": (8, 16)})

@@ -125,27 +125,20 @@ def test_a_driving_scene_has_the_palette_of_eleven_classes():
 
 
 @pytest.mark.curriculum("M20")
-def test_a_figure_gives_a_class_another_hue():
+def test_a_figure_gives_the_second_of_two_classes_another_hue():
     """Lesions, a medical question of one class: where the network is sure of one, grey becomes blue."""
-    config = configs.load("configs/segment/unet.py:data=lesions,smoke")
-    assert config.data.classes == ("healthy", "lesion")
-    draw = figures.recolouring({"name": "lesion", "turns": 2 / 3, "least": 0.4}, config.data.classes, 3)
-    logits = np.zeros((2, 4, 4, 2))
+    names = configs.load("configs/segment/unet.py:data=lesions,smoke").data.classes
+    assert names == ("healthy", "lesion")
+    logits = np.zeros((2, 4, 4, 2), np.float32)
     logits[..., 1] = np.where(np.arange(4) < 2, 50.0, -50.0)
-    figure = draw(np.full((2, 4, 4, 3), 0.5), logits)
+    batch = {"image": np.full((2, 4, 4, 3), 0.5, np.float32), "segmentation_mask": np.ones((2, 4, 4, 1), np.uint8)}
+    draw = partial(segment.report, lambda state, batch: jnp.asarray(logits), np.arange(256), names, "voc", None)
+    figure = draw(batch, None)["recoloured"]
     assert [axis.get_title() for axis in figure.axes[:3]] == ["image", "mask", "recoloured"]
     shown = np.asarray(figure.axes[2].images[0].get_array())
     np.testing.assert_allclose(shown[:, 2:], 0.5, atol=1e-6)
-    assert (shown[:, :2, 2] > 0.8).all() and (shown[:, :2, :2] < 0.5).all()
-    assert figures.recolouring({}, ("a", "b"), 1) is None
-    for section, channels, message in (
-        ({"name": "lesions"}, 3, "config.recolour.name='lesions' is no class; did you mean 'lesion'"),
-        ({"name": "lesion"}, 1, "needs images in colour, these have 1 channels"),
-        ({"name": "lesion", "turns": 2.0}, 3, "config.recolour.turns=2.0"),
-        ({"name": "lesion", "hue": 0.5}, 3, "config.recolour"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            figures.recolouring(section, config.data.classes, channels)
+    assert (shown[:, :2, 2] > 0.6).all() and (shown[:, :2, 1] < 0.4).all()
+    assert "recoloured" not in draw({**batch, "image": batch["image"][..., :1]}, None)  # grey has no hue
 
 
 @pytest.mark.parametrize(

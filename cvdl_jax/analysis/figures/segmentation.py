@@ -1,14 +1,12 @@
 """Figures of semantic segmentation: masks over their images, the IoU of every class, the confusion matrix."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cvdl_jax.analysis.figures.images import EXAMPLES, class_name, new_figure
-from cvdl_jax.config.binding import Probability, partially
 from cvdl_jax.core.formatting import columns
-from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.metrics import classification, segmentation
 from cvdl_jax.ops.images import colour, palettes
 
@@ -63,44 +61,13 @@ def overlays(
     return figure
 
 
-def recolouring(section: Mapping[str, Any] | None, names: Sequence[str], channels: int) -> Callable | None:
-    """The figure that `config.recolour` asks for.
-
-    Args:
-        section: the `name` of a class, and `turns` and `least` of `recoloured`; empty for no figure.
-        names: of the classes.
-        channels: of the images.
-
-    Returns:
-        `(images [n, h, w, 3], logits [n, h, w, c]) -> Figure`; None for an empty section.
-
-    Raises:
-        ConfigError: for a class that there is not, an unknown key or value, or grey images.
-    """
-    if not section:
-        return None
-    rest = dict(section)
-    name = str(rest.pop("name", ""))
-    if name not in names:
-        raise ConfigError(f"config.recolour.name={name!r} is no class; {nearest(name, names)}")
-    if channels != 3:
-        raise ConfigError(f"config.recolour needs images in colour, these have {channels} channels; set it to {{}}")
-    draw = partially(recoloured, rest, "config.recolour", "images", "masks")
-
-    def figure(images: Any, logits: Any) -> Any:
-        p = np.exp(logits - np.max(logits, -1, keepdims=True))
-        return draw(images=images, masks=(p / p.sum(-1, keepdims=True))[..., names.index(name)])
-
-    return figure
-
-
-def recoloured(images: Any, masks: Any, turns: Probability = 0.6, least: Probability = 0.3) -> Any:
+def recoloured(images: Any, masks: Any, turns: float = 0.8, least: float = 0.4) -> Any:
     """The first four images, the soft masks of a class, and the images with another hue inside them.
 
     Args:
         images: [n, h, w, 3] in 0..1.
         masks: probabilities of the class, [n, h, w].
-        turns: the hue as a part of a turn, 0 red and 1 / 3 green; see `ops.images.colour.recolour`.
+        turns: the hue as a part of a turn, 0 red, 1 / 3 green; see `ops.images.colour.recolour`.
         least: chroma that grey pixels get.
 
     Returns:

@@ -16,8 +16,8 @@ from cvdl_jax.ops.images.hog import border, hog
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
-    # four by four cells of four pixels behind a border of three: 9 blocks of 36 numbers, 324 * 10 + 10
-    "hog_linear": {"input": (24, 24, 3), "num_classes": 10, "cell": 4, "inside": True, "macs": 3_240, "params": 3_250},
+    # four by four cells of four pixels inside a border of three: 9 blocks of 36 numbers, 324 * 10 + 10
+    "hog_linear": {"input": (22, 22, 3), "num_classes": 10, "cell": 4, "inside": True, "macs": 3_240, "params": 3_250},
     # the window of the paper, 7 x 15 blocks of 36 numbers: 3,780 * 2 + 2
     "hog_person": {"input": (128, 64, 3), "num_classes": 2, "macs": 7_560, "params": 7_562},
     # one block of 2 * 2 * 4 numbers
