@@ -1,5 +1,7 @@
 """Histograms of oriented gradients against loops over pixels, and the detector that slides a linear SVM over them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,10 +78,11 @@ def test_windows_of_the_detector_have_the_scores_of_their_crops():
     more = {"kinds": ("detection",), "outputs": 3, "dtype": "float32", "remat": False}
     forms = ("convolutional", "crops")
     models = [registry.create({**section, "form": form}, "config.model", **more) for form in forms]
-    variables = models[0].init(jax.random.key(0), x, False)
+    shapes = jax.eval_shape(partial(models[0].init, train=False), jax.random.key(0), x)
+    variables = jax.tree.map(lambda s: RNG.normal(size=s.shape).astype(s.dtype), shapes)
     logits = [jax.jit(lambda v, x, m=model: m.apply(v, x, False)[0])(variables, x) for model in models]
     assert logits[0].shape == (2, 2 * 3, 3) and float(logits[0].std()) > 0.05
-    np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
 
 
 @pytest.mark.curriculum("L28")
