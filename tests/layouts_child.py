@@ -70,6 +70,12 @@ CASES = {
         "--config.model.depth=1",
         "--config.ema.decay=0.9",
     ],
+    # Two stages: which anchors and regions are drawn depends on the image's place in the global batch alone.
+    "two_stage": [
+        "configs/detect/faster_rcnn.py:smoke",
+        "--config.data.name=shapes(size=32, train=64, validation=16, test=16)",
+        "--config.ema.decay=0.9",
+    ],
     # Without SegNet's places of maxima: where the image is flat, rounding alone decides which place it is.
     "segmenter": [
         "configs/segment/unet.py:data=shapes",

@@ -40,6 +40,8 @@ RUNS = {
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",
         "--config.model.levels=(0,1)", "--config.model.depth=1",
     ],
+    # a sample of anchors and one of regions, drawn anew in every step; proposals and true boxes of fixed numbers
+    "two_stage": ["--config=configs/detect/faster_rcnn.py:smoke", *COMMON],
     # masks that are cut and mirrored with their images; maxima that remember their places; matrices that are added
     "segmenter": [
         "--config=configs/segment/segnet.py:smoke", *COMMON, "--config.model.depths=(1,1)",

@@ -12,12 +12,30 @@ import numpy as np
 
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.ops.anchors import wanted
 
 # What says of a box that it stands for no single object to be found: a crowd (COCO), or one too hard (PASCAL VOC).
 FLAGS = ("is_crowd", "is_difficult")
+PROPOSALS = "proposals/bbox"  # float32 [n, 4], regions that may hold an object; zero for padding
 MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real
 ROUNDING = 1e-5  # tolerance for boxes that leave the image
 DROPPED = "boxes_dropped"  # int32 [], how many boxes of the example had no area
+
+
+def targets(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a detector is to find: the "boxes" [b, n, 4] of a batch, their "labels" [b, n] and "mask" [b, n].
+
+    A box with one of FLAGS is left out of the mask.
+    """
+    flags = [batch[f"objects/{flag}"] for flag in FLAGS if f"objects/{flag}" in batch]
+    mask = wanted(batch[MASK], flags)
+    return {"boxes": batch["objects/bbox"], "labels": batch["objects/label"], "mask": mask}
+
+
+def truth_of(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The true boxes of a batch, in the form of detections; "crowd" and "difficult" where the set has them."""
+    flags = {flag.removeprefix("is_"): batch[f"objects/{flag}"] for flag in FLAGS if f"objects/{flag}" in batch}
+    return {"boxes": batch["objects/bbox"], "classes": batch["objects/label"], "mask": batch[MASK], **flags}
 
 
 def group(features: Mapping[str, Feature]) -> list[str]:

@@ -73,7 +73,7 @@ def facts(data: Data) -> dict[str, Any]:
             "size": split.size,
             "files": _files(split.source),
             "fingerprint": fingerprint(split.source),
-            "stage": asdict(split.stage),
+            "stage": split.stage.settings(),
             "features": {key: asdict(feature) for key, feature in split.features.items()},
         }
         for name, split in data.splits.items()

@@ -4,16 +4,19 @@ The crop window, the resize and the channels of a decoded example are applied in
 function of (seed, epoch, index). Later augmentation (flips, padded crops, mixup ...) happens on the device.
 """
 
+import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from cvdl_jax.config.binding import partially
 from cvdl_jax.data import boxes, order
 from cvdl_jax.data.schema import Feature, check_fits
 from cvdl_jax.errors import ConfigError, DataError, nearest
+from cvdl_jax.ops.selective_search import selective_search
 
 CROPS = ("none", "pad", "center", "random", "random_resized")
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -37,6 +40,8 @@ class HostStage:
         max_boxes: number that boxes of varying number are padded to; 0 for no padding.
         drop_degenerate: drop boxes without area instead of refusing them.
         pixel_range: (low, high) of float images, which become 0 and 1; None leaves them.
+        proposals: adds `boxes.PROPOSALS`, as many regions of `ops.selective_search` as `count` says (and its other
+            arguments), of the image as it then is; they are cached with it. {} for none.
 
     Raises:
         ConfigError: for an unknown word or an impossible number.
@@ -54,6 +59,7 @@ class HostStage:
     max_boxes: int = 0
     drop_degenerate: bool = False
     pixel_range: tuple[float, float] | None = None
+    proposals: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.pixel_range is not None and not -math.inf < self.pixel_range[0] < self.pixel_range[1] < math.inf:
@@ -61,6 +67,10 @@ class HostStage:
         for key, value, known in (("crop", self.crop, CROPS), ("resize", self.resize, FILTERS)):
             if value not in known:
                 raise ConfigError(f"config.data.{key}={value!r} is not known; {nearest(value, known)}")
+        if self.proposals:
+            self.search()
+            if not self.proposals.get("scales", (1,)):
+                raise ConfigError("config.data.proposals.scales=() makes no regions; the usual ones are (50.0, 150.0)")
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"config.data.channels={self.channels} must be 1 or 3, or None to leave them")
         if self.image_size is None and self.crop != "none":
@@ -79,6 +89,22 @@ class HostStage:
     def random(self) -> bool:
         """Whether the result changes from epoch to epoch."""
         return self.crop in ("random", "random_resized")
+
+    def settings(self) -> dict[str, Any]:
+        """The attributes by name, as values that JSON has; without proposals they are those that runs have written."""
+        known = asdict(self)
+        return known if self.proposals else {key: value for key, value in known.items() if key != "proposals"}
+
+    def search(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Selective search with the arguments of `proposals`: image [h, w, c] -> [n, 4]. Raises ConfigError."""
+        return partially(selective_search, self.proposals, "config.data.proposals", "image")
+
+    def added(self) -> dict[str, Feature]:
+        """The entries that this stage adds to an example."""
+        if not self.proposals:
+            return {}
+        count = self.proposals.get("count", inspect.signature(selective_search).parameters["count"].default)
+        return {boxes.PROPOSALS: Feature("box", (count, 4), "float32")}
 
     def for_evaluation(self) -> "HostStage":
         """The stage without randomness: a random window becomes the center one."""
@@ -107,6 +133,8 @@ class HostStage:
         if self.pixel_range and not floats:
             raise ConfigError(f"config.data.pixel_range={self.pixel_range}: there are no float images; leave it out")
         boxes.check(features, self.max_boxes, self.drop_degenerate)
+        if self.proposals and "image" not in features:
+            raise ConfigError("config.data.proposals are regions of an 'image', which config.data.features leaves out")
 
     def __call__(
         self, example: Mapping[str, Any], features: Mapping[str, Feature], seed: int, epoch: int, index: int
@@ -141,6 +169,9 @@ class HostStage:
                 low, high = self.pixel_range
                 value = ((value - low) / (high - low)).astype(value.dtype)
             out[name] = value
+        for name, feature in self.added().items():
+            regions = self.search()(out["image"])
+            out[name] = np.concatenate([regions, np.zeros((feature.shape[0] - len(regions), 4), np.float32)])
         return out
 
     def _image(self, image: np.ndarray, kind: str, unit: np.ndarray | None) -> np.ndarray:

@@ -91,6 +91,7 @@ def load(
     skip_bad: bool = False,
     empty_classes: Empty = "refuse",
     pixel_range: tuple[float, float] | None = None,
+    proposals: Mapping[str, Any] = {},
     max_pixels: int = 0,
     accept_changed: bool = False,
     label_set: str = "",
@@ -129,6 +130,8 @@ def load(
         empty_classes: what a class folder without images is: an error ("refuse"), a class without examples ("keep"),
             also in the training split alone, or no class ("ignore").
         pixel_range: the values of float images that are black and white, which become 0 and 1; None for (0, 1).
+        proposals: arguments of `ops.selective_search.selective_search`, such as count=200, which adds regions of each
+            image as the entry "proposals/bbox", padded with zeros; {} for none.
         max_pixels: of the largest image to decode, in case Pillow's limit is too small; 0 for Pillow's.
         accept_changed: go on with a run though its data have changed; `meta.json` then records the change.
         label_set: an entry with the classes of each example, any number of them, such as "objects/label": the entry
@@ -142,7 +145,7 @@ def load(
     """
     stage = HostStage(
         image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
-        pixel_range,
+        pixel_range, proposals,
     )  # fmt: skip
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
@@ -364,7 +367,7 @@ def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
     key = {
         "data": split.source.cache_key(),
         "intervals": split.source.intervals,
-        "stage": asdict(split.stage),
+        "stage": split.stage.settings(),
         "features": {name: asdict(f) for name, f in split.features.items()},
     }
     return array_cache.load_or_build(array_cache.folder_for(split.source.name, key), lambda: _decode_all(split))

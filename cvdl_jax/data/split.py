@@ -70,7 +70,7 @@ class Split:
     @property
     def delivered(self) -> dict[str, Feature]:
         """{name: Feature} after the host stage; a shape may hold None where it varies."""
-        out = {name: self.stage.describe(f) for name, f in self.features.items()}
+        out = {name: self.stage.describe(f) for name, f in self.features.items()} | self.stage.added()
         return boxes.describe(out, self.stage.max_boxes, self.stage.drop_degenerate)
 
     def example(self, index: int, epoch: int = 0, seed: int = 0) -> dict[str, np.ndarray]:

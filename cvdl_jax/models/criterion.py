@@ -17,7 +17,7 @@ background under a loss of `WITH_BACKGROUND`. So an experiment knows neither anc
 `truth` is {"boxes": [b, t, 4] in 0..1, "labels": int [b, t], "mask": [b, t]}; t may be 0.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,11 +41,15 @@ class Criterion(NamedTuple):
     Attributes:
         losses: `(logits, out, truth) -> ({"loss": [b], ...}, weight [b])`: parts of each image, and its weight, such as
             the number of its positive anchors, at least 1: an image without objects counts, too.
-        decode: `(logits, out) -> (boxes [b, n, 4], scores [b, n, classes])`, each box with the score of each class.
+        decode: `(logits, out) -> (boxes [b, n, 4], scores [b, n, classes])`, each box with the score of each class, or
+            boxes [b, n, classes, 4].
+        reads: what the model's call takes besides images: "proposals", regions [b, n, 4] behind the images, zero for
+            padding; "truth", as a keyword and where it is known, for one that chooses what it is trained on.
     """
 
     losses: Callable
     decode: Callable
+    reads: tuple[str, ...] = ()
 
 
 def outputs_of(section: Mapping[str, Any], num_classes: int) -> int:
@@ -59,6 +63,21 @@ def refuse(sections: Sections, names: tuple[str, ...], model: str) -> None:
     for name in names:
         if sections[name]:
             raise ConfigError(f"config.{name}={dict(sections[name])} is not read by {model}; set config.{name}={{}}")
+
+
+def check_proposals(name: str, criterion: Criterion, there: bool) -> None:
+    """Refuses a batch without the regions that a detector reads, or with regions that it does not. Raises ConfigError.
+
+    Args:
+        name: of the detector.
+        criterion: of it.
+        there: whether batches have regions.
+    """
+    if there != ("proposals" in criterion.reads):
+        why = "reads no regions; set config.data.proposals={}" if there else (
+            "judges regions that it does not propose itself; set config.data.proposals={'count': 200}"
+        )  # fmt: skip
+        raise ConfigError(f"config.model.name={name!r} {why}")
 
 
 def with_backbone(
@@ -141,12 +160,13 @@ def parts_of(class_loss: jax.Array, box_loss: jax.Array, positives: jax.Array) -
     return parts, jnp.maximum(positives, 1) * 1.0
 
 
-def box_loss_of(section: Mapping[str, Any]) -> Callable:
+def box_loss_of(section: Mapping[str, Any], spread: Sequence[float] | None = None) -> Callable:
     """The loss of encoded boxes that `config.boxes` describes.
 
     Args:
         section: `name`, "smooth_l1" (with `beta`) on the differences of encoded boxes, or a function of
             `ops.losses.boxes`, of their corners; and `weight`.
+        spread: what encoded boxes were divided by, [4]; None for nothing.
 
     Returns:
         `(deltas, true deltas, anchors [a, 4]) -> [..., parts]`, to be added up.
@@ -158,6 +178,9 @@ def box_loss_of(section: Mapping[str, Any]) -> Callable:
     loss = corner_loss_of(name, section)
 
     def of_corners(deltas: jax.Array, targets: jax.Array, anchors: jax.Array) -> jax.Array:
+        if spread is not None:
+            unit = jnp.asarray(spread, deltas.dtype).reshape((1,) * (deltas.ndim - 1) + (4,))
+            deltas, targets = deltas * unit, targets * unit
         predicted, true = (boxes.decode(x, anchors[None]) for x in (deltas, targets))
         return weight * loss(predicted, true)[..., None]
 

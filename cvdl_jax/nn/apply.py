@@ -50,41 +50,48 @@ def apply_params(module: nn.Module, params: Any, *args: Any, **more: Any) -> Any
 
 
 def apply_train(
-    module: nn.Module, state: State, x: jax.Array, key: jax.Array, on: str | None = None
+    module: nn.Module, state: State, x: Any, key: jax.Array, on: str | None = None, **more: Any
 ) -> tuple[Any, State]:
     """Applies a module in training mode.
 
     Args:
         module: `module(x, train)`.
         state: parameters in `state.params[on]`, statistics in `state.extra["batch_stats"][on]`.
-        x: [b, ...].
+        x: [b, ...], or a tuple of what the module takes before `train`.
         key: for dropout; each row draws from its own index.
         on: name of the sub-tree; None for all.
+        **more: keyword arguments of the module.
 
     Returns:
         (the module's result, state with the new statistics).
     """
     stats = state.extra["batch_stats"]
     variables = {"params": select(state.params, on), "batch_stats": select(stats, on)}
-    out, new = module.apply(variables, x, True, mutable=["batch_stats"], rngs={"dropout": key})
+    how = {"mutable": ["batch_stats"], "rngs": {"dropout": key}}
+    out, new = module.apply(variables, *_inputs(x), True, **how, **more)
     stats = substitute(stats, on, new.get("batch_stats", select(stats, on)))
     return out, state._replace(extra={**state.extra, "batch_stats": stats})
 
 
-def apply_eval(module: nn.Module, state: State, x: jax.Array, on: str | None = None) -> Any:
+def apply_eval(module: nn.Module, state: State, x: Any, on: str | None = None, **more: Any) -> Any:
     """Applies a module in evaluation mode, with running statistics unless in `batch_norm.batch_statistics`.
 
     Args:
         module: `module(x, train)`.
         state: as for `apply_train`; that of `optim.ema.averaged` to use averages.
-        x: [b, ...].
+        x: as for `apply_train`.
         on: name of the sub-tree; None for all.
+        **more: keyword arguments of the module.
     """
     variables = {"params": select(state.params, on), "batch_stats": select(state.extra["batch_stats"], on)}
     moments = trace_context.current().moments
     if moments is None:
-        return observe.apply(module, variables, x, False, on=on)
+        return observe.apply(module, variables, *_inputs(x), False, on=on, **more)
     variables[batch_norm.MOMENTS] = moments.get(on or "", {})  # a second call adds to the sums of the first
-    out, new = module.apply(variables, x, False, mutable=[batch_norm.MOMENTS])
+    out, new = module.apply(variables, *_inputs(x), False, mutable=[batch_norm.MOMENTS], **more)
     moments[on or ""] = new.get(batch_norm.MOMENTS, {})
     return out
+
+
+def _inputs(x: Any) -> tuple:
+    return x if isinstance(x, tuple) else (x,)

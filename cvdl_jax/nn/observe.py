@@ -59,20 +59,21 @@ def inside() -> bool:
     return trace_context.current().observed
 
 
-def apply(module: nn.Module, variables: Any, *args: Any, on: str | None = None) -> Any:
-    """`module.apply(variables, *args)`; what its layers compute is noted where somebody looks.
+def apply(module: nn.Module, variables: Any, *args: Any, on: str | None = None, **more: Any) -> Any:
+    """`module.apply(variables, *args, **more)`; what its layers compute is noted where somebody looks.
 
     Args:
         module: any Flax module.
         variables: its collections.
         *args: of its `__call__`.
         on: prefix of the layers' names, where several models share a state.
+        **more: likewise.
     """
     if not looking():
-        return module.apply(variables, *args)
+        return module.apply(variables, *args, **more)
     seen = trace_context.current().observer.seen
     with trace_context.within(observed=True), nn.intercept_methods(_sow_output):
-        out, new = module.apply(variables, *args, mutable=[COLLECTION])
+        out, new = module.apply(variables, *args, mutable=[COLLECTION], **more)
     for path, arrays in flatten_dict(new.get(COLLECTION, {})).items():
         layer = "/".join(([on] if on else []) + [_layer_name(part) for part in path[:-1]])
         seen.setdefault(layer, {}).setdefault(path[-1], []).extend(arrays)

@@ -56,6 +56,31 @@ def nms(
     return places, valid
 
 
+def survivors(boxes: jax.Array, valid: jax.Array, iou_threshold: float = 0.5) -> jax.Array:
+    """What greedy suppression keeps of sorted boxes, in a few parallel rounds: `nms` takes one step for each box.
+
+    A box is kept if no kept box before it overlaps with it. Begun with all boxes kept, round i settles the first i at
+    least, mostly many more, so that rounds repeat until nothing changes.
+
+    Args:
+        boxes: [n, 4], by falling score.
+        valid: bool [n]; the others are neither kept nor do they suppress.
+        iou_threshold: in (0, 1].
+
+    Returns:
+        bool [n].
+    """
+    place = jnp.arange(len(boxes))
+    over = (iou(boxes, boxes) >= iou_threshold) & (place[:, None] < place[None])  # [suppressing, suppressed]
+
+    def settle(carry: tuple) -> tuple:
+        kept, _ = carry
+        new = valid & ~(over & kept[:, None]).any(0)
+        return new, (new != kept).any()
+
+    return lax.while_loop(lambda carry: carry[1], settle, (valid, valid.any()))[0]
+
+
 def soft_nms(
     boxes: jax.Array,
     scores: jax.Array,
@@ -121,7 +146,7 @@ def detections(
     """The detections of one image: the best pairs of box and class that remain after `nms` or `soft_nms`.
 
     Args:
-        boxes: [a, 4]; they are clipped to 0..1.
+        boxes: [a, 4], or [a, k, 4], one for each class; they are clipped to 0..1.
         scores: [a, k], of each class.
         candidates: pairs that enter the suppression.
         keep: largest number of detections.
@@ -136,7 +161,8 @@ def detections(
     """
     k = scores.shape[1]
     best, place = lax.top_k(scores.reshape(-1), min(candidates, scores.size))
-    boxes, classes = jnp.clip(boxes, 0, 1)[place // k], place % k
+    of_box = place // k if boxes.ndim == 2 else place
+    boxes, classes = jnp.clip(boxes, 0, 1).reshape(-1, 4)[of_box], place % k
     if suppression == "hard":
         places, valid = nms(boxes, best, classes, keep, iou_threshold, score_threshold)
         values = best[places]

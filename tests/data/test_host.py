@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cvdl_jax.data import order
+from cvdl_jax.data.boxes import PROPOSALS
 from cvdl_jax.data.host import HostStage, convert_channels
+from cvdl_jax.data.scenes import draw
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.ops.selective_search import selective_search
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (40, 30, 3), np.uint8)
@@ -124,3 +127,39 @@ def test_impossible_settings_name_the_key(settings, message):
 def test_a_window_needs_images_of_one_size():
     with pytest.raises(DataError, match="different sizes"):
         run(HostStage(image_size=(8, 8), crop="center"), mask=MASK[:20])
+
+
+@pytest.mark.curriculum("L8")
+def test_regions_of_selective_search_come_with_an_image():
+    """Of the image as it is delivered, padded with zeros; without them a stage says what it always said."""
+    stage = HostStage(image_size=(32, 32), proposals={"count": 30, "smallest": 10})
+    image = draw(0, 0).image
+    features = {"image": Feature("image", (64, 64, 3), "uint8")}
+    out = stage({"image": image}, features, 0, 0, 0)
+    expected = selective_search(out["image"], 30, smallest=10)
+    np.testing.assert_array_equal(out[PROPOSALS][: len(expected)], expected)
+    assert (
+        out[PROPOSALS].shape == stage.added()[PROPOSALS].shape == (30, 4) and not out[PROPOSALS][len(expected) :].any()
+    )
+    assert stage.settings()["proposals"] == {"count": 30, "smallest": 10}
+    assert "proposals" not in HostStage().settings() and HostStage().added() == {}
+    assert HostStage(**stage.settings()) == stage
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"counts": 3}, r"config\.data\.proposals\.counts.*'count'"),
+        ({"count": 0}, r"config\.data\.proposals\.count=0"),
+        ({"image": 3}, r"config\.data\.proposals\.image"),
+        ({"scales": ()}, r"config\.data\.proposals.*scale"),
+    ],
+)
+def test_impossible_searches_are_refused(section, message):
+    with pytest.raises(ConfigError, match=message):
+        HostStage(proposals=section)
+
+
+def test_regions_without_an_image_are_refused():
+    with pytest.raises(ConfigError, match="are regions of an 'image'"):
+        HostStage(proposals={"count": 3}).check({"mask": FEATURES["mask"]})

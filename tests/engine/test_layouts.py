@@ -13,7 +13,13 @@ from runs_for_tests import virtual_devices
 pytestmark = pytest.mark.long
 CHILD = Path(__file__).parents[1].joinpath("layouts_child.py")
 # Cases that share their processes, whose start takes as long as many a case.
-GROUPS = ("perceptron,accumulate,sam", "residual,language", "pgd,gan,qlearn", "detector,embedding", "segmenter")
+GROUPS = (
+    "perceptron,accumulate,sam",
+    "residual,language",
+    "pgd,gan,qlearn",
+    "detector,embedding",
+    "segmenter,two_stage",
+)
 TOLERANCE = 1e-9
 
 

@@ -182,11 +182,27 @@ def test_evaluation_leaves_padded_rows_out_and_draws(built):
         ("--config.nms.keeps=3", "did you mean 'keep'"),
         ("--config.loss.name=focl", "did you mean 'focal'"),
         ("--config.boxes.betta=3", "did you mean 'beta'"),
+        ("--config.test_time={'views': 'flip'}", r"config\.test_time\.views is not an argument of at_scales"),
+        ("--config.data.proposals={'count': 3}", r"'anchor_detector' reads no regions; set config\.data\.proposals={}"),
+        ("--config.model={'name': 'fast_rcnn_tiny'}", r"'fast_rcnn_tiny' judges regions .*proposals={'count': 200}"),
     ],
 )
 def test_mistakes_name_the_thing_and_the_fix(override, message):
     with pytest.raises(ConfigError, match=message):
         build(configs.load(f"{CONFIG}:smoke", [override]))
+
+
+@pytest.mark.curriculum("L31")
+def test_every_size_of_the_images_is_looked_at():
+    """What is thinned in one suppression are the boxes of both sizes: anchors of half the image are a quarter."""
+    run = build(configs.load(f"{CONFIG}:smoke", ["--config.test_time.scales=(0.5, 1.0)"]))
+    method = detect.make_method(run.config, 6)._replace(thin=lambda boxes, scores: {"boxes": boxes, "scores": scores})
+    batch = {"image": jnp.zeros((2, 32, 32, 3))}
+    start = jax.eval_shape(run.task.init, jax.random.key(0), batch)
+    state = State(jnp.int32(0), start["params"], {}, start["extra"])
+    seen = jax.eval_shape(partial(detect.detect_in, method), state, batch)
+    one = jax.eval_shape(partial(detect.detect_in, method._replace(scales=None)), state, batch)
+    assert seen["boxes"].shape[1] == one["boxes"].shape[1] * 5 // 4 and seen["scores"].shape[2] == 6
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ pytestmark = pytest.mark.long
 PLACES = {  # run -> where it is killed, the step it continues from
     "adversarial": ("kill@step:13", 8),
     "detector": ("kill@step:13", 8),
+    "two_stage": ("kill@step:13", 8),
     "segmenter": ("kill@step:13", 8),
     "language": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),

@@ -1,4 +1,4 @@
-"""Classification losses of dense detectors, one value per anchor. `config.loss.name` is the name of one of them.
+"""Classification losses of detectors, one value per anchor or region. `config.loss.name` is the name of one of them.
 
 Labels are 0 for background, 1..k for the classes and -1 for anchors to ignore, whose loss is 0. The training step takes
 the mean: it divides by the number of positive anchors of the global batch, an image without any counting as one.
@@ -11,7 +11,7 @@ import optax
 from cvdl_jax.config.binding import NotNegative, Positive, Probability
 from cvdl_jax.errors import ConfigError
 
-WITH_BACKGROUND = ("hard_negatives",)  # losses of a softmax in which class 0 is the background
+WITH_BACKGROUND = ("hard_negatives", "cross_entropy")  # losses of a softmax in which class 0 is the background
 
 
 def focal(
@@ -62,6 +62,23 @@ def hard_negatives(logits: jax.Array, labels: jax.Array, ratio: NotNegative = 3.
     rank = jnp.argsort(jnp.argsort(-hardness, axis=-1), axis=-1)  # [b, a], 0 is the hardest
     allowed = ratio * jnp.maximum((labels > 0).sum(-1, keepdims=True), 1)  # [b, 1]
     return jnp.where((labels > 0) | ((labels == 0) & (rank < allowed)), losses, 0.0)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Softmax cross-entropy, for regions that are a sample with enough objects: a dense detector drowns in background.
+
+    Args:
+        logits: float [..., k + 1], background first.
+        labels: int [...].
+
+    Returns:
+        float32 [...].
+
+    Reference: Girshick 2015, "Fast R-CNN", equation 1, the first term.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    return jnp.where(labels >= 0, losses, 0.0)
 
 
 def hinge(logits: jax.Array, labels: jax.Array, margin: Positive = 1.0) -> jax.Array:
