@@ -23,10 +23,11 @@ from benchmarks import common
 
 CONTENDERS = {"cpu": ("contiguous", "channels_last"), "gpu": ("eager", "compile", "graph")}
 MODELS = {
-    "cpu": ("lenet5", "resnet20", "vit_tiny", "lstm"),
-    "gpu": ("lenet5", "resnet20", "resnet50", "vit_small", "vit_base", "swin_t", "convnext_t", "lstm"),
-}
-BATCH = {"vit_tiny": 64, "resnet50": 256, "lstm": 32}  # else 128
+    "cpu": ("lenet5", "resnet20", "vit_tiny", "lstm", "unet", "retinanet"),
+    "gpu": ("lenet5", "resnet20", "resnet50", "vit_small", "vit_base", "swin_t", "convnext_t", "lstm", "unet",
+            "retinanet"),
+}  # fmt: skip
+BATCH = {"vit_tiny": 64, "resnet50": 256, "lstm": 32, "unet": 32, "retinanet": 16}  # else 128
 FLOAT32 = ("lenet5", "lstm")  # the rest is bfloat16 on a GPU
 VARIANTS = {"resnet50": "resnet50", "vit_small": "vit_small_patch16_224", "vit_base": "vit_base_patch16_224",
             "swin_t": "swin_t", "convnext_t": "convnext_tiny", "resnet20": "resnet20"}  # fmt: skip
@@ -39,6 +40,7 @@ def ours(name: str, device: str, warm: bool) -> dict[str, Any]:
 
     from benchmarks import steps
     from cvdl_jax.cli.check import chips
+    from cvdl_jax.core import counting
     from cvdl_jax.models import registry
 
     more = [f"--config.batch_size={BATCH.get(name, 128)}"] if name in MODELS["gpu"][2:7] else []
@@ -46,6 +48,7 @@ def ours(name: str, device: str, warm: bool) -> dict[str, Any]:
         more.append("--config.compute_dtype=bfloat16")
     made, built = steps.program(name, *more)
     calls = 1 if device == "cpu" else max(1, 20 // made.steps_per_call)
+    parameters = counting.parameters(made.create().params)
     call, count = steps.advance(made, built, calls)
     seconds = common.seconds_per_call(call, *_how_long(device, warm)) / count
     kind = jax.devices()[0]
@@ -54,7 +57,8 @@ def ours(name: str, device: str, warm: bool) -> dict[str, Any]:
     flops = 3 * 2 * macs * BATCH.get(name, 128)  # a backward pass is two forward ones
     peak = (chip.f32 if name in FLOAT32 else chip.bf16) if chip else 0
     mfu = flops / seconds / peak if peak else 0.0
-    return {"seconds": seconds, "bytes": (kind.memory_stats() or {}).get("peak_bytes_in_use", 0), "mfu": mfu}
+    taken = (kind.memory_stats() or {}).get("peak_bytes_in_use", 0)
+    return {"seconds": seconds, "bytes": taken, "mfu": mfu, "parameters": parameters}
 
 
 def theirs(name: str, how: str, device: str, warm: bool) -> dict[str, Any]:
@@ -62,9 +66,9 @@ def theirs(name: str, how: str, device: str, warm: bool) -> dict[str, Any]:
     from benchmarks import torch_steps
 
     place, count = ("cpu", 1) if device == "cpu" else ("cuda", 20)
-    call = torch_steps.step_of(name, how, BATCH.get(name, 128), place, count)
+    call, parameters = torch_steps.step_of(name, how, BATCH.get(name, 128), place, count)
     seconds = common.seconds_per_call(call, *_how_long(device, warm)) / count
-    return {"seconds": seconds, "bytes": torch_steps.peak_bytes(place)}
+    return {"seconds": seconds, "bytes": torch_steps.peak_bytes(place), "parameters": parameters}
 
 
 def _how_long(device: str, warm: bool) -> tuple[float, int]:
@@ -85,11 +89,14 @@ def measure(name: str, kind: str, device: str, python: str, warm: bool = False) 
 
 
 def row_of(name: str, rounds: dict[str, list[dict[str, Any]]]) -> list[Any]:
-    """A row of the table."""
+    """A row of the table; prints what failed, and where the two networks have another number of parameters."""
     figures = {k: [r["seconds"] for r in v] for k, v in rounds.items() if not any("error" in r for r in v)}
     for kind, results in rounds.items():
         for error in {r["error"] for r in results if "error" in r}:
             print(f"{name}, {kind}: {error}", flush=True)
+    counts = {kind: results[0]["parameters"] for kind, results in rounds.items() if kind in figures}
+    if len(set(counts.values())) > 1:
+        print(f"{name}: parameters differ, {counts}", flush=True)
     others = [k for k in figures if k != "ours"]
     if "ours" not in figures or not others:
         return [name, *["failed"] * 8]

@@ -10,11 +10,20 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import torch_models
+from benchmarks import torch_dense, torch_models
 
 FLOAT32 = ("lenet5", "lstm")
-CHANNELS_LAST = ("lenet5", "resnet20", "resnet50", "convnext_t")  # on a GPU; on a CPU both layouts are measured
-SIZES = {"lenet5": (1, 32), "resnet20": (3, 32), "vit_tiny": (3, 32)}
+CHANNELS_LAST = (
+    "lenet5",
+    "resnet20",
+    "resnet50",
+    "convnext_t",
+    "unet",
+    "retinanet",
+)  # on a GPU; on a CPU both layouts are measured
+SIZES = {"lenet5": (1, 32), "resnet20": (3, 32), "vit_tiny": (3, 32), **torch_dense.SIZES}
+DENSE = tuple(torch_dense.SIZES)
+CLIP = {"retinanet": 10.0, "unet": 0.0}  # else 1.0
 WARM_UP = 3  # steps before a capture, on a stream of their own
 LENGTH, STREAMS, SYMBOLS = 64, 32, 14  # of the text
 
@@ -43,19 +52,28 @@ def optimizer_of(name: str, parameters: Any, device: str) -> torch.optim.Optimiz
     if name in ("resnet20", "resnet50"):
         return torch.optim.SGD(parameters, 0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
     capturable = {"capturable": device == "cuda"}
+    if name in DENSE:
+        return torch.optim.AdamW(parameters, 2e-3, weight_decay=1e-3 if name == "retinanet" else 1e-4, **capturable)
     if name == "lstm":
         return torch.optim.Adam(parameters, 8e-3, **capturable)
     return torch.optim.AdamW(parameters, 1e-3, weight_decay=0.05, **capturable)
 
 
-def images_step(name: str, batch: int, device: str, layout: str, compiled: bool) -> tuple[Callable, Callable]:
-    """(next batch into fixed places, one training step)."""
+def problem_of(name: str, device: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], Callable]:
+    """A network, made-up targets, a row for each image, and the loss `(outputs, *targets)`."""
+    if name in DENSE:
+        return torch_dense.problem_of(name, device)
+    return model_of(name), (torch.randint(0, 10, (1024,), device=device),), cross_entropy
+
+
+def images_step(name: str, batch: int, device: str, layout: str, compiled: bool) -> tuple[Callable, Callable, int]:
+    """(next batch into fixed places, one training step, number of parameters)."""
     memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     channels, size = SIZES.get(name, (3, 224))
-    model = model_of(name).to(device, memory_format=memory).train()
+    model, targets, loss_of = problem_of(name, device)
+    model, count = model.to(device, memory_format=memory).train(), len(targets[0])
     forward = torch.compile(model) if compiled else model
-    images = torch.rand(1024, channels, size, size, device=device).to(memory_format=memory)
-    labels = torch.randint(0, 10, (1024,), device=device)
+    images = torch.rand(count, channels, size, size, device=device).to(memory_format=memory)
     optimizer = optimizer_of(name, model.parameters(), device)
     averaged = name not in ("lenet5", "resnet20", "resnet50")  # as their configurations: averages, clipped gradients
     average = [p.detach().clone() for p in model.parameters()] if averaged else []
@@ -63,24 +81,29 @@ def images_step(name: str, batch: int, device: str, layout: str, compiled: bool)
     cast = torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and name not in FLOAT32)
 
     def draw() -> None:
-        index.copy_(torch.randint(0, 1024, (batch,), device=device))
+        index.copy_(torch.randint(0, count, (batch,), device=device))
 
     def step() -> None:
         x = (images[index] - 0.5) / 0.25
         with cast:
-            loss = cross_entropy(forward(x), labels[index])
+            loss = loss_of(forward(x), *(target[index] for target in targets))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if average:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if average and CLIP.get(name, 1.0):
+            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP.get(name, 1.0))
         optimizer.step()
         if average:
             torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 0.001)
 
-    return draw, step
+    return draw, step, parameters_of(model)
 
 
-def text_step(device: str, compiled: bool) -> tuple[Callable, Callable]:
+def parameters_of(model: torch.nn.Module) -> int:
+    """The number of trained parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def text_step(device: str, compiled: bool) -> tuple[Callable, Callable, int]:
     """The same of the language model: its state is carried from window to window."""
     model = torch_models.CharLSTM(SYMBOLS).to(device).train()
     forward = torch.compile(model) if compiled else model
@@ -106,7 +129,7 @@ def text_step(device: str, compiled: bool) -> tuple[Callable, Callable]:
         for old, now in zip(hidden, new, strict=True):
             old.copy_(now.detach())
 
-    return draw, step
+    return draw, step, parameters_of(model)
 
 
 def captured(draw: Callable, step: Callable) -> Callable:
@@ -124,8 +147,8 @@ def captured(draw: Callable, step: Callable) -> Callable:
     return graph.replay
 
 
-def step_of(name: str, how: str, batch: int, device: str, steps: int) -> Callable[[], None]:
-    """A function that trains so many steps and waits for them.
+def step_of(name: str, how: str, batch: int, device: str, steps: int) -> tuple[Callable[[], None], int]:
+    """A function that trains so many steps and waits for them, and the number of parameters that it trains.
 
     Args:
         name: of the model.
@@ -139,8 +162,8 @@ def step_of(name: str, how: str, batch: int, device: str, steps: int) -> Callabl
     torch.backends.cudnn.benchmark = True
     layout = how if device == "cpu" else "channels_last" if name in CHANNELS_LAST else "contiguous"
     compiled = how == "compile"
-    pair = text_step(device, compiled) if name == "lstm" else images_step(name, batch, device, layout, compiled)
-    draw, step = pair
+    made = text_step(device, compiled) if name == "lstm" else images_step(name, batch, device, layout, compiled)
+    draw, step, parameters = made
     run = captured(draw, step) if how == "graph" else step
 
     def call() -> None:
@@ -150,7 +173,7 @@ def step_of(name: str, how: str, batch: int, device: str, steps: int) -> Callabl
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return call
+    return call, parameters
 
 
 def peak_bytes(device: str) -> int:

@@ -10,6 +10,7 @@ CIFAR100 = {"mean": (0.5071, 0.4865, 0.4409), "std": (0.2673, 0.2564, 0.2762)}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of all libraries
 CAMVID = {"mean": (0.4120, 0.4253, 0.4326), "std": (0.2988, 0.3032, 0.2989)}
 SHAPES = {"mean": (0.3789, 0.3744, 0.3801), "std": (0.1768, 0.1671, 0.1768)}
+FACES = {"mean": (0.394,), "std": (0.140,)}
 NUCLEI = {"mean": (0.1664, 0.1516, 0.1843), "std": (0.2616, 0.2419, 0.2935)}
 BCCD = {"mean": (0.7374, 0.6963, 0.7149), "std": (0.0595, 0.1008, 0.0744)}
 
@@ -140,13 +141,17 @@ def segmentation(config: ConfigDict, name: str, height: int, smoke: bool = False
 
     Args:
         config: changed in place.
-        name: one of SEGMENTATION. CamVid, 367 images of 480x360 to train on, 101 to select on and 233 to test on, with
-            11 classes; or drawn shapes, with 6 and the background.
+        name: one of SEGMENTATION, or lesions. CamVid, 367 images of 480x360 to train on, 101 to select on and 233 to
+            test on, with 11 classes; drawn shapes, with 6 and the background; or "lesions", discs among specks.
         height: of CamVid's images in pixels; they are a third wider.
-        smoke: a few scenes of shapes of 32x32, in the place of both.
+        smoke: a few scenes of shapes of 32x32, in the place of all.
     """
     entries = ("image", "segmentation_mask")
-    if name == "shapes" or smoke:
+    if name == "lesions":
+        shapes(config, entries, smoke)
+        sizes = ", size=32, train=32, validation=16, test=16" if smoke else ""
+        config.data.update({"name": f"shapes(classes=1, clutter=40{sizes})", "classes": ("healthy", "lesion")})
+    elif name == "shapes" or smoke:
         shapes(config, entries, smoke)
         config.data.classes = ("background", "circle", "square", "triangle", "cross", "ring", "bar")
     else:
@@ -201,6 +206,17 @@ def bccd(config: ConfigDict, size: tuple[int, int] = (240, 320)) -> None:
     config.normalise = BCCD
 
 
+def faces(config: ConfigDict) -> None:
+    """Up to three faces of `orl_faces` in drawn scenes, 96x96: 1,500 to train on, 200 to select on, 300 to test on.
+
+    No person is in two splits.
+    """
+    features = ("image", "objects/bbox", "objects/label")
+    config.data = {"name": "face_scenes", "train": "train", "validation": "validation", "test": "test"}
+    config.data.update({"features": features, "max_boxes": 3})
+    config.normalise = FACES
+
+
 def photographs(config: ConfigDict, name: str, smoke: bool = False, size: tuple[int, int] = (512, 512)) -> None:
     """COCO 2017, or PASCAL VOC 2007, with boxes, some of the training images to select on.
 
@@ -231,8 +247,8 @@ def detection(config: ConfigDict, name: str, smoke: bool = False, lr: float = 2e
 
     Args:
         config: changed in place.
-        name: shapes or bccd.
-        smoke: a few small scenes take the place of both.
+        name: shapes, bccd or faces.
+        smoke: a few small scenes take the place of all.
         lr: of AdamW at its highest.
         objects: of a drawn scene at most.
     """
@@ -242,11 +258,13 @@ def detection(config: ConfigDict, name: str, smoke: bool = False, lr: float = 2e
             config.data.name = (
                 f"shapes(objects={objects}{', size=32, train=32, validation=16, test=16' if smoke else ''})"
             )
+    elif name == "faces":
+        faces(config)
     else:
         bccd(config)
         config.nms.update({"keep": 50, "candidates": 300})  # up to 30 cells
-    config.total_epochs, config.batch_size = (20, 32) if name == "shapes" else (60, 8)
-    config.augment = "flip | vertical_flip"
+    config.total_epochs, config.batch_size = (60, 8) if name == "bccd" else (20, 32)
+    config.augment = "flip" if name == "faces" else "flip | vertical_flip"
     schedule = {"name": "cosine", "warmup_percent": 5}
     config.optim = {"name": "adamw", "lr": lr, "weight_decay": 1e-3, "schedule": schedule, "clip_norm": 10.0}
     config.ema = {"decay": 0.99, "warmup": True}

@@ -1,8 +1,11 @@
 """Semantic segmentation: a class for every pixel, by any network that gives a map of logits of the image's size.
 
 image: [b, h, w, c] in 0..1; segmentation_mask: [b, h, w, 1], labels as config.data.classes names them, 255 to ignore.
+Where the data have a second view, image_after: [b, h, w, c], its channels follow those of the image in all that a
+network and an augmentation see, each normalised as if it stood alone (change detection; `views=2` of a U-Net).
 `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. Own keys: `ignore`, names of labels that are left out
 of the loss and of every measure, so that the network has no logit for them; `palette`, the colours of the figures.
+A figure shows the second of two classes in another hue, through the soft mask of its probability.
 Evaluations: "validation" during training, "test" once at the end on the selected checkpoint; their confusion matrices
 are added over all images.
 """
@@ -15,6 +18,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task, chain
+from cvdl_jax.data import pairs
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.metrics import segmentation as metrics
@@ -65,7 +69,7 @@ def stored_labels(table, classes):
 
 def training_loss(model, normalise, loss, table, state, batch, key):
     """Sums of the loss and the pixel accuracy of one training batch."""
-    (logits, _), state = apply_train(model, state, normalise(batch["image"]), key)
+    (logits, _), state = apply_train(model, state, normalise(pairs.joined(batch)["image"]), key)
     labels = labels_of(table, batch)
     total, weight = loss(logits, labels)
     known = labels != metrics.IGNORE
@@ -75,7 +79,7 @@ def training_loss(model, normalise, loss, table, state, batch, key):
 
 def logits_of(model, normalise, state, batch):
     """Logits [b, h, w, c] of the averaged weights, or of the present ones where the run keeps no average."""
-    return apply_eval(model, averaged(state), normalise(batch["image"]))[0]
+    return apply_eval(model, averaged(state), normalise(pairs.joined(batch)["image"]))[0]
 
 
 def evaluation_step(logits_fn, loss, table, state, batch, key):
@@ -100,12 +104,15 @@ def drawn(split, names, measured, rows):
 
 
 def report(logits_fn, table, names, palette, state, batch, key):
-    """The worst and the best of some images with their masks."""
+    """The worst and the best of some images with their masks; images in colour with the second of two classes dyed."""
     from cvdl_jax.analysis.figures import segmentation as figures
 
-    guess = jax.jit(lambda s, b: logits_fn(s, b).argmax(-1))(state, batch)
+    logits, image = jax.jit(logits_fn)(state, batch), batch.get(pairs.AFTER, batch["image"])
     colours = figures.palette_of(palette, len(names))
-    return {"segmentation": figures.overlays(batch["image"], labels_of(table, batch), guess, colours, names)}
+    shown = {"segmentation": figures.overlays(image, labels_of(table, batch), logits.argmax(-1), colours, names)}
+    if len(names) == 2 and image.shape[-1] == 3:
+        shown["recoloured"] = figures.recoloured(image, jax.nn.softmax(logits)[..., 1])
+    return shown
 
 
 def make(config, info) -> Task:
@@ -113,7 +120,8 @@ def make(config, info) -> Task:
     names, table = kept_classes(config, info)
     more = {"num_classes": len(names), "dtype": config.compute_dtype, "remat": config.remat}
     model = registry.create(config.model, "config.model", kinds=("segmentation",), **more)
-    normalise = recipe.normalisation(config)
+    normalise, paired = recipe.normalisation(config), pairs.AFTER in info.spec
+    normalise = pairs.each_view(normalise) if paired else normalise
     loss = configs.named(segmentation, config.loss, "config.loss", "logits", "labels")
     feedback = recipe.feedback(config)
     logits_fn = partial(logits_of, model, normalise)
@@ -121,19 +129,21 @@ def make(config, info) -> Task:
     step = partial(evaluation_step, logits_fn, loss, table)
 
     def init(key: jax.Array, batch: dict) -> dict:
-        params, stats = initialise(model, key, normalise(batch["image"])[:1], False)
+        params, stats = initialise(model, key, normalise(pairs.joined(batch)["image"])[:1], False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
     def evaluation(split: str) -> Eval:
         return Eval(step, partial(finalise, names), split, draw=partial(drawn, split, names))
 
+    parts = (
+        pairs.join if paired else None,
+        recipe.augmentation(config, info),
+        recipe.descend(config, info, train_loss),
+        recipe.average(config, train_loss),
+    )
     return Task(
         init=init,
-        train=chain(
-            recipe.augmentation(config, info),
-            recipe.descend(config, info, train_loss),
-            recipe.average(config, train_loss),
-        ),
+        train=chain(*parts),
         evals=recipe.evaluations(evaluation, info.sizes),
         report=partial(report, logits_fn, table, names, config.palette),
         on_eval=feedback.on_eval,

@@ -17,7 +17,7 @@ COLOURS = {
     "magenta": (220, 60, 210), "cyan": (60, 210, 220), "white": (235, 235, 235),
 }  # fmt: skip
 # (cosine, sine, length)
-_ROTATIONS = ((1, 0, 1), (12, 5, 13), (15, 8, 17), (4, 3, 5), (3, 4, 5), (8, 15, 17), (5, 12, 13))
+ROTATIONS = ((1, 0, 1), (12, 5, 13), (15, 8, 17), (4, 3, 5), (3, 4, 5), (8, 15, 17), (5, 12, 13))
 _TRIES = 20  # places tried for an object before it is left out
 _JITTER, _NOISE = 16, 8
 
@@ -170,7 +170,7 @@ def draw(stream: int, index: int, size: int = 64, objects: int = 5, classes: int
 
 def _turned(words: Words) -> tuple[int, int, int]:
     """A rotation of the table, plus 0 to 3 quarter turns."""
-    c, s, n = _ROTATIONS[words.below(len(_ROTATIONS))]
+    c, s, n = ROTATIONS[words.below(len(ROTATIONS))]
     for _ in range(words.below(4)):
         c, s = -s, c
     return c, s, n

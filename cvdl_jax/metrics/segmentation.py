@@ -91,8 +91,8 @@ def summary(rows: dict[str, np.ndarray], class_names: Sequence[str] = (), resamp
             single image there is none.
 
     Returns:
-        `segmentation_metrics`, its intervals "mean_iou_low" ..., "iou/NAME" of each class (NaN for one that neither
-        truth nor predictions have), and "examples", the number of images.
+        `segmentation_metrics`, its intervals "mean_iou_low" ..., "iou/NAME" and "dice/NAME", the F1 of its pixels, of
+        each class (NaN for one that neither truth nor predictions have), and "examples", the number of images.
 
     Raises:
         DataError: for no image, an image with a label that is no class, naming its place, or no pixel at all.
@@ -113,8 +113,9 @@ def summary(rows: dict[str, np.ndarray], class_names: Sequence[str] = (), resamp
         )  # fmt: skip
         metrics |= {f"{name}_low": ends.low, f"{name}_high": ends.high}
     names = class_names if len(class_names) == len(m) else range(len(m))
-    iou = per_class(m)["iou"]
-    return {**metrics, **{f"iou/{k}": float(x) for k, x in zip(names, iou, strict=True)}, "examples": len(pixels)}
+    for measure in ("iou", "dice"):
+        metrics |= {f"{measure}/{k}": float(x) for k, x in zip(names, per_class(m)[measure], strict=True)}
+    return {**metrics, "examples": len(pixels)}
 
 
 def _of_totals(totals: np.ndarray) -> dict[str, float]:

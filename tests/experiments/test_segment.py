@@ -134,6 +134,35 @@ def test_overlays_show_the_worst_and_the_best_in_the_colours_of_the_legend():
     assert (figures.palette_of("camvid", 11) == palettes.CAMVID).all() and len(figures.palette_of("camvid", 12)) == 12
 
 
+@pytest.mark.curriculum("M20")
+def test_a_driving_scene_has_the_palette_of_eleven_classes():
+    """Its colours name the classes: what a figure shows can be read back."""
+    config = configs.load("configs/segment/unet.py")
+    names = [name for name in config.data.classes if name not in config.ignore]
+    palette = figures.palette_of(config.palette, len(names))
+    colours = dict(zip(names, map(tuple, palette.tolist()), strict=True))
+    assert len(names) == 11 and colours["road"] == (128, 64, 128) and colours["car"] == (64, 0, 128)
+    labels = np.random.default_rng(0).integers(0, 11, (6, 7))
+    np.testing.assert_array_equal(palettes.labels_of(palettes.colours_of(labels, palette), palette), labels)
+
+
+@pytest.mark.curriculum("M20")
+def test_a_figure_gives_the_second_of_two_classes_another_hue():
+    """Lesions, a medical question of one class: where the network is sure of one, grey becomes blue."""
+    names = configs.load("configs/segment/unet.py:data=lesions,smoke").data.classes
+    assert names == ("healthy", "lesion")
+    logits = np.zeros((2, 4, 4, 2), np.float32)
+    logits[..., 1] = np.where(np.arange(4) < 2, 50.0, -50.0)
+    batch = {"image": np.full((2, 4, 4, 3), 0.5, np.float32), "segmentation_mask": np.ones((2, 4, 4, 1), np.uint8)}
+    draw = partial(segment.report, lambda state, batch: jnp.asarray(logits), np.arange(256), names, "voc", None)
+    figure = draw(batch, None)["recoloured"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["image", "mask", "recoloured"]
+    shown = np.asarray(figure.axes[2].images[0].get_array())
+    np.testing.assert_allclose(shown[:, 2:], 0.5, atol=1e-6)
+    assert (shown[:, :2, 2] > 0.6).all() and (shown[:, :2, 1] < 0.4).all()
+    assert "recoloured" not in draw({**batch, "image": batch["image"][..., :1]}, None)  # grey has no hue
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

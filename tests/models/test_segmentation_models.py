@@ -297,3 +297,21 @@ def test_a_pyramid_adds_what_every_level_says():
     for level in ("level0_conv0", "level1_conv0"):
         without = {**variables["params"], level: {"kernel": jnp.zeros_like(variables["params"][level]["kernel"])}}
         assert np.abs(apply(model, {**variables, "params": without}, x)[0] - logits).max() > 1e-3
+
+
+@pytest.mark.curriculum("X15")
+def test_a_siamese_unet_sees_the_difference_of_two_views():
+    """The same answer for exchanged views; for equal ones that of a pair of black images, whatever they show."""
+    model = make("unet_siamese", num_classes=2, widths=(4, 6), norm="none")
+    x = RNG.normal(size=(2, 9, 10, 6)).astype(np.float32)
+    variables = initial(model, x)
+    first, second = x[..., :3], x[..., 3:]
+    views = [(first, second), (second, first), (first, first), (0 * first, 0 * first), (second, first + 1)]
+    logits = apply(model, variables, np.concatenate([np.concatenate(pair, -1) for pair in views]))[0]
+    straight, exchanged, equal, black, other = np.split(np.asarray(logits), len(views))
+    assert straight.shape == (2, 9, 10, 2)
+    np.testing.assert_allclose(straight, exchanged, atol=1e-6)
+    np.testing.assert_allclose(equal, black, atol=1e-6)
+    assert abs(straight - equal).max() > 0.01 and abs(straight - other).max() > 0.01
+    with pytest.raises(ConfigError, match="takes two images with their channels one behind the other, got 3 channels"):
+        shape_of(model, 16, 16)

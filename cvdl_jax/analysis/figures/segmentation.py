@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.analysis.figures.images import EXAMPLES, class_name
+from cvdl_jax.analysis.figures.images import EXAMPLES, class_name, new_figure
 from cvdl_jax.core.formatting import columns
 from cvdl_jax.metrics import classification, segmentation
-from cvdl_jax.ops.images import palettes
+from cvdl_jax.ops.images import colour, palettes
 
 OPACITY = 0.6  # of a mask over its image
 
@@ -57,6 +57,30 @@ def overlays(
     patches = [Patch(color=palette[k] / 255, label=class_name(k, class_names)) for k in present]
     if patches:
         figure.legend(handles=patches, loc="outside right upper", fontsize=8)
+    figure.set_label(EXAMPLES)
+    return figure
+
+
+def recoloured(images: Any, masks: Any, turns: float = 0.8, least: float = 0.4) -> Any:
+    """The first four images, the soft masks of a class, and the images with another hue inside them.
+
+    Args:
+        images: [n, h, w, 3] in 0..1.
+        masks: probabilities of the class, [n, h, w].
+        turns: the hue as a part of a turn, 0 red, 1 / 3 green; see `ops.images.colour.recolour`.
+        least: chroma that grey pixels get.
+
+    Returns:
+        A matplotlib Figure, labelled as one of examples.
+    """
+    images, masks = (np.asarray(x)[:4] for x in (images, masks))
+    changed = colour.recolour(images, masks[..., None], turns, least)
+    figure, axes = new_figure(len(images), 3, inches=1.8)
+    for row, *shown in zip(axes, images, masks, changed, strict=True):
+        for axis, picture in zip(row, shown, strict=True):
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    for axis, title in zip(axes[0], ("image", "mask", "recoloured"), strict=True):
+        axis.set_title(title, fontsize=8)
     figure.set_label(EXAMPLES)
     return figure
 

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cvdl_jax.data import load
+from cvdl_jax.data.builders._settings import SPLIT_LIMITS, named
 from cvdl_jax.data.builders.shapes import png
 from cvdl_jax.data.scenes import Words
-from cvdl_jax.errors import ConfigError
 
 # {split: (its stream of random words, its scans in each source)}
 SPLITS = {
@@ -77,14 +77,10 @@ def configure(
     values = dict(locals())
     limits = {
         "digits": (1, 50), "overlap": (0, 10), "gap": (0, 100), "noise": (0, 255),
-        **{split: (1, 10**7) for split in SPLITS},
+        **dict.fromkeys(SPLITS, SPLIT_LIMITS),
     }  # fmt: skip
-    for key, (low, high) in limits.items():
-        if not low <= values[key] <= high:
-            raise ConfigError(f"config.data.name: digit_strings({key}={values[key]}) must be between {low} and {high}")
-    defaults = dict(zip(values, configure.__defaults__, strict=True))
-    name = "_".join(f"{key}{value}" for key, value in values.items() if value != defaults[key])
-    return DigitStringsConfig(name=name or "default", description=f"Strings with {values}.", **values)
+    name = named("digit_strings", configure, values, limits)
+    return DigitStringsConfig(name=name, description=f"Strings with {values}.", **values)
 
 
 def width(config: DigitStringsConfig) -> int:

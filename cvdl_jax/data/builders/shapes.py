@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cvdl_jax.data import scenes
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.data.builders._settings import SPLIT_LIMITS, named
 
 STREAMS = {"train": 0, "validation": 1, "test": 2}
 
@@ -58,14 +58,10 @@ def configure(
     values = dict(locals())
     limits = {
         "size": (16, 1024), "objects": (1, 255), "classes": (1, len(scenes.CLASSES)), "clutter": (0, 10_000),
-        **{split: (1, 10**7) for split in STREAMS},
+        **dict.fromkeys(STREAMS, SPLIT_LIMITS),
     }  # fmt: skip
-    for key, (low, high) in limits.items():
-        if not low <= values[key] <= high:
-            raise ConfigError(f"config.data.name: shapes({key}={values[key]}) must be between {low} and {high}")
-    defaults = dict(zip(values, configure.__defaults__, strict=True))
-    name = "_".join(f"{key}{value}" for key, value in values.items() if value != defaults[key])
-    return ShapesConfig(name=name or "default", description=f"Scenes with {values}.", **values)
+    name = named("shapes", configure, values, limits)
+    return ShapesConfig(name=name, description=f"Scenes with {values}.", **values)
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):

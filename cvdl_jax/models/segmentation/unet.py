@@ -5,7 +5,11 @@ the map of the same size from the way down beside, and convolves twice. The pape
 pixel of the result has seen whole windows alone, 388 x 388 of 572 x 572 come out, and maps of the way down are cropped.
 There are two ways to the whole image: mirror it outwards first, as the paper's tiles are ("mirror"), or pad ("same").
 
-Reference: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation", figures 1 and 2.
+A network of two views asks what changed between them (a Siamese one): both go down with the same parameters, and the
+way up sees the absolute differences of their maps.
+
+Reference: Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation", figures 1 and 2;
+    Daudt et al. 2018, "Fully Convolutional Siamese Networks for Change Detection", section 3, FC-Siam-diff.
 """
 
 from typing import Any, Literal
@@ -28,6 +32,14 @@ from cvdl_jax.ops.precision import at_least_float32
 VARIANTS = {
     # Ronneberger et al. 2015, figure 1: 23 convolutions, one channel in, two classes out
     "unet": {"input": (572, 572, 1), "num_classes": 2, "padding": "valid", "params": 31_030_658},
+    # the widths of Daudt et al. 2018, figure 1, four halvings, with two convolutions in every block and differences at
+    # the lowest map too
+    "unet_siamese": {
+        "input": (256, 256, 6), "num_classes": 2, "widths": (16, 32, 64, 128, 128), "views": 2, "norm": "batch",
+        # 3x3 9 * (3 * 16 + 16^2 + 16 * 32 + 32^2 + 32 * 64 + 64^2 + 64 * 128 + 3 * 128^2) and 9 * 3 * (128^2 + 64^2 +
+        # 32^2 + 16^2), norms 4 * (2 * 240 + 128), 2x2 4 * (128^2 + 128 * 64 + 64 * 32 + 32 * 16) + 240, scores 17 * 2
+        "params": 1_286_722,
+    },
     "unet_tiny": {
         "input": (16, 16, 3), "num_classes": 3, "widths": (4, 6, 8),
         # 3x3 9 * (3 * 4 + 4 * 4 + 4 * 6 + 6 * 6 + 6 * 8 + 8 * 8 + 12 * 6 + 6 * 6 + 8 * 4 + 4 * 4) + 56 biases, 2x2
@@ -62,6 +74,8 @@ class UNet(nn.Module):
         num_classes: number of logits of a pixel.
         widths: channels of every step; as many steps as there are numbers.
         convolutions: of every block.
+        views: 1, or 2 for pairs of images, whose channels stand one behind the other; the network sees their
+            differences alone.
         padding: "same"; "valid", so that the logits are of the middle of the image; or "mirror", "valid" on an image
             that is mirrored outwards, so that they are of the whole.
         up: "transposed", or "bilinear" and a 2x2 convolution; both have the same parameters.
@@ -76,6 +90,7 @@ class UNet(nn.Module):
     num_classes: int
     widths: tuple[Size, ...] = (64, 128, 256, 512, 1024)
     convolutions: Layers = 2
+    views: Literal[1, 2] = 1
     padding: Literal["same", "valid", "mirror"] = "same"
     up: Literal["transposed", "bilinear"] = "transposed"
     norm: str = "none"
@@ -90,28 +105,31 @@ class UNet(nn.Module):
         """Classifies pixels.
 
         Args:
-            x: float [b, h, w, c].
+            x: float [b, h, w, c]; c is even with two views, the first half the first view.
             train: batch statistics used and updated, dropout on.
 
         Returns:
             logits [b, h, w, num_classes], of the middle [b, h', w', ...] with "valid"; {"stages": a map of every step
-            of the way down}.
+            of the way down, with two views the difference of theirs}.
 
         Raises:
-            ConfigError: for an image of which nothing is left, or whose halves are no whole pixels, with "valid".
+            ConfigError: for an image of which nothing is left, or whose halves are no whole pixels, with "valid"; an
+                odd number of channels with two views.
         """
         if not self.widths:
             raise ConfigError("config.model.widths=() needs a number for every step, such as (64, 128, 256, 512, 1024)")
         check_images(x, self, "unet")
         size = x.shape[1:3]
-        x = self._surrounded(x.astype(self.dtype))
+        x = self._surrounded(self._apart(x.astype(self.dtype)))
         style = Style(self.norm, "before", "plain", self.activation, self.kernel_init, self.dtype)
         block, whole, stages = remat_block(Block, self.remat), self.padding == "same", []
         for i, width in enumerate(self.widths):
             x = nn.max_pool(x, (2, 2), (2, 2)) if i else x
             x = block(width, self.convolutions, whole, style, name=f"down{i}")(x, train)
             stages.append(x)
-        x = Dropout(self.dropout)(x, train)
+        if self.views == 2:
+            stages = [abs(before - after) for before, after in (jnp.split(x, 2) for x in stages)]
+        x = Dropout(self.dropout)(stages[-1], train)
         for i in reversed(range(len(self.widths) - 1)):
             x = self._doubled(x, self.widths[i], f"up{i}_double")
             x = jnp.concatenate([centred(stages[i], x), x], -1)
@@ -119,6 +137,17 @@ class UNet(nn.Module):
         logits = head(x, self.num_classes, self.dtype, initializer(self.kernel_init))
         logits = logits if self.padding == "valid" else logits[:, : size[0], : size[1]]
         return logits, {"stages": tuple(stages)}
+
+    def _apart(self, x: jax.Array) -> jax.Array:
+        """Two views below each other in the batch, [2 b, h, w, c / 2], so that both have the same statistics."""
+        if self.views == 1:
+            return x
+        if x.shape[-1] % 2:
+            raise ConfigError(
+                f"unet with config.model.views=2 takes two images with their channels one behind the other, got "
+                f"{x.shape[-1]} channels; choose data with 'image' and 'image_after', such as aerial_pairs"
+            )
+        return jnp.concatenate(jnp.split(x, 2, -1))
 
     def _surrounded(self, x: jax.Array) -> jax.Array:
         steps, size = len(self.widths) - 1, x.shape[1:3]

@@ -165,6 +165,40 @@ def hue(x: jax.Array, turns: Any) -> jax.Array:
     return jnp.stack(_rainbow(sixths + 6 * turn, high, high - low), -1)
 
 
+def recolour(x: jax.Array, mask: jax.Array, turns: Any, least: Any = 0.0) -> jax.Array:
+    """Another hue inside a soft mask, as of hair: `(1 - m) x + m y`, where y has the hue and the luminance of x.
+
+    The chroma of y is that of the pixel, or `least` if that is more, as far as its luminance allows: the colour lies on
+    the line from the pixel's grey to the hue and does not leave 0..1. So luminance stays exactly, and black and white
+    stay what they are.
+
+    Args:
+        x: float [b, h, w, 3] in 0..1.
+        mask: m, float [b, h, w, 1] in 0..1, such as a probability.
+        turns: the hue as a part of a turn, -1..1, number or [b]: 0 red, 1 / 3 green, 2 / 3 blue.
+        least: chroma (largest minus smallest channel) that grey pixels get, 0..1, number or [b].
+
+    Returns:
+        [b, h, w, 3] in 0..1.
+
+    Raises:
+        ValueError: for a parameter out of its range, grey images, or a mask of another size.
+    """
+    x = check_image(x, "recolour", (3,))
+    if mask.shape != (*x.shape[:3], 1):
+        raise ValueError(f"recolour takes a mask {[*x.shape[:3], 1]} for its images, got {list(mask.shape)}")
+    turn = per_image("turns", turns, x, -1.0, 1.0)[..., 0]  # [b, 1, 1]
+    chroma = jnp.maximum(x.max(-1) - x.min(-1), per_image("least", least, x, 0.0, 1.0)[..., 0])  # [b, h, w]
+    luminance = _grey(*_channels(x))
+    pure = _rainbow(jnp.broadcast_to(6 * turn, chroma.shape), jnp.ones_like(chroma), jnp.ones_like(chroma))
+    away = [channel - _grey(*pure) for channel in pure]  # from grey to the hue, of luminance 0
+    for part in away:  # the room is that of the channel that meets 0 or 1 first
+        room = jnp.where(part > 0, 1 - luminance, luminance)
+        chroma = jnp.minimum(chroma, room / jnp.maximum(jnp.abs(part), 1e-6))
+    y = jnp.stack([luminance + chroma * part for part in away], -1)
+    return blend(x, y, mask)
+
+
 def gamma(x: jax.Array, exponent: Any) -> jax.Array:
     """Gamma distortion, `x ^ exponent`: 0 and 1 stay; values between get darker above 1 and brighter below it.
 

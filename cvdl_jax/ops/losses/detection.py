@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cvdl_jax.config.binding import NotNegative, Probability
+from cvdl_jax.config.binding import NotNegative, Positive, Probability
 from cvdl_jax.errors import ConfigError
 
 WITH_BACKGROUND = ("hard_negatives", "cross_entropy")  # losses of a softmax in which class 0 is the background
@@ -79,3 +79,23 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
     return jnp.where(labels >= 0, losses, 0.0)
+
+
+def hinge(logits: jax.Array, labels: jax.Array, margin: Positive = 1.0) -> jax.Array:
+    """The hinge loss of one linear SVM for each class, `sum_j max(0, margin - y_j s_j)`, y_j 1 for the class, else -1.
+
+    Background is not one of the classes: all y_j are -1 there. A negative beyond the margin costs nothing.
+
+    Args:
+        logits: s, float [..., k].
+        labels: int [...].
+        margin: of both sides.
+
+    Returns:
+        float32 [...].
+
+    Reference: Dalal and Triggs 2005, "Histograms of Oriented Gradients for Human Detection", section 6.6.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    signs = 2 * jax.nn.one_hot(labels - 1, logits.shape[-1], dtype=logits.dtype) - 1
+    return jnp.where(labels >= 0, jnp.maximum(margin - signs * logits, 0).sum(-1), 0.0)

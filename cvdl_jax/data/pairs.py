@@ -1,0 +1,43 @@
+"""Two views of one scene, "image" and "image_after", as one image whose channels are those of both.
+
+Joined before the augmentation, so that what moves pixels moves both views and their mask alike, and a change of
+brightness or contrast changes both.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.errors import ConfigError
+
+AFTER = "image_after"
+
+
+def joined(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The batch with both views in "image", float [b, h, w, 2 c]; itself where there is one view, or both are joined.
+
+    Raises:
+        ConfigError: for views of different shapes.
+    """
+    if AFTER not in batch:
+        return batch
+    first, second = batch["image"], batch[AFTER]
+    if first.shape != second.shape:
+        raise ConfigError(
+            f"'image' is {list(first.shape)} and {AFTER!r} {list(second.shape)}; both views must be of one shape: set "
+            "config.data.image_size=(h, w)"
+        )
+    rest = {name: x for name, x in batch.items() if name != AFTER}
+    return {**rest, "image": jnp.concatenate([first, second], -1)}
+
+
+def join(state: Any, batch: Mapping[str, Any], key: Any) -> tuple[Any, Mapping[str, Any], dict]:
+    """The transform that joins both views of a batch."""
+    return state, joined(batch), {}
+
+
+def each_view(normalise: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """The normalisation of joined images that gives each view what it would get by itself."""
+    return lambda image: jnp.concatenate([normalise(view) for view in jnp.split(image, 2, -1)], -1)
