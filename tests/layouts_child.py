@@ -70,6 +70,15 @@ CASES = {
         "--config.model.depth=1",
         "--config.ema.decay=0.9",
     ],
+    # Anchors whose overlap with shapes of whole pixels is no round number, and images that are nowhere flat, where many
+    # anchors would have one score: else rounding alone would decide by a threshold, or by order.
+    "two_stage": [
+        "configs/detect/faster_rcnn.py:smoke",
+        "--config.data.name=shapes(size=32, train=64, validation=16, test=16)",
+        "--config.model.sizes=(2.3,)",
+        "--config.augment=uniform_noise(amount=0.05)",
+        "--config.ema.decay=0.9",
+    ],
     # Without SegNet's places of maxima: where the image is flat, rounding alone decides which place it is.
     "segmenter": [
         "configs/segment/unet.py:data=shapes",

@@ -13,11 +13,14 @@ on.
 
 Measured on the test split with seed 0, on two CPU cores:
 
-    data    method     mask_ap50         pq                wall time
-    nuclei  watershed  not measured yet
-    nuclei  embedding  not measured yet
-    nuclei  mask_rcnn  not measured yet
-    shapes  watershed  not measured yet
+    method     mask_ap50         pq                wall time, nuclei
+    watershed  not measured yet
+    embedding  not measured yet
+    mask_rcnn  not measured yet
+
+    data    mask_ap50         pq                wall time, watershed
+    nuclei  not measured yet
+    shapes  not measured yet
 """
 
 from configs import datasets

@@ -41,13 +41,15 @@ def choices(file):
     return {name: words for name, words in declared.items() if isinstance(words, configs.OneOf)}
 
 
-# Every file as it is, and with every word that is not the default.
-CONFIGS = [
-    f"{file}:{name}={word}" if position else file
-    for file in FILES
-    for name, words in (choices(file) or {"": ("",)}).items()
-    for position, word in enumerate(words)
-]
+# Every file as it is, and with every word that is not the default; a file that has several choices, once as it is.
+CONFIGS = list(
+    dict.fromkeys(
+        f"{file}:{name}={word}" if position else file
+        for file in FILES
+        for name, words in (choices(file) or {"": ("",)}).items()
+        for position, word in enumerate(words)
+    )
+)
 TRACED = [config for config in CONFIGS if ":data=" in config]
 
 
