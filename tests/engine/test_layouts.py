@@ -18,7 +18,7 @@ GROUPS = (
     "residual,language",
     "pgd,gan,qlearn",
     "detector,embedding",
-    "segmenter",
+    "segmenter,two_stage",
 )
 TOLERANCE = 1e-9
 
