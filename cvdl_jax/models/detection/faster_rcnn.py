@@ -125,6 +125,11 @@ class FasterRCNN(nn.Module):
         Raises:
             ConfigError: for images that are too small, levels that the backbone has not, or training without truth.
         """
+        return self.judged(x, train, truth)
+
+    @nn.nowrap
+    def judged(self, x: jax.Array, train: bool, truth: dict[str, jax.Array] | None) -> tuple[jax.Array, dict[str, Any]]:
+        """What `__call__` does, for the `__call__` of detectors with a further head, too."""
         check_images(x, self, "faster_rcnn")
         stages = self.backbone(x, train)[1].get("stages", ())
         levels, image = self.pyramid(stages, train), x.shape[1:3]

@@ -82,7 +82,7 @@ class MaskRCNN(FasterRCNN):
         Raises:
             ConfigError: as `FasterRCNN`.
         """
-        logits, out = super().__call__(x, train, truth)
+        logits, out = self.judged(x, train, truth)
         regions = out["regions"][:, :1]  # a mask that nobody needs, so that the head has its parameters
         if "chosen" in out:
             regions = of_sample(out["regions"], out["chosen"])[:, : Sample(*self.region_sample).objects]
