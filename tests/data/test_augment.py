@@ -25,6 +25,7 @@ MAKE = {  # arguments that suit an image of 6 x 5, and make the key matter
     "smooth_labels": {"probability": 0.5},
 }
 FIXED = {"center_crop"}  # nothing random in it
+UNLABELLED = {"mosaic"}  # one label of an image is none of four images
 BOX = np.sort(RNG.random((16, 2, 2, 2), np.float32), 2).reshape(16, 2, 4)
 MASK = RNG.integers(0, 4, (16, 6, 5, 1)).astype(np.uint8)
 TRUTH = {  # what operations on the ground truth change in place of the image
@@ -39,7 +40,8 @@ TRUTH = {  # what operations on the ground truth change in place of the image
 
 def batch(name=""):
     more = {entry: jnp.asarray(value) for entry, value in TRUTH.get(name, {}).items()}
-    return {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL), **more}
+    label = {} if name in UNLABELLED else {"label": jnp.asarray(LABEL)}
+    return {"image": jnp.asarray(IMAGE), **label, **more}
 
 
 def apply(text, key=KEY, **more):
