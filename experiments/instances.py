@@ -46,7 +46,7 @@ def truth_of(batch):
 
 
 def targets(batch):
-    """What is to be found: all objects but crowds, whose pixels are ignored."""
+    """What is to be found: all objects but crowds and difficult ones."""
     return {"ids": truth_of(batch)["ids"], **boxes.targets(batch)}
 
 

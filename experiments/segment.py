@@ -135,15 +135,10 @@ def make(config, info) -> Task:
     def evaluation(split: str) -> Eval:
         return Eval(step, partial(finalise, names), split, draw=partial(drawn, split, names))
 
-    parts = (
-        pairs.join if paired else None,
-        recipe.augmentation(config, info),
-        recipe.descend(config, info, train_loss),
-        recipe.average(config, train_loss),
-    )
+    first = (pairs.join if paired else None, recipe.augmentation(config, info))
     return Task(
         init=init,
-        train=chain(*parts),
+        train=chain(*first, recipe.descend(config, info, train_loss), recipe.average(config, train_loss)),
         evals=recipe.evaluations(evaluation, info.sizes),
         report=partial(report, logits_fn, table, names, config.palette),
         on_eval=feedback.on_eval,

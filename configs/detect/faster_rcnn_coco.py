@@ -6,7 +6,7 @@ Lin et al. 2017, "Feature Pyramid Networks for Object Detection", section 4, by 
 `faster_rcnn_R_50_FPN_1x`: SGD with momentum 0.9, a rate of 0.02 that falls to a tenth at 60,000 and 80,000 steps, 1000
 steps of warm-up, decay 1e-4, horizontal flips; 256 anchors and 512 regions of an image, a quarter of them objects; 2000
 candidates of a level in training, 1000 in a test, 1000 proposals. Other than there: images are resized to 800x800, not
-to a shorter side of 800; the backbone begins at random unless `--config.init_from` says otherwise, and its batch
+to a shorter side of 640 to 800; the backbone begins at random unless `--config.init_from` says otherwise, and its batch
 normalisation is trained; the box loss is smooth with beta 1/9, as torchvision's.
 
 Published: COCO AP 37.9 on the validation images of 2017, Detectron2's model zoo, from ImageNet's weights; the paper has

@@ -26,7 +26,7 @@ Measured on the test split with seed 0, on two CPU cores:
 from configs import datasets
 from cvdl_jax.config import configs
 
-# More objects than the 250 or 5 that an image has at most: what is found too much has a number, too.
+# MOST is more than the 250 or 5 objects that an image has at most: what is found too much has a number, too.
 MOST = {"nuclei": 300, "shapes": 20}
 KEEP = {"nuclei": 250, "shapes": 20}
 # For many small objects: more proposals, smaller anchors and masks of 14x14 pixels.

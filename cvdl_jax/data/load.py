@@ -27,6 +27,7 @@ from cvdl_jax.data.sources import Source, check_disjoint
 from cvdl_jax.data.split import Split
 from cvdl_jax.data.subset import Cut, Subset
 from cvdl_jax.errors import ConfigError, DataError, nearest
+from cvdl_jax.ops import selective_search
 
 MASK = "segmentation_mask"
 _CHUNK = 256  # examples decoded by one thread at a time
@@ -372,6 +373,7 @@ def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
         "stage": split.stage.settings(),
         "features": {name: asdict(f) for name, f in split.features.items()},
         **({"instances": "by row"} if instances.LOST in split.delivered else {}),
+        **({"search": selective_search.VERSION} if boxes.PROPOSALS in split.delivered else {}),
     }
     return array_cache.load_or_build(array_cache.folder_for(split.source.name, key), lambda: _decode_all(split))
 

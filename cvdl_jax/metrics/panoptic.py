@@ -82,7 +82,8 @@ def matched(
 
     Reference: Kirillov et al. 2019, "Panoptic Segmentation", sections 4.1 and 4.2.
     """
-    ids, true_ids, classes, true_classes = map(np.asarray, (ids, true_ids, classes, true_classes))
+    ids, true_ids = (np.asarray(x, np.int64) for x in (ids, true_ids))  # a pair's number is too large for small ones
+    classes, true_classes = np.asarray(classes), np.asarray(true_classes)
     d, t = len(classes), len(true_classes)
     if ids.shape != true_ids.shape:
         raise DataError(f"predicted segments have {list(ids.shape)} pixels, true ones {list(true_ids.shape)}")
@@ -111,10 +112,12 @@ def of_image(predicted: Mapping[str, Any], truth: Mapping[str, Any], i: int) -> 
 
     Args:
         predicted: ids int [n, h, w], classes int [n, d].
-        truth: ids int [n, h, w], classes int [n, t], mask [n, t], perhaps crowd bool [n, t].
+        truth: ids int [n, h, w], classes int [n, t], mask [n, t], perhaps crowd and difficult bool [n, t]; what
+            lies in either is not counted.
         i: a row.
     """
-    crowd = truth["crowd"][i] if "crowd" in truth else None
+    flags = [np.asarray(truth[name][i]) > 0 for name in ("crowd", "difficult") if name in truth]
+    crowd = np.any(flags, axis=0) if flags else None
     masks = predicted["ids"][i], predicted["classes"][i], truth["ids"][i], truth["classes"][i]
     return matched(*masks, truth["mask"][i], crowd)
 

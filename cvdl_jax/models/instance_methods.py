@@ -3,10 +3,11 @@
 `config.method.name` is the name of one of these functions. The network is any of `models/segmentation` with as many
 numbers for a pixel as the method wants; for "regions" a detector with masks. `truth` is {"ids": int [b, h, w], 0 for no
 object, k for row k - 1 of the others; "labels": int [b, n], classes from 0 on; "mask": [b, n], 1 where a row is an
-object to be found}, and for regions "boxes" [b, n, 4]. Pixels of rows that are not to be found are ignored. Segments:
+object to be found}, and for regions "boxes" [b, n, 4]. Methods that answer by pixels ignore those of the other rows.
+Segments:
     ids: int16 [b, h, w], 0 for none, k for row k - 1 of the others;
     classes: int32 [b, most]; scores: float32 [b, most] in 0..1; mask: float32 [b, most], 1 where there is a segment;
-    left: float32 [b], what did not get one of the `most` numbers: parts, or pixels.
+    left: float32 [b], what did not get one of the `most` numbers: parts, or pixels; 0 for regions.
 """
 
 from collections.abc import Callable, Mapping

@@ -91,7 +91,7 @@ def drawn(key: jax.Array, kind: jax.Array, sample: Sample) -> tuple[jax.Array, j
 
     Returns:
         int32 [count], indices of objects, then of background, without repetition; bool [count], whether there is one:
-        where background is short, a sample is smaller.
+        where background is short, a sample is smaller, and what was drawn is repeated behind it.
 
     Reference: Girshick 2015, "Fast R-CNN", section 2.3.
     """
@@ -111,7 +111,7 @@ def drawn(key: jax.Array, kind: jax.Array, sample: Sample) -> tuple[jax.Array, j
     rest = jnp.clip(place - n, 0, sample.count - 1)
     index = jnp.where(place < n, first, background[rest])
     valid = (place < n) | others[rest]
-    return jnp.where(valid, index, 0).astype(jnp.int32), valid
+    return index[place % jnp.maximum(valid.sum(), 1)].astype(jnp.int32), valid  # valid ones are the first
 
 
 def sample_anchors(

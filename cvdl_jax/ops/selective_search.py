@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 from cvdl_jax.config.binding import Counted, NotNegative, Positive, Size
 
 BINS, ORIENTATIONS = 25, 8  # of a channel's histogram of colours; of gradients
+VERSION = 2  # to be raised when the boxes of an image change, by a default too: cached ones belong to it
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # each pair of touching pixels once
 
 
@@ -44,7 +45,8 @@ def selective_search(
         float32 [n, 4], n <= count, [ymin, xmin, ymax, xmax] in 0..1, without repetition.
     """
     unit = 255.0 if np.issubdtype(image.dtype, np.floating) else 1.0
-    pixels = reduced(np.asarray(image, np.float64) * unit, -(-max(image.shape[:2]) // side))
+    (h, w), factor = image.shape[:2], -(-max(image.shape[:2]) // side)
+    pixels = reduced(np.asarray(image, np.float64) * unit, factor)
     smooth = gaussian_filter(pixels, (sigma, sigma, 0)) if sigma else pixels
     rng, boxes, ranks = np.random.default_rng(seed), [], []
     for scale in scales:
@@ -54,8 +56,8 @@ def selective_search(
     ordered = np.concatenate(boxes)[np.argsort(np.concatenate(ranks), kind="stable")]
     _, first = np.unique(ordered, axis=0, return_index=True)
     best = ordered[np.sort(first)][:count]
-    h, w = pixels.shape[:2]
-    return (best / [h, w, h, w]).astype(np.float32)
+    whole = np.asarray([h, w, h, w])
+    return (np.minimum(best * factor, whole) / whole).astype(np.float32)  # squares at the lower right may be smaller
 
 
 def reduced(image: np.ndarray, factor: int) -> np.ndarray:

@@ -54,6 +54,13 @@ def at(sides, places, min_visible=0.25):
     return {name: np.asarray(x)[0] for name, x in out.items()}
 
 
+def test_a_region_that_leaves_takes_no_object_with_it():
+    first = {name: x[:1] for name, x in scenes().items()}
+    first["proposals/bbox"] = jnp.zeros_like(first["objects/bbox"]).at[:, 0].set(jnp.asarray([0, 0, 0.05, 0.05]))
+    out = moved(0.25)(first, jnp.asarray([[16, 16]], jnp.int32), jnp.asarray([[0, -8]], jnp.int32))
+    assert out["boxes_mask"][0].tolist() == [1, 0] and not out["proposals/bbox"].any()
+
+
 @pytest.mark.curriculum("M18", "F16")
 def test_a_shrunken_image_lies_on_the_canvas_with_its_box_and_its_masks():
     out = at((4, 4), (1, 3))

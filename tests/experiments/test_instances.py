@@ -116,6 +116,7 @@ def test_predictions_are_masks_of_the_size_of_the_images_and_rows_of_objects(bui
     text = predict_mode.write_masks(run, split, outputs["ids"], tmp_path / "out.csv")
     assert text == f"masks of the size of the images to {tmp_path / 'out_masks'}"
     np.testing.assert_array_equal(pixels_of(tmp_path / "out_masks" / "a.png.png"), outputs["ids"][0])
+    assert float(first["share"]) == pytest.approx((outputs["ids"][0] == 1).mean(), abs=1e-6)
     assert pixels_of(tmp_path / "out_masks" / "sub" / "b.png.png").shape == (48, 64)
     many = np.full((2, 4, 4), 300, np.int16)
     predict_mode.write_masks(run, split, many, tmp_path / "many.csv")

@@ -136,3 +136,16 @@ def test_boxes_and_average_precision_of_images_of_ids():
     boxes = panoptic.all_boxes(ids, 3)
     same = coco_metrics({**guess, "boxes": boxes}, {**real, "boxes": boxes}, 1, (8, 10))
     assert same["coco_ap"] == pytest.approx(1) and panoptic.all_boxes(ids[:0], 3).shape == (0, 3, 4)
+
+
+def test_small_whole_numbers_are_wide_enough_for_pairs():
+    for dtype, n in ((np.uint8, 60), (np.int16, 250), (np.uint16, 400)):
+        many = np.arange(1, n + 1, dtype=dtype)[None]
+        assert panoptic.matched(many, np.arange(n) % 7, many, np.arange(n) % 7).right.all()
+
+
+def test_difficult_objects_are_not_missed():
+    one = {"ids": np.ones((1, 4, 4), int), "classes": np.zeros((1, 1), int), "mask": np.ones((1, 1))}
+    none = {"ids": np.zeros((1, 4, 4), int), "classes": np.zeros((1, 1), int)}
+    assert panoptic.of_images(none, one, 1).missed[0] == 1
+    assert panoptic.of_images(none, {**one, "difficult": np.ones((1, 1), bool)}, 1).missed[0] == 0

@@ -88,6 +88,8 @@ def test_a_sample_has_its_size_and_its_share(objects, background, expected):
     taken = np.asarray(index)[np.asarray(valid)]
     assert len(set(taken.tolist())) == len(taken) and valid.sum() == sum(expected)
     assert kind[taken].tolist() == [1] * expected[0] + [0] * expected[1]  # objects first, none that is ignored
+    if len(taken):  # what is short is filled by all that were drawn alike
+        assert np.ptp(np.unique(index, return_counts=True)[1]) <= 1
 
 
 @pytest.mark.curriculum("L14", "L20")

@@ -71,3 +71,11 @@ def test_images_of_any_form_have_regions():
     assert selective_search(np.zeros((1, 1, 3), np.uint8)).tolist() == [[0, 0, 1, 1]]
     assert len(selective_search(np.zeros((5, 40, 1), np.uint8))) == 1
     np.testing.assert_allclose(reduced(np.arange(5.0).reshape(5, 1, 1), 2).ravel(), [0.5, 2.5, 4])
+
+
+@pytest.mark.curriculum("L8")
+def test_boxes_are_exact_where_the_reduced_image_does_not_fit():
+    image = np.full((133, 133, 3), 40, np.uint8)
+    image[80:130, 80:130] = 220
+    boxes = selective_search(image, side=32, smallest=4, sigma=0.0) * 133
+    assert np.abs(boxes - [80, 80, 130, 130]).max(1).min() < 1e-3

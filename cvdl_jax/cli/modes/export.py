@@ -77,6 +77,10 @@ def program(built: Run, state: State) -> tuple[bytes, str]:
 
     try:
         exported = export.export(jax.jit(predict), platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, spec.dtype))
+    except KeyError as error:
+        raise UserError(
+            f"this model predicts from more than {names[0]!r}: it takes {error} of the data set, too; use another run"
+        ) from error
     except Exception as error:  # shapes that cannot be free, operations without a portable form: JAX raises many kinds
         reason = str(error).splitlines()[0]
         raise UserError(f"this model cannot be exported for batches of any size ({reason}); use another run") from error

@@ -190,14 +190,14 @@ def detections(files: Sequence[str], boxes: dict[str, np.ndarray], names: Sequen
 
 
 def segments(files: Sequence[str], objects: dict[str, np.ndarray], names: Sequence[str]) -> list[list[Any]]:
-    """A heading, then of each object its image, its value in the mask, its class, score, pixels and tight box in 0..1.
+    """A heading, then of each object its image, value in the mask, class, score, share of pixels and tight box in 0..1.
 
     Args:
         files: n names.
         objects: ids int [n, h, w], classes int [n, d], scores [n, d]; an object without a pixel is left out.
         names: of the classes.
     """
-    rows: list[list[Any]] = [["file", "id", "label", "name", "score", "pixels", "ymin", "xmin", "ymax", "xmax"]]
+    rows: list[list[Any]] = [["file", "id", "label", "name", "score", "share", "ymin", "xmin", "ymax", "xmax"]]
     most = objects["scores"].shape[1]
     for i, file in enumerate(files):
         ids = objects["ids"][i]
@@ -205,7 +205,7 @@ def segments(files: Sequence[str], objects: dict[str, np.ndarray], names: Sequen
         for k in np.flatnonzero(pixels[1:]):
             label, numbers = int(objects["classes"][i, k]), (objects["scores"][i, k], *boxes[k])
             score, *box = (f"{x:.6f}" for x in numbers)
-            rows.append([file, k + 1, label, names[label], score, int(pixels[k + 1]), *box])
+            rows.append([file, k + 1, label, names[label], score, f"{pixels[k + 1] / ids.size:.6f}", *box])
     return rows
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.data.augment._rows import is_boxes, moving
-from cvdl_jax.data.boxes import MASK, ROUNDING
+from cvdl_jax.data.boxes import MASK, PROPOSALS, ROUNDING
 from cvdl_jax.data.schema import beyond
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.boxes import area
@@ -97,7 +97,7 @@ def _carry_boxes(
     prefix, lost = name.rpartition("/")[0], real & ~kept
     for other, x in batch.items():
         beside = prefix and other.rpartition("/")[0] == prefix and other not in moving(batch)
-        if (beside or other == MASK) and x.shape[: lost.ndim] == lost.shape:
+        if (beside or (other == MASK and name != PROPOSALS)) and x.shape[: lost.ndim] == lost.shape:
             new[other] = jnp.where(lost.reshape(*lost.shape, *(1,) * (x.ndim - lost.ndim)), jnp.zeros_like(x), x)
     return new
 

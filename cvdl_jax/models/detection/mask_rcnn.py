@@ -127,6 +127,11 @@ class MaskRCNN(FasterRCNN):
         inner = region_criterion(sections, "mask_rcnn", "set config.model.anchor_match and region_match")
 
         def losses(logits: jax.Array, out: dict, truth: dict) -> tuple[dict[str, jax.Array], jax.Array]:
+            if "ids" not in truth:
+                raise ConfigError(
+                    "config.model.name: mask_rcnn is trained on masks, which experiment 'detect' does not read; set "
+                    "config.experiment='instances' as configs/segment/nuclei.py does, or choose faster_rcnn_small"
+                )
             parts, weight = inner.losses(logits, out, truth)
             chosen, n = out["chosen"], out["mask_logits"].shape[1]
             labels = chosen["labels"][:, :n]
