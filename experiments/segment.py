@@ -121,6 +121,7 @@ def make(config, info) -> Task:
     more = {"num_classes": len(names), "dtype": config.compute_dtype, "remat": config.remat}
     model = registry.create(config.model, "config.model", kinds=("segmentation",), **more)
     normalise, paired = recipe.normalisation(config), pairs.AFTER in info.spec
+    pairs.check(config.model.get("views", 1), paired)
     normalise = pairs.each_view(normalise) if paired else normalise
     loss = configs.named(segmentation, config.loss, "config.loss", "logits", "labels")
     feedback = recipe.feedback(config)

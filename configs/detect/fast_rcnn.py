@@ -6,7 +6,7 @@
 
 Girshick 2015, "Fast R-CNN", on a small ResNet in place of VGG-16; Girshick et al. 2014, "Rich Feature Hierarchies", on
 a ResNet-20 that sees each region as 32x32 pixels, in place of AlexNet and 227x227, with a softmax in place of linear
-SVMs, all trained in one step. The regions of an image are searched for once where its pixels are kept decoded, else each
+SVMs, all trained in one step. The regions of an image are searched for once where pixels are kept decoded, else each
 time that it is read. They limit what can be found: of the cells of eight training images of BCCD, 73 % have a
 region with an IoU of a half.
 

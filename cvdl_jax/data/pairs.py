@@ -1,7 +1,7 @@
 """Two views of one scene, "image" and "image_after", as one image whose channels are those of both.
 
 Joined before the augmentation, so that what moves pixels moves both views and their mask alike, and a change of
-brightness or contrast changes both.
+brightness changes both; operations that need one or three channels refuse them.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +31,15 @@ def joined(batch: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     rest = {name: x for name, x in batch.items() if name != AFTER}
     return {**rest, "image": jnp.concatenate([first, second], -1)}
+
+
+def check(views: int, paired: bool) -> None:
+    """Refuses a network of two views on single images, whose channels it would take apart. Raises ConfigError."""
+    if views == 2 and not paired:
+        raise ConfigError(
+            f"config.model.views=2 compares two images, and the data set delivers no {AFTER!r}; choose one that does, "
+            "such as config.data.name=aerial_pairs, or config.model.views=1"
+        )
 
 
 def join(state: Any, batch: Mapping[str, Any], key: Any) -> tuple[Any, Mapping[str, Any], dict]:

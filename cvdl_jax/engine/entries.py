@@ -17,7 +17,7 @@ from cvdl_jax.data import pixels
 from cvdl_jax.engine.build import Run
 from cvdl_jax.errors import DataError
 
-INPUTS = ("image", "features")  # as all data sets name them
+INPUTS = ("image", "features", "image_after")  # as all data sets name them
 ROUNDING = 1e-5  # beyond 0..1, as resizing leaves it
 
 

@@ -60,3 +60,10 @@ def test_views_are_joined_once_and_normalised_one_by_one():
     np.testing.assert_array_equal(both[0, 0, 0], [-1, -2, -3, 0, -1, -2])
     with pytest.raises(ConfigError, match=r"'image_after' \[2, 2, 4, 3\]; both views must be of one shape"):
         pairs.joined({**batch, pairs.AFTER: second[:, :2]})
+
+
+def test_a_network_of_two_views_needs_two():
+    pairs.check(2, True)
+    pairs.check(1, False)
+    with pytest.raises(ConfigError, match="views=2 compares two images"):
+        pairs.check(2, False)

@@ -51,6 +51,7 @@ def test_a_face_becomes_smaller_by_means():
         [picture[3 * i : 3 * i + 3, 3 * j : 3 * j + 3].sum() // 9 for j in range(3)] for i in range(4)
     ]
     np.testing.assert_array_equal(face_scenes.smaller(picture, 12, 9), picture)
+    np.testing.assert_array_equal(face_scenes.smaller(picture, 24, 18), picture.repeat(2, 0).repeat(2, 1))
 
 
 def test_what_cannot_be_composed_is_refused(tmp_path):

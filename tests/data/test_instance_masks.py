@@ -114,4 +114,4 @@ def test_nuclei_of_every_size_come_by_name(real_data):
         assert n > 0 and ids.max() <= n and len(ids) - 1 == n - arrays["instances_lost"][i]
         tight = boxes_of(arrays["instance_mask"][i, ..., 0], n)
         there = tight.any(1)
-        assert np.abs(tight - arrays["objects/bbox"][i, :n])[there].max() <= 1.01 / 192  # nearest: half a pixel a side
+        assert np.abs(tight - arrays["objects/bbox"][i, :n])[there].max() <= 2 / 192  # by nearest pixels

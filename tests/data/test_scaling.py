@@ -169,13 +169,13 @@ def test_resize_crop_and_pad_keep_what_they_say():
     image = np.full((20, 40, 3), 200, np.uint8)
     image[:, :10] = 10
     sizes = {crop: HostStage((16, 16), crop=crop) for crop in ("none", "pad", "center")}
-    shown = {crop: stage._image(image, "image", None) for crop, stage in sizes.items()}
+    shown = {crop: stage._image("image", image, "image", None) for crop, stage in sizes.items()}
     assert {x.shape for x in shown.values()} == {(16, 16, 3)}
     assert (shown["none"][:, :3] == 10).all() and (shown["none"][:, 5:] == 200).all()  # all of it, squeezed
     assert (shown["pad"][:4] == 0).all() and (shown["pad"][12:] == 0).all()  # all of it, in its aspect
     np.testing.assert_array_equal(shown["pad"][4:12, 5:], 200)
     assert (shown["center"][:, 1:] == 200).all()  # the middle of it, in its aspect
-    mask = sizes["pad"]._image(np.ones((20, 40, 1), np.uint8), "mask", None)
+    mask = sizes["pad"]._image("segmentation_mask", np.ones((20, 40, 1), np.uint8), "mask", None)
     assert set(np.unique(mask)) == {1, 255} and (mask[4:12] == 1).all()
 
 

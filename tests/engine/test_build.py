@@ -44,6 +44,8 @@ OF_RECIPE = {
     "augmentation": {"augment"}, "descend": {"optim", "grad"}, "average": {"ema"}, "normalisation": {"normalise"},
     "feedback": {"plateau", "early_stopping"},
 }  # fmt: skip
+# What a function that chooses networks reads of the config that it is given whole.
+OF_MODELS = {"segmenter": {"model", "method", "loss", "match", "boxes", "nms"}}
 STORED = ("spec", "sizes", "class_names")  # of `info`: an experiment that looks at these reads the data set
 
 
@@ -76,6 +78,8 @@ def reads_of(path):
     keys = keys_of(tree).union(*map(keys_of, given_away(tree)))
     for name, sections in OF_RECIPE.items():
         keys |= sections if f"recipe.{name}(config" in text else set()
+    for name, sections in OF_MODELS.items():
+        keys |= sections if f"{name}(config" in text else set()
     keys |= {"data"} if re.search(rf"(?<![.\w])info\.({'|'.join(STORED)})", text) else set()
     return keys - {*build.LOOP, "get"}
 

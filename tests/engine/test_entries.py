@@ -79,3 +79,11 @@ def test_tasks_that_do_not_predict_or_have_no_data_stay_as_they_are():
     nothing = Task(init=None, train=None, evals={})
     assert entries.checked(SimpleNamespace(task=nothing, data=SimpleNamespace(splits={"train": 1}))) is nothing
     assert entries.checked(SimpleNamespace(task=BYTES, data=None)) is BYTES
+
+
+def test_both_views_of_a_pair_are_scaled():
+    pair, x = (
+        loaded(image=((2, 2, 1), np.uint8), image_after=((2, 2, 1), np.uint8)),
+        (UNIT * 255).round().astype(np.uint8),
+    )
+    np.testing.assert_allclose(pair.predict(None, {"image": x, "image_after": x})["image_after"], UNIT, rtol=1e-6)

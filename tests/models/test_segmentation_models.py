@@ -189,7 +189,7 @@ def test_an_fcn_begins_as_the_interpolation_of_its_coarsest_scores():
     for name, side in (("double4", 4), ("enlarge", 8)):
         kernel = params[name]["kernel"]
         np.testing.assert_allclose(kernel, bilinear_kernel(None, (side, side, 3, 3)), atol=1e-7)
-    assert not np.any(params["score4"]["kernel"])  # finer scores begin with 0
+    assert not np.any(params["score4"]["kernel"]) and not np.any(params["head"]["kernel"])  # scores begin with 0
     flat = jax.tree.map(jnp.zeros_like, params["head"]) | {"bias": jnp.arange(3.0)}
     run = quick_jit(lambda params: model.apply({"params": params}, x, False)[0])
     logits = run({**params, "head": flat})
@@ -304,6 +304,8 @@ def test_a_siamese_unet_sees_the_difference_of_two_views():
     """The same answer for exchanged views; for equal ones that of a pair of black images, whatever they show."""
     model = make("unet_siamese", num_classes=2, widths=(4, 6), norm="none")
     x = RNG.normal(size=(2, 9, 10, 6)).astype(np.float32)
+    apart = np.asarray(model._apart(jnp.asarray(x)))  # so that devices hold both views of a row
+    np.testing.assert_array_equal(apart, np.stack([x[0, ..., :3], x[0, ..., 3:], x[1, ..., :3], x[1, ..., 3:]]))
     variables = initial(model, x)
     first, second = x[..., :3], x[..., 3:]
     views = [(first, second), (second, first), (first, first), (0 * first, 0 * first), (second, first + 1)]

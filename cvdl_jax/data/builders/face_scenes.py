@@ -63,10 +63,12 @@ def configure(
 
 
 def smaller(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture uint8 [h, w] in another size, each pixel the mean of those that it covers: int64 [height, width]."""
+    """A picture uint8 [h, w] in another size, int64 [height, width]: means of pixels, or pixels repeated."""
     rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), picture.shape, strict=True))
     sums = np.add.reduceat(np.add.reduceat(picture.astype(np.int64), rows, 0), columns, 1)
-    counts = [np.diff(np.append(edges, m)) for edges, m in zip((rows, columns), picture.shape, strict=True)]
+    counts = [  # a pixel that is repeated counts once
+        np.maximum(np.diff(np.append(edges, m)), 1) for edges, m in zip((rows, columns), picture.shape, strict=True)
+    ]
     return sums // (counts[0][:, None] * counts[1][None])
 
 

@@ -1,8 +1,8 @@
 """Fully convolutional networks: VGG with convolutions in the place of its dense layers, and scores enlarged again.
 
 The scores of 1/32 of the image are doubled by transposed convolutions that begin as bilinear interpolation, and added
-to scores from the maps of 1/16 (FCN-16s) and 1/8 (FCN-8s), which begin with 0; the rest of the way to the image is one
-transposed convolution. A side that 32 does not divide is padded by repeated pixels, which are cut off again.
+to scores from the maps of 1/16 (FCN-16s) and 1/8 (FCN-8s); all scores begin with 0. The rest of the way to the image is
+one transposed convolution. A side that 32 does not divide is padded by repeated pixels, which are cut off again.
 
 Reference: Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation", section 4 and table 2.
 """
@@ -107,7 +107,7 @@ class FCN(nn.Module):
             side = self.side if i == 0 else 1
             x = g(Conv(units, (side, side), padding="SAME", **types, name=f"dense{i}")(x))
             x = Dropout(self.dropout)(x, train)
-        scores = head(x, self.num_classes, self.dtype, initializer(self.kernel_init))
+        scores = head(x, self.num_classes, self.dtype, ZEROS)  # He's would begin with noise of deviation 2
         for stride, stage in zip(reversed(strides[:-1]), reversed(stages[:-1]), strict=True):
             if stride < self.stride:
                 break

@@ -128,7 +128,7 @@ class UNet(nn.Module):
             x = block(width, self.convolutions, whole, style, name=f"down{i}")(x, train)
             stages.append(x)
         if self.views == 2:
-            stages = [abs(before - after) for before, after in (jnp.split(x, 2) for x in stages)]
+            stages = [abs(x[0::2] - x[1::2]) for x in stages]
         x = Dropout(self.dropout)(stages[-1], train)
         for i in reversed(range(len(self.widths) - 1)):
             x = self._doubled(x, self.widths[i], f"up{i}_double")
@@ -139,7 +139,7 @@ class UNet(nn.Module):
         return logits, {"stages": tuple(stages)}
 
     def _apart(self, x: jax.Array) -> jax.Array:
-        """Two views below each other in the batch, [2 b, h, w, c / 2], so that both have the same statistics."""
+        """Two views one after the other in the batch, [2 b, h, w, c / 2], so that both have the same statistics."""
         if self.views == 1:
             return x
         if x.shape[-1] % 2:
@@ -147,7 +147,8 @@ class UNet(nn.Module):
                 f"unet with config.model.views=2 takes two images with their channels one behind the other, got "
                 f"{x.shape[-1]} channels; choose data with 'image' and 'image_after', such as aerial_pairs"
             )
-        return jnp.concatenate(jnp.split(x, 2, -1))
+        x = jnp.stack(jnp.split(x, 2, -1), 1)  # the views of a row stay beside each other, on one device
+        return x.reshape(-1, *x.shape[2:])
 
     def _surrounded(self, x: jax.Array) -> jax.Array:
         steps, size = len(self.widths) - 1, x.shape[1:3]
