@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cvdl_jax.data.builders._settings import SPLIT_LIMITS, named
+from cvdl_jax.data.builders._settings import SPLIT_LIMITS, Drawn, named
 from cvdl_jax.data.builders.shapes import png
 from cvdl_jax.data.scenes import ROTATIONS, Words, inside
 
@@ -135,10 +135,11 @@ def _seen(words: Words, view: np.ndarray, light: int) -> np.ndarray:
     return np.clip(view + noise, 0, 255).astype(np.uint8)
 
 
-class AerialPairs(tfds.core.GeneratorBasedBuilder):
+class AerialPairs(Drawn, tfds.core.GeneratorBasedBuilder):
     """The `aerial_pairs` data set: `image`, `image_after`, and `segmentation_mask` with 1 where something changed."""
 
     VERSION = tfds.core.Version("1.0.0")
+    splits = STREAMS
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
@@ -150,12 +151,6 @@ class AerialPairs(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict({"image": view, "image_after": view, "segmentation_mask": mask}),
             disable_shuffling=True,
         )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        return {split: self._examples(split) for split in STREAMS}
-
-    def _generate_examples(self):
-        raise NotImplementedError("_split_generators returns the generators")
 
     def _examples(self, split: str):
         config = self.builder_config

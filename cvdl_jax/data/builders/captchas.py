@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cvdl_jax.data.builders._settings import SPLIT_LIMITS, named
+from cvdl_jax.data.builders._settings import SPLIT_LIMITS, Drawn, named
 from cvdl_jax.data.builders.shapes import png
 from cvdl_jax.data.scenes import Words
 
@@ -159,10 +159,11 @@ def _symbol(words: Words, symbol: str, x: np.ndarray, y: np.ndarray) -> np.ndarr
     return ink
 
 
-class Captchas(tfds.core.GeneratorBasedBuilder):
+class Captchas(Drawn, tfds.core.GeneratorBasedBuilder):
     """The `captchas` data set: `symbols` from left to right."""
 
     VERSION = tfds.core.Version("1.0.0")
+    splits = STREAMS
 
     def _info(self) -> tfds.core.DatasetInfo:
         length = self.builder_config.length
@@ -178,12 +179,6 @@ class Captchas(tfds.core.GeneratorBasedBuilder):
             ),
             disable_shuffling=True,
         )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        return {split: self._examples(split) for split in STREAMS}
-
-    def _generate_examples(self):
-        raise NotImplementedError("_split_generators returns the generators")
 
     def _examples(self, split: str):
         config = self.builder_config

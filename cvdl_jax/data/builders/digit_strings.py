@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cvdl_jax.data import load
-from cvdl_jax.data.builders._settings import SPLIT_LIMITS, named
+from cvdl_jax.data.builders._settings import SPLIT_LIMITS, Drawn, named
 from cvdl_jax.data.builders.shapes import png
 from cvdl_jax.data.scenes import Words
 
@@ -119,10 +119,11 @@ def compose(words: Words, scans: np.ndarray, config: DigitStringsConfig) -> tupl
     return np.clip(image + noise * config.noise // 148, 0, 255).astype(np.uint8), centres
 
 
-class DigitStrings(tfds.core.GeneratorBasedBuilder):
+class DigitStrings(Drawn, tfds.core.GeneratorBasedBuilder):
     """The `digit_strings` data set: `digits` from left to right, `centres` their columns."""
 
     VERSION = tfds.core.Version("1.0.0")
+    splits = SPLITS
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
@@ -138,12 +139,6 @@ class DigitStrings(tfds.core.GeneratorBasedBuilder):
             ),
             disable_shuffling=True,
         )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        return {split: self._examples(split) for split in SPLITS}
-
-    def _generate_examples(self):
-        raise NotImplementedError("_split_generators returns the generators")
 
     def _examples(self, split: str):
         config = self.builder_config

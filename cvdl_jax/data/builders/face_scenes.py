@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cvdl_jax.data import load, scenes
-from cvdl_jax.data.builders._settings import SPLIT_LIMITS, named
+from cvdl_jax.data.builders._settings import SPLIT_LIMITS, Drawn, named
 from cvdl_jax.data.builders.shapes import png
 from cvdl_jax.data.scenes import Words
 from cvdl_jax.errors import DataError
@@ -108,10 +108,11 @@ def compose(stream: int, index: int, pictures: np.ndarray, size: int, faces: int
     return np.clip(image + noise, 0, 255).astype(np.uint8), boxes, shown
 
 
-class FaceScenes(tfds.core.GeneratorBasedBuilder):
+class FaceScenes(Drawn, tfds.core.GeneratorBasedBuilder):
     """The `face_scenes` data set: grey images and the boxes of the faces, of one class."""
 
     VERSION = tfds.core.Version("1.0.0")
+    splits = SPLITS
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
@@ -127,12 +128,6 @@ class FaceScenes(tfds.core.GeneratorBasedBuilder):
             ),
             disable_shuffling=True,
         )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        return {split: self._examples(split) for split in SPLITS}
-
-    def _generate_examples(self):
-        raise NotImplementedError("_split_generators returns the generators")
 
     def _examples(self, split: str):
         config = self.builder_config

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cvdl_jax.data import scenes
-from cvdl_jax.data.builders._settings import SPLIT_LIMITS, named
+from cvdl_jax.data.builders._settings import SPLIT_LIMITS, Drawn, named
 
 STREAMS = {"train": 0, "validation": 1, "test": 2}
 
@@ -64,10 +64,11 @@ def configure(
     return ShapesConfig(name=name, description=f"Scenes with {values}.", **values)
 
 
-class Shapes(tfds.core.GeneratorBasedBuilder):
+class Shapes(Drawn, tfds.core.GeneratorBasedBuilder):
     """The `shapes` data set; `label` is the class of the object with the largest visible area."""
 
     VERSION = tfds.core.Version("1.0.0")
+    splits = STREAMS
 
     def _info(self) -> tfds.core.DatasetInfo:
         size, names = self.builder_config.size, scenes.CLASSES[: self.builder_config.classes]
@@ -93,12 +94,6 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
             supervised_keys=("image", "label"),
             disable_shuffling=True,
         )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        return {split: self._examples(split) for split in STREAMS}
-
-    def _generate_examples(self):
-        raise NotImplementedError("_split_generators returns the generators")
 
     def _examples(self, split: str):
         config = self.builder_config
