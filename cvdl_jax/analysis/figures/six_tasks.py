@@ -11,7 +11,6 @@ from cvdl_jax.ops.images import palettes
 
 TASKS = ("classification", "localisation", "detection", "semantic segmentation", "instance segmentation",
          "panoptic segmentation")  # fmt: skip
-OPACITY = 0.75
 
 
 def six_tasks(images: Any, tasks: Sequence[Any], class_names: Sequence[str] = ()) -> Any:
@@ -58,5 +57,5 @@ def _pictures(image: np.ndarray, labels: Any) -> list[np.ndarray]:
     of_objects = np.asarray([(0, 0, 0), *(c[:3] for c in figures.class_colours(n))])
     shade = 1 - 0.5 * ids / max(n, 1)
     coloured = (palette[labels.semantic], of_objects[ids], palette[labels.semantic] * shade[..., None])
-    there = OPACITY * (ids > 0)[..., None]
-    return [image, image, image, *(there * colours + (1 - there) * image for colours in coloured)]
+    there = (ids > 0)[..., None]  # opaque, so that a class has one colour whatever the object's is
+    return [image, image, image, *(np.where(there, colours, image) for colours in coloured)]
