@@ -160,13 +160,16 @@ def test_settings_without_effect_are_refused(folder, tmp_path):
         load("spirals", train="train", caption_length=9)
 
 
-def test_words_travel_with_the_description_of_the_data(folder):
+def test_words_travel_with_the_description_of_the_data(folder, capsys):
     data = opened(folder)
     known = json.loads(json.dumps(described.facts(data)))
     again = described.described(known)
     assert again.vocabulary == data.vocabulary and again.splits["test"].spec == data.splits["test"].spec
     other = opened(folder, caption_min_count=2)  # as if words were counted otherwise now
+    capsys.readouterr()
     matched = described.matched(other, known)
+    said = capsys.readouterr().out
+    assert "'test' of captioned: 2 of 10 words are not in the vocabulary of 8 words" in said and "'train'" not in said
     assert matched.vocabulary == data.vocabulary
     for split in ("train", "test"):
         np.testing.assert_array_equal(
