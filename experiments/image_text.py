@@ -127,8 +127,8 @@ def make(config, info) -> Task:
             f"config.model.end={model.end} is not what captions end with; set config.model.end={captions.END}"
         )
     normalise, feedback = recipe.normalisation(config), recipe.feedback(config)
-    ask = partial(prompts_of, config, info)
-    prompted = configs.call(ask, config.zero_shot, "config.zero_shot") if config.zero_shot else None
+    prompted = configs.call(prompts_of, config.zero_shot, "config.zero_shot", config=config, info=info) \
+        if config.zero_shot else None  # fmt: skip
     scores_fn = partial(class_scores, model, normalise, prompted)
 
     def init(key: jax.Array, batch: dict) -> dict:

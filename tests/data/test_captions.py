@@ -134,7 +134,8 @@ def test_a_vocabulary_from_a_file(folder, tmp_path, capsys):
         [1, 5, 3, 4, 3, 2, 0],
     ]
     assert "captions of 'train'" in capsys.readouterr().out
-    assert data.fingerprint != opened(folder).fingerprint  # a run does not go on with other words
+    assert data.known_as(data.fingerprint)
+    assert not data.known_as(opened(folder).fingerprint)  # a run does not go on with other words
     for text, what in (
         ("", "is empty"),
         ("a\na\n", "line 2: 'a' stands there twice"),

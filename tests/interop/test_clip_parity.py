@@ -1,7 +1,7 @@
 """CLIP against open_clip's: the same random weights give the same similarities, and its loader takes what we write.
 
 It needs torch and open_clip (`pip install open_clip_torch` beside `requirements-interop.txt`); elsewhere it is skipped.
-`tests/models/test_clip.py` compares with a forward of its own in NumPy, without either.
+`test_clip_fixture.py` compares with what transformers once gave, without either.
 """
 
 from functools import partial
