@@ -17,8 +17,9 @@ GROUPS = (
     "perceptron,accumulate,sam",
     "residual,language",
     "pgd,gan,qlearn",
-    "detector,embedding,queries",
+    "detector,embedding",
     "segmenter,two_stage",
+    "queries,contrast",
 )
 TOLERANCE = 1e-9
 # A bias of keys moves all scores of a query alike, so that its gradient is 0 but for rounding, which depends on layout.
