@@ -58,6 +58,11 @@ def gather_rows(tree: Any) -> Any:
     return lax.all_gather(tree, PMAP_AXIS, tiled=True) if is_mapped() else tree
 
 
+def row_places(n: int) -> jax.Array:
+    """The places of the rows that this call sees in the *global* batch: int [n]."""
+    return (lax.axis_index(PMAP_AXIS) * n if is_mapped() else 0) + jnp.arange(n)
+
+
 def rows_known_by(identities: jax.Array) -> AbstractContextManager:
     """Code traced in here draws each row's random numbers from the row's identity instead of its place in the batch.
 
@@ -97,7 +102,7 @@ def row_keys(key: jax.Array, n: int) -> jax.Array:
     """
     identities = trace_context.current().row_identities
     if identities is None:
-        identities = (lax.axis_index(PMAP_AXIS) * n if is_mapped() else 0) + jnp.arange(n)
+        identities = row_places(n)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, identities)
 
 

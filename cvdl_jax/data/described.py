@@ -103,7 +103,8 @@ def _described(known: Mapping[str, Any], name: str, reason: str) -> Split:
     of = known["splits"][name]
     features = {key: Feature(**_tuples(feature)) for key, feature in of["features"].items()}
     source = Absent(known["name"], known["version"], of["split"], of["size"], features, of["fingerprint"], reason)
-    return Split(name, source, HostStage(**_tuples(of["stage"])), features)
+    stage = _tuples({**of["stage"], "captions": _tuples(of["stage"].get("captions", {}))})
+    return Split(name, source, HostStage(**stage), features)
 
 
 def matched(data: Data, known: Mapping[str, Any]) -> Data:
@@ -129,6 +130,8 @@ def _matched(split: Split, known: Mapping[str, Any], old: Mapping[str, Split], s
     like = old.get(split.name) or next(iter(old.values()))
     features = {key: like.features.get(key, feature) for key, feature in split.features.items()}
     reason = changed(split.source, known, same)
+    if split.stage.captions != like.stage.captions:  # the words are the run's, whatever those of the data are now
+        split = replace(split, stage=replace(split.stage, captions=like.stage.captions), arrays=None)
     if not reason:
         try:
             return relabel.by_name(split, features, f"{split.source.split!r} of {split.source.name}")

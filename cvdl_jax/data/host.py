@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cvdl_jax.config.binding import partially
-from cvdl_jax.data import boxes, order
+from cvdl_jax.data import boxes, captions, order
 from cvdl_jax.data.schema import Feature, beyond, check_fits
 from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.ops.selective_search import selective_search
@@ -43,6 +43,7 @@ class HostStage:
         pixel_range: (low, high) of float images, which become 0 and 1; None leaves them.
         proposals: adds `boxes.PROPOSALS`, as many regions of `ops.selective_search` as `count` says (and its other
             arguments), of the image as it then is; they are cached with it. {} for none.
+        captions: how texts become ids, from `captions.prepared`; {} for texts that stay on the host.
 
     Raises:
         ConfigError: for an unknown word or an impossible number.
@@ -61,6 +62,7 @@ class HostStage:
     drop_degenerate: bool = False
     pixel_range: tuple[float, float] | None = None
     proposals: Mapping[str, Any] = field(default_factory=dict)
+    captions: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.pixel_range is not None and not -math.inf < self.pixel_range[0] < self.pixel_range[1] < math.inf:
@@ -92,9 +94,8 @@ class HostStage:
         return self.crop in ("random", "random_resized")
 
     def settings(self) -> dict[str, Any]:
-        """The attributes by name, as values that JSON has; without proposals they are those that runs have written."""
-        known = asdict(self)
-        return known if self.proposals else {key: value for key, value in known.items() if key != "proposals"}
+        """The attributes by name, as values that JSON has; proposals and captions only where there are any."""
+        return {k: x for k, x in asdict(self).items() if x or k not in ("proposals", "captions")}
 
     def search(self) -> Callable[[np.ndarray], np.ndarray]:
         """Selective search with the arguments of `proposals`: image [h, w, c] -> [n, 4]. Raises ConfigError."""
@@ -113,6 +114,8 @@ class HostStage:
 
     def describe(self, feature: Feature) -> Feature:
         """The description of a feature after this stage."""
+        if feature.kind == "text":
+            return Feature("tokens", (self.captions["count"], self.captions["length"]), "int32")
         if feature.kind not in ("image", "mask"):
             return feature
         h, w, c = feature.shape
@@ -163,6 +166,9 @@ class HostStage:
         unit = order.random_unit(seed, order.HOST, epoch, index, 4 * _TRIES) if self.random else None
         for name, feature in features.items():
             value = example[name]
+            if feature.kind == "text":
+                out[captions.NAME] = captions.rows(value, self.captions)
+                continue
             check_fits(name, value, feature)
             if feature.kind in ("image", "mask"):
                 value = self._image(name, value, feature.kind, unit)

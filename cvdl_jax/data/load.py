@@ -1,12 +1,9 @@
 """Opens the data set of a config's data section as splits that a training loop can read."""
 
 import hashlib
-import math
-import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -14,23 +11,22 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
-from cvdl_jax.data import boxes, instances, label_order, opened, subset
-from cvdl_jax.data import cache as array_cache
+from cvdl_jax.data import boxes, captions, instances, label_order, opened, subset
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import Empty, FolderSource, check_apart
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.listed import ListedSource
-from cvdl_jax.data.readable import Readable, readable
+from cvdl_jax.data.readable import readable
+from cvdl_jax.data.resident import arrays_of, make_resident
 from cvdl_jax.data.schema import NUMERIC, Feature, allow_pixels
 from cvdl_jax.data.sources import Source, check_disjoint
 from cvdl_jax.data.split import Split
-from cvdl_jax.data.subset import Cut, Subset
+from cvdl_jax.data.subset import Cut
 from cvdl_jax.errors import ConfigError, DataError, nearest
-from cvdl_jax.ops import selective_search
 
 MASK = "segmentation_mask"
-_CHUNK = 256  # examples decoded by one thread at a time
+_CHUNK = 256  # examples looked at at a time
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,11 @@ class Data:
     order_seed: int | None = None
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     accept_changed: bool = False
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words of captions by their ids; () without captions."""
+        return tuple(next(iter(self.splits.values())).stage.captions.get("words", ()))
 
     def known_as(self, fingerprint: str) -> bool:
         """Whether a fingerprint is of these data, today's or one that an earlier version took of them."""
@@ -97,6 +98,10 @@ def load(
     accept_changed: bool = False,
     label_set: str = "",
     classes: tuple[str, ...] = (),
+    caption_length: Counted = 0,
+    caption_entry: str = "",
+    caption_min_count: Size = 1,
+    vocabulary: str = "",
 ) -> Data:
     """Opens a data set.
 
@@ -139,6 +144,11 @@ def load(
             "label" is then 0 or 1 for each class, and what stands beside the entry is left out.
         classes: names of the labels 0, 1, 2 ... of the entry "segmentation_mask", all of them; another label but 255 is
             then refused, and a mask of another size than its image. Few sets say these names themselves.
+        caption_length: ids of a caption with its begin and end, padded: texts become "captions", see `captions.py`; 0
+            for texts that stay on the host.
+        caption_entry: the entry with them, where the set has several texts.
+        caption_min_count: words that are rarer in the training split become unknown.
+        vocabulary: a file with the words of captions, one a line; "" for those of the training split.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -160,13 +170,10 @@ def load(
     how = (data_dir, label, empty_classes, skip_bad, label_set)
     sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
-    splits = _make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
-    for one in splits.values():
-        one.look()
-    if drop_degenerate:
-        print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
-    for text in filter(None, map(instances.lost, splits.values())):
-        print(text, flush=True)
+    words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
+    stage = replace(stage, captions=words)
+    splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
+    _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 
 
@@ -186,6 +193,8 @@ def _splits(
     most, splits = _most_boxes(sources), {}
     for key, source in sources.items():
         kept = _choose(source, features)
+        if stage.captions:
+            kept = captions.kept(source.features, kept, stage.captions["entry"])
         if classes:
             kept[MASK] = _named_labels(source, kept, classes)
         stage.check(kept)
@@ -276,7 +285,17 @@ def labels(source: Source, cache: bool = True) -> np.ndarray:
         return known
     name = "label" if "label" in class_labels else next(iter(class_labels))
     split = Split("labels", source, HostStage(), {name: class_labels[name]})
-    return np.asarray(_arrays(split, cache)[name])
+    return np.asarray(arrays_of(split, cache)[name])
+
+
+def _look(splits: Collection[Split], drop_degenerate: bool) -> None:
+    """Looks at some images, so that wrong pixels are refused now, and says what is left out."""
+    for split in splits:
+        split.look()
+    if drop_degenerate:
+        print(*map(_count_dropped, splits), sep="\n", flush=True)
+    for text in filter(None, map(instances.lost, splits)):
+        print(text, flush=True)
 
 
 def _count_dropped(split: Split) -> str:
@@ -294,7 +313,8 @@ def _joint(fingerprints: Iterable[str]) -> str:
 def _facts(splits: dict[str, Split]) -> Data:
     first = next(iter(splits.values()))
     label = _label(first.features) or _label(first.source.features)
-    digest = _joint(s.source.fingerprint() for s in splits.values())
+    words = "\n".join(first.stage.captions.get("words", ()))
+    digest = _joint([*(s.source.fingerprint() for s in splits.values()), *([_joint([words])] if words else [])])
     source = first.source
     opened.note(f"{source.name} ({', '.join(split.source.split for split in splits.values())})", digest)
     return Data(
@@ -334,59 +354,6 @@ def _choose(source: Source, features: Sequence[str]) -> dict[str, Feature]:
         if name not in source.features:
             raise ConfigError(f"config.data.features: {source.name} has no {name!r}; {nearest(name, source.features)}")
         if source.features[name].kind == "text":
-            raise ConfigError(f"config.data.features: {name!r} is text, which stays on the host; leave it out")
+            raise ConfigError(f"config.data.features: {name!r} is text; leave it out, {captions.LENGTH} delivers it")
     chosen = boxes.with_flags(features, source.features)
     return {name: f for name, f in source.features.items() if (name in chosen if features else f.kind in NUMERIC)}
-
-
-def _make_resident(splits: dict[str, Split], resident: str, limit: int, cache: bool) -> dict[str, Split]:
-    able = {k: s for k, s in splits.items() if not s.stage.random and all(f.fixed for f in s.delivered.values())}
-    if resident == "always":
-        for split in splits.values():
-            split.spec  # noqa: B018  says what to set where shapes vary
-            if split.stage.random:
-                raise ConfigError(
-                    f"config.data.resident='always' keeps one window per image, crop={split.stage.crop!r} wants a new "
-                    "one every epoch; use resident='auto', or crop='center' and the augmentation padded_crop"
-                )
-    total = sum(_bytes(s) for s in able.values())
-    if resident == "never" or (resident == "auto" and total > limit):
-        return splits
-    return {k: replace(s, arrays=_arrays(s, cache)) if k in able else s for k, s in splits.items()}
-
-
-def _bytes(split: Split) -> int:
-    """The size of all decoded arrays of a split whose shapes are fixed."""
-    return split.size * sum(math.prod(f.shape) * np.dtype(f.dtype).itemsize for f in split.delivered.values())
-
-
-def _arrays(split: Split, cache: bool) -> dict[str, np.ndarray]:
-    whole = isinstance(split.source, Subset) and not isinstance(split.source, Readable)
-    if whole and cache:  # the whole is decoded and cached once, for every way to cut it
-        whole = _arrays(replace(split, source=split.source.base), cache)
-        return {name: array[split.source.indices] for name, array in whole.items()}
-    if not cache or not split.source.location:
-        return _decode_all(split)
-    key = {
-        "data": split.source.cache_key(),
-        "intervals": split.source.intervals,
-        "stage": split.stage.settings(),
-        "features": {name: asdict(f) for name, f in split.features.items()},
-        **({"instances": "by row"} if instances.LOST in split.delivered else {}),
-        **({"search": selective_search.VERSION} if boxes.PROPOSALS in split.delivered else {}),
-    }
-    return array_cache.load_or_build(array_cache.folder_for(split.source.name, key), lambda: _decode_all(split))
-
-
-def _decode_all(split: Split) -> dict[str, np.ndarray]:
-    n = split.size
-    arrays = {name: np.empty((n, *s.shape), s.dtype) for name, s in split.spec.items()}
-
-    def fill(start: int) -> None:
-        indices = np.arange(start, min(start + _CHUNK, n))
-        for name, rows in split.batch(indices).items():
-            arrays[name][indices] = rows
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        list(pool.map(fill, range(0, n, _CHUNK)))
-    return arrays

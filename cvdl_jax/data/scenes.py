@@ -19,7 +19,7 @@ COLOURS = {
 # (cosine, sine, length)
 ROTATIONS = ((1, 0, 1), (12, 5, 13), (15, 8, 17), (4, 3, 5), (3, 4, 5), (8, 15, 17), (5, 12, 13))
 _TRIES = 20  # places tried for an object before it is left out
-_JITTER, _NOISE = 16, 8
+JITTER, NOISE = 16, 8
 
 
 class Object(NamedTuple):
@@ -144,7 +144,7 @@ def draw(stream: int, index: int, size: int = 64, objects: int = 5, classes: int
     """
     words = Words(stream, index)
     y, x = np.mgrid[:size, :size]  # [size, size]
-    image = _background(words, x, y, size, clutter)
+    image = background(words, x, y, size, clutter)
     instances = np.zeros((size, size), np.uint8)
     drawn: list[Object] = []
     low, high = max(size // 6, 6), max(2 * size // 5, 6)  # diameters of a sixth to two fifths of the image
@@ -152,8 +152,8 @@ def draw(stream: int, index: int, size: int = 64, objects: int = 5, classes: int
     for _ in range(words.between(1, objects)):
         label, radius = words.below(classes), words.between(low, high)
         fresh = [c for c in COLOURS if c not in {o.colour for o in drawn}] or list(COLOURS)
-        colour, rotation = fresh[words.below(len(fresh))], _turned(words)
-        paint = [value + words.between(-_JITTER, _JITTER) for value in COLOURS[colour]]
+        colour, rotation = fresh[words.below(len(fresh))], turned(words)
+        paint = [value + words.between(-JITTER, JITTER) for value in COLOURS[colour]]
         for _ in range(_TRIES):
             cx, cy = words.between(radius, 2 * size - radius), words.between(radius, 2 * size - radius)
             covered = inside(CLASSES[label], 2 * x + 1 - cx, 2 * y + 1 - cy, radius, rotation)
@@ -164,11 +164,11 @@ def draw(stream: int, index: int, size: int = 64, objects: int = 5, classes: int
                 image[covered] = paint
                 instances[covered] = len(drawn)
                 break
-    noise = words.octets(3 * size * size).reshape(size, size, 3) % (2 * _NOISE + 1) - _NOISE
+    noise = words.octets(3 * size * size).reshape(size, size, 3) % (2 * NOISE + 1) - NOISE
     return Scene(np.clip(image + noise, 0, 255).astype(np.uint8), instances, tuple(drawn))
 
 
-def _turned(words: Words) -> tuple[int, int, int]:
+def turned(words: Words) -> tuple[int, int, int]:
     """A rotation of the table, plus 0 to 3 quarter turns."""
     c, s, n = ROTATIONS[words.below(len(ROTATIONS))]
     for _ in range(words.below(4)):
@@ -176,7 +176,7 @@ def _turned(words: Words) -> tuple[int, int, int]:
     return c, s, n
 
 
-def _background(words: Words, x: np.ndarray, y: np.ndarray, size: int, clutter: int) -> np.ndarray:
+def background(words: Words, x: np.ndarray, y: np.ndarray, size: int, clutter: int) -> np.ndarray:
     """A dim gradient with specks of one to three pixels' width: int64 [size, size, 3]."""
     base = [words.between(50, 130) for _ in range(3)]
     slope = [(words.between(-30, 30), words.between(-30, 30)) for _ in range(3)]

@@ -27,7 +27,8 @@ class Feature:
     Attributes:
         kind: image (uint8 [h, w, c]; 16-bit grey is scaled to it), mask (uint8 [h, w, c], one class or object per
             value), label (int32), classes (float32 [num_classes], 1 for every class that is there), box
-            (float32 [..., 4]), tensor (any other numbers) or text (bytes, kept on the host).
+            (float32 [..., 4]), tensor (any other numbers), text (bytes, kept on the host) or tokens (int32 [k, t], the
+            ids of texts, `data/captions.py`).
         shape: in one example; None for a size that varies.
         dtype: as delivered; integers are int32.
         num_classes: of a label or classes.

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvdl_jax.data import boxes, instances, order
+from cvdl_jax.data import boxes, captions, instances, order
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Ids, Source
@@ -70,7 +70,8 @@ class Split:
     @property
     def delivered(self) -> dict[str, Feature]:
         """{name: Feature} after the host stage; a shape may hold None where it varies."""
-        out = {name: self.stage.describe(f) for name, f in self.features.items()} | self.stage.added()
+        names = {name: captions.NAME if f.kind == "text" else name for name, f in self.features.items()}
+        out = {names[k]: self.stage.describe(f) for k, f in self.features.items()} | self.stage.added()
         paired = instances.describe(out, self.stage.max_boxes)
         return boxes.describe(out, self.stage.max_boxes, self.stage.drop_degenerate) | paired
 
@@ -97,7 +98,7 @@ class Split:
                 _check_label(out[name], name, feature, self.source, index)
             if feature.kind == "mask" and feature.num_classes is not None:
                 _check_mask(raw, name, feature, self.source, index)
-            if name.startswith("image") and np.issubdtype(out[name].dtype, np.floating):
+            if feature.kind != "text" and name.startswith("image") and np.issubdtype(out[name].dtype, np.floating):
                 _check_pixels(out[name], name, self.source, index)
 
         def who() -> str:

@@ -192,6 +192,7 @@ def make_info(config: ConfigDict, data: data_load.Data | None) -> Info:
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
         seed=config.seed,
+        vocabulary=data.vocabulary if data else (),
     )
 
 

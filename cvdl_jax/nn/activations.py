@@ -127,6 +127,11 @@ def gelu(x: jax.Array, /) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+def quick_gelu(x: jax.Array, /) -> jax.Array:
+    """`z sigmoid(1.702 z)`, near `gelu`. Reference: Hendrycks and Gimpel 2016, section 2; the weights of CLIP."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
 def gelu_tanh(x: jax.Array, /) -> jax.Array:
     """`z / 2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))`, near `gelu`. Reference: Hendrycks and Gimpel 2016."""
     return jax.nn.gelu(x, approximate=True)
@@ -136,7 +141,7 @@ ACTIVATIONS: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f
     for f in (
         identity, relu, relu6, leaky_relu, prelu, elu, tanh, lecun_tanh, sigmoid, hard_sigmoid, sine, silu, hard_swish,
-        gelu, gelu_tanh,
+        gelu, gelu_tanh, quick_gelu,
     )
 }  # fmt: skip
 

@@ -4,7 +4,7 @@
     sigmoid     s (1 - s)                prelu       1 or learned slope   softmax     diag(p) - p p'
     tanh        1 - a^2                  elu         1 or alpha e^z       sine        omega cos(omega z)
     relu        0 or 1                   silu        s + z s (1 - s)      hard_swish  h + z h'
-    relu6       0 or 1                   hard_sigmoid  0 or 1/6
+    relu6       0 or 1                   hard_sigmoid  0 or 1/6           quick_gelu  s + 1.702 z s (1 - s)
 
 Each function takes z, float [...], and returns g'(z), float [...]. At a kink the value is that of automatic
 differentiation of the forward function, which is an element of the subdifferential.
@@ -94,6 +94,11 @@ def gelu_tanh(z: jax.Array) -> jax.Array:
     return (1 + t) / 2 + z * (1 - t**2) * c * (1 + 3 * 0.044715 * z**2) / 2
 
 
+def quick_gelu(z: jax.Array) -> jax.Array:
+    """`g = z s(1.702 z)` has `g' = s + 1.702 z s (1 - s)` with s at 1.702 z."""
+    return jax.nn.sigmoid(1.702 * z) + 1.702 * z * sigmoid(1.702 * z)
+
+
 def softmax_jacobian(z: jax.Array) -> jax.Array:
     """`dp_i / dz_j = p_i (i == j) - p_i p_j`, for each row of scores.
 
@@ -113,6 +118,6 @@ DERIVATIVES: dict[str, Callable[..., jax.Array]] = {
     f.__name__: f
     for f in (
         identity, relu, relu6, leaky_relu, elu, tanh, lecun_tanh, sigmoid, hard_sigmoid, sine, silu, hard_swish, gelu,
-        gelu_tanh,
+        gelu_tanh, quick_gelu,
     )
 }  # fmt: skip

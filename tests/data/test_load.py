@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvdl_jax.config.configs import cache_folder
-from cvdl_jax.data import load as load_module
+from cvdl_jax.data import resident
 from cvdl_jax.data.load import load
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -31,7 +31,7 @@ def no_decoding(monkeypatch):
     def refuse(split):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(load_module, "_decode_all", refuse)
+    monkeypatch.setattr(resident, "_decode_all", refuse)
 
 
 def test_a_data_set_in_its_entirety():

@@ -91,6 +91,7 @@ ORACLES = {
     "sine(omega=30.0)": lambda z: np.sin(30 * z),
     "silu": lambda z: z * special.expit(z),
     "gelu": lambda z: z * special.ndtr(z),
+    "quick_gelu": lambda z: z * special.expit(1.702 * z),
     "gelu_tanh": lambda z: 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
 }
 
@@ -137,6 +138,7 @@ def at(name, z):
         ("elu(alpha=0.5)", 1, 1, 1),
         ("gelu", 1, 0.8413447, 1.0833155),  # Phi(1) + phi(1)
         ("gelu", -1, -0.1586553, -0.0833155),
+        ("quick_gelu", 1, 0.8457958, 1.0677796),
         ("gelu_tanh", 1, 0.8411920, 1.0829641),
         ("gelu_tanh", -1, -0.1588080, -0.0829641),
     ),

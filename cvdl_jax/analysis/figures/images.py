@@ -121,6 +121,30 @@ def image_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str
     return titled_tiles(images, titles, columns, 1.2)
 
 
+def rankings(
+    probabilities: Any, labels: Any, class_names: Sequence[str], most: int = 3
+) -> tuple[str, list[tuple[str, str]]]:
+    """The most probable classes of each image, best first, as a table and as titles.
+
+    Args:
+        probabilities: [n, c].
+        labels: int [n], the true classes.
+        class_names: one per class.
+        most: classes of an image that are named.
+
+    Returns:
+        (the table, a line for each class that is named; titles for `titled_tiles`, red where the best one is wrong).
+    """
+    lines, titles = [], []
+    for i, (p, label) in enumerate(zip(np.asarray(probabilities), np.asarray(labels), strict=True)):
+        order = np.argsort(-p, kind="stable")
+        lines += [f"image {i}: {class_names[label]}, number {int(np.flatnonzero(order == label)[0]) + 1} of {len(p)}"]
+        ranked = [f"{100 * p[c]:5.1f} %  {class_names[c]}" for c in order[:most]]
+        lines += [f"    {line}" for line in ranked]
+        titles.append(("\n".join(ranked), "black" if order[0] == label else "tab:red"))
+    return "\n".join(lines), titles
+
+
 def label_grid(images: Any, labels: Any, guesses: Any, class_names: Sequence[str] = (), columns: int = 6) -> Any:
     """Images with the classes that were found in them, one a line; what is missing or too much says so, in red.
 
