@@ -51,16 +51,21 @@ def test_matrices_are_as_the_case_says():
 
 @pytest.mark.curriculum("K6")
 def test_a_gradient_at_rest_changes_by_the_slope_times_the_matrix():
-    """Without inputs tanh has the slope 1, so an orthogonal matrix keeps the norm; a closed cell of an LSTM multiplies
-    its gradient by the forget gate."""
+    """Without inputs tanh has the slope 1, so an orthogonal matrix keeps the norm; the cell of an LSTM keeps the share
+    of its forget gate, and the other gates, half open, add what comes by the candidate."""
     with jax.enable_x64(True):
         rms, largest, _ = study.profile("tanh orthogonal", KEY, 6, 4, 1, 0.0)
         np.testing.assert_allclose([rms, largest], np.ones((2, 7)), rtol=1e-12)
         rms, _, _ = study.profile("relu identity", KEY, 6, 4, 1, 0.0)
         assert rms[-1] == 0  # ReLU's slope at 0 is 0
-        rms, _, _ = study.profile("lstm 30", KEY, 40, 4, 1, 0.0)
-        # h = c / 2 at rest: what arrives by the cell is a half, and nothing of it is forgotten
-        assert rms[-1] > 0.49 and rms[-1] / rms[-11] == pytest.approx(1, abs=0.3)
+        rms, _, _ = study.profile("lstm 2", KEY, 6, 4, 1, 0.0)
+        kernel, forget = study.initial("lstm 2", jax.random.split(KEY, 3)[0], 4)[1], 1 / (1 + np.exp(-2.0))
+        candidate, eye = np.asarray(kernel[:, 8:12]).T, np.eye(4)
+        cell = np.concatenate([candidate / 2, forget * eye], 1)  # c = f c' + tanh(h' U_g) / 2, h = tanh(c) / 2
+        step = np.concatenate([cell / 2, cell])
+        for lag in range(1, 7):
+            across = np.linalg.matrix_power(step, lag)[:4]
+            assert rms[lag] == pytest.approx(np.sqrt((across**2).sum() / 4))
 
 
 @pytest.mark.curriculum("K6")
