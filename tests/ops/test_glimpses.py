@@ -52,7 +52,7 @@ def test_a_window_by_hand():
 
 @pytest.mark.curriculum("J29")
 def test_the_mean_of_reinforce_is_the_gradient_of_the_expected_reward():
-    """Two choices of three options each: the sum over all nine outcomes by their probabilities, whatever the baseline."""
+    """Two choices of three options each: the sum over all nine outcomes by their chances, whatever the baseline."""
     rng = np.random.default_rng(1)
     theta, rewards = jnp.asarray(rng.normal(size=(2, 3))), jnp.asarray(rng.normal(size=(3, 3)))
     outcomes = jnp.asarray([(a, b) for a in range(3) for b in range(3)])  # [9, 2]
@@ -78,11 +78,17 @@ def test_places_that_are_drawn_estimate_the_gradient_of_hitting():
     reward = (x[:, 0] > 0).astype(jnp.float32)
     exact = np.exp(-((m / s) ** 2) / 2) / (s * np.sqrt(2 * np.pi))
     spread = {}
+
+    def estimates(b):
+        def one(mean):
+            return -reinforce(normal_log_p(x, mean.reshape(1, 1), s)[:, None], reward, jnp.full((n, 1), b))
+
+        return jax.jacfwd(one)(jnp.asarray(m))
+
     for b in (0.0, float(reward.mean())):
-        one = lambda mean, b=b: -reinforce(normal_log_p(x, mean, s)[:, None], reward, jnp.full((n, 1), b))  # noqa: E731
-        estimates = jax.jacfwd(lambda mean: one(mean.reshape(1, 1)))(jnp.asarray(m))
-        spread[b] = float(estimates.std())
-        assert abs(float(estimates.mean()) - exact) < 5 * spread[b] / n**0.5
+        drawn = estimates(b)
+        spread[b] = float(drawn.std())
+        assert abs(float(drawn.mean()) - exact) < 5 * spread[b] / n**0.5
     assert spread[float(reward.mean())] < 0.8 * spread[0.0]
 
 

@@ -1,10 +1,10 @@
 """Digits somewhere in a larger image, among pieces of other digits: what a network must find before it can read it.
 
 The name is `translated_digits`, or with other settings `translated_digits(size=60, clutter=8)`. A scan of
-scikit-learn's digits, enlarged to 16x16, stands at a random place, whole; `clutter` pieces of 6x6 pixels of other scans stand anywhere
-else or under it. The brighter pixel is seen. "train", "validation" and "test" are made of scans of the splits of
-`digits`. `place` is the row and column of the scan's centre, in -1 ... 1 over the image. Example i of a split is a
-function of (split, i) and the settings alone.
+scikit-learn's digits, enlarged to 16x16, stands at a random place, whole; `clutter` pieces of 6x6 pixels of other scans
+stand anywhere else or under it. The brighter pixel is seen. "train", "validation" and "test" are made of scans of the
+splits of `digits`. `place` is the row and column of the scan's centre, in -1 ... 1 over the image. Example i of a split
+is a function of (split, i) and the settings alone.
 
 Reference: Mnih et al. 2014, "Recurrent Models of Visual Attention", sections 4.1 and 4.2, whose images are 60x60.
 """
