@@ -31,5 +31,5 @@ def get_config(arg=None):
     config.eval = {"every_percent": 10}
     config.select = {"metric": "validation/accuracy", "mode": "max"}
     if arg.smoke:
-        config.model.update({"name": "ram_tiny", "size": 4, "scales": 2, "glimpses": 3})
+        config.model.update({"size": 4, "scales": 2, "glimpses": 3, "seen": 6, "units": 8})
     return configs.smoke(config) if arg.smoke else config

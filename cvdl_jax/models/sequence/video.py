@@ -14,7 +14,7 @@ from cvdl_jax.config.binding import Layers, Share, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.criterion import with_backbone
 from cvdl_jax.models.registry import from_row
-from cvdl_jax.models.sequence.labeller import SequenceLabeller
+from cvdl_jax.nn.structures import SequenceLabeller
 
 VARIANTS = {
     # sizes of ours, for clips of 8 frames of 24x24 pixels: LRCN with few units
