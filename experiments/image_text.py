@@ -10,7 +10,7 @@ Reference: Radford et al. 2021, "Learning Transferable Visual Models From Natura
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,17 +32,10 @@ from cvdl_jax.optim.ema import averaged
 
 READS = ("model", "contrast", "zero_shot", "data", "normalise", "augment", "grad", "optim", "ema", "plateau",
          "early_stopping", "compute_dtype", "remat")  # fmt: skip
-SHOWN = 12  # images of the report
 
 
-class Contrast(NamedTuple):
-    """The arguments of `config.contrast`; identical: what a caption is that another image of the batch has, too."""
-
-    identical: Literal["negative", "positive"] = "negative"
-
-
-def training_loss(model, normalise, identical, state, batch, key):
-    """Sums of one training batch; every row meets all rows of the global batch."""
+def training_loss(model, normalise, state, batch, key, identical: Literal["negative", "positive"] = "negative"):
+    """Sums of one training batch; every row meets all rows of the global batch. `config.contrast` sets `identical`."""
     tokens = batch["caption"]
     (_, out), state = apply_train(model, state, (normalise(batch["image"]), tokens), key)
     images, texts, everywhere = gather_rows((out["image"], out["text"], tokens))
@@ -52,8 +45,8 @@ def training_loss(model, normalise, identical, state, batch, key):
         targets = image_text.own_pairs(row_places(len(tokens)), len(everywhere))
     scale, count = out["scale"], jnp.ones(len(tokens)).sum()
     losses, hits = image_text.contrast(scale * out["image"] @ texts.T, scale * out["text"] @ images.T, targets)
-    found = {f"batch_{name}": (hit.sum(), count) for name, hit in hits.items()}
-    return state, {"loss": (losses.sum(), count), "scale": (scale * count, count), **found}
+    sums = {f"batch_{name}": (hit.sum(), count) for name, hit in hits.items()}
+    return state, sums | {"loss": (losses.sum(), count), "scale": (scale * count, count)}
 
 
 def limit_scale(state, batch, key):
@@ -82,11 +75,10 @@ def class_scores(model, normalise, prompted, state, batch):
 
 def evaluation_step(model, normalise, prompted, state, batch, key):
     """The vectors of images and of all their captions; scores of classes and the labels, where there are prompts."""
-    all_captions = batch["captions"]
-    real = captions.real(all_captions)
+    all_captions, real = batch["captions"], captions.real(batch["captions"])
     texts = jnp.where(real[..., None], all_captions, all_captions[:, :1])  # a text needs its end
-    vectors = {"image": image_vectors(model, normalise, state, batch), "text": text_vectors(model, state, texts)}
-    rows = {**vectors, "captions": all_captions}
+    rows = {"image": image_vectors(model, normalise, state, batch), "text": text_vectors(model, state, texts)}
+    rows["captions"] = all_captions
     if prompted is not None:
         rows |= {"scores": class_scores(model, normalise, prompted, state, batch), "label": batch["label"]}
     return rows
@@ -111,8 +103,8 @@ def report(scores_fn, names, state, batch, key):
     """Ranked probabilities of a few images' classes, as a figure and as text."""
     from cvdl_jax.analysis.figures import images
 
-    few = {name: x[:SHOWN] for name, x in batch.items()}
-    ranked, titles = images.rankings(jax.nn.softmax(jax.jit(scores_fn)(state, few)), few["label"], names)
+    few, label = {"image": batch["image"][:12]}, batch["label"][:12]
+    ranked, titles = images.rankings(jax.nn.softmax(jax.jit(scores_fn)(state, few)), label, names)
     return {"zero_shot": images.titled_tiles(few["image"], titles, 4, 2.4), "zero_shot_ranking": ranked}
 
 
@@ -130,10 +122,13 @@ def make(config, info) -> Task:
                           "'captions'; name a set with both, and set config.data.caption_length")  # fmt: skip
     more = {"vocabulary": len(info.vocabulary), "dtype": config.compute_dtype, "remat": config.remat}
     model = registry.create(config.model, "config.model", kinds=("multimodal",), **more)
+    if model.end != captions.END:
+        raise ConfigError(
+            f"config.model.end={model.end} is not what captions end with; set config.model.end={captions.END}"
+        )
     normalise, feedback = recipe.normalisation(config), recipe.feedback(config)
-    contrast = configs.call(Contrast, config.contrast, "config.contrast")
-    asked = partial(configs.call, partial(prompts_of, config, info), config.zero_shot, "config.zero_shot")
-    prompted = asked() if config.zero_shot else None
+    prompted = configs.call(prompts_of, config.zero_shot, "config.zero_shot", config=config, info=info) \
+        if config.zero_shot else None  # fmt: skip
     scores_fn = partial(class_scores, model, normalise, prompted)
 
     def init(key: jax.Array, batch: dict) -> dict:
@@ -141,7 +136,8 @@ def make(config, info) -> Task:
         params, stats = initialise(model, key, normalise(batch["image"])[:1], tokens, False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
-    loss = partial(training_loss, model, normalise, contrast.identical)
+    given = ("config.contrast", "model", "normalise", "state", "batch", "key")
+    loss = partial(configs.partially(training_loss, config.contrast, *given), model, normalise)
     step = partial(evaluation_step, model, normalise, prompted)
     return Task(
         init=init,

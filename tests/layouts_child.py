@@ -86,6 +86,12 @@ CASES = {
         "--config.model.widths=(4,8)",
         "--config.ema.decay=0.9",
     ],
+    # every row meets those of all devices; captions are drawn, and some of a batch are the same
+    "contrast": [
+        "configs/multimodal/clip.py:smoke",
+        "--config.data.name=captioned_scenes(size=32, train=64, validation=17, test=16, unseen=16)",
+        "--config.ema.decay=0.9",
+    ],
     "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
     "sam": ["configs/classify/mlp.py", *MLP, "--config.grad=sam(0.05)"],
     "caption": [

@@ -47,6 +47,8 @@ RUNS = {
         "--config=configs/segment/segnet.py:smoke", *COMMON, "--config.model.depths=(1,1)",
         "--config.model.widths=(4,8)",
     ],
+    # a caption of each image drawn in every step; two encoders and a temperature
+    "contrast": ["--config=configs/multimodal/clip.py:smoke", *COMMON, "--config.ema.decay=0.9"],
     # hidden state carried, drop-out, averaged weights; no data set
     "language": [
         "--config=configs/sequence/char_rnn.py", *COMMON, "--config.text.name=additions",

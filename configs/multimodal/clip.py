@@ -26,7 +26,7 @@ def get_config(arg=None):
     sizes = "(size=32, train=40, validation=17, test=16, unseen=16)" if arg.smoke else ""
     config.data = {"name": f"captioned_scenes{sizes}", "train": "train", "validation": "validation", "test": "unseen"}
     config.data.update({"features": ("image", "label"), "caption_length": 16})
-    config.normalise = {"mean": (0.37, 0.37, 0.37), "std": (0.16, 0.16, 0.16)}
+    config.normalise = {"mean": (0.366, 0.364, 0.369), "std": (0.148, 0.144, 0.148)}
     config.zero_shot = {"templates": ("a {label}", "a large {label}", "a small {label}")}
     config.total_epochs, config.batch_size = 40, 128
     config.model = {"name": "clip_small"}

@@ -271,6 +271,18 @@ def prepared(
     return {"entry": entry, "length": length, "count": max(s.most for s in counted.values()), "words": words}
 
 
+def look(source: Source, settings: Mapping[str, Any]) -> None:
+    """Says which words of another source the vocabulary of a run lacks; nothing without captions.
+
+    Args:
+        source: of examples with the run's entries.
+        settings: of the run's host stage.
+    """
+    if settings:
+        words = _counted(source, settings["entry"], cache=True).words
+        say_unknown(f"{source.split!r} of {source.name}", words, settings["words"])
+
+
 def say_unknown(what: str, counts: Mapping[str, int], words: Sequence[str]) -> int:
     """How many words of captions are not in the vocabulary; prints it, with the most frequent, where there are any."""
     unknown = Counter({word: n for word, n in counts.items() if word not in _places(tuple(words))})

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from cvdl_jax.data import relabel
+from cvdl_jax.data import captions, relabel
 from cvdl_jax.data.catalogue import OF_USERS
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Data
@@ -130,8 +130,11 @@ def _matched(split: Split, known: Mapping[str, Any], old: Mapping[str, Split], s
     like = old.get(split.name) or next(iter(old.values()))
     features = {key: like.features.get(key, feature) for key, feature in split.features.items()}
     reason = changed(split.source, known, same)
-    if split.stage.captions != like.stage.captions:  # the words are the run's, whatever those of the data are now
-        split = replace(split, stage=replace(split.stage, captions=like.stage.captions), arrays=None)
+    now = split.stage.captions
+    told = {**like.stage.captions, "entry": now["entry"]} if now else {}
+    if now != told:  # the words are the run's, whatever those of the data are now
+        split = replace(split, stage=replace(split.stage, captions=told), arrays=None)
+        captions.look(split.source, told)
     if not reason:
         try:
             return relabel.by_name(split, features, f"{split.source.split!r} of {split.source.name}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvdl_jax.data import relabel
+from cvdl_jax.data import captions, relabel
 from cvdl_jax.data.catalogue import OF_USERS, labelled, open_source
 from cvdl_jax.data.host import HostStage
 from cvdl_jax.data.load import Split
@@ -93,6 +93,7 @@ def as_trained(built: Run, source: Source, name: str) -> Split:
                 f"{source.name}: {key!r} is {theirs.dtype}{list(theirs.shape)}, the run was trained on "
                 f"{spec.dtype}{list(spec.shape)}; name a set of the same kind"
             )
+    captions.look(source, split.stage.captions)
     labels = {key: feature for key, feature in trained.features.items() if feature.kind in ("label", "classes")}
     return relabel.by_name(split, labels, f"{source.split!r} of {source.name}")
 

@@ -13,7 +13,7 @@ stands here. The transforms, from PyTorch's layout to ours:
     ""          as it is
 
 A file may also have our own names, "params/stem/kernel" and "batch_stats/stem_norm/mean", or, of a Vision Transformer,
-those of vit_jax and big_vision (`big_vision.py`).
+those of vit_jax and big_vision (`big_vision.py`), or of a CLIP, those of Hugging Face (`clip_names.py`).
 """
 
 import json
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
-from cvdl_jax.models import big_vision, registry
+from cvdl_jax.models import big_vision, clip_names, registry
 from cvdl_jax.ops.positions import resample_positions
 
 COLLECTIONS = ("params", "batch_stats")
@@ -135,6 +135,8 @@ def imported(tensors: Mapping[str, np.ndarray], section: Mapping[str, Any], path
         return Imported(*big_vision.by_our_names(tensors, section, path))
     if all(name.partition("/")[0] in COLLECTIONS for name in tensors):
         return Imported(dict(tensors), ())
+    if clip_names.named_so(tensors):
+        tensors = clip_names.by_openai_names(tensors)
     theirs = {their: (our, transform) for our, (their, transform) in names_of(section, path).items()}
     arrays, unknown = {}, []
     for name, array in tensors.items():

@@ -134,7 +134,8 @@ def test_a_vocabulary_from_a_file(folder, tmp_path, capsys):
         [1, 5, 3, 4, 3, 2, 0],
     ]
     assert "captions of 'train'" in capsys.readouterr().out
-    assert data.fingerprint != opened(folder).fingerprint  # a run does not go on with other words
+    assert data.known_as(data.fingerprint)
+    assert not data.known_as(opened(folder).fingerprint)  # a run does not go on with other words
     for text, what in (
         ("", "is empty"),
         ("a\na\n", "line 2: 'a' stands there twice"),
@@ -160,13 +161,16 @@ def test_settings_without_effect_are_refused(folder, tmp_path):
         load("spirals", train="train", caption_length=9)
 
 
-def test_words_travel_with_the_description_of_the_data(folder):
+def test_words_travel_with_the_description_of_the_data(folder, capsys):
     data = opened(folder)
     known = json.loads(json.dumps(described.facts(data)))
     again = described.described(known)
     assert again.vocabulary == data.vocabulary and again.splits["test"].spec == data.splits["test"].spec
     other = opened(folder, caption_min_count=2)  # as if words were counted otherwise now
+    capsys.readouterr()
     matched = described.matched(other, known)
+    said = capsys.readouterr().out
+    assert "'test' of captioned: 2 of 10 words are not in the vocabulary of 8 words" in said and "'train'" not in said
     assert matched.vocabulary == data.vocabulary
     for split in ("train", "test"):
         np.testing.assert_array_equal(

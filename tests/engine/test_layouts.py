@@ -17,7 +17,7 @@ GROUPS = (
     "perceptron,accumulate,sam",
     "residual,language",
     "pgd,gan,qlearn",
-    "detector,embedding",
+    "detector,embedding,contrast",
     "segmenter,two_stage",
     "caption,glimpse,handwriting",
 )
