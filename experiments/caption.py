@@ -25,7 +25,7 @@ from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import captions as measures
 from cvdl_jax.models import registry
-from cvdl_jax.models.multimodal.captioner import sentence, sentences, write
+from cvdl_jax.models.multimodal.captioner import Decode, sentence, sentences, write
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.optim.ema import averaged
 
@@ -124,7 +124,7 @@ def make(config, info) -> Task:
         raise ConfigError(f"config.doubly_stochastic={config.doubly_stochastic} must be 0 or more, and 0 without "
                           f"attention; config.model.attention={model.attention!r}")  # fmt: skip
     normalise, feedback = recipe.normalisation(config), recipe.feedback(config)
-    writing = configs.partially(write, config.decode, "config.decode", "read", "carry", "length")
+    writing = partial(write, configs.call(Decode, config.decode, "config.decode"))
 
     def init(key: jax.Array, batch: dict) -> dict:
         tokens = jnp.full((1, 1), captions.BEGIN, jnp.int32)

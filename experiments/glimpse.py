@@ -34,10 +34,10 @@ READS = ("model", "policy", "data", "normalise", "augment", "grad", "optim", "em
 
 
 class Policy(NamedTuple):
-    """The arguments of `config.policy`: factors of REINFORCE's term and of the baseline's error."""
+    """The arguments of `config.policy`."""
 
-    reinforce: NotNegative = 1.0
-    baseline: NotNegative = 1.0
+    reinforce: NotNegative = 1.0  # factor of REINFORCE's term
+    baseline: NotNegative = 1.0  # factor of the squared error of the baseline
 
 
 def training_loss(model, normalise, policy, state, batch, key):

@@ -2,11 +2,13 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import launch
 from cvdl_jax.config import configs
@@ -115,6 +117,21 @@ def test_figures_say_what_was_read():
 def test_mistakes_name_the_thing_and_the_fix(config, override, message):
     with pytest.raises(ConfigError, match=message):
         build(configs.load(f"{config}{',' if ':' in config else ':'}smoke", [override]))
+
+
+@pytest.mark.curriculum("K2")
+@pytest.mark.parametrize(
+    ("structure", "inputs", "targets", "steps"),
+    [
+        ("one_to_one", (3,), (), 1), ("one_to_many", (3,), (7,), 7), ("many_to_one", (5, 3), (), 1),
+        ("many_to_many", (5, 3), (5,), 1), ("delayed", (5,), (7,), 7),
+    ],
+)  # fmt: skip
+def test_the_structure_says_how_many_outputs_there_are(structure, inputs, targets, steps):
+    spec = {"x": jax.ShapeDtypeStruct((2, *inputs), jnp.float32), "y": jax.ShapeDtypeStruct((2, *targets), jnp.int32)}
+    info = SimpleNamespace(spec=spec, num_classes=3, class_names=("a", "b", "c"))
+    config = ConfigDict({"inputs": "x", "targets": "y", "structure": structure, "ignore": ("c", "a")})
+    assert sequence_labels.kind_of(config, info) == (False, steps, (2, 0))
 
 
 @pytest.mark.curriculum("K2", "K13")

@@ -141,7 +141,7 @@ def test_what_is_written_is_read_before_the_next_word(soft):
         logits, carry, alpha = run(tokens, carry)
         return 3 * logits, {"carry": carry, "attention": alpha}
 
-    greedy, beam = jax.jit(lambda carry: captioner.write(read, carry, 5, beams=3))(carry)
+    greedy, beam = jax.jit(lambda carry: captioner.write(captioner.Decode(beams=3), read, carry, 5))(carry)
 
     def log_p(row, ids):
         one = {name: x[row : row + 1] for name, x in carry.items()}

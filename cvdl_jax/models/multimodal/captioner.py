@@ -15,7 +15,7 @@ input instead.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -208,17 +208,21 @@ class Captioner(nn.Module):
         return self.read(tokens, self.look(image, train), train)
 
 
-def write(
-    read: Callable, carry: Carry, length: int, beams: Size = 3, length_penalty: NotNegative = 0.0
-) -> tuple[jax.Array, jax.Array]:
+class Decode(NamedTuple):
+    """How captions are written, the arguments of `config.decode`."""
+
+    beams: Size = 3  # captions that are followed at once
+    length_penalty: NotNegative = 0.0  # 0 for the most probable caption; more favours longer ones
+
+
+def write(decode: Decode, read: Callable, carry: Carry, length: int) -> tuple[jax.Array, jax.Array]:
     """Captions of the network's own, each word fed back: by the most probable word, and the best of several beams.
 
     Args:
+        decode: of the beams, see `ops/decoding.py`.
         read: `(tokens int [n, 1], carry) -> (logits [n, 1, words], {"carry"})`.
         carry: the state before the first word, of b rows.
         length: words of a caption at most, its end among them.
-        beams: see `ops/decoding.py`, as `length_penalty`.
-        length_penalty: 0 for the most probable caption.
 
     Returns:
         int32 [b, length] both, without begin.
@@ -229,7 +233,7 @@ def write(
         return logits[:, 0], out["carry"]
 
     how = len(carry["h"]), length, captions.BEGIN, captions.END
-    best, _ = decoding.beam_search(advance, carry, *how, beams, length_penalty)
+    best, _ = decoding.beam_search(advance, carry, *how, *decode)
     return decoding.greedy(advance, carry, *how)[0], best[:, 0]
 
 
