@@ -100,6 +100,21 @@ CASES = {
     ],
     "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
     "sam": ["configs/classify/mlp.py", *MLP, "--config.grad=sam(0.05)"],
+    "caption": [
+        "configs/multimodal/caption.py:smoke",
+        "--config.data.name=captioned_scenes(size=24, train=64, validation=16, test=16)",
+        "--config.ema.decay=0.9",
+    ],
+    "glimpse": [
+        "configs/multimodal/glimpses.py:smoke",
+        "--config.data.name=translated_digits(size=24, train=64, validation=16, test=16)",
+        "--config.ema.decay=0.9",
+    ],
+    "handwriting": [
+        "configs/sequence/handwriting.py:smoke",
+        "--config.data.name=handwriting(length=1, train=64, validation=16, test=16)",
+        "--config.ema.decay=0.9",
+    ],
 }
 
 

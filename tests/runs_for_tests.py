@@ -49,6 +49,10 @@ RUNS = {
     ],
     # a caption of each image drawn in every step; two encoders and a temperature
     "contrast": ["--config=configs/multimodal/clip.py:smoke", *COMMON, "--config.ema.decay=0.9"],
+    # captions drawn anew in every step, attention, drop-out; sentences written by beams and judged on the host
+    "captioner": ["--config=configs/multimodal/caption.py:smoke", *COMMON],
+    # places that are drawn, and their reward
+    "glimpses": ["--config=configs/multimodal/glimpses.py:smoke", *COMMON],
     # hidden state carried, drop-out, averaged weights; no data set
     "language": [
         "--config=configs/sequence/char_rnn.py", *COMMON, "--config.text.name=additions",

@@ -33,14 +33,16 @@ def test_gates_are_those_the_cell_computes(cell, reverse):
     states, seen = jax.tree.map(np.asarray, jax.jit(run)(variables, x))
     z = {gate.name: seen[f"gates/{gate.name}"]["input"][0] for gate in recurrent.GATES[cell]}  # [t, b, u]
     slopes = {"sigmoid": lambda v: 1 / (2 + np.exp(v) + np.exp(-v)), "tanh": lambda v: 1 - np.tanh(v) ** 2}
+    slopes["relu"] = lambda v: (v > 0).astype(float)
     for gate in recurrent.GATES[cell]:
         slope = seen[f"gates/{gate.name}"]["slope"][0]
         np.testing.assert_allclose(slope, slopes[gate.function](z[gate.name]), atol=1e-6)
     h, c, sigmoid = np.zeros((3, 5)), np.zeros((3, 5)), lambda v: 1 / (1 + np.exp(-v))
     for t in range(4)[:: -1 if reverse else 1]:
         now = {name: each[t] for name, each in z.items()}
-        if cell == "rnn":
-            h = np.tanh(now["state"])
+        if "state" in now:  # of a vanilla cell
+            functions = {"rnn": np.tanh, "rnn_sigmoid": sigmoid, "rnn_relu": lambda v: np.maximum(v, 0)}
+            h = functions[cell](now["state"])
         elif cell == "lstm":
             c = sigmoid(now["forget_gate"]) * c + sigmoid(now["input_gate"]) * np.tanh(now["candidate"])
             h = sigmoid(now["output_gate"]) * np.tanh(c)

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -184,6 +185,15 @@ def test_state_is_carried_and_its_gradient_is_cut(tiny):
     through = jax.grad(lambda p: loss(p, loss(p, fresh, cuts[0])[1], cuts[1])[0])(before.params)
     for one, other in zip(jax.tree.leaves(grads), jax.tree.leaves(through), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)  # though differentiated through both cuts
+
+    def uncut(params):
+        logits, _ = model.apply({"params": params}, both, False)
+        return optax.softmax_cross_entropy_with_integer_labels(logits[:, 8:], cuts[1]["targets"]).sum()
+
+    value, whole = jax.value_and_grad(uncut)(before.params)
+    assert float(value) == pytest.approx(float(loss(before.params, before, cuts[1])[0]), rel=1e-5)  # forwards no cut
+    kernel = lambda tree: tree["layer0"]["recurrent_kernel"]  # noqa: E731
+    assert np.abs(kernel(whole) - kernel(grads)).max() > 1e-3  # which the cut keeps from the gradient
 
 
 @pytest.mark.curriculum("K3")

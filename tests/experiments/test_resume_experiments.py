@@ -15,6 +15,8 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "contrast": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),
     "embedding": ("kill@step:13", 8),
+    "captioner": ("kill@step:13", 8),
+    "glimpses": ("kill@step:13", 8),
 }
 
 

@@ -21,6 +21,10 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+FUNCTIONS = {"rnn": np.tanh, "rnn_sigmoid": sigmoid, "rnn_relu": lambda z: np.maximum(z, 0)}
+ONE_PRODUCT = [name for name, cell in CELLS.items() if not cell.by_kernel]
+
+
 def numpy_layer(cell, params, x, carry):
     """The equations of a layer, one time and one gate after the other, in float64."""
     w, b = (np.asarray(params["input"][k], np.float64) for k in ("kernel", "bias"))
@@ -30,8 +34,8 @@ def numpy_layer(cell, params, x, carry):
     for t in range(x.shape[1]):
         block = [(w[:, k : k + U], b[k : k + U], u[:, k : k + U]) for k in range(0, w.shape[1], U)]
         x_t = x[:, t].astype(np.float64)
-        if cell == "rnn":
-            h = np.tanh(np.concatenate([x_t, h], 1) @ np.concatenate([block[0][0], block[0][2]]) + b)
+        if cell in FUNCTIONS:
+            h = FUNCTIONS[cell](np.concatenate([x_t, h], 1) @ np.concatenate([block[0][0], block[0][2]]) + b)
         elif cell == "lstm":
             i, f, g, o = (x_t @ w_k + b_k + h @ u_k for w_k, b_k, u_k in block)
             c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -39,7 +43,10 @@ def numpy_layer(cell, params, x, carry):
         else:
             (w_r, b_r, u_r), (w_z, b_z, u_z), (w_n, b_n, u_n) = block
             r, z = sigmoid(x_t @ w_r + b_r + h @ u_r), sigmoid(x_t @ w_z + b_z + h @ u_z)
-            n = np.tanh(x_t @ w_n + b_n + r * (h @ u_n + np.asarray(params["recurrent_bias"], np.float64)))
+            if cell == "gru_before":  # as Cho et al. 2014
+                n = np.tanh(x_t @ w_n + b_n + (r * h) @ u_n)
+            else:  # as torch.nn.GRU
+                n = np.tanh(x_t @ w_n + b_n + r * (h @ u_n + np.asarray(params["recurrent_bias"], np.float64)))
             h = (1 - z) * n + z * h
         states.append(h)
     return np.stack(states, 1), {"h": h, "c": c}
@@ -62,9 +69,14 @@ CELL_ROWS = [
     pytest.param("lstm", marks=pytest.mark.curriculum("K7")),
     pytest.param("gru", marks=pytest.mark.curriculum("K8")),
 ]
+OTHERS = [
+    pytest.param("rnn_sigmoid", marks=pytest.mark.curriculum("K1")),
+    pytest.param("rnn_relu", marks=pytest.mark.curriculum("K1")),
+    pytest.param("gru_before", marks=pytest.mark.curriculum("K8")),
+]
 
 
-@pytest.mark.parametrize("cell", CELL_ROWS)
+@pytest.mark.parametrize("cell", [*CELL_ROWS, *OTHERS])
 def test_layer_equals_a_loop_in_numpy(cell):
     """For the vanilla cell the loop has the concatenated form, [x, h] [W; U]."""
     layer, params, x, carry = made(cell)
@@ -101,7 +113,7 @@ def test_layer_equals_flax_with_the_same_weights(cell):
     np.testing.assert_allclose(layer.apply({"params": params}, x, carry)[0], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ONE_PRODUCT)
 def test_only_products_with_the_state_are_inside_the_scans(cell):
     """Those of the inputs come before the scan, and the gradient of the state's matrix is one product after it."""
     layer, params, x, carry = made(cell)
@@ -116,7 +128,7 @@ def test_only_products_with_the_state_are_inside_the_scans(cell):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ONE_PRODUCT)
 def test_the_gradient_is_that_of_a_loop(cell, reverse):
     """Of the states and of the last carry, by the inputs' products, the first carry and every recurrent array."""
     rng = np.random.default_rng(1)
@@ -210,12 +222,79 @@ def test_first_weights():
             assert abs(one - other).max() > 0.1 and abs(one.T @ other - np.eye(6)).max() > 0.1
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru_before"])
 def test_bfloat16_products_keep_a_float32_state(cell):
     layer, params, x, carry = made(cell)
     states, last = layer.clone(dtype=jnp.bfloat16).apply({"params": params}, x, carry)
     assert {leaf.dtype for leaf in jax.tree.leaves((states, last))} == {jnp.dtype("float32")}
     np.testing.assert_allclose(states, layer.apply({"params": params}, x, carry)[0], atol=0.05)
+
+
+@pytest.mark.curriculum("K8")
+def test_the_reset_gate_before_and_after_the_product():
+    """With every reset gate open the two conventions agree; with gates that differ among units they do not."""
+    layer, params, x, carry = made("gru")
+    before = Recurrent("gru_before", U)
+    params = {**params, "recurrent_bias": jnp.zeros(U)}
+    shared = {k: v for k, v in params.items() if k != "recurrent_bias"}
+    assert jax.tree.map(jnp.shape, before.init(jax.random.key(0), x)["params"]) == jax.tree.map(jnp.shape, shared)
+    one, other = layer.apply({"params": params}, x, carry)[0], before.apply({"params": shared}, x, carry)[0]
+    assert np.abs(one - other).max() > 0.01
+    opened = params["input"]["bias"].at[:U].set(60.0)
+    params, shared = ({**tree, "input": {**tree["input"], "bias": opened}} for tree in (params, shared))
+    one, other = layer.apply({"params": params}, x, carry)[0], before.apply({"params": shared}, x, carry)[0]
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.curriculum("K8")
+def test_the_gradient_through_the_reset_gate_before_the_product():
+    """By differences in float64: of the recurrent matrix, the inputs and the first state."""
+    with jax.enable_x64(True):
+        layer = Recurrent("gru_before", U, dtype=jnp.float64)
+        _, params, x, carry = made("gru_before")
+        args = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, x, carry))
+        pull = np.random.default_rng(2).normal(size=(B, T, U))
+        loss = jax.jit(lambda params, x, carry: (layer.apply({"params": params}, x, carry)[0] * pull).sum())
+        grads = jax.grad(loss, (0, 1, 2))(*args)
+        ways = jax.tree.map(lambda a: jnp.asarray(np.random.default_rng(a.size).normal(size=a.shape)), args)
+        step = lambda e: loss(*jax.tree.map(lambda a, w: a + e * w, args, ways))  # noqa: E731
+        expected = sum(jax.tree.leaves(jax.tree.map(lambda g, w: (g * w).sum(), grads, ways)))
+        np.testing.assert_allclose((step(1e-5) - step(-1e-5)) / 2e-5, expected, rtol=1e-6)
+
+
+@pytest.mark.curriculum("K7")
+def test_forget_gates_begin_as_asked_for():
+    """f = sigmoid(b) of the state stays at first: a cell of large bias copies its state, one of small bias drops it."""
+    x, carry = jnp.zeros((1, 1, 2)), {"h": jnp.zeros((1, 3)), "c": jnp.full((1, 3), 0.8)}
+    for bias, share in ((1.0, 0.7310586), (0.0, 0.5), (-30.0, 0.0), (30.0, 1.0)):
+        layer = Recurrent("lstm", 3, forget_bias=bias)
+        (_, last), variables = layer.init_with_output(jax.random.key(0), x, carry)
+        np.testing.assert_allclose(last["c"], np.full((1, 3), 0.8 * share), atol=1e-6)
+        np.testing.assert_array_equal(variables["params"]["input"]["bias"], [0] * 3 + [bias] * 3 + [0] * 6)
+    both = Bidirectional("lstm", 3, forget_bias=2.0).init(jax.random.key(0), x)["params"]
+    assert {float(tree["input"]["bias"][3]) for tree in both.values()} == {2.0}
+
+
+@pytest.mark.curriculum("K6")
+def test_an_identity_adds_up_what_is_not_negative():
+    """Le et al. 2015: with the identity and ReLU, the state is the sum of its inputs so far."""
+    layer, x = Recurrent("rnn_relu", 2, recurrent_init="identity"), jnp.ones((1, 4, 1))
+    params = layer.init(jax.random.key(0), x)["params"]
+    params["input"]["kernel"] = jnp.array([[1.0, -1.0]])
+    np.testing.assert_array_equal(params["recurrent_kernel"], np.eye(2))
+    np.testing.assert_array_equal(layer.apply({"params": params}, x)[0][0], [[1, 0], [2, 0], [3, 0], [4, 0]])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cell": "gru", "forget_bias": 0.0}, "forget_bias=0.0 is of an LSTM's gate, which cell='gru' has not"),
+        ({"cell": "rnn", "recurrent_init": "identiti"}, "recurrent_init='identiti': did you mean 'identity'"),
+    ],
+)
+def test_settings_without_effect_are_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        Recurrent(units=2, **fields).init(jax.random.key(0), jnp.zeros((1, 1, 1)))
 
 
 def test_unknown_cell_is_refused():

@@ -51,10 +51,12 @@ class RecurrentModel(nn.Module):
 
     Attributes:
         num_classes: number of symbols.
-        cell: "lstm", "gru" or "rnn".
+        cell: see `nn/recurrent.py:Recurrent`, as `forget_bias` and `recurrent_init`.
         layers: number of recurrent layers.
         units: number of units of every layer.
         dropout: rate on the output of each layer, never on the way from one time to the next (Zaremba et al. 2014).
+        forget_bias: first bias of the forget gates of an LSTM.
+        recurrent_init: "orthogonal" or "identity".
         dtype: dtype of the matrix products; states, gates and scores are at least float32.
     """
 
@@ -63,6 +65,8 @@ class RecurrentModel(nn.Module):
     layers: Layers = 2
     units: Size = 256
     dropout: Share = 0.0
+    forget_bias: float = 1.0
+    recurrent_init: str = "orthogonal"
     dtype: Any = jnp.float32
 
     def zero_carry(self, rows: int) -> Carry:
@@ -85,9 +89,9 @@ class RecurrentModel(nn.Module):
             raise ConfigError(f"config.model: layers={self.layers} and units={self.units} must be at least 1")
         carry = self.zero_carry(symbols.shape[0]) if carry is None else carry
         x = jax.nn.one_hot(symbols, self.num_classes, dtype=self.dtype)  # [b, t, num_classes]
-        new = {}
+        first, new = {"forget_bias": self.forget_bias, "recurrent_init": self.recurrent_init, "dtype": self.dtype}, {}
         for layer in (f"layer{i}" for i in range(self.layers)):
-            x, new[layer] = Recurrent(self.cell, self.units, dtype=self.dtype, name=layer)(x, carry[layer])
+            x, new[layer] = Recurrent(self.cell, self.units, **first, name=layer)(x, carry[layer])
             x = Dropout(self.dropout)(x, train)  # [b, t, units]
         wide = at_least_float32(self.dtype)
         logits = nn.Dense(self.num_classes, dtype=wide, param_dtype=wide, name="head")(x)
