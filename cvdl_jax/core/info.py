@@ -21,6 +21,7 @@ class Info(NamedTuple):
         total_steps: length of the run.
         steps_per_epoch: examples / batch size, a float: batches run across epoch borders.
         seed: the run's seed.
+        vocabulary: the pieces that the numbers of "tokens" stand for, or ().
     """
 
     num_classes: int | None
@@ -31,6 +32,7 @@ class Info(NamedTuple):
     total_steps: int
     steps_per_epoch: float
     seed: int
+    vocabulary: tuple[str, ...] = ()
 
     def epoch(self, step: int) -> float:
         """Epochs completed after `step` steps."""

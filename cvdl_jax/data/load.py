@@ -14,7 +14,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
-from cvdl_jax.data import boxes, instances, label_order, opened, subset
+from cvdl_jax.data import boxes, encoded_texts, instances, label_order, opened, subset
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
@@ -97,6 +97,7 @@ def load(
     accept_changed: bool = False,
     label_set: str = "",
     classes: tuple[str, ...] = (),
+    text: Mapping[str, Any] = {},
 ) -> Data:
     """Opens a data set.
 
@@ -139,6 +140,7 @@ def load(
             "label" is then 0 or 1 for each class, and what stands beside the entry is left out.
         classes: names of the labels 0, 1, 2 ... of the entry "segmentation_mask", all of them; another label but 255 is
             then refused, and a mask of another size than its image. Few sets say these names themselves.
+        text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -160,13 +162,16 @@ def load(
     how = (data_dir, label, empty_classes, skip_bad, label_set)
     sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
+    sources = encoded_texts.encoded(sources, text) if text else sources
     splits = _make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
     for one in splits.values():
         one.look()
     if drop_degenerate:
         print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
-    for text in filter(None, map(instances.lost, splits.values())):
-        print(text, flush=True)
+    for line in filter(
+        None, [f(split) for f in (instances.lost, encoded_texts.count_cut) for split in splits.values()]
+    ):
+        print(line, flush=True)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 
 
