@@ -1,4 +1,6 @@
-"""Position embeddings of a grid of patches: fixed ones; learned ones for another size of image, and which are alike."""
+"""Positions of tokens: fixed ones of a sequence or a grid of patches, rotary ones, and learned ones for another size of
+image, with which of them are alike.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,56 @@ def sincos(grid: tuple[int, int], d: int, temperature: float = 10_000.0) -> jax.
     frequency = temperature ** -(np.arange(d // 4) / (d // 4 - 1))  # [d / 4]
     y, x = (axis.reshape(-1, 1) * frequency[None] for axis in np.indices(grid))  # [h w, d / 4]
     return jnp.asarray(np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], 1), jnp.float32)
+
+
+def sinusoidal(length: int, d: int, temperature: float = 10_000.0) -> jax.Array:
+    """Fixed positions of a sequence: sines and cosines of wavelengths from 2 pi towards 2 pi temperature.
+
+        P[p, 2 i] = sin(p / temperature^(2 i / d)),   P[p, 2 i + 1] = cos(p / temperature^(2 i / d))
+
+    Args:
+        length: number of positions, p = 0 ... length - 1.
+        d: size of a token; an odd one ends in a sine.
+        temperature: the limit of the wavelengths over 2 pi.
+
+    Returns:
+        float32 [length, d].
+
+    Reference: Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
+    """
+    frequency = temperature ** -(2 * (np.arange(d) // 2) / d)  # [d]
+    angles = np.arange(length)[:, None] * frequency[None]  # [length, d]
+    return jnp.asarray(np.where(np.arange(d) % 2 == 0, np.sin(angles), np.cos(angles)), jnp.float32)
+
+
+def rotate(x: jax.Array, places: jax.Array, temperature: float = 10_000.0) -> jax.Array:
+    """Rotary positions: the pair (x_i, x_{i + c / 2}) of a query or a key is turned by `place temperature^(-2 i / c)`.
+
+    The dot product of a turned query and a turned key depends on their places by the difference alone.
+
+    Args:
+        x: queries or keys [b, n, h, c], c even.
+        places: int or float [b or 1, n].
+        temperature: as in `sinusoidal`.
+
+    Returns:
+        Array like x; angles are at least float32.
+
+    Raises:
+        ConfigError: for an odd number of channels.
+
+    Reference: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", equation 15; the pairs
+        are halves apart, as in GPT-NeoX, which permutes the channels of the paper.
+    """
+    c = x.shape[-1]
+    if c % 2:
+        raise ConfigError(f"rotary positions need heads of an even number of channels, not {c}")
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    frequency = temperature ** -(2 * jnp.arange(c // 2, dtype=wide) / c)
+    angles = places[..., None].astype(wide) * frequency[None, None]  # [b or 1, n, c / 2]
+    cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]  # [b or 1, n, 1, c / 2]
+    first, second = jnp.split(x.astype(wide), 2, -1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1).astype(x.dtype)
 
 
 def resample_positions(

@@ -134,7 +134,7 @@ def test_what_is_not_in_a_layer_of_its_own():
     by_name = {layer.name: layer for layer in layers_of("vit_patch4_16_tiny")}
     assert by_name["ViT"].type == "ViT: class_token, positions" and by_name["ViT"].parameters == 18 * 16
     attention = by_name["ViT/block0/attention"]  # 17 tokens: each with each, 16 channels, scores and sums
-    assert (attention.type, attention.macs) == ("SelfAttention: products", 2 * 17 * 17 * 16)
+    assert (attention.type, attention.macs) == ("Attention: products", 2 * 17 * 17 * 16)
     mean = next(layer for layer in layers_of("resnet8_tiny") if layer.type == "mean")
     assert (mean.name, mean.shape, mean.kernel) == ("ResNet/mean", (16,), "4x4")
 

@@ -12,7 +12,7 @@ from scipy import special
 from cvdl_jax.core.parallel import PMAP_AXIS
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.attention import SelfAttention
+from cvdl_jax.nn.attention import Attention
 from cvdl_jax.nn.batch_norm import BatchNorm, layer_norm
 from cvdl_jax.nn.common import product_of_rows
 from cvdl_jax.nn.dropout import Dropout, DropPath
@@ -186,12 +186,12 @@ def test_layer_norm_is_per_example():
 @pytest.fixture(scope="module")
 def attention():
     """Self-attention of three heads on [2, 5, 12], and what it computed."""
-    layer = SelfAttention(3, return_weights=True)
+    layer = Attention(3, return_weights=True)
     x = np.random.default_rng(0).normal(size=(2, 5, 12)).astype(np.float32)
     variables = layer.init(jax.random.key(0), x, False)
     params = jax.tree.map(lambda p: p + 0.05, variables["params"])  # biases too
-    y, weights = jax.jit(partial(layer.apply, train=False))({"params": params}, x)
-    return layer, params, x, y, weights
+    y, out = jax.jit(partial(layer.apply, train=False))({"params": params}, x)
+    return layer, params, x, y, out["weights"]
 
 
 @pytest.mark.curriculum("J5")
@@ -219,8 +219,9 @@ def test_attention_commutes_with_a_permutation_of_tokens(attention):
 
 def test_attention_softmax_is_float32_under_bfloat16(attention):
     _, params, x, _, weights = attention
-    layer = SelfAttention(3, return_weights=True, dtype=jnp.bfloat16)
-    y, narrow = jax.jit(partial(layer.apply, train=False))({"params": params}, x)
+    layer = Attention(3, return_weights=True, dtype=jnp.bfloat16)
+    y, out = jax.jit(partial(layer.apply, train=False))({"params": params}, x)
+    narrow = out["weights"]
     assert y.dtype == jnp.bfloat16 and narrow.dtype == jnp.float32
     np.testing.assert_allclose(narrow.sum(-1), 1, atol=1e-6)  # bfloat16 would be off by 1e-2
     np.testing.assert_allclose(narrow, weights, atol=0.05)
@@ -228,22 +229,22 @@ def test_attention_softmax_is_float32_under_bfloat16(attention):
 
 def test_attention_returns_no_weights_unless_asked(attention):
     _, params, x, y, _ = attention
-    plain, weights = SelfAttention(3).apply({"params": params}, x, False)
-    assert weights is None
+    plain, out = Attention(3).apply({"params": params}, x, False)
+    assert out == {}
     np.testing.assert_allclose(plain, y, atol=1e-5)
 
 
 def test_attention_adds_the_bias_of_row_i_modulo_k(attention):
     """Biases [2, 1, n, n] of four rows: row 2 has that of row 0; minus infinity in effect forbids a pair."""
     _, params, x, _, _ = attention
-    layer, bias = SelfAttention(3, return_weights=True), np.zeros((2, 1, 5, 5), np.float32)
+    layer, bias = Attention(3, return_weights=True), np.zeros((2, 1, 5, 5), np.float32)
     bias[1, 0, :, 4] = -1e9
     bias[0, 0, 0, 1] = 1.5
     four = np.concatenate([x, x[::-1]])
     _, plain = layer.apply({"params": params}, four, False)
-    _, weights = layer.apply({"params": params}, four, False, bias)
-    expected = special.softmax(np.log(plain) + bias[[0, 1, 0, 1]], -1)
-    np.testing.assert_allclose(weights, expected, atol=1e-5)
+    _, biased = layer.apply({"params": params}, four, False, bias)
+    expected = special.softmax(np.log(plain["weights"]) + bias[[0, 1, 0, 1]], -1)
+    np.testing.assert_allclose(biased["weights"], expected, atol=1e-5)
     with pytest.raises(ValueError, match=r"must be \[k, 3 or 1, 5, 5\], k a divisor of 2"):
         layer.apply({"params": params}, x, False, np.zeros((3, 1, 5, 5), np.float32))
 
@@ -262,13 +263,13 @@ def test_attention_is_fused_only_where_nothing_needs_its_weights(attention, monk
     assert not module.fuses(jnp.bfloat16, 64)  # on a CPU
     monkeypatch.setattr(module, "fuses", lambda dtype, channels: True)
     monkeypatch.setattr(jax.nn, "dot_product_attention", noted)
-    np.testing.assert_allclose(SelfAttention(3).apply({"params": params}, x, False)[0], y, atol=1e-5)
+    np.testing.assert_allclose(Attention(3).apply({"params": params}, x, False)[0], y, atol=1e-5)
     assert calls == ["cudnn"]
-    SelfAttention(3, return_weights=True).apply({"params": params}, x, False)
-    SelfAttention(3, 0.5).apply({"params": params}, x, True, rngs={"dropout": jax.random.key(0)})
-    SelfAttention(3).apply({"params": params}, x, False, np.zeros((1, 1, 5, 5), np.float32))
+    Attention(3, return_weights=True).apply({"params": params}, x, False)
+    Attention(3, 0.5).apply({"params": params}, x, True, rngs={"dropout": jax.random.key(0)})
+    Attention(3).apply({"params": params}, x, False, np.zeros((1, 1, 5, 5), np.float32))
     assert calls == ["cudnn"]
-    SelfAttention(3, 0.5).apply({"params": params}, x, False)
+    Attention(3, 0.5).apply({"params": params}, x, False)
     assert calls == 2 * ["cudnn"]
 
 

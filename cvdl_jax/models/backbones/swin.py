@@ -21,7 +21,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.models.torch_names import pair_names
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.attention import SelfAttention
+from cvdl_jax.nn.attention import Attention
 from cvdl_jax.nn.batch_norm import layer_norm
 from cvdl_jax.nn.common import check_images, head, product_of_rows, remat_block
 from cvdl_jax.nn.conv import Conv
@@ -116,7 +116,7 @@ class WindowAttention(nn.Module):
         bias = table[offsets(m)].transpose(2, 0, 1)[None]  # [1, heads, m^2, m^2]
         if any(shifts):
             bias = bias + shift_mask(rows * m, columns * m, m, shifts)[:, None]  # [windows, heads, m^2, m^2]
-        attend = SelfAttention(self.heads, self.dropout, False, KERNEL_INIT, self.dtype, name="attention")
+        attend = Attention(self.heads, self.dropout, False, KERNEL_INIT, self.dtype, name="attention")
         x, _ = attend(x, train, bias)
         x = x.reshape(b, rows, columns, m, m, c).swapaxes(2, 3).reshape(b, rows * m, columns * m, c)
         x = jnp.roll(x, shifts, (1, 2)) if any(shifts) else x

@@ -19,12 +19,10 @@ from cvdl_jax.config.binding import Counted, Layers, NotNegative, Positive, Shar
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.models.torch_names import pair_names
-from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.attention import SelfAttention
 from cvdl_jax.nn.batch_norm import layer_norm
-from cvdl_jax.nn.common import check_images, check_patches, head, product_of_rows, remat_block
-from cvdl_jax.nn.dropout import Dropout, DropPath
-from cvdl_jax.nn.layer_scale import LayerScale
+from cvdl_jax.nn.common import check_images, check_patches, head, remat_block
+from cvdl_jax.nn.dropout import Dropout
+from cvdl_jax.nn.transformer import KERNEL_INIT, Block
 from cvdl_jax.ops.positions import sincos
 from cvdl_jax.ops.precision import at_least_float32
 
@@ -171,49 +169,6 @@ VARIANTS = {
         "macs": 135_392, "params": 7_834,  # 49 * d + 18 * d + 2 * (12 * d**2 + 13 * d) + 2 * d + (d + 1) * 10, d = 16
     },
 }  # fmt: skip
-KERNEL_INIT = nn.initializers.truncated_normal(0.02)
-
-
-class EncoderBlock(nn.Module):
-    """Attention and a two-layer perceptron, each behind a layer norm and inside a residual branch.
-
-    Between the layers is exact GELU, or, gated, `silu(a) b` of the two halves [a, b] of the first.
-    """
-
-    heads: int
-    mlp_ratio: float
-    dropout: float
-    attention_dropout: float
-    drop_path: float
-    attention_weights: bool
-    dtype: Any = jnp.float32
-    layer_scale: float = 0.0
-    gated: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array | None]:
-        """Args: x [b, n, d]; train: dropout. Returns: tokens [b, n, d] and weights [b, heads, n, n] or None."""
-        d = x.shape[-1]
-        dense = {"kernel_init": KERNEL_INIT, "dtype": self.dtype, "param_dtype": at_least_float32(self.dtype)}
-        dense["dot_general"] = product_of_rows
-        attend = SelfAttention(
-            self.heads, self.attention_dropout, self.attention_weights, KERNEL_INIT, self.dtype, name="attention"
-        )
-        y, weights = attend(layer_norm(self.dtype, "norm0")(x), train)
-        x = x + DropPath(self.drop_path)(self._scaled(Dropout(self.dropout)(y, train), 0), train)
-        hidden = round(self.mlp_ratio * d) * (2 if self.gated else 1)
-        y = nn.Dense(hidden, **dense, name="dense0")(layer_norm(self.dtype, "norm1")(x))
-        if self.gated:
-            a, b = jnp.split(y, 2, -1)
-            y = activation("silu")(a) * b
-        else:
-            y = activation("gelu")(y)
-        y = Dropout(self.dropout)(y, train)  # [b, n, mlp_ratio d]
-        y = Dropout(self.dropout)(nn.Dense(d, **dense, name="dense1")(y), train)
-        return x + DropPath(self.drop_path)(self._scaled(y, 1), train), weights
-
-    def _scaled(self, y: jax.Array, branch: int) -> jax.Array:
-        return LayerScale(self.layer_scale, self.dtype, name=f"scale{branch}")(y) if self.layer_scale else y
 
 
 class ViT(nn.Module):
@@ -285,24 +240,16 @@ class ViT(nn.Module):
         self._check(x)
         x = self._embed(x.astype(self.dtype))  # [b, 1 + n, d]
         x = Dropout(self.dropout)(x, train)
-        block = remat_block(EncoderBlock, self.remat)
+        block = remat_block(Block, self.remat)
+        rates = (self.dropout, self.attention_dropout)
+        rest = (self.attention_weights, self.dtype, self.layer_scale, self.gated)
         stages, attention = [], []
         for i in range(self.depth):
-            rate = self.drop_path * i / max(self.depth - 1, 1)
-            x, weights = block(
-                self.heads,
-                self.mlp_ratio,
-                self.dropout,
-                self.attention_dropout,
-                rate,
-                self.attention_weights,
-                self.dtype,
-                self.layer_scale,
-                self.gated,
-                name=f"block{i}",
-            )(x, train)
+            drop_path = self.drop_path * i / max(self.depth - 1, 1)
+            hidden = round(self.mlp_ratio * self.width)
+            x, of_block = block(self.heads, hidden, *rates, drop_path, *rest, name=f"block{i}")(x, train)
             stages.append(x)
-            attention.append(weights)
+            attention.append(of_block.get("weights"))
         x = layer_norm(self.dtype, "norm")(x)
         pooled = x[:, 0] if self.pool == "token" else x.astype(at_least_float32(self.dtype)).mean(1)
         out: dict[str, Any] = {"stages": tuple(stages), "tokens": x, "pre_logits": pooled}
