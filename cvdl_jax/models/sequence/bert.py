@@ -176,6 +176,13 @@ class Pretraining(nn.Module):
 
     encoder: Bert
 
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.encoder, Bert):
+            raise ConfigError(
+                "config.model.name is a model of texts without BERT's pre-training; choose a BERT, such as bert_mini"
+            )
+
     def setup(self):  # noqa: D102
         nn.share_scope(self, self.encoder)
 
@@ -225,9 +232,9 @@ class Classifier(nn.Module):
     def __call__(
         self, tokens: jax.Array, segments: jax.Array, lengths: jax.Array, train: bool
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """Reads texts. Args: as the encoder. Returns: scores [b, num_classes]; its results, the pooled as "pre_logits"."""
+        """Reads texts. Args: as the encoder. Returns: scores [b, num_classes]; what it has; "pre_logits"."""
         pooled, out = self.encoder(tokens, segments, lengths, train)
-        x = Dropout(self.dropout)(pooled, train)
+        x = Dropout(self.dropout, name="head_dropout")(pooled, train)
         return head(x, self.num_classes, self.encoder.dtype, KERNEL_INIT), {**out, "pre_logits": pooled}
 
 
