@@ -31,8 +31,8 @@ def get_config(arg=None):
     config = configs.base(head_dropout=0.1)
     config.experiment = "classify_text"
     name = "reviews(train=200, validation=12, test=12)" if arg.smoke else "reviews"
-    config.data = {"name": name, "train": "train", "validation": "validation", "test": "test", "text": {"length": 128}}
-    config.total_epochs, config.batch_size = 12, 64
+    config.data = {"name": name, "train": "train", "validation": "validation", "test": "test", "text": {"length": 96}}
+    config.total_epochs, config.batch_size = 4, 64
     config.eval = {"every_percent": 10}
     config.model = MODELS[arg.model]
     config.loss = {"name": "softmax_cross_entropy"}
