@@ -27,10 +27,10 @@ def get_config(arg=None):
     name = "reviews(train=200, validation=12, test=12)" if arg.smoke else "reviews"
     config.data = {"name": name, "train": "train", "validation": "validation", "test": "test"}
     config.data.text = {"length": 64, "pairs": True}
-    config.total_epochs, config.batch_size = 12, 64
+    config.total_epochs, config.batch_size = 4, 64
     config.eval = {"every_percent": 10}
     config.model = {"name": "bert_tiny", "width": 64, "depth": 2, "heads": 4, "hidden": 256, "positions": 128}
-    config.optim = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.01, "clip_norm": 1.0}
+    config.optim = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.01, "clip_norm": 1.0}
     config.optim.schedule = {"name": "linear", "warmup_percent": 5}
     config.select = {"metric": "validation/loss", "mode": "min"}
     if arg.smoke:

@@ -10,10 +10,10 @@ on and 1,000 to test on; a good and a bad one have the same words, and differ in
 count of words does better than chance. For texts of your own: `--config.data.name=NAME`, a TFDS set with `text` and
 `label`, such as imdb_reviews, with `--config.data.text.length=512 --config.data.text.truncate=True`.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two CPU cores that ran other programs too:
 
-    model             accuracy  wall time
-    text_transformer  not measured yet
+    model             accuracy              wall time
+    text_transformer  99.3 % [98.56, 99.66]  125 s
     bert              not measured yet
 """
 

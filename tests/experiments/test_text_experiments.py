@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs_for_tests import start
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
@@ -197,6 +198,21 @@ def test_a_classifier_has_the_names_of_the_pretrained_encoder(pretrained):
     assert {name.split("'")[1] for name in theirs.keys() - mine.keys()} == {
         "masked_dense", "masked_norm", "masked_bias", "next",
     }  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.curriculum("J18")
+def test_fine_tuning_takes_the_encoder_and_the_vocabulary_of_a_pretraining_run(tmp_path):
+    """And a run of another vocabulary is told that its words do not fit."""
+    before = start(tmp_path / "before", "bert", "none", "--config.total_steps=4")
+    assert before.returncode == 0, before.stderr
+    pieces = f"--config.data.text.vocabulary={tmp_path / 'before' / 'figures' / 'vocabulary.txt'}"
+    more = ["--config.total_steps=4", f"--config.init_from={tmp_path / 'before'}"]
+    tuned = start(tmp_path / "tuned", "texts", "none", *more, pieces)
+    assert tuned.returncode == 0, tuned.stderr
+    assert "2 left as initialised: params/head/bias (2,), params/head/kernel (8, 2)" in tuned.stdout
+    other = start(tmp_path / "other", "texts", "none", *more, "--config.data.text.size=100")
+    assert "params/words/embedding (100, 8), (286, 8) there" in other.stdout, other.stdout
 
 
 def test_sums_of_an_evaluation_leave_padding_out():
