@@ -59,6 +59,16 @@ RUNS = {
         "--config.model.units=12", "--config.streams.length=8", "--config.streams.evaluation=8",
         "--config.streams.reset=0.2", "--config.sample.length=20", "--config.ema.decay=0.9", "--config.optim.lr=0.01",
     ],
+    # words hidden anew at every step, pairs of sentences, drop-out, averaged weights
+    "bert": [
+        "--config=configs/sequence/bert.py:smoke", *COMMON, "--config.model.width=8", "--config.model.depth=1",
+        "--config.ema.decay=0.9",
+    ],
+    # a classifier with the encoder of the run above
+    "texts": [
+        "--config=configs/sequence/text_classifier.py:model=bert,smoke", *COMMON, "--config.model.width=8",
+        "--config.model.depth=1",
+    ],
     # environments, replay and target network; no data set
     "qlearn": [
         "--config=configs/rl/dqn.py", *COMMON, "--config.agent.capacity=10", "--config.agent.target_every=5",

@@ -25,6 +25,16 @@ SMALL = {
     },
 }  # fmt: skip
 
+BERT = {"vocabulary": 30, "width": 16, "depth": 2, "heads": 2, "hidden": 24, "positions": 12}  # a small one
+
+
+def bert_inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens and segments int32 [3, 10], lengths [3], one text without padding."""
+    rng, lengths = np.random.default_rng(1), np.asarray([10, 7, 4], np.int32)
+    places = np.arange(10)[None]
+    tokens = np.where(places < lengths[:, None], rng.integers(1, 30, (3, 10)), 0)
+    return tokens.astype(np.int32), ((places >= 3) & (places < lengths[:, None])).astype(np.int32), lengths
+
 
 def image(case: str) -> np.ndarray:
     """The images [2, h, w, 3] of a case."""

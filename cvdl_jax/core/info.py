@@ -21,7 +21,7 @@ class Info(NamedTuple):
         total_steps: length of the run.
         steps_per_epoch: examples / batch size, a float: batches run across epoch borders.
         seed: the run's seed.
-        vocabulary: the words of captions by their ids, see `data/captions.py`; () without captions.
+        vocabulary: the words of captions, or the pieces of texts, by their ids; () without either.
     """
 
     num_classes: int | None

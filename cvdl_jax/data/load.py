@@ -11,7 +11,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
-from cvdl_jax.data import boxes, captions, instances, label_order, opened, subset
+from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, subset
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import Empty, FolderSource, check_apart
@@ -102,6 +102,7 @@ def load(
     caption_entry: str = "",
     caption_min_count: Size = 1,
     vocabulary: str = "",
+    text: Mapping[str, Any] = {},
 ) -> Data:
     """Opens a data set.
 
@@ -149,6 +150,7 @@ def load(
         caption_entry: the entry with them, where the set has several texts.
         caption_min_count: words that are rarer in the training split become unknown.
         vocabulary: a file with the words of captions, one a line; "" for those of the training split.
+        text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -170,6 +172,12 @@ def load(
     how = (data_dir, label, empty_classes, skip_bad, label_set)
     sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
+    if text and caption_length:
+        raise ConfigError(
+            f"config.data.text and {captions.LENGTH} both make numbers of texts; set {captions.LENGTH}=0 for texts, or "
+            "config.data.text={} for captions of images"
+        )
+    sources = encoded_texts.encoded(sources, text) if text else sources
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
     splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
@@ -294,8 +302,8 @@ def _look(splits: Collection[Split], drop_degenerate: bool) -> None:
         split.look()
     if drop_degenerate:
         print(*map(_count_dropped, splits), sep="\n", flush=True)
-    for text in filter(None, map(instances.lost, splits)):
-        print(text, flush=True)
+    for said in filter(None, [say(split) for say in (instances.lost, encoded_texts.count_cut) for split in splits]):
+        print(said, flush=True)
 
 
 def _count_dropped(split: Split) -> str:

@@ -94,6 +94,11 @@ def by_name(split: Split, features: Mapping[str, Feature], what: str) -> Split:
     for key, their in split.features.items():
         our = features.get(key, their)
         same = their.class_names == our.class_names and their.num_classes == our.num_classes
+        if their.kind == "tokens" and not same:
+            raise DataError(
+                f"{what} is read by another vocabulary than the run's; name a file with the run's pieces: "
+                "--config.data.text.vocabulary=FILE"
+            )
         if same or their.kind not in ("label", "classes"):
             continue
         if not their.class_names or not our.class_names:

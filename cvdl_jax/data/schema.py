@@ -17,7 +17,7 @@ import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
 
-NUMERIC = ("image", "mask", "label", "classes", "box", "tensor")
+NUMERIC = ("image", "mask", "label", "classes", "box", "tokens", "tensor")
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Feature:
     Attributes:
         kind: image (uint8 [h, w, c]; 16-bit grey is scaled to it), mask (uint8 [h, w, c], one class or object per
             value), label (int32), classes (float32 [num_classes], 1 for every class that is there), box
-            (float32 [..., 4]), tensor (any other numbers), text (bytes, kept on the host) or tokens (int32 [k, t], the
-            ids of texts, `data/captions.py`).
+            (float32 [..., 4]), tensor (any other numbers), text (bytes, kept on the host) or tokens (int32, the ids of
+            texts).
         shape: in one example; None for a size that varies.
         dtype: as delivered; integers are int32.
-        num_classes: of a label or classes.
-        class_names: of them, one per class, or () if unknown.
+        num_classes: of a label or classes; of tokens, the size of the vocabulary.
+        class_names: of them, one per class, or () if unknown; of tokens, the pieces.
     """
 
     kind: str

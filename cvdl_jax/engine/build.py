@@ -18,7 +18,7 @@ from cvdl_jax.config import configs, places
 from cvdl_jax.core import parallel
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import Task
-from cvdl_jax.data import class_weights, opened, scaling
+from cvdl_jax.data import class_weights, encoded_texts, opened, scaling
 from cvdl_jax.data import load as data_load
 from cvdl_jax.engine.program import Program, to_unit
 from cvdl_jax.errors import ConfigError, nearest
@@ -192,7 +192,7 @@ def make_info(config: ConfigDict, data: data_load.Data | None) -> Info:
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
         seed=config.seed,
-        vocabulary=data.vocabulary if data else (),
+        vocabulary=(data.vocabulary if data else ()) or (encoded_texts.pieces(train.features) if train else ()),
     )
 
 

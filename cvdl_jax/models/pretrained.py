@@ -2,7 +2,8 @@
 
 A family that other libraries have says how they call its parameters: `torch_names(variant)` in its file returns
 {our path: (their name, transform)}, {} for a variant that they do not have. A path is "stem/kernel" or
-"stem_norm/mean", or begins with its collection, "params/stem/kernel". Everything else is the same for all families and
+"stem_norm/mean", or begins with its collection, "params/stem/kernel". Where their files have several names for one
+parameter, `renamed(name)` of the family makes them that of the map. Everything else is the same for all families and
 stands here. The transforms, from PyTorch's layout to ours:
 
     conv        [out, in, h, w] to [h, w, in, out], and 1-D and 3-D likewise
@@ -138,14 +139,15 @@ def imported(tensors: Mapping[str, np.ndarray], section: Mapping[str, Any], path
     if clip_names.named_so(tensors):
         tensors = clip_names.by_openai_names(tensors)
     theirs = {their: (our, transform) for our, (their, transform) in names_of(section, path).items()}
+    rename = getattr(registry.variants()[section["name"]].family(), "renamed", lambda name: name)
     arrays, unknown = {}, []
     for name, array in tensors.items():
         if IGNORED.search(name):
             continue
-        if name not in theirs:
+        if rename(name) not in theirs:
             unknown.append(name)
             continue
-        our, transform = theirs[name]
+        our, transform = theirs[rename(name)]
         try:
             arrays[our] = to_ours(array, transform)
         except DataError as error:

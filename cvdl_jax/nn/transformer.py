@@ -17,6 +17,7 @@ from cvdl_jax.nn.common import product_of_rows
 from cvdl_jax.nn.dropout import Dropout, DropPath
 from cvdl_jax.nn.layer_scale import LayerScale
 from cvdl_jax.nn.norms import normaliser
+from cvdl_jax.nn.token_norm import token_norm
 from cvdl_jax.ops.precision import at_least_float32
 
 KERNEL_INIT = nn.initializers.truncated_normal(0.02)
@@ -71,7 +72,8 @@ class Block(nn.Module):
         rotary: positions are those of `ops/positions.py:rotate`.
         activation: of the perceptron, by its name in a config.
         epsilon: of the layer norms.
-        norm: "layer", or another norm by its name in a config. Batch norm has statistics of padding, too.
+        norm: "layer", or another norm by its name in a config. With lengths it is "layer" or "batch", which then has
+            statistics of the tokens that are there (`nn/token_norm.py`).
         kernel_init: of the matrices.
 
     Reference: Vaswani et al. 2017, "Attention Is All You Need", figure 1 (post-norm); Xiong et al. 2020, "On Layer
@@ -138,19 +140,21 @@ class Block(nn.Module):
         parts[1:1] = [("norm_cross", look)] if self.cross else []
         outs = []
         for i, (norm, part) in enumerate(parts):
-            y, out = part(self._norm(x, train, norm) if self.norm_first else x)
+            y, out = part(self._norm(x, train, norm, given.lengths) if self.norm_first else x)
             y = Dropout(self.dropout)(y, train)
             if self.layer_scale:
                 y = LayerScale(self.layer_scale, self.dtype, name=f"scale{i}")(y)
             x = x + DropPath(self.drop_path)(y, train)
-            x = x if self.norm_first else self._norm(x, train, norm)
+            x = x if self.norm_first else self._norm(x, train, norm, given.lengths)
             outs.append(out)
         crossed = {"cross_weights": outs[1]["weights"]} if self.cross and self.attention_weights else {}
         return x, outs[0] | crossed
 
-    def _norm(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+    def _norm(self, x: jax.Array, train: bool, name: str, lengths: jax.Array | None) -> jax.Array:
         if self.norm == "layer":
             return layer_norm(self.dtype, name, self.epsilon)(x)
+        if lengths is not None:
+            return token_norm(self.norm, self.dtype, name)(x, lengths, train)
         return normaliser(self.norm, self.dtype)[1](x, train, name)
 
     def _perceptron(self, y: jax.Array, train: bool) -> jax.Array:
