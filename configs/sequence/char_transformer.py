@@ -1,7 +1,7 @@
 """A decoder-only Transformer that predicts the next character of Shakespeare's plays.
 
-    python launch.py --config configs/sequence/char_transformer.py --workdir runs/tiny_shakespeare_gpt
-    python launch.py --config configs/sequence/char_transformer.py:positions=rotary --workdir runs/tiny_shakespeare_rotary
+    python launch.py --config configs/sequence/char_transformer.py --workdir runs/shakespeare_gpt
+    python launch.py --config configs/sequence/char_transformer.py:positions=rotary --workdir runs/shakespeare_rotary
 
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", on the text and the splits of `char_rnn.py`;
 four blocks of 128 channels see 128 characters. For comparison, the LSTM there reaches 1.378 nats per character on the

@@ -19,6 +19,7 @@ GROUPS = (
     "pgd,gan,qlearn",
     "detector,embedding",
     "segmenter,two_stage",
+    "windows,translation",
 )
 TOLERANCE = 1e-9
 

@@ -12,6 +12,8 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "two_stage": ("kill@step:13", 8),
     "segmenter": ("kill@step:13", 8),
     "language": ("kill@step:13", 8),
+    "windows": ("kill@step:13", 8),
+    "translation": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),
     "embedding": ("kill@step:13", 8),
 }
