@@ -100,20 +100,20 @@ def report(model, how, names, state, batch, key):
 
     params = averaged(state).params
     source, target = (batch[name][:SHOWN] for name in ("source", "target"))
-    found = jax.device_get(jax.jit(partial(written, model, how, target.shape[1]))(params, source))["beam"]
+    answers = jax.device_get(jax.jit(partial(written, model, how, target.shape[1]))(params, source))["beam"]
     lines = []
-    for read, ours, true in zip(*map(jax.device_get, (source, found, target)), strict=True):
+    for read, ours, true in zip(*map(jax.device_get, (source, answers, target)), strict=True):
         wrong = f"\n  not  {' '.join(words(true, names))}" if (ours != true).any() else ""
         lines.append(f"{' '.join(words(read, names))}\n   ->  {' '.join(words(ours, names))}{wrong}")
     page = "\n".join(lines)
     pages = {"translations": images.text_pages({"beam search": page}, width=100), "translated_sentences": page}
     looking = model.clone(attention_weights=True) if hasattr(model, "attention_weights") else model
     look = jax.jit(lambda p, s, y: looking.apply({"params": p}, s, tokens.shifted(y), False)[1].get("attention"))
-    weights = look(params, source[:MAPS], found[:MAPS])
+    weights = look(params, source[:MAPS], answers[:MAPS])
     if weights is None:
         return pages
-    sizes = zip(*(jax.device_get(tokens.lengths(x)).tolist() for x in (found[:MAPS], source[:MAPS])), strict=True)
-    maps = [(weights[i, :t, :s], [*words(found[i], names), "<end>"][:t], [*words(source[i], names), "<end>"][:s])
+    sizes = zip(*(jax.device_get(tokens.lengths(x)).tolist() for x in (answers[:MAPS], source[:MAPS])), strict=True)
+    maps = [(weights[i, :t, :s], [*words(answers[i], names), "<end>"][:t], [*words(source[i], names), "<end>"][:s])
             for i, (t, s) in enumerate(sizes)]  # fmt: skip
     return pages | {"attention": alignment.alignments(maps)}
 

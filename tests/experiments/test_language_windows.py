@@ -1,7 +1,5 @@
 """The language experiment with a model of a fixed context: windows, what they count, and what must be set with them."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from models_for_tests import make_model
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import create_state, step_function
+from cvdl_jax.core.task import create_state
 from cvdl_jax.data import text
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
@@ -40,15 +38,15 @@ def test_windows_predict_every_character_once_from_enough_before_it(size, rows, 
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A small task, its first state with parameters far from zero, and its step."""
+    """A small task, and its first state with parameters far from zero."""
     built = build(configs.load(SMOKE, ["--config.batch_size=4", "--config.model.dropout=0.0"]))
-    state = create_state(built.task, KEY, {})
-    return built, state._replace(params=jax.tree.map(lambda p: 4 * p, state.params)), step_function(built.task, 0)
+    state = jax.jit(lambda key: create_state(built.task, key, {}))(KEY)
+    return built, state._replace(params=jax.tree.map(lambda p: 4 * p, state.params))
 
 
 def test_evaluation_equals_reading_with_a_carry(tiny):
     """One character after the other, as the sampler reads: the same loss, whatever the number of windows at a time."""
-    _, state, _ = tiny
+    _, state = tiny
     model = make_model("gpt_micro", 13, width=16, heads=2, depth=1, context=8)
     ids = text.load("additions").splits["validation"][:53]
     inputs = np.concatenate([[-1], ids[:-1]]).astype(np.int32)
@@ -73,19 +71,25 @@ def test_evaluation_equals_reading_with_a_carry(tiny):
 
 def test_training_begins_anew_with_every_window(tiny):
     """The loss is that of the windows alone, and nothing is carried but where the streams began."""
-    _, state, step = tiny
+    _, state = tiny
     model = make_model("gpt_micro", 13, width=16, heads=2, depth=1, context=8)
+    corpus = text.load("additions")
     assert state.rows["hidden"] == {}
-    ids = jnp.asarray(text.load("additions").splits["train"])
     state = state._replace(step=jnp.int32(3))
-    new, sums = jax.jit(step)(state, {})
-    batch = text.cut(ids, state.rows["start"], state.step, 8)
-    logits, _ = jax.jit(partial(model.apply, train=True))({"params": state.params}, batch["inputs"])
-    log_p = jax.nn.log_softmax(logits)
+    batch = text.cut(jnp.asarray(corpus.splits["train"]), state.rows["start"], state.step, 8)
+
+    @jax.jit
+    def both(state):
+        read = language.read_on(corpus, 8, state, {}, KEY)[1]
+        new, sums = language.training_loss(model, state, read, KEY)
+        return new, sums, jax.nn.log_softmax(model.apply({"params": state.params}, batch["inputs"], True)[0])
+
+    new, sums, log_p = both(state)
     expected = -np.take_along_axis(np.asarray(log_p), np.asarray(batch["targets"])[..., None], 2).mean()
     assert sums["loss"][1] == 4 * 8
     assert sums["loss"][0] / sums["loss"][1] == pytest.approx(expected, rel=1e-5)
-    assert new.rows["hidden"] == {} and int(new.step) == 4
+    assert new.rows["hidden"] == {}
+    np.testing.assert_array_equal(new.rows["start"], state.rows["start"])
 
 
 @pytest.mark.parametrize(

@@ -71,20 +71,20 @@ def test_the_decoder_reads_the_target_one_place_late():
 def test_a_padded_batch_has_the_loss_of_its_sentences(name):
     """The loss of a batch is that of its sentences, each alone and as short as it is, weighted by their symbols."""
     context = {"source_symbols": 10, "target_symbols": 10}
-    more = {"dropout": 0.0} if name.startswith("transformer") else {}
+    more = {"dropout": 0.0, "depth": 1} if name.startswith("transformer") else {"layers": 1}
     model = registry.create({"name": name, **more}, "config.model", **context)
-    params = jax.jit(lambda k: model.init(k, SOURCE, TARGET, False)["params"])(KEY)
-    state = State(0, jax.tree.map(lambda p: 2 * p, params))
 
     @jax.jit
     def totals(batches):
+        params = model.init(KEY, SOURCE, TARGET, False)["params"]
+        state = State(0, jax.tree.map(lambda p: 2 * p, params))
         return [translate.training_loss(model, softmax_cross_entropy, state, b, KEY)[1] for b in batches]
 
-    sizes = ((3, 2), (5, 4), (2, 3))
+    sizes = ((3, 2), (5, 4))
     alone = [{"source": SOURCE[i : i + 1, :s], "target": TARGET[i : i + 1, :t]} for i, (s, t) in enumerate(sizes)]
-    whole, *parts = totals([{"source": SOURCE, "target": TARGET}, *alone])
-    for metric, weight in (("loss", 9), ("token_accuracy", 9)):
-        assert whole[metric][1] == sum(part[metric][1] for part in parts) == weight
+    whole, *parts = totals([{"source": SOURCE[:2], "target": TARGET[:2]}, *alone])
+    for metric in ("loss", "token_accuracy"):
+        assert whole[metric][1] == sum(part[metric][1] for part in parts) == 6
         np.testing.assert_allclose(whole[metric][0], sum(part[metric][0] for part in parts), rtol=1e-4)
 
 
