@@ -23,11 +23,11 @@ from benchmarks import common
 
 CONTENDERS = {"cpu": ("contiguous", "channels_last"), "gpu": ("eager", "compile", "graph")}
 MODELS = {
-    "cpu": ("lenet5", "resnet20", "vit_tiny", "lstm", "unet", "retinanet"),
-    "gpu": ("lenet5", "resnet20", "resnet50", "vit_small", "vit_base", "swin_t", "convnext_t", "lstm", "unet",
+    "cpu": ("lenet5", "resnet20", "vit_tiny", "lstm", "gpt", "unet", "retinanet"),
+    "gpu": ("lenet5", "resnet20", "resnet50", "vit_small", "vit_base", "swin_t", "convnext_t", "lstm", "gpt", "unet",
             "retinanet"),
 }  # fmt: skip
-BATCH = {"vit_tiny": 64, "resnet50": 256, "lstm": 32, "unet": 32, "retinanet": 16}  # else 128
+BATCH = {"vit_tiny": 64, "resnet50": 256, "lstm": 32, "gpt": 32, "unet": 32, "retinanet": 16}  # else 128
 FLOAT32 = ("lenet5", "lstm")  # the rest is bfloat16 on a GPU
 VARIANTS = {"resnet50": "resnet50", "vit_small": "vit_small_patch16_224", "vit_base": "vit_base_patch16_224",
             "swin_t": "swin_t", "convnext_t": "convnext_tiny", "resnet20": "resnet20"}  # fmt: skip
@@ -137,7 +137,7 @@ def main() -> None:
     header = ["model", "ours, ms a step", "torch, ms a step", "torch's best", "steps/s over torch's", "ours, GiB",
               "torch, GiB", "ours, MFU", "ours, images/s"]  # fmt: skip
     for name in names:
-        kinds = [kind for kind in pythons if not (name == "lstm" and kind == "channels_last")]
+        kinds = [kind for kind in pythons if not (name in ("lstm", "gpt") and kind == "channels_last")]
         things = {kind: partial(measure, name, kind, args.device, pythons[kind]) for kind in kinds}
         kept[name] = common.rounds(things, args.rounds or (3 if args.device == "cpu" else 1))
         rows.append(row_of(name, kept[name]))

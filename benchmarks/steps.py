@@ -31,6 +31,7 @@ STEPS = {
         "--config.model.levels=(1,2,3)", "--config.batch_size=16", "--config.augment=", "--config.ema.statistics=False",
     ],
     "lstm": ["configs/sequence/char_rnn.py", "--config.text.name=additions", "--config.streams.reset=0.0"],
+    "gpt": ["configs/sequence/char_transformer.py", "--config.text.name=additions", "--config.model.dropout=0.0"],
 }  # fmt: skip
 
 

@@ -88,3 +88,40 @@ class CharLSTM(nn.Module):
         """Scores after each symbol of x [b, t], and the new state."""
         y, hidden = self.lstm(functional.one_hot(x, self.symbols).float(), hidden)
         return self.head(y), hidden
+
+
+class CharGPT(nn.Module):
+    """Four causal pre-norm blocks of 128 channels on 128 symbols; scores by the symbols' vectors."""
+
+    def __init__(self, symbols: int, width: int = 128, length: int = 128):
+        super().__init__()
+        self.embed = nn.Embedding(symbols, width)
+        self.position = nn.Parameter(torch.randn(1, length, width) * 0.02)
+        self.blocks = nn.ModuleList(CausalBlock(width, 4) for _ in range(4))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x):
+        """Scores after each symbol of x [b, t]."""
+        y = self.embed(x) + self.position[:, : x.shape[1]]
+        for block in self.blocks:
+            y = block(y)
+        return functional.linear(self.norm(y), self.embed.weight)
+
+
+class CausalBlock(nn.Module):
+    """Attention to what came before, by PyTorch's fused function, and a perceptron."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm0, self.norm1 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+
+    def forward(self, x):
+        """Tokens [b, t, d]."""
+        b, t, d = x.shape
+        q, k, v = self.qkv(self.norm0(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.proj(y.transpose(1, 2).reshape(b, t, d))
+        return x + self.mlp(self.norm1(x))

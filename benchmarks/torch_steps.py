@@ -26,6 +26,7 @@ DENSE = tuple(torch_dense.SIZES)
 CLIP = {"retinanet": 10.0, "unet": 0.0}  # else 1.0
 WARM_UP = 3  # steps before a capture, on a stream of their own
 LENGTH, STREAMS, SYMBOLS = 64, 32, 14  # of the text
+WINDOW, CHARACTERS = 128, 13  # of the decoder-only Transformer
 
 
 def model_of(name: str) -> torch.nn.Module:
@@ -56,6 +57,8 @@ def optimizer_of(name: str, parameters: Any, device: str) -> torch.optim.Optimiz
         return torch.optim.AdamW(parameters, 2e-3, weight_decay=1e-3 if name == "retinanet" else 1e-4, **capturable)
     if name == "lstm":
         return torch.optim.Adam(parameters, 8e-3, **capturable)
+    if name == "gpt":
+        return torch.optim.AdamW(parameters, 2e-3, betas=(0.9, 0.99), weight_decay=0.1, **capturable)
     return torch.optim.AdamW(parameters, 1e-3, weight_decay=0.05, **capturable)
 
 
@@ -132,6 +135,33 @@ def text_step(device: str, compiled: bool) -> tuple[Callable, Callable, int]:
     return draw, step, parameters_of(model)
 
 
+def windows_step(device: str, compiled: bool) -> tuple[Callable, Callable, int]:
+    """The same of the decoder-only Transformer, which begins anew with every window."""
+    model = torch_models.CharGPT(CHARACTERS).to(device).train()
+    forward = torch.compile(model) if compiled else model
+    optimizer = optimizer_of("gpt", model.parameters(), device)
+    text = torch.randint(0, CHARACTERS, (STREAMS, WINDOW * 100 + 1), device=device)
+    x, y = (torch.zeros(STREAMS, WINDOW, dtype=torch.int64, device=device) for _ in range(2))
+    cast = torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+    place = [0]
+
+    def draw() -> None:
+        start = place[0] % 100 * WINDOW
+        x.copy_(text[:, start : start + WINDOW])
+        y.copy_(text[:, start + 1 : start + WINDOW + 1])
+        place[0] += 1
+
+    def step() -> None:
+        with cast:
+            loss = cross_entropy(forward(x).flatten(0, 1), y.flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return draw, step, parameters_of(model)
+
+
 def captured(draw: Callable, step: Callable) -> Callable:
     """The step as one CUDA graph, which is replayed."""
     side = torch.cuda.Stream()
@@ -162,7 +192,8 @@ def step_of(name: str, how: str, batch: int, device: str, steps: int) -> tuple[C
     torch.backends.cudnn.benchmark = True
     layout = how if device == "cpu" else "channels_last" if name in CHANNELS_LAST else "contiguous"
     compiled = how == "compile"
-    made = text_step(device, compiled) if name == "lstm" else images_step(name, batch, device, layout, compiled)
+    texts = {"lstm": text_step, "gpt": windows_step}
+    made = texts[name](device, compiled) if name in texts else images_step(name, batch, device, layout, compiled)
     draw, step, parameters = made
     run = captured(draw, step) if how == "graph" else step
 

@@ -56,6 +56,18 @@ CASES = {
         "--config.model.depth=1",
         "--config.ema.decay=0.9",
     ],
+    "windows": [
+        "configs/sequence/char_transformer.py:smoke",
+        "--config.streams.evaluation=8",
+        "--config.model.dropout=0.1",
+        "--config.ema.decay=0.9",
+    ],
+    # Sentences of different lengths: the loss is a mean over symbols, of which devices have different numbers.
+    "translation": [
+        "configs/sequence/translate.py:smoke",
+        "--config.model.dropout=0.1",
+        "--config.ema.decay=0.9",
+    ],
     "qlearn": [
         "configs/rl/dqn.py",
         "--config.agent.capacity=10",

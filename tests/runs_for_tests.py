@@ -69,6 +69,14 @@ RUNS = {
         "--config=configs/sequence/text_classifier.py:model=bert,smoke", *COMMON, "--config.model.width=8",
         "--config.model.depth=1",
     ],
+    # windows that begin anew, nothing carried but where they are
+    "windows": [
+        "--config=configs/sequence/char_transformer.py:smoke", *COMMON, "--config.ema.decay=0.9",
+    ],
+    # symbols of two languages, written anew in evaluations, with a cache
+    "translation": [
+        "--config=configs/sequence/translate.py:smoke", *COMMON, "--config.model.dropout=0.1",
+    ],
     # environments, replay and target network; no data set
     "qlearn": [
         "--config=configs/rl/dqn.py", *COMMON, "--config.agent.capacity=10", "--config.agent.target_every=5",

@@ -59,7 +59,8 @@ class StreamSettings(NamedTuple):
 
     Attributes:
         length: characters that a stream reads in one step, and through which the gradient flows.
-        evaluation: parts of a text that an evaluation reads side by side; see `evaluation_chunks`.
+        evaluation: parts of a text that an evaluation reads side by side; see `evaluation_chunks`, and of a model that
+            sees so many characters alone, `evaluation_windows`.
         reset: probability that the state of a stream is set to zero at a step. With 0 a network may come to rely on a
             state gathered over thousands of characters, and predict badly at the beginning of a text.
     """
@@ -230,3 +231,31 @@ def evaluation_chunks(ids: np.ndarray, streams: int, length: int) -> dict[str, n
     places = np.minimum(places, len(ids) - 1)
     flat = {"inputs": before[places], "targets": ids[places], "mask": mask}
     return {name: np.ascontiguousarray(x.reshape(streams, chunks, length).swapaxes(0, 1)) for name, x in flat.items()}
+
+
+def evaluation_windows(ids: np.ndarray, rows: int, length: int) -> dict[str, np.ndarray]:
+    """A whole text in windows, for a model that begins anew with each; each character is predicted once.
+
+    Windows begin half a length apart. The first one counts whole, of each other one the newer half, which no window
+    before it reaches: behind the text's first window, every character is predicted from at least half a length before
+    it. That is what a model with a carry that forgets the older half sees (`models/sequence/gpt.py`).
+
+    Args:
+        ids: int32 [n].
+        rows: windows that are read side by side, which changes nothing but the speed.
+        length: of a window, in characters.
+
+    Returns:
+        {"inputs", "targets": int32 [chunks, rows, length], "mask": float32, 1 where a prediction counts}. The first
+        input is -1, no character.
+    """
+    ids, apart = np.asarray(ids), length - length // 2
+    count = 1 + max(-(-(len(ids) - length) // apart), 0)
+    padded = -(-count // rows) * rows
+    begins = np.arange(padded)[:, None] * apart
+    places = begins + np.arange(length)  # [padded, length]
+    counts = (places < len(ids)) & ((begins == 0) | (places >= begins + length - apart))
+    before = np.concatenate([np.int32([-1]), ids])
+    places = np.minimum(places, len(ids) - 1)
+    flat = {"inputs": before[places], "targets": ids[places], "mask": counts.astype(np.float32)}
+    return {name: x.reshape(-1, rows, length) for name, x in flat.items()}

@@ -22,6 +22,7 @@ GROUPS = (
     "queries,contrast",
     "caption,glimpse,handwriting",
     "bert,texts",
+    "windows,translation",
 )
 TOLERANCE = 1e-9
 # A bias of keys moves all scores of a query alike, so that its gradient is 0 but for rounding, which depends on layout.
