@@ -23,7 +23,7 @@ from cvdl_jax.engine.build import experiment_of
 from cvdl_jax.errors import ConfigError, DataError, UserError
 from cvdl_jax.metrics import generation
 from cvdl_jax.ops.losses import adversarial
-from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
+from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate, real_gradient_penalty
 from cvdl_jax.optim import param_groups
 from cvdl_jax.workdir.metric_log import read
 from experiments import gan
@@ -50,6 +50,26 @@ def test_losses_equal_the_formulas():
     np.testing.assert_allclose(adversarial.minimax().generator(FAKE), np.log(1 - sigmoid(FAKE)), rtol=1e-5)
     np.testing.assert_allclose(adversarial.non_saturating().generator(FAKE), -np.log(sigmoid(FAKE)), rtol=1e-5)
     assert adversarial.non_saturating().discriminator(jnp.float32(-200), jnp.float32(200)) == 400  # no overflow, no inf
+
+
+def test_losses_of_squares_and_margins_equal_the_formulas():
+    squares, margin = adversarial.least_squares(), adversarial.hinge()
+    np.testing.assert_allclose(squares.discriminator(REAL, FAKE), 0.5 * ((REAL - 1) ** 2 + FAKE**2), rtol=1e-5)
+    np.testing.assert_allclose(squares.generator(FAKE), 0.5 * (FAKE - 1) ** 2, rtol=1e-5)
+    expected = np.maximum(0, 1 - REAL) + np.maximum(0, 1 + FAKE)
+    np.testing.assert_allclose(margin.discriminator(REAL, FAKE), expected, rtol=1e-5)
+    np.testing.assert_allclose(margin.generator(FAKE), -FAKE)
+
+
+def test_the_penalty_at_real_images_is_half_the_squared_slope():
+    x = jnp.asarray(RNG.normal(size=(3, 2, 2, 1)), jnp.float32)
+    slopes = 2 * np.asarray(x).reshape(3, -1)  # of |x|^2
+    values = real_gradient_penalty(lambda x: (x**2).sum((1, 2, 3)), x)
+    np.testing.assert_allclose(values, (slopes**2).sum(1) / 2, rtol=1e-5)
+    loss = adversarial.non_saturating(r1=10.0)
+    assert loss.at_real and loss.penalty == 10 and not adversarial.wasserstein().at_real
+    with pytest.raises(ConfigError, match=r"takes one of penalty=1\.0 and r1=2\.0"):
+        adversarial.non_saturating(penalty=1.0, r1=2.0)
 
 
 @pytest.mark.curriculum("R7")
@@ -254,6 +274,29 @@ def test_the_penalty_is_taken_between_the_real_and_the_generated_images(monkeypa
     expected = parts["score_fake"] - parts["score_real"] + 10 * parts["penalty"]
     assert parts["penalty"] > 0
     np.testing.assert_allclose(parts["loss"], expected, rtol=1e-5)
+
+
+def test_the_penalty_of_r1_is_taken_at_the_real_images(monkeypatch):
+    """In -1..1, as the discriminator sees them; it counts `loss.r1` times."""
+    critic = ("--config.critic_steps=1", "--config.loss={'name': 'non_saturating', 'r1': 3.0}")
+    config, seen = WGAN(*critic), []
+    players = players_of(config)
+    task, batch = gan.make(config, info_of(config)), batch_of(config)
+    state = quick_jit(partial(create_state, task))(jax.random.key(1), batch)
+    penalty = gan.real_gradient_penalty
+    monkeypatch.setattr(gan, "real_gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
+
+    def all_of_it(state, batch):
+        seen.clear()
+        _, sums = gan.discriminator_loss(*players, state, batch, jax.random.key(3))
+        return {name: value[0] for name, value in sums.items()}, seen[0]
+
+    parts, x = quick_jit(all_of_it)(state, batch)
+    np.testing.assert_allclose(x, 2 * batch["image"] - 1, atol=1e-6)
+    without = players[2]._replace(penalty=0.0)
+    _, sums = quick_jit(partial(gan.discriminator_loss, *players[:2], without))(state, batch, jax.random.key(3))
+    assert parts["penalty"] > 0
+    np.testing.assert_allclose(parts["loss"], sums["loss"][0] + 3 * parts["penalty"], rtol=1e-5)
 
 
 @pytest.mark.curriculum("R3")
