@@ -4,7 +4,7 @@ image: [b, h, w, c] in 0..1; label: int [b] of a conditional one (config.model.n
 is the image after `config.corruption`, a policy as `config.augment`'s, the target the image before it. `config.loss` is
 of `ops/losses/reconstruction.py`, `config.latent` of `models/latent_costs.py`. `extra`: {"batch_stats", "ema"?,
 "ema_statistics"?, "feedback"?}. Evaluations: "validation" and "test", of uncorrupted targets, with the means of the
-codes for figures, and "judge", where a classifier is shown what a variational one decodes from N(0, 1).
+codes for figures; and where a classifier is shown what a variational one decodes from N(0, 1), "judge" and "distance".
 """
 
 from functools import partial
@@ -12,11 +12,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import generation
 from cvdl_jax.models.autoencoding import bound, inputs, label_of, make_method, parts_of, sample
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.optim.ema import averaged
@@ -82,11 +80,8 @@ def make(config, info) -> Task:
 
     loss = partial(training_loss, method)
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), finalise), info.sizes)
-    if config.judge:
-        if not method.model.variational:
-            raise ConfigError("config.judge looks at samples, which a variational autoencoder alone has; remove it")
-        jury = configs.call(from_run.load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
-        sampler = partial(sample, method)
-        evals["judge"] = generation.judged(sampler, jury, config.eval_batch_size or config.batch_size)
+    if config.judge and not method.model.variational:
+        raise ConfigError("config.judge looks at samples, which a variational autoencoder alone has; remove it")
+    evals |= from_run.judgements(config, info, partial(sample, method))
     train = chain(recipe.augmentation(config, info), recipe.descend(config, info, loss), recipe.average(config, loss))
     return Task(init, train, evals, partial(report, method, info.class_names, info.seed), feedback.on_eval)

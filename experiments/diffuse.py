@@ -3,8 +3,8 @@
 image: [b, h, w, c] in 0..1; the network sees 2 image - 1 with noise of `config.schedule`, a function of
 `ops/diffusion.py`; label: int [b] of a network that is told one (config.model.num_classes), hidden at times, for
 guidance. `config.loss` has the arguments of `models.denoising.objective`, `config.sampler` those of its `Sampler`.
-`extra`: {"batch_stats", "ema"?, "feedback"?}. Evaluations: "validation" and "test", the error at random times, and once
-at the end "samples", as many as config.samples.count, beside the test images, and "judge", what a classifier says.
+`extra`: {"batch_stats", "ema"?, "feedback"?}. Evaluations: "validation" and "test", the error at random times; once at
+the end, where there is a judge, "judge", what a classifier says of samples, and "distance", how far its features are.
 """
 
 from functools import partial
@@ -16,7 +16,6 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import generation
 from cvdl_jax.models import denoising, registry
 from cvdl_jax.models.denoising import Denoising, Sampler, model_inputs, noisy, sample, squared_error
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
@@ -96,9 +95,6 @@ def make(config, info) -> Task:
 
     loss = partial(training_loss, method)
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), finalise), info.sizes)
-    if config.judge:
-        jury = configs.call(from_run.load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
-        rows = config.eval_batch_size or config.batch_size
-        evals["judge"] = generation.judged(sampler, jury, rows)._replace(final=True)
+    evals |= from_run.judgements(config, info, sampler, final=True)
     train = chain(recipe.augmentation(config, info), recipe.descend(config, info, loss), recipe.average(config, loss))
     return Task(init, train, evals, partial(grid, sampler, info.seed), feedback.on_eval)

@@ -144,7 +144,5 @@ def make(config, info) -> Task:
     )
     sampler = partial(sample, generator)
     evals = recipe.evaluations(partial(generation.compared, sampler), info.sizes)
-    if config.get("judge"):
-        jury = configs.call(from_run.load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
-        evals["judge"] = generation.judged(sampler, jury, config.eval_batch_size or config.batch_size)
+    evals |= from_run.judgements(config, info, sampler)
     return Task(init, train, evals, partial(grid, generator, info.seed), feedback.on_eval)

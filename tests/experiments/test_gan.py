@@ -557,15 +557,40 @@ def test_a_judge_is_the_run_it_was_loaded_from(lenet):
 
 
 @pytest.mark.long
+@pytest.mark.curriculum("R34")
+def test_distances_are_of_the_judges_features_of_test_images_and_as_many_samples(lenet):
+    jury = from_run.load_judge(str(lenet), channels=1, layer="pre_logits")
+    built_run, state, _ = runs.load_built(lenet, with_data=True)
+    images = jnp.asarray(built_run.data.splits["test"].arrays["image"][:300] / 255, jnp.float32)
+    section = SimpleNamespace(workdir=str(lenet), layer="pre_logits")
+    of_layer = from_run.model_features(built_run, jax.device_get(state), section)
+    np.testing.assert_allclose(jury.features(images), of_layer({"image": images}), atol=1e-4)
+    seen = generation.featured(lambda state, key, n: 1 - images[:n], jury, "test")
+    rows = quick_jit(lambda x: seen.step(None, {"image": x}, None))(images)
+    assert seen.data == "test" and seen.final
+    metrics = seen.finalize({}, jax.tree.map(np.asarray, rows))
+    tag = f"300_{jury.name}"
+    assert jury.name.startswith("pre_logits_") and set(metrics) == {
+        f"{name}_{tag}"
+        for name in ("frechet", "kernel", "precision", "recall", "density", "coverage", "frechet_halves")
+    }
+    assert metrics[f"frechet_{tag}"] > 5 * metrics[f"frechet_halves_{tag}"] > 0  # negatives are no digits
+    again = generation.distances(np.asarray(rows["real"]), np.asarray(rows["real"]), jury.name)
+    assert again[f"frechet_{tag}"] < 1e-6 and again[f"recall_{tag}"] == 1
+
+
+@pytest.mark.long
 def test_a_run_writes_samples_and_what_the_judge_says(lenet, tmp_path):
     workdir = tmp_path / "run"
     flags = [f"--config.judge.workdir={lenet}", "--config.judge.samples=40", "--config.log.tensorboard=False"]
+    flags += ["--config.judge.layer=pre_logits"]
     assert launch.main(["--config=configs/generate/wgan_gp.py:smoke", f"--workdir={workdir}", *flags]) == 0
     metrics = json.loads((workdir / "results.json").read_text())["metrics"]
-    assert set(metrics) == {
+    assert {name for name in metrics if not name.startswith("distance/")} == {
         *(f"{split}/{name}" for split in ("validation", "test") for name in ("sliced_wasserstein", "spread")),
         *(f"judge/{name}" for name in ("classes", "confidence", "inception_score", "samples")),
     }
+    assert len([name for name in metrics if name.startswith("distance/frechet_359_pre_logits_")]) == 1
     assert metrics["judge/samples"] == 40 and 1 <= metrics["judge/classes"] <= 10
     assert (workdir / "figures" / "samples.png").stat().st_size > 1000
     with np.load(workdir / "predictions" / "judge.npz") as file:
