@@ -99,6 +99,8 @@ def make_method(config, info) -> Method:
             "or 0 for a model that is not told the label"
         )
     latent = config.latent or ({"name": "kl"} if model.variational else {})
+    if hasattr(model, "words") and latent.get("name") != "quantised":
+        raise ConfigError("a VQ-VAE pays for its code by config.latent={'name': 'quantised'}")
     if model.variational and latent["name"] != "kl":
         raise ConfigError("a variational autoencoder pays for its code by config.latent={'name': 'kl'}")
     samples = configs.check_value(config.bound_samples, Counted, "config.bound_samples")

@@ -69,6 +69,27 @@ def sparse(out: Mapping[str, jax.Array], weight: NotNegative = 0.1, share: Insid
     return jnp.broadcast_to(weight * terms.sum(), out["code"].shape[:1])
 
 
+def quantised(out: Mapping[str, jax.Array], commitment: NotNegative = 0.25) -> jax.Array:
+    """`|sg[z] - e|^2 + commitment |z - sg[e]|^2`: words go to the codes that chose them, codes stay near their words.
+
+    Args:
+        out: with "of_words" and "to_words", of a VQ-VAE.
+        commitment: beta.
+
+    Returns:
+        [b].
+
+    Raises:
+        ConfigError: for another autoencoder.
+
+    Reference: van den Oord et al. 2017, "Neural Discrete Representation Learning", equation 3.
+    """
+    if "of_words" not in out:
+        raise ConfigError("config.latent.name='quantised' is of a VQ-VAE; set config.model.name='vq_vae_28'")
+    return (out["of_words"] ** 2).sum(-1) + commitment * (out["to_words"] ** 2).sum(-1)
+
+
 def _check_plain(out: Mapping[str, jax.Array], name: str) -> None:
-    if "mean" in out:
-        raise ConfigError(f"config.latent.name={name!r} is of an autoencoder that is not variational; use 'kl'")
+    if "mean" in out or "words" in out:
+        use = "kl" if "mean" in out else "quantised"
+        raise ConfigError(f"config.latent.name={name!r} is of an autoencoder of plain codes; this one takes {use!r}")

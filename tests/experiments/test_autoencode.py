@@ -189,8 +189,56 @@ def test_costs_that_a_code_does_not_have_are_refused():
     plain = {"code": jnp.zeros((2, 3))}
     with pytest.raises(ConfigError, match="set config.model.variational=True"):
         latent_costs.kl(plain)
-    with pytest.raises(ConfigError, match="is not variational; use 'kl'"):
+    with pytest.raises(ConfigError, match="of plain codes; this one takes 'kl'"):
         latent_costs.sparse({**plain, "mean": jnp.zeros((2, 3))})
     method = method_of()
     with pytest.raises(ConfigError, match=r"takes codes \[b, 3\], got \(2, 4\)"):
         method.model.init(jax.random.key(0), jnp.zeros((2, 4)), False, method="decode")
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def words():
+    """A small VQ-VAE with a codebook of spread words, and what it says of four images."""
+    method = method_of(model={"name": "vq_vae_tiny"}, latent={"name": "quantised", "commitment": 0.5})
+    params = method.model.init(jax.random.key(0), IMAGES, False)["params"]
+    params = {**params, "codebook": 0.3 * jax.random.normal(jax.random.key(1), (6, 3))}
+    return method, params, method.model.apply({"params": params}, IMAGES, False)[1]
+
+
+def test_every_place_has_the_nearest_word(words):
+    method, params, out = words
+    z = method.model.apply({"params": params}, IMAGES, method="encode")[0].reshape(4, 4, 3)
+    far = np.linalg.norm(np.asarray(z)[:, :, None] - np.asarray(params["codebook"])[None, None], axis=-1)
+    np.testing.assert_array_equal(out["words"], far.argmin(-1))
+    assert len(np.unique(out["words"])) > 1
+    np.testing.assert_allclose(out["code"].reshape(4, 4, 3), params["codebook"][out["words"]], atol=1e-6)
+    gaps = (far.min(-1) ** 2).sum(1)
+    np.testing.assert_allclose(method.cost(out), 1.5 * gaps, rtol=1e-4)
+
+
+def test_gradients_pass_the_words_and_each_cost_moves_its_own_side(words):
+    method, params, _ = words
+
+    def gradient(weigh):
+        def loss(params):
+            logits, out = method.model.apply({"params": params}, IMAGES, True)
+            return weigh(logits, out).sum()
+
+        return jax.grad(loss)(params)
+
+    far = gradient(lambda logits, out: logits**2)
+    assert np.any(far["to_words"]["kernel"]) and not np.any(far["codebook"])
+    of_words = gradient(lambda logits, out: out["of_words"] ** 2)
+    assert np.any(of_words["codebook"]) and not np.any(of_words["to_words"]["kernel"])
+    to_words = gradient(lambda logits, out: out["to_words"] ** 2)
+    assert np.any(to_words["to_words"]["kernel"]) and not np.any(to_words["codebook"])
+
+
+def test_words_have_their_own_cost():
+    with pytest.raises(ConfigError, match="config.latent={'name': 'quantised'}"):
+        method_of(model={"name": "vq_vae_tiny"})
+    with pytest.raises(ConfigError, match="is of a VQ-VAE"):
+        latent_costs.quantised({"code": jnp.zeros((2, 3))})
