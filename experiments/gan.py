@@ -23,7 +23,7 @@ from cvdl_jax.models import registry
 from cvdl_jax.nn import observe
 from cvdl_jax.nn.apply import apply_train, initialise
 from cvdl_jax.ops.losses import adversarial
-from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
+from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate, real_gradient_penalty
 from cvdl_jax.optim.ema import averaged
 
 READS = ("model", "loss", "data", "augment", "grad", "optim", "ema", "plateau", "early_stopping", "compute_dtype",
@@ -58,7 +58,8 @@ def discriminator_loss(generator, discriminator, loss, state, batch, key):
                 "config.loss.penalty needs a critic that does not mix rows; set config.model.discriminator.norm='layer'"
             )
         between = interpolate(real, fake, row_random(jax.random.uniform, keys[3], (len(real),)))
-        values["penalty"] = gradient_penalty(lambda x: score(discriminator, state, x, keys[4])[0], between)
+        penalise, x = (real_gradient_penalty, real) if loss.at_real else (gradient_penalty, between)
+        values["penalty"] = penalise(lambda x: score(discriminator, state, x, keys[4])[0], x)
         values["loss"] += loss.penalty * values["penalty"]
     return state, {name: (value.sum(), weight) for name, value in values.items()}
 
@@ -143,7 +144,5 @@ def make(config, info) -> Task:
     )
     sampler = partial(sample, generator)
     evals = recipe.evaluations(partial(generation.compared, sampler), info.sizes)
-    if config.get("judge"):
-        jury = configs.call(from_run.load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
-        evals["judge"] = generation.judged(sampler, jury, config.eval_batch_size or config.batch_size)
+    evals |= from_run.judgements(config, info, sampler)
     return Task(init, train, evals, partial(grid, generator, info.seed), feedback.on_eval)

@@ -8,9 +8,11 @@ This is the one module of the engine that knows what a classifier is: what it lo
 `config.normalise`, as the experiment "classify" trains it, or a task that predicts "scores" from "image".
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import State
+from cvdl_jax.core.task import Eval, State
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import load as data_load
 from cvdl_jax.data import pixels
@@ -26,6 +28,7 @@ from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import Run
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import CheckpointError, ConfigError
+from cvdl_jax.metrics import generation
 from cvdl_jax.metrics.generation import Judge
 from cvdl_jax.models import pretrained, registry, tensor_files
 from cvdl_jax.nn.apply import apply_eval
@@ -311,7 +314,32 @@ def model_features(
 # Judgement ------------------------------------------------------------------------------------------------------------
 
 
-def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str = "best") -> Judge:
+def judgements(config: Any, info: Any, sampler: Callable, final: bool = False) -> dict[str, Eval]:
+    """The evaluations that `config.judge` asks for; {} for an empty section.
+
+    Args:
+        config: of the run; `judge` has the arguments of `load_judge`.
+        info: of the run.
+        sampler: `(state, key, n) -> images`.
+        final: only once, at the end, where samples are dear.
+
+    Returns:
+        {"judge": what it says of samples, "distance": how far its features of samples are from those of the test
+        images, where `config.judge.layer` names some and there are test images}.
+    """
+    if not config.get("judge"):
+        return {}
+    jury = configs.call(load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
+    rows = config.eval_batch_size or config.batch_size
+    evals = {"judge": generation.judged(sampler, jury, rows)._replace(final=final)}
+    if jury.features:
+        if "test" not in info.sizes:
+            raise ConfigError("config.judge.layer compares samples with test images; set config.data.test")
+        evals["distance"] = generation.featured(sampler, jury, "test")
+    return evals
+
+
+def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str = "best", layer: str = "") -> Judge:
     """The classifier of a finished run as the judge of generated images.
 
     Args:
@@ -319,6 +347,7 @@ def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str
         channels: of the images to be judged.
         samples: how many samples it is shown.
         checkpoint: "best", "latest" or a step.
+        layer: of which features are taken for distances, such as "pre_logits"; "" for none.
 
     Returns:
         A Judge whose weights are constants of whatever function calls it.
@@ -329,7 +358,7 @@ def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str
     """
     if samples < 1:
         raise ConfigError(f"config.judge.samples={samples} must be at least 1")
-    built, state, _ = runs.load_built(workdir, checkpoint)
+    built, state, _ = runs.load_built(workdir, checkpoint, with_data=bool(layer))
     predict = built.task.predict
     if not classifies(built, state) or "image" not in built.info.spec:
         raise ConfigError(
@@ -342,9 +371,17 @@ def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str
         )
     state = jax.device_get(state)
 
-    def probabilities(images: jax.Array) -> jax.Array:
+    def as_its_own(images: jax.Array) -> dict[str, jax.Array]:
         # the same bilinear weights as Pillow's, with which the judge's own images were resized
         sized = jax.image.resize(images, (images.shape[0], height, width, channels), "bilinear")
-        return jax.nn.softmax(predict(state, {"image": jnp.clip(sized, 0, 1)})["scores"], -1)
+        return {"image": jnp.clip(sized, 0, 1)}
 
-    return Judge(probabilities, samples)
+    def probabilities(images: jax.Array) -> jax.Array:
+        return jax.nn.softmax(predict(state, as_its_own(images))["scores"], -1)
+
+    if not layer:
+        return Judge(probabilities, samples)
+    of_layer = model_features(built, state, SimpleNamespace(workdir=workdir, layer=layer), "config.judge")
+    weights = b"".join(np.ascontiguousarray(x).tobytes() for x in jax.tree.leaves(averaged(state).params))
+    name = f"{layer}_{hashlib.sha256(weights).hexdigest()[:8]}"
+    return Judge(probabilities, samples, lambda images: of_layer(as_its_own(images)).reshape(len(images), -1), name)

@@ -12,6 +12,7 @@ import numpy as np
 
 from cvdl_jax.core.task import Eval
 from cvdl_jax.errors import DataError
+from cvdl_jax.metrics import feature_distances
 
 DIRECTIONS = 128  # of the sliced distance; fixed, so that runs of different seeds compare
 Sampler = Callable[..., jax.Array]
@@ -110,10 +111,14 @@ class Judge(NamedTuple):
     Attributes:
         probabilities: `images [b, h, w, c] in 0..1 -> [b, classes]`; images of another size are resized first.
         samples: how many samples it is shown.
+        features: `images -> [b, d]`, a layer of it; None where none was asked for.
+        name: of the layer and the weights, part of the names of distances between features.
     """
 
     probabilities: Callable[[jax.Array], jax.Array]
     samples: int
+    features: Callable[[jax.Array], jax.Array] | None = None
+    name: str = ""
 
 
 def judged(sample: Sampler, judge: Judge, batch_size: int) -> Eval:
@@ -132,3 +137,46 @@ def judged(sample: Sampler, judge: Judge, batch_size: int) -> Eval:
         return judgement(rows["probabilities"][: judge.samples])
 
     return Eval(step, finalise, -(-judge.samples // batch_size))
+
+
+def distances(real: np.ndarray, fake: np.ndarray, judge: str) -> dict[str, float]:
+    """How far samples are from images, as features of a judge. How many, and whose features, is part of the names.
+
+    Args:
+        real: features of images [n, d].
+        fake: of as many samples [n, d].
+        judge: its name.
+
+    Returns:
+        {"frechet_N_JUDGE", "kernel_N_JUDGE", "precision_N_JUDGE", "recall_N_JUDGE", "density_N_JUDGE",
+        "coverage_N_JUDGE": ..., "frechet_halves_N_JUDGE": of one half of the images from the other, the least that can
+        be hoped for of half as many samples}.
+
+    Raises:
+        DataError: for fewer than two samples more than the judge has features, of each half.
+    """
+    tag = f"{len(real)}_{judge}"
+    of_real, of_fake, *halves = (feature_distances.moments(x) for x in (real, fake, real[::2], real[1::2]))
+    values = {
+        "frechet": feature_distances.frechet_distance(of_real, of_fake),
+        "kernel": feature_distances.kernel_distance(real, fake),
+        **feature_distances.neighbourhoods(real, fake),
+        "frechet_halves": feature_distances.frechet_distance(*halves),
+    }
+    return {f"{name}_{tag}": value for name, value in values.items()}
+
+
+def featured(sample: Sampler, judge: Judge, split: str) -> Eval:
+    """`distances` of as many samples as a split has images, once at the end.
+
+    Args:
+        sample: the sampler.
+        judge: with features.
+        split: of the data section.
+    """
+
+    def step(state, batch, key):
+        real = batch["image"]
+        return {"real": judge.features(real), "fake": judge.features(sample(state, key, len(real)))}
+
+    return Eval(step, lambda means, rows: distances(rows["real"], rows["fake"], judge.name), split, final=True)

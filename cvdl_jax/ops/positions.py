@@ -60,6 +60,30 @@ def _waves(places: np.ndarray, d: int, temperature: float) -> np.ndarray:
     return np.where(np.arange(d) % 2 == 0, np.sin(angles), np.cos(angles))
 
 
+def waves(places: jax.Array, d: int, dtype: jnp.dtype = jnp.float32, temperature: float = 10_000.0) -> jax.Array:
+    """`[sin(p w_i), cos(p w_i)]`, `w_i = temperature^(-i / (d / 2 - 1))`, of places that are known when it runs.
+
+    Args:
+        places: p, such as times, int or float [b].
+        d: size of the result, even, at least 4.
+        dtype: of the result.
+        temperature: the longest wavelength over 2 pi.
+
+    Returns:
+        [b, d], the sines first.
+
+    Raises:
+        ConfigError: for another size.
+
+    Reference: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", appendix B, as in the authors' code.
+    """
+    if d % 2 or d < 4:
+        raise ConfigError(f"times need a width that is even and at least 4, not {d}")
+    frequency = temperature ** -(jnp.arange(d // 2, dtype=dtype) / (d // 2 - 1))
+    angles = places.astype(dtype)[:, None] * frequency[None]
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
 def sinusoidal_grid(grid: tuple[int, int], d: int, temperature: float = 10_000.0) -> jax.Array:
     """`sinusoidal` of rows and of columns, d / 2 each, of places in 0 ... 2 pi, whatever the size of the grid.
 

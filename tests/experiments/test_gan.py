@@ -23,7 +23,7 @@ from cvdl_jax.engine.build import experiment_of
 from cvdl_jax.errors import ConfigError, DataError, UserError
 from cvdl_jax.metrics import generation
 from cvdl_jax.ops.losses import adversarial
-from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
+from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate, real_gradient_penalty
 from cvdl_jax.optim import param_groups
 from cvdl_jax.workdir.metric_log import read
 from experiments import gan
@@ -50,6 +50,26 @@ def test_losses_equal_the_formulas():
     np.testing.assert_allclose(adversarial.minimax().generator(FAKE), np.log(1 - sigmoid(FAKE)), rtol=1e-5)
     np.testing.assert_allclose(adversarial.non_saturating().generator(FAKE), -np.log(sigmoid(FAKE)), rtol=1e-5)
     assert adversarial.non_saturating().discriminator(jnp.float32(-200), jnp.float32(200)) == 400  # no overflow, no inf
+
+
+def test_losses_of_squares_and_margins_equal_the_formulas():
+    squares, margin = adversarial.least_squares(), adversarial.hinge()
+    np.testing.assert_allclose(squares.discriminator(REAL, FAKE), 0.5 * ((REAL - 1) ** 2 + FAKE**2), rtol=1e-5)
+    np.testing.assert_allclose(squares.generator(FAKE), 0.5 * (FAKE - 1) ** 2, rtol=1e-5)
+    expected = np.maximum(0, 1 - REAL) + np.maximum(0, 1 + FAKE)
+    np.testing.assert_allclose(margin.discriminator(REAL, FAKE), expected, rtol=1e-5)
+    np.testing.assert_allclose(margin.generator(FAKE), -FAKE)
+
+
+def test_the_penalty_at_real_images_is_half_the_squared_slope():
+    x = jnp.asarray(RNG.normal(size=(3, 2, 2, 1)), jnp.float32)
+    slopes = 2 * np.asarray(x).reshape(3, -1)  # of |x|^2
+    values = real_gradient_penalty(lambda x: (x**2).sum((1, 2, 3)), x)
+    np.testing.assert_allclose(values, (slopes**2).sum(1) / 2, rtol=1e-5)
+    loss = adversarial.non_saturating(r1=10.0)
+    assert loss.at_real and loss.penalty == 10 and not adversarial.wasserstein().at_real
+    with pytest.raises(ConfigError, match=r"takes one of penalty=1\.0 and r1=2\.0"):
+        adversarial.non_saturating(penalty=1.0, r1=2.0)
 
 
 @pytest.mark.curriculum("R7")
@@ -254,6 +274,29 @@ def test_the_penalty_is_taken_between_the_real_and_the_generated_images(monkeypa
     expected = parts["score_fake"] - parts["score_real"] + 10 * parts["penalty"]
     assert parts["penalty"] > 0
     np.testing.assert_allclose(parts["loss"], expected, rtol=1e-5)
+
+
+def test_the_penalty_of_r1_is_taken_at_the_real_images(monkeypatch):
+    """In -1..1, as the discriminator sees them; it counts `loss.r1` times."""
+    critic = ("--config.critic_steps=1", "--config.loss={'name': 'non_saturating', 'r1': 3.0}")
+    config, seen = WGAN(*critic), []
+    players = players_of(config)
+    task, batch = gan.make(config, info_of(config)), batch_of(config)
+    state = quick_jit(partial(create_state, task))(jax.random.key(1), batch)
+    penalty = gan.real_gradient_penalty
+    monkeypatch.setattr(gan, "real_gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
+
+    def all_of_it(state, batch):
+        seen.clear()
+        _, sums = gan.discriminator_loss(*players, state, batch, jax.random.key(3))
+        return {name: value[0] for name, value in sums.items()}, seen[0]
+
+    parts, x = quick_jit(all_of_it)(state, batch)
+    np.testing.assert_allclose(x, 2 * batch["image"] - 1, atol=1e-6)
+    without = players[2]._replace(penalty=0.0)
+    _, sums = quick_jit(partial(gan.discriminator_loss, *players[:2], without))(state, batch, jax.random.key(3))
+    assert parts["penalty"] > 0
+    np.testing.assert_allclose(parts["loss"], sums["loss"][0] + 3 * parts["penalty"], rtol=1e-5)
 
 
 @pytest.mark.curriculum("R3")
@@ -514,15 +557,40 @@ def test_a_judge_is_the_run_it_was_loaded_from(lenet):
 
 
 @pytest.mark.long
+@pytest.mark.curriculum("R34")
+def test_distances_are_of_the_judges_features_of_test_images_and_as_many_samples(lenet):
+    jury = from_run.load_judge(str(lenet), channels=1, layer="pre_logits")
+    built_run, state, _ = runs.load_built(lenet, with_data=True)
+    images = jnp.asarray(built_run.data.splits["test"].arrays["image"][:300] / 255, jnp.float32)
+    section = SimpleNamespace(workdir=str(lenet), layer="pre_logits")
+    of_layer = from_run.model_features(built_run, jax.device_get(state), section)
+    np.testing.assert_allclose(jury.features(images), of_layer({"image": images}), atol=1e-4)
+    seen = generation.featured(lambda state, key, n: 1 - images[:n], jury, "test")
+    rows = quick_jit(lambda x: seen.step(None, {"image": x}, None))(images)
+    assert seen.data == "test" and seen.final
+    metrics = seen.finalize({}, jax.tree.map(np.asarray, rows))
+    tag = f"300_{jury.name}"
+    assert jury.name.startswith("pre_logits_") and set(metrics) == {
+        f"{name}_{tag}"
+        for name in ("frechet", "kernel", "precision", "recall", "density", "coverage", "frechet_halves")
+    }
+    assert metrics[f"frechet_{tag}"] > 5 * metrics[f"frechet_halves_{tag}"] > 0  # negatives are no digits
+    again = generation.distances(np.asarray(rows["real"]), np.asarray(rows["real"]), jury.name)
+    assert again[f"frechet_{tag}"] < 1e-6 and again[f"recall_{tag}"] == 1
+
+
+@pytest.mark.long
 def test_a_run_writes_samples_and_what_the_judge_says(lenet, tmp_path):
     workdir = tmp_path / "run"
     flags = [f"--config.judge.workdir={lenet}", "--config.judge.samples=40", "--config.log.tensorboard=False"]
+    flags += ["--config.judge.layer=pre_logits"]
     assert launch.main(["--config=configs/generate/wgan_gp.py:smoke", f"--workdir={workdir}", *flags]) == 0
     metrics = json.loads((workdir / "results.json").read_text())["metrics"]
-    assert set(metrics) == {
+    assert {name for name in metrics if not name.startswith("distance/")} == {
         *(f"{split}/{name}" for split in ("validation", "test") for name in ("sliced_wasserstein", "spread")),
         *(f"judge/{name}" for name in ("classes", "confidence", "inception_score", "samples")),
     }
+    assert len([name for name in metrics if name.startswith("distance/frechet_359_pre_logits_")]) == 1
     assert metrics["judge/samples"] == 40 and 1 <= metrics["judge/classes"] <= 10
     assert (workdir / "figures" / "samples.png").stat().st_size > 1000
     with np.load(workdir / "predictions" / "judge.npz") as file:

@@ -23,6 +23,8 @@ class AdversarialLoss(NamedTuple):
         discriminator: `(real, fake) -> [b]` from the scores [b] of real and generated images.
         generator: `fake -> [b]`.
         penalty: factor of the gradient penalty in the discriminator's loss; 0 for none.
+        at_real: the penalty is `penalties.real_gradient_penalty`, at the real images, in place of
+            `penalties.gradient_penalty` between them and the generated ones.
         clip: bound on each of the discriminator's parameters, applied after each of its steps; 0 for none.
     """
 
@@ -30,6 +32,7 @@ class AdversarialLoss(NamedTuple):
     generator: Callable[[jax.Array], jax.Array]
     penalty: float = 0.0
     clip: float = 0.0
+    at_real: bool = False
 
 
 def _cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -48,15 +51,48 @@ def minimax(penalty: NotNegative = 0.0) -> AdversarialLoss:
     return AdversarialLoss(_cross_entropy, lambda fake: -jax.nn.softplus(fake), penalty)
 
 
-def non_saturating(penalty: NotNegative = 0.0) -> AdversarialLoss:
+def non_saturating(penalty: NotNegative = 0.0, r1: NotNegative = 0.0) -> AdversarialLoss:
     """The generator minimises `-ln D(G(z))`: the same fixed point, but a gradient of -1 where D is sure of a fake.
 
     Args:
         penalty: factor of the gradient penalty.
+        r1: factor of the penalty at real images, in its place; 10 of StyleGAN.
 
-    Reference: Goodfellow et al. 2014, section 3, last paragraph.
+    Raises:
+        ConfigError: if both are on.
+
+    Reference: Goodfellow et al. 2014, section 3, last paragraph; Mescheder et al. 2018 for r1.
     """
-    return AdversarialLoss(_cross_entropy, lambda fake: jax.nn.softplus(-fake), penalty)
+    if penalty and r1:
+        raise ConfigError(f"config.loss takes one of penalty={penalty} and r1={r1}; set the other to 0.0")
+    return AdversarialLoss(_cross_entropy, lambda fake: jax.nn.softplus(-fake), penalty or r1, at_real=r1 > 0)
+
+
+def least_squares(penalty: NotNegative = 0.0) -> AdversarialLoss:
+    """`[(f(x) - 1)^2 + f(G(z))^2] / 2` and `(f(G(z)) - 1)^2 / 2`: what is far on the right side costs, too.
+
+    Args:
+        penalty: factor of the gradient penalty.
+
+    Reference: Mao et al. 2017, "Least Squares Generative Adversarial Networks", equation 9.
+    """
+    return AdversarialLoss(
+        lambda real, fake: ((real - 1) ** 2 + fake**2) / 2, lambda fake: (fake - 1) ** 2 / 2, penalty
+    )
+
+
+def hinge(penalty: NotNegative = 0.0) -> AdversarialLoss:
+    """`max(0, 1 - f(x)) + max(0, 1 + f(G(z)))` and `-f(G(z))`: scores beyond the margin teach the critic nothing.
+
+    Args:
+        penalty: factor of the gradient penalty.
+
+    Reference: Lim and Ye 2017, "Geometric GAN"; Miyato et al. 2018, "Spectral Normalization for Generative Adversarial
+        Networks", equations 16 and 17.
+    """
+    return AdversarialLoss(
+        lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda fake: -fake, penalty
+    )
 
 
 def wasserstein(penalty: NotNegative = 10.0, clip: NotNegative = 0.0) -> AdversarialLoss:

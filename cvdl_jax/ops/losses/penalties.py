@@ -157,6 +157,22 @@ def interpolate(real: jax.Array, fake: jax.Array, t: jax.Array) -> jax.Array:
     return t * real + (1 - t) * fake
 
 
+def real_gradient_penalty(critic: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """`|grad f(x)|^2 / 2` of each row, at real images ("R1"), where a discriminator that has converged is flat.
+
+    Args:
+        critic: scores [b] of x, whose rows it must not mix.
+        x: [b, ...].
+
+    Returns:
+        [b].
+
+    Reference: Mescheder et al. 2018, "Which Training Methods for GANs do actually Converge?", equation 9.
+    """
+    slopes = jax.grad(lambda x: critic(x).sum())(x).reshape(x.shape[0], -1)  # [b, n]
+    return jnp.square(slopes).sum(-1) / 2
+
+
 def gradient_penalty(critic: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """`(|grad f(x)| - 1)^2` of each row, which keeps the slope of a critic near 1.
 
