@@ -172,12 +172,7 @@ def load(
     how = (data_dir, label, empty_classes, skip_bad, label_set)
     sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
-    if text and caption_length:
-        raise ConfigError(
-            f"config.data.text and {captions.LENGTH} both make numbers of texts; set {captions.LENGTH}=0 for texts, or "
-            "config.data.text={} for captions of images"
-        )
-    sources = encoded_texts.encoded(sources, text) if text else sources
+    sources = _with_texts(sources, text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
     splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
@@ -192,6 +187,16 @@ def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> di
         listed = next((source for source in sources.values() if isinstance(source, FolderSource | ListedSource)), None)
         sources[key] = open_part(part) if listed is None else listed.sibling(part)
     return sources
+
+
+def _with_texts(sources: dict[str, Source], text: Mapping[str, Any], caption_length: int) -> dict[str, Source]:
+    """The sources with their texts as numbers, where that is asked for and captions are not."""
+    if text and caption_length:
+        raise ConfigError(
+            f"config.data.text and {captions.LENGTH} both make numbers of texts; set {captions.LENGTH}=0 for texts, or "
+            "config.data.text={} for captions of images"
+        )
+    return encoded_texts.encoded(sources, text) if text else sources
 
 
 def _splits(

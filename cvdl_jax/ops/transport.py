@@ -59,10 +59,10 @@ def plan(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, fl
     _check(a, b, cost)
     n, m = cost.shape
     rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
-    found = linprog(cost.ravel(), A_eq=np.concatenate([rows, columns]), b_eq=np.concatenate([a, b]), method="highs")
-    if found.x is None:
-        raise DataError(f"no plan was found: {found.message}")
-    return found.x.reshape(n, m), float(found.fun)
+    solved = linprog(cost.ravel(), A_eq=np.concatenate([rows, columns]), b_eq=np.concatenate([a, b]), method="highs")
+    if solved.x is None:
+        raise DataError(f"no plan was found: {solved.message}")
+    return solved.x.reshape(n, m), float(solved.fun)
 
 
 def sinkhorn(

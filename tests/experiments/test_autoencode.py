@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_refused(sections, said):
 
 def test_costs_that_a_code_does_not_have_are_refused():
     plain = {"code": jnp.zeros((2, 3))}
-    with pytest.raises(ConfigError, match="set config.model.variational=True"):
+    with pytest.raises(ConfigError, match=r"set config\.model\.variational=True"):
         latent_costs.kl(plain)
     with pytest.raises(ConfigError, match="of plain codes; this one takes 'kl'"):
         latent_costs.sparse({**plain, "mean": jnp.zeros((2, 3))})
@@ -238,7 +238,7 @@ def test_gradients_pass_the_words_and_each_cost_moves_its_own_side(words):
 
 
 def test_words_have_their_own_cost():
-    with pytest.raises(ConfigError, match="config.latent={'name': 'quantised'}"):
+    with pytest.raises(ConfigError, match=r"config\.latent={'name': 'quantised'}"):
         method_of(model={"name": "vq_vae_tiny"})
     with pytest.raises(ConfigError, match="is of a VQ-VAE"):
         latent_costs.quantised({"code": jnp.zeros((2, 3))})

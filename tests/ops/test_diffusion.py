@@ -32,7 +32,7 @@ def test_the_schedules_are_those_of_the_papers():
     t, offset = 500, 0.008  # of 1,000, after step 499
     f = [np.cos((u / 1000 + offset) / (1 + offset) * np.pi / 2) ** 2 for u in (t, 0)]
     np.testing.assert_allclose(diffusion.cosine().signal[t - 1] ** 2, f[0] / f[1], rtol=1e-4)
-    with pytest.raises(ConfigError, match="needs first=0.1 <= last=0.02 < 1"):
+    with pytest.raises(ConfigError, match=r"needs first=0\.1 <= last=0\.02 < 1"):
         diffusion.linear(first=0.1)
 
 

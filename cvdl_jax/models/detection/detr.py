@@ -135,8 +135,8 @@ class DETR(nn.Module):
             y, out = block(**fields, cross=True, name=f"decoder{i}")(y, train, given)
             states.append(last_norm(y))
             crossed.append(out.get("cross_weights"))
-        logits, found = self._heads(jnp.stack(states).astype(wide))
-        out = {"boxes": found[-1], "all_logits": logits, "all_boxes": found, "stages": stages, "tokens": tokens}
+        logits, predicted = self._heads(jnp.stack(states).astype(wide))
+        out = {"boxes": predicted[-1], "all_logits": logits, "all_boxes": predicted, "stages": stages, "tokens": tokens}
         return logits[-1], out | ({"cross_attention": tuple(crossed)} if self.attention_weights else {})
 
     def _heads(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -161,13 +161,13 @@ class DETR(nn.Module):
         loss = dict(sections["loss"])
         if loss.pop("name", None) != "cross_entropy":
             raise ConfigError("detr takes a softmax with 'no object'; set config.loss={'name': 'cross_entropy'}")
-        costs = partially(match_costs, sections["match"], "config.match", "logits", "found", "truth")
-        weigh = partially(box_weights, sections["boxes"], "config.boxes", "found", "true")
+        costs = partially(match_costs, sections["match"], "config.match", "logits", "predicted", "truth")
+        weigh = partially(box_weights, sections["boxes"], "config.boxes", "predicted", "true")
         no_object = partially(class_weights, loss, "config.loss", "labels")
 
-        def of_block(logits: jax.Array, found: jax.Array, truth: dict) -> tuple[jax.Array, jax.Array]:
+        def of_block(logits: jax.Array, predicted: jax.Array, truth: dict) -> tuple[jax.Array, jax.Array]:
             """Class and box loss [b] of the answers of one block."""
-            cost = jax.lax.stop_gradient(jax.vmap(costs)(logits, found, truth))  # [b, q, t]
+            cost = jax.lax.stop_gradient(jax.vmap(costs)(logits, predicted, truth))  # [b, q, t]
             chosen = jax.vmap(assign)(cost, truth["mask"])  # [b, t]
             there = truth["mask"] > 0
             free = jnp.zeros(logits.shape[:2], jnp.int32)
@@ -177,7 +177,7 @@ class DETR(nn.Module):
             entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             objects = jnp.maximum(there.sum(1), 1)
             class_loss = objects * (weight * entropy).sum(1) / weight.sum(1)
-            far = weigh(jnp.take_along_axis(found, chosen[..., None], 1), truth["boxes"])
+            far = weigh(jnp.take_along_axis(predicted, chosen[..., None], 1), truth["boxes"])
             return class_loss, jnp.where(there, far, 0).sum(1)
 
         def losses(logits: jax.Array, out: dict, truth: dict) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -202,7 +202,7 @@ class DETR(nn.Module):
 
 def match_costs(
     logits: jax.Array,
-    found: jax.Array,
+    predicted: jax.Array,
     truth: dict[str, jax.Array],
     class_cost: NotNegative = 1.0,
     l1: NotNegative = 5.0,
@@ -212,7 +212,7 @@ def match_costs(
 
     Args:
         logits: [q, k + 1], "no object" first.
-        found: centres and sizes [q, 4].
+        predicted: centres and sizes [q, 4].
         truth: {"boxes": corners [t, 4], "labels": [t]}.
         class_cost: weight of the probability.
         l1: weight of the distance of centres and sizes.
@@ -225,15 +225,15 @@ def match_costs(
     """
     probability = jax.nn.softmax(logits)[:, truth["labels"] + 1]  # [q, t]
     true = boxes.to_centres(truth["boxes"])
-    far = jnp.abs(found[:, None] - true[None]).sum(-1)
-    return -class_cost * probability + l1 * far - giou * boxes.giou(boxes.from_centres(found), truth["boxes"])
+    far = jnp.abs(predicted[:, None] - true[None]).sum(-1)
+    return -class_cost * probability + l1 * far - giou * boxes.giou(boxes.from_centres(predicted), truth["boxes"])
 
 
-def box_weights(found: jax.Array, true: jax.Array, l1: NotNegative = 5.0, giou: NotNegative = 2.0) -> jax.Array:
+def box_weights(predicted: jax.Array, true: jax.Array, l1: NotNegative = 5.0, giou: NotNegative = 2.0) -> jax.Array:
     """The loss of a box, `l1 |b - b'|_1 + giou (1 - GIoU(b, b'))`.
 
     Args:
-        found: centres and sizes [..., 4].
+        predicted: centres and sizes [..., 4].
         true: corners [..., 4].
         l1: weight of the distance of centres and sizes.
         giou: weight of the overlap.
@@ -243,8 +243,8 @@ def box_weights(found: jax.Array, true: jax.Array, l1: NotNegative = 5.0, giou: 
 
     Reference: Carion et al. 2020, equation 2 and appendix A.2.
     """
-    far = jnp.abs(found - boxes.to_centres(true)).sum(-1)
-    return l1 * far + giou * (1 - boxes.of_pairs(boxes.giou, boxes.from_centres(found), true))
+    far = jnp.abs(predicted - boxes.to_centres(true)).sum(-1)
+    return l1 * far + giou * (1 - boxes.of_pairs(boxes.giou, boxes.from_centres(predicted), true))
 
 
 def class_weights(labels: jax.Array, no_object: Positive = 0.1) -> jax.Array:
