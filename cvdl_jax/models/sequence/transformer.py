@@ -38,8 +38,8 @@ from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
     # Vaswani et al. 2017, "Attention Is All You Need", table 3: 65 M and 213 M with a shared vocabulary of "about
-    # 37000" symbols. With width d and f hidden units an attention has 4 (d^2 + d) parameters, a perceptron 2 d f + f + d, a
-    # norm 2 d; an encoder's block has one attention and two norms, a decoder's two and three.
+    # 37000" symbols. With width d and f hidden units an attention has 4 (d^2 + d) parameters, a perceptron 2 d f + f +
+    # d, a norm 2 d; an encoder's block has one attention and two norms, a decoder's two and three.
     "transformer_base": {
         "input": (32,), "source_symbols": 37_000, "target_symbols": 37_000,
         # 37,000 * 512 + 6 * (3 * 1,050,624 + 2 * 2,099,712 + 5 * 1,024)
