@@ -107,6 +107,16 @@ def test_captions_with_numbers_beside_them_as_in_coco(tmp_path):
     assert data.splits["train"].batch(np.asarray([0]))["captions"][0, 1].tolist() == [1, 4, 7, 5, 10, 2, 0]
 
 
+def test_a_set_with_one_caption_of_each_image():
+    """The entry "caption" of shapes, signs and all: one row an image, the text again."""
+    name = "shapes(size=32, objects=2, train=6, validation=2, test=2)"
+    train = load(name, features=("image",), caption_length=14).splits["train"]
+    assert train.spec["captions"].shape == (1, 14)
+    words, ids = train.stage.captions["words"], train.batch(np.arange(6))["captions"]
+    for i, said in enumerate(row["caption"].decode() for row in train.source.read_entries(range(6), ["caption"])):
+        assert captions.decode(ids[i, 0], words) == said
+
+
 def test_streamed_and_resident_captions_are_the_same(folder):
     kept, streamed = (opened(folder, resident=how).splits["test"].batch(np.arange(3)) for how in ("always", "never"))
     np.testing.assert_array_equal(kept["captions"], streamed["captions"])

@@ -148,6 +148,8 @@ def test_a_step_draws_captions_and_moves_both_encoders_and_the_temperature(run):
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), before["params"], after.params)
     for part in ("backbone", "text", "image_projection", "text_projection", "log_scale"):
         assert any(jax.tree.leaves(moved[part])), part
+    hot = state._replace(params={**state.params, "log_scale": jnp.float32(6.0)})
+    assert step(hot, batch, jax.random.key(1))[0].params["log_scale"] <= np.float32(image_text.LARGEST)
     scores = jax.eval_shape(run.task.predict, state, {"image": batch["image"]})["scores"]
     assert scores.shape == (16, 42)
 
