@@ -118,7 +118,8 @@ def draw(profiles):
         for i, (case, parts) in enumerate(profiles.items()):
             style = "-" if case.startswith(("lstm", "gru")) else "--" if i % 2 else ":"
             axis.semilogy(np.maximum(parts[column], 1e-300), style, linewidth=1.2, label=case)
-        axis.set(xlabel="steps back", ylim=(1e-20, 1e20))
+        steps = max(len(parts[column]) for parts in profiles.values())
+        axis.set(xlabel="steps back", ylim=(1e-35, 1e15), xticks=range(0, steps, max(1, steps // 5)))
         axis.set_title(title, fontsize=9)
     axes[0, 0].legend(fontsize=6)
     return {"recurrent_gradients": figure}

@@ -46,6 +46,9 @@ def test_a_window_by_hand():
     np.testing.assert_array_equal(corners(jnp.zeros((1, 2)), (4, 4), 2), [[1, 1]])
     seen = glimpses(image, jnp.zeros((1, 2)), 2, 2)[0, ..., 0]
     np.testing.assert_array_equal(seen, [[[5, 6], [9, 10]], [[2.5, 4.5], [10.5, 12.5]]])
+    with jax.enable_x64(True):
+        wide = glimpses(jnp.arange(16.0).reshape(1, 4, 4, 1), jnp.zeros((1, 2)), 2, 2)
+    assert wide.dtype == jnp.float64 and np.array_equal(wide[0, ..., 0], seen)
     with pytest.raises(ConfigError, match="size=0 at scales=2 must be at least 1"):
         glimpses(image, jnp.zeros((1, 2)), 0, 2)
 

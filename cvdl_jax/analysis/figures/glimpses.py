@@ -37,7 +37,12 @@ def ways(
         y, x = ((np.clip(way, -1, 1) + 1) / 2 * (h, w)).T
         # the centre of a pixel is a whole number
         axis.plot(x - 0.5, y - 0.5, "-o", color="tab:orange", markersize=3, linewidth=1)
-        images.outline(axis, (y[-1] - size / 2, x[-1] - size / 2, y[-1] + size / 2, x[-1] + size / 2), (1, 1))
+        images.outline(
+            axis,
+            (y[-1] - size / 2, x[-1] - size / 2, y[-1] + size / 2, x[-1] + size / 2),
+            (1, 1),
+            edgecolor="tab:orange",
+        )
         name = images.class_name(guess, class_names)
         title = name if label == guess else f"{name}, not {images.class_name(label, class_names)}"
         axis.set_title(title, fontsize=8, color="black" if label == guess else "tab:red")

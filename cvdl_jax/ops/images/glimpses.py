@@ -52,8 +52,8 @@ def glimpses(images: jax.Array, places: jax.Array, size: int, scales: int) -> ja
     windows = []
     for scale in (2**i for i in range(scales)):
         side = scale * size
-        first = corners(places, (h, w), side) + margin  # [b, 2]
-        cut = jax.vmap(lambda image, at, side=side: jax.lax.dynamic_slice(image, (*at, 0), (side, side, c)))
+        first = jnp.pad(corners(places, (h, w), side) + margin, ((0, 0), (0, 1)))  # [b, 3]: row, column, channel 0
+        cut = jax.vmap(lambda image, at, side=side: jax.lax.dynamic_slice(image, at, (side, side, c)))
         window = cut(padded, first).reshape(b, size, scale, size, scale, c)
         windows.append(window.mean((2, 4)))
     return jnp.stack(windows, 1)
