@@ -166,11 +166,8 @@ def load(
     splits = _make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
     for one in splits.values():
         one.look()
-    if drop_degenerate:
-        print(*(_count_dropped(split) for split in splits.values()), sep="\n", flush=True)
-    for line in filter(
-        None, [f(split) for f in (instances.lost, encoded_texts.count_cut) for split in splits.values()]
-    ):
+    remarks = [_count_dropped] * drop_degenerate + [instances.lost, encoded_texts.count_cut]
+    for line in filter(None, (remark(split) for remark in remarks for split in splits.values())):
         print(line, flush=True)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 

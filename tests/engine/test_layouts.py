@@ -52,7 +52,9 @@ def assert_same_state(one: Path, other: Path) -> None:
             if name.startswith("['state']"):
                 x, y = a[name], b[name]
                 assert x.dtype == y.dtype and x.shape == y.shape
-                if x.size:
+                if name.endswith("['key']['bias']"):  # a softmax does not see it: its gradient is rounding alone
+                    assert max(np.abs(x).max(), np.abs(y).max()) < 1e-12, f"{other.stem}: {name}"
+                elif x.size:
                     scale = max(float(np.abs(x).max()), 1e-30)
                     assert float(np.abs(x - y).max()) <= TOLERANCE * scale, f"{other.stem}: {name}"
 
