@@ -48,7 +48,14 @@ CASES = {
         "--config.sample.length=20",
         "--config.ema.decay=0.9",
     ],
-    "bert": ["configs/sequence/bert.py:smoke", "--config.model.width=8", "--config.ema.decay=0.9"],
+    "bert": [
+        "configs/sequence/bert.py:smoke",
+        "--config.model.width=8",
+        "--config.data.text.size=200",  # a number that the devices can share
+        "--config.data.text.length=128",
+        "--config.model.depth=1",
+        "--config.ema.decay=0.9",
+    ],
     # batch normalisation of the tokens that are there, whose numbers differ from device to device
     "texts": [
         "configs/sequence/text_classifier.py:smoke",
