@@ -195,17 +195,18 @@ def check_tokens(tokens: Any, vocabulary: int, positions: int, end: int) -> jax.
             f"texts of {tokens.shape[1]} tokens are longer than the {positions} positions of clip; set "
             f"config.model.positions={tokens.shape[1]}, or config.data.caption_length={positions}"
         )
-    known, ended = (tokens >= 0) & (tokens < vocabulary), (tokens == end).any(1)
+    values = np.asarray(tokens) if is_concrete(tokens) else tokens
+    known, ended = (values >= 0) & (values < vocabulary), (values == end).any(1)
     if is_concrete(tokens):
-        wrong = np.argwhere(~np.asarray(known))
+        wrong = np.argwhere(~known)
         if len(wrong):
             row, column = wrong[0].tolist()
             raise DataError(
-                f"tokens[{row}, {column}]={int(tokens[row, column])} is no word of clip's vocabulary, 0 to "
+                f"tokens[{row}, {column}]={values[row, column]} is no word of clip's vocabulary, 0 to "
                 f"{vocabulary - 1}; encode texts with the vocabulary that it was trained with"
             )
-        if not np.asarray(ended).all():
-            row = int(np.argmin(np.asarray(ended)))
+        if not ended.all():
+            row = int(np.argmin(ended))
             raise DataError(f"tokens[{row}] has no end, the id {end}, at which clip reads a text")
     return jnp.asarray(known.all(1) & ended)
 
