@@ -83,17 +83,19 @@ def read_vocabulary(file: str) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"config.data.vocabulary={file!r} cannot be read ({error}); name a text file, a word a line")\
-            from error  # fmt: skip
+        raise DataError(
+            f"config.data.vocabulary={file!r} cannot be read ({error}); name a text file with a word a line"
+        ) from error
     if not lines:
         raise DataError(f"config.data.vocabulary={file!r} is empty; it needs a word a line")
+    first: dict[str, int] = {}
     for i, line in enumerate(lines):
         if words_of(line) != [line]:
             raise DataError(
                 f"config.data.vocabulary={file!r}, line {i + 1}: {line!r} is not one word in lower case; captions are "
                 f"cut into {words_of(line)}"
             )
-        if line in lines[:i]:
+        if first.setdefault(line, i) != i:
             raise DataError(f"config.data.vocabulary={file!r}, line {i + 1}: {line!r} stands there twice")
     return (*SPECIAL, *lines)
 

@@ -93,14 +93,14 @@ def test_a_class_is_the_mean_of_its_prompts_vectors():
 @pytest.mark.curriculum("J25")
 def test_evaluation_by_hand():
     """Three images of up to two captions. Words 2 and 3 are near the images 2 and 3, and word 4 is near none."""
-    padding = np.zeros((1, 4), np.int32)
+    padding, wide = np.zeros((1, 4), np.int32), np.pad(VECTORS, ((0, 0), (0, 1)))  # vectors of three numbers
     said = np.stack([np.concatenate(pair) for pair in
                      ((texts(2), texts(0)), (texts(3), padding), (texts(0), texts(4)))])  # fmt: skip
     batch = {"image": images(2, 3, 1), "captions": said, "label": np.asarray([0, 1, 1]), "mask": np.ones(3)}
     prompted = np.stack([texts(2), texts(3)])
-    rows = image_text.evaluation_step(Tabled(VECTORS), lambda x: x, prompted, state_of(), batch, None)
-    assert rows["text"].shape == (3, 2, 2)
-    np.testing.assert_array_equal(rows["text"][1, 1], VECTORS[3])  # padding has the first caption, and is masked
+    rows = image_text.evaluation_step(Tabled(wide), lambda x: x, prompted, state_of(), batch, None)
+    assert rows["text"].shape == (3, 2, 3)
+    np.testing.assert_array_equal(rows["text"][1, 1], wide[3])  # padding has the first caption, and is masked
     metrics = image_text.finalise({}, {name: np.asarray(x) for name, x in rows.items()})
     assert metrics["examples"] == 3 and metrics["distinct_captions"] == 4  # 2, 0, 3, 4
     # cosines of the images (2, 3, 1) to the captions (0, 2, 3, 4): (.6, 1, 0, -.6), (.8, 0, 1, -.8), (0, .8, -.6, 0)
@@ -110,7 +110,7 @@ def test_evaluation_by_hand():
     assert metrics["image_to_text_chance"] == metrics["text_to_image_chance"] == pytest.approx(5 / 12)
     assert metrics["zero_shot_accuracy"] == pytest.approx(2 / 3) and metrics["zero_shot_chance"] == 0.5
     assert metrics["zero_shot_accuracy_low"] < 2 / 3 < metrics["zero_shot_accuracy_high"]
-    without = image_text.evaluation_step(Tabled(VECTORS), lambda x: x, None, state_of(), batch, None)
+    without = image_text.evaluation_step(Tabled(wide), lambda x: x, None, state_of(), batch, None)
     assert without.keys() == {"image", "text", "captions"}
 
 

@@ -195,15 +195,14 @@ def check_tokens(tokens: Any, vocabulary: int, positions: int, end: int) -> jax.
             f"texts of {tokens.shape[1]} tokens are longer than the {positions} positions of clip; set "
             f"config.model.positions={tokens.shape[1]}, or config.data.caption_length={positions}"
         )
-    if is_concrete(tokens):  # in NumPy: JAX would trace what is computed of it
-        tokens = np.asarray(tokens)
-    known, ended = (tokens >= 0) & (tokens < vocabulary), (tokens == end).any(1)
-    if isinstance(tokens, np.ndarray):
+    values = np.asarray(tokens) if is_concrete(tokens) else tokens
+    known, ended = (values >= 0) & (values < vocabulary), (values == end).any(1)
+    if is_concrete(tokens):
         wrong = np.argwhere(~known)
         if len(wrong):
             row, column = wrong[0].tolist()
             raise DataError(
-                f"tokens[{row}, {column}]={int(tokens[row, column])} is no word of clip's vocabulary, 0 to "
+                f"tokens[{row}, {column}]={values[row, column]} is no word of clip's vocabulary, 0 to "
                 f"{vocabulary - 1}; encode texts with the vocabulary that it was trained with"
             )
         if not ended.all():
