@@ -116,12 +116,6 @@ CASES = {
         "--config.model.units=32",
         "--config.ema.decay=0.9",
     ],
-    "handwriting": [
-        "configs/sequence/handwriting.py:smoke",
-        "--config.data.name=handwriting(length=1, train=64, validation=16, test=16)",
-        "--config.model.units=32",
-        "--config.ema.decay=0.9",
-    ],
 }
 
 
