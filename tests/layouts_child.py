@@ -130,16 +130,17 @@ CASES = {
     "caption": [
         "configs/multimodal/caption.py:smoke",
         "--config.data.name=captioned_scenes(size=24, train=64, validation=16, test=16)",
+        "--config.model.units=32",
+        "--config.model.embedding=16",
+        "--config.model.asked=16",
+        "--config.model.backbone.channels=(8,16,16)",
         "--config.ema.decay=0.9",
     ],
     "glimpse": [
         "configs/multimodal/glimpses.py:smoke",
         "--config.data.name=translated_digits(size=24, train=64, validation=16, test=16)",
-        "--config.ema.decay=0.9",
-    ],
-    "handwriting": [
-        "configs/sequence/handwriting.py:smoke",
-        "--config.data.name=handwriting(length=1, train=64, validation=16, test=16)",
+        "--config.model.seen=16",
+        "--config.model.units=32",
         "--config.ema.decay=0.9",
     ],
 }
