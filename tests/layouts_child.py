@@ -94,6 +94,12 @@ CASES = {
         "--config.augment=uniform_noise(amount=0.05)",
         "--config.ema.decay=0.9",
     ],
+    "queries": [
+        "configs/detect/detr.py:smoke",
+        "--config.data.name=shapes(size=32, train=64, validation=16, test=16)",
+        "--config.model.dropout=0.1",
+        "--config.ema.decay=0.9",
+    ],
     # Without SegNet's places of maxima: where the image is flat, rounding alone decides which place it is.
     "segmenter": [
         "configs/segment/unet.py:data=shapes",

@@ -50,9 +50,38 @@ def sinusoidal(length: int, d: int, temperature: float = 10_000.0) -> jax.Array:
 
     Reference: Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
+    return jnp.asarray(_waves(np.arange(length), d, temperature), jnp.float32)
+
+
+def _waves(places: np.ndarray, d: int, temperature: float) -> np.ndarray:
+    """Sines and cosines of places [n], in turn: [n, d]."""
     frequency = temperature ** -(2 * (np.arange(d) // 2) / d)  # [d]
-    angles = np.arange(length)[:, None] * frequency[None]  # [length, d]
-    return jnp.asarray(np.where(np.arange(d) % 2 == 0, np.sin(angles), np.cos(angles)), jnp.float32)
+    angles = places[:, None] * frequency[None]  # [n, d]
+    return np.where(np.arange(d) % 2 == 0, np.sin(angles), np.cos(angles))
+
+
+def sinusoidal_grid(grid: tuple[int, int], d: int, temperature: float = 10_000.0) -> jax.Array:
+    """`sinusoidal` of rows and of columns, d / 2 each, of places in 0 ... 2 pi, whatever the size of the grid.
+
+    Args:
+        grid: (h, w).
+        d: size of a token, even.
+        temperature: as in `sinusoidal`.
+
+    Returns:
+        float32 [h w, d], row by row; the half of the rows first.
+
+    Raises:
+        ConfigError: for an odd width.
+
+    Reference: Carion et al. 2020, "End-to-End Object Detection with Transformers", appendix A.4; places are scaled as
+        in the authors' code.
+    """
+    if d % 2:
+        raise ConfigError(f"positions of rows and columns need an even width, not {d}")
+    halves = [_waves(2 * np.pi * (np.arange(n) + 1) / n, d // 2, temperature) for n in grid]
+    y, x = np.indices(grid).reshape(2, -1)
+    return jnp.asarray(np.concatenate([halves[0][y], halves[1][x]], 1), jnp.float32)
 
 
 def rotate(x: jax.Array, places: jax.Array, temperature: float = 10_000.0) -> jax.Array:

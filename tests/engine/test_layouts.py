@@ -17,11 +17,13 @@ GROUPS = (
     "perceptron,accumulate,sam",
     "residual,language",
     "pgd,gan,qlearn",
-    "detector,embedding",
+    "detector,embedding,queries",
     "segmenter,two_stage",
     "bert,texts",
 )
 TOLERANCE = 1e-9
+# A bias of keys moves all scores of a query alike, so that its gradient is 0 but for rounding, which depends on layout.
+NOTHING = "['key']['bias']"
 
 
 def child(out: Path, cases: str, *layouts: str, devices: int, script: Path = CHILD, **more: str) -> forks.Process:
@@ -52,9 +54,10 @@ def assert_same_state(one: Path, other: Path) -> None:
             if name.startswith("['state']"):
                 x, y = a[name], b[name]
                 assert x.dtype == y.dtype and x.shape == y.shape
-                if name.endswith("['key']['bias']"):  # a softmax does not see it: its gradient is rounding alone
-                    assert max(np.abs(x).max(), np.abs(y).max()) < 1e-12, f"{other.stem}: {name}"
-                elif x.size:
+                if NOTHING in name:
+                    assert max(np.abs(x).max(), np.abs(y).max()) < 1e-10, f"{other.stem}: {name}"
+                    continue
+                if x.size:
                     scale = max(float(np.abs(x).max()), 1e-30)
                     assert float(np.abs(x - y).max()) <= TOLERANCE * scale, f"{other.stem}: {name}"
 

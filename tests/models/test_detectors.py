@@ -23,6 +23,7 @@ FOCAL, HARD = {**EMPTY, "loss": {"name": "focal"}}, {**EMPTY, "loss": {"name": "
 SECTIONS = {
     "retinanet_tiny": FOCAL, "ssd_tiny": HARD, "fcos_tiny": FOCAL, "yolo_v1_tiny": EMPTY, "yolo_anchors_tiny": EMPTY,
     "localiser_tiny": EMPTY, "sliding_window_tiny": {**HARD, "boxes": {"weight": 0.0}},
+    "detr_tiny": {**EMPTY, "loss": {"name": "cross_entropy"}},
 }  # fmt: skip
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 

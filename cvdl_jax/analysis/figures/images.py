@@ -6,20 +6,21 @@ from typing import Any
 import numpy as np
 
 
-def new_figure(rows: int, columns: int, inches: float = 1.2) -> tuple[Any, Any]:
+def new_figure(rows: int, columns: int, inches: float = 1.2, aspect: float = 1.0) -> tuple[Any, Any]:
     """A figure with a grid of axes without ticks, made without a display.
 
     Args:
         rows: of the grid.
         columns: of the grid.
-        inches: size of one cell.
+        inches: width of one cell.
+        aspect: its height over its width, without the room for a title.
 
     Returns:
         (figure, axes [rows, columns]).
     """
     from matplotlib.figure import Figure  # the object interface: no window system, no global state
 
-    figure = Figure(figsize=(columns * inches, rows * (inches + 0.25)), layout="constrained")
+    figure = Figure(figsize=(columns * inches, rows * (inches * aspect + 0.25)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_xticks([])
@@ -29,6 +30,7 @@ def new_figure(rows: int, columns: int, inches: float = 1.2) -> tuple[Any, Any]:
 
 
 EXAMPLES = "examples"  # label of a figure that shows examples of a data set, so that its caption can say of which split
+CROWD = 8  # objects of an image; with more, names and scores of small images would hide each other
 DARK = {"black": "#e4e8ee", "white": "#181d23"}  # --ink and --card of the pages' dark theme
 
 
@@ -191,17 +193,17 @@ def box_grid(
     predicted: Mapping[str, Any],
     truth: Mapping[str, Any],
     class_names: Sequence[str] = (),
-    columns: int = 8,
     threshold: float = 0.3,
 ) -> Any:
     """Images with true boxes (white, dashed) and predicted ones (a colour for each class, with its name and score).
+
+    Of images with many objects there are fewer, and they are larger.
 
     Args:
         images: [n, h, w, c] in 0..1.
         predicted: boxes [n, d, 4] in 0..1, classes int [n, d], scores [n, d], mask [n, d].
         truth: boxes [n, t, 4], mask [n, t].
         class_names: one per class, or () for numbers.
-        columns: of the grid.
         threshold: predictions with a lower score are left out.
 
     Returns:
@@ -209,10 +211,12 @@ def box_grid(
     """
     from matplotlib import colormaps
 
-    images = np.asarray(images)
-    n, h, w, _ = images.shape
     predicted, truth = ({k: np.asarray(v) for k, v in arrays.items()} for arrays in (predicted, truth))
-    figure, axes = new_figure(-(-n // columns), columns, inches=2.0)
+    crowded = truth["mask"].sum(1).max(initial=0) > CROWD
+    columns, inches, most = (4, 4.0, 12) if crowded else (8, 2.0, len(images))
+    images = np.asarray(images)[:most]
+    n, h, w, _ = images.shape
+    figure, axes = new_figure(-(-n // columns), columns, inches, h / w)
 
     for i, axis in enumerate(axes.flat[:n]):
         axis.imshow(images[i].squeeze(-1) if images.shape[-1] == 1 else images[i], cmap="gray", vmin=0, vmax=1)
