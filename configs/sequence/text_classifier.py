@@ -1,8 +1,9 @@
 """Is a review good or bad? A small Transformer from scratch, or a BERT, fine-tuned if it was pre-trained.
 
     python launch.py --config configs/sequence/text_classifier.py --workdir runs/reviews
-    python launch.py --config configs/sequence/text_classifier.py:model=bert --config.init_from=runs/bert_reviews \
-        --config.data.text.vocabulary=runs/bert_reviews/figures/vocabulary.txt --workdir runs/bert_reviews_label
+    python launch.py --config configs/sequence/text_classifier.py:model=bert --workdir runs/reviews_bert
+    python launch.py --config configs/sequence/text_classifier.py:model=bert --workdir runs/reviews_tuned \
+        --config.init_from=runs/bert_reviews --config.data.text.vocabulary=runs/bert_reviews/figures/vocabulary.txt
 
 Vaswani et al. 2017, "Attention Is All You Need", section 3.1 (the encoder); Devlin et al. 2019, "BERT", sections 3.2
 and 4.1: the features of [CLS], a linear layer, all parameters trained. Drawn reviews, 4,000 to train on, 500 to select
@@ -12,9 +13,9 @@ count of words does better than chance. For texts of your own: `--config.data.na
 
 Measured on the test split with seed 0, on two CPU cores that ran other programs too:
 
-    model             accuracy              wall time
-    text_transformer  99.3 % [98.56, 99.66]  125 s
-    bert              not measured yet
+    model             accuracy                  wall time
+    text_transformer  99.3 % [98.56, 99.66]     125 s
+    bert              100.0 % [99.62, 100.00]   2 min, fine-tuned as in the third command
 """
 
 from cvdl_jax.config import configs

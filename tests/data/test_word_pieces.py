@@ -17,7 +17,8 @@ from cvdl_jax.data.sources import Interval, Source
 from cvdl_jax.data.word_pieces import SPECIAL
 from cvdl_jax.errors import ConfigError, DataError
 
-# The vocabulary of the reference code's tests, and what transformers' BertTokenizer gives for it
+# The vocabulary of the reference code's tests and more, and what `tokenizers` 0.23.3 (BertWordPieceTokenizer) gives for
+# it; only marks such as [MASK] inside a text are special pieces there, and pieces of a text here.
 PIECES = (*SPECIAL, "the", "un", "##want", "##ed", "runn", "##ing", ",", "a", "##b", "want", "hotel", "naive", "!",
           "中", "国", "t", "##t", "##e", "$", "[", "]", "mask")  # fmt: skip
 WORKED = {

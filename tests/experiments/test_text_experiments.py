@@ -211,7 +211,8 @@ def test_fine_tuning_takes_the_encoder_and_the_vocabulary_of_a_pretraining_run(t
     tuned = start(tmp_path / "tuned", "texts", "none", *more, pieces)
     assert tuned.returncode == 0, tuned.stderr
     assert "2 left as initialised: params/head/bias (2,), params/head/kernel (8, 2)" in tuned.stdout
-    other = start(tmp_path / "other", "texts", "none", *more, "--config.data.text.size=100")
+    words = ["--config.data.text.size=100", "--config.data.text.truncate=True"]
+    other = start(tmp_path / "other", "texts", "none", *more, *words)
     assert "params/words/embedding (100, 8), (286, 8) there" in other.stdout, other.stdout
 
 
