@@ -27,8 +27,8 @@ def get_config(arg=None):
     config.model = {"name": "gpt_micro", "context": 128, "rotary": arg.positions == "rotary", "dropout": 0.1}
     config.optim = {"name": "adamw", "lr": 2e-3, "b2": 0.99, "weight_decay": 0.1, "clip_norm": 1.0}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 5, "final": 0.1}
-    config.total_steps, config.batch_size = 3000, 32  # streams
-    config.eval = {"every_steps": 500}
+    config.total_steps, config.batch_size = 2000, 32  # streams; 8 times through the text
+    config.eval = {"every_steps": 250}
     config.steps_per_call = 10  # a call takes a second or two, so that signals are answered soon
     config.select = {"metric": "validation/loss", "mode": "min"}
     if arg.smoke:

@@ -16,7 +16,9 @@ VARIANTS: a literal table `{variant: row}`, which is read from the source. A row
 build(variant, num_classes, dtype, **overrides): makes the Flax module, mostly by `from_row`. Its named
     arguments are the context; a kind that needs another one names it, such as `shape` for generators. `create` has
     checked everything that is passed. What else the module of a kind offers is said beside the kind: of detectors in
-    `criterion.py`, how they are trained and what they find.
+    `criterion.py`, how they are trained and what they find. Of sequence models, those made for `num_classes` go on with
+    a sequence (`sequence/recurrent.py`), those made for `source_symbols` and `target_symbols` translate one
+    (`sequence/transformer.py`).
 example(row): only where the module's input is not one float array. It returns the inputs of one example, a tuple of
     arrays with a leading 1, which the module takes before `train`.
 """

@@ -4,6 +4,7 @@ A stand-in for cuDNN's check of its version lets a CPU trace what is compiled th
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def test_a_decoder_does_not_hold_the_scores_of_all_pairs(rotary):
 
     def elements(dtype):
         model = make_model("gpt_tiny", 13, dtype, context=LENGTH, width=64, heads=2, rotary=rotary)
-        params = jax.eval_shape(model.init, jax.random.key(0), symbols[:, :1], False)
+        params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), symbols[:, :1])
         return largest(lambda p: model.apply(p, symbols, True)[0].sum(), params)
 
     assert elements("bfloat16") <= LENGTH * 4 * 64  # what the perceptron holds
@@ -65,6 +66,6 @@ def test_a_translation_does_not_hold_the_scores_of_all_pairs():
     section = {"name": "transformer_tiny", "width": 64, "hidden": 128, "heads": 2}
     context = {"source_symbols": 19, "target_symbols": 19}
     model = registry.create(section, "config.model", dtype="bfloat16", **context)
-    params = jax.eval_shape(model.init, jax.random.key(0), symbols[:, :1], symbols[:, :1], False)
+    params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), symbols[:, :1], symbols[:, :1])
     how = {"rngs": {"dropout": jax.random.key(1)}}
     assert largest(lambda p: model.apply(p, symbols, symbols, True, **how)[0].sum(), params) <= LENGTH * 4 * 64
