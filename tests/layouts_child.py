@@ -56,19 +56,6 @@ CASES = {
         "--config.model.depth=1",
         "--config.ema.decay=0.9",
     ],
-    # batch normalisation of the tokens that are there, whose numbers differ from device to device
-    "texts": [
-        "configs/sequence/text_classifier.py:smoke",
-        "--config.model.norm=batch",
-        "--config.model.depth=1",
-        "--config.ema.decay=0.9",
-    ],
-    "windows": [
-        "configs/sequence/char_transformer.py:smoke",
-        "--config.streams.evaluation=8",
-        "--config.model.dropout=0.1",
-        "--config.ema.decay=0.9",
-    ],
     # Sentences of different lengths: the loss is a mean over symbols, of which devices have different numbers.
     "translation": [
         "configs/sequence/translate.py:smoke",
@@ -127,22 +114,6 @@ CASES = {
     ],
     "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
     "sam": ["configs/classify/mlp.py", *MLP, "--config.grad=sam(0.05)"],
-    "caption": [
-        "configs/multimodal/caption.py:smoke",
-        "--config.data.name=captioned_scenes(size=24, train=64, validation=16, test=16)",
-        "--config.model.units=32",
-        "--config.model.embedding=16",
-        "--config.model.asked=16",
-        "--config.model.backbone.channels=(8,16,16)",
-        "--config.ema.decay=0.9",
-    ],
-    "glimpse": [
-        "configs/multimodal/glimpses.py:smoke",
-        "--config.data.name=translated_digits(size=24, train=64, validation=16, test=16)",
-        "--config.model.seen=16",
-        "--config.model.units=32",
-        "--config.ema.decay=0.9",
-    ],
 }
 
 

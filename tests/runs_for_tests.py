@@ -51,8 +51,6 @@ RUNS = {
     "contrast": ["--config=configs/multimodal/clip.py:smoke", *COMMON, "--config.ema.decay=0.9"],
     # captions drawn anew in every step, attention, drop-out; sentences written by beams and judged on the host
     "captioner": ["--config=configs/multimodal/caption.py:smoke", *COMMON],
-    # places that are drawn, and their reward
-    "glimpses": ["--config=configs/multimodal/glimpses.py:smoke", *COMMON],
     # hidden state carried, drop-out, averaged weights; no data set
     "language": [
         "--config=configs/sequence/char_rnn.py", *COMMON, "--config.text.name=additions",
@@ -68,10 +66,6 @@ RUNS = {
     "texts": [
         "--config=configs/sequence/text_classifier.py:model=bert,smoke", *COMMON, "--config.model.width=8",
         "--config.model.depth=1",
-    ],
-    # windows that begin anew, nothing carried but where they are
-    "windows": [
-        "--config=configs/sequence/char_transformer.py:smoke", *COMMON, "--config.ema.decay=0.9",
     ],
     # symbols of two languages, written anew in evaluations, with a cache
     "translation": [

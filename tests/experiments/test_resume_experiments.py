@@ -14,12 +14,10 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "language": ("kill@step:13", 8),
     "contrast": ("kill@step:13", 8),
     "bert": ("kill@step:13", 8),
-    "windows": ("kill@step:13", 8),
     "translation": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),
     "embedding": ("kill@step:13", 8),
     "captioner": ("kill@step:13", 8),
-    "glimpses": ("kill@step:13", 8),
 }
 
 
