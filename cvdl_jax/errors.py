@@ -30,11 +30,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
         known: the names that are.
 
     Returns:
-        `did you mean 'lenet5'?` when one is close, else `known: a, b, c` (at most thirty names).
+        `did you mean 'lenet5'?` when one is close, else `known: a, b, c` (at most forty names).
     """
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
+    shown = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
     return f"known: {shown or 'none'}"

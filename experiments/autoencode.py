@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.autoencoding import bound, inputs, label_of, make_method, parts_of, sample
+from cvdl_jax.models.autoencoding import bound, inputs, label_of, make_autoencoder, parts_of, sample
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.optim.ema import averaged
 
@@ -70,7 +70,7 @@ def report(method, class_names, seed, state, batch, key):
 
 def make(config, info) -> Task:
     """The task of a configuration."""
-    method, feedback = make_method(config, info), recipe.feedback(config)
+    method, feedback = make_autoencoder(config, info), recipe.feedback(config)
 
     def init(key: jax.Array, batch: dict) -> dict:
         label = label_of(method, batch).get("label")

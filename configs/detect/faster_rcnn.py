@@ -7,11 +7,11 @@ Ren et al. 2015, "Faster R-CNN", in the form of Lin et al. 2017, "Feature Pyrami
 of 256, 64 anchors and 64 regions of an image in place of 256 and 512, 100 proposals in place of 1000, and one dense
 layer of 128 units in place of two of 1024.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two shared CPU cores:
 
     data    COCO AP           AP50              wall time
     shapes  not measured yet
-    bccd    not measured yet
+    bccd    0.514             0.863             23 min
 """
 
 from configs import datasets

@@ -6,11 +6,11 @@
 Tian et al. 2019, "FCOS: Fully Convolutional One-Stage Object Detection", with GIoU loss and samples near the centres,
 on a small ResNet.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two shared CPU cores:
 
     data    COCO AP           AP50              wall time
     shapes  not measured yet
-    bccd    not measured yet
+    bccd    0.528             0.872             10 min
 """
 
 from configs import datasets

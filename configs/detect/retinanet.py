@@ -7,11 +7,11 @@
 Lin et al. 2017, "Focal Loss for Dense Object Detection", with 64 channels and towers of two convolutions in place of
 256 and four. `data=faces` is a face detector: faces of `orl_faces`, which has to be prepared, in drawn scenes.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two shared CPU cores:
 
     data    COCO AP           AP50              wall time
-    shapes  not measured yet
-    bccd    not measured yet
+    shapes  0.635             0.915             12 min
+    bccd    0.485             0.803             12 min
     faces   not measured yet
 """
 

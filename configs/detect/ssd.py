@@ -5,11 +5,11 @@
 
 Liu et al. 2016, "SSD: Single Shot MultiBox Detector", on a small ResNet in place of VGG-16.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two shared CPU cores:
 
     data    COCO AP           AP50              wall time
     shapes  not measured yet
-    bccd    not measured yet
+    bccd    0.528             0.879             12 min
 """
 
 from configs import datasets

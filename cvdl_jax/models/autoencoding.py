@@ -33,7 +33,7 @@ def inputs(method, state, batch, key):
     """What the model takes in training: the corrupted images; the noise of a variational one, the label of another.
 
     Args:
-        method: of `make_method`.
+        method: of `make_autoencoder`.
         state: of the run.
         batch: {"image": [b, h, w, c], "label": [b]?}.
         key: of the step.
@@ -86,7 +86,7 @@ def sample(method, state, key, n):
     return jax.nn.sigmoid(apply_eval(method.model, averaged(state), z, method="decode", **label))
 
 
-def make_method(config, info) -> Method:
+def make_autoencoder(config, info) -> Method:
     """The functions that a configuration chooses; every section is checked against its function."""
     if "image" not in info.spec:
         raise ConfigError("experiment 'autoencode' needs a data set of images; set config.data.name")

@@ -44,8 +44,12 @@ OF_RECIPE = {
     "augmentation": {"augment"}, "descend": {"optim", "grad"}, "average": {"ema"}, "normalisation": {"normalise"},
     "feedback": {"plateau", "early_stopping"},
 }  # fmt: skip
-# What a function that chooses networks reads of the config that it is given whole.
-OF_MODELS = {"segmenter": {"model", "method", "loss", "match", "boxes", "nms"}}
+# What other functions read of the config that they are given whole.
+OF_OTHERS = {
+    "segmenter": {"model", "method", "loss", "match", "boxes", "nms"},
+    "make_autoencoder": {"model", "loss", "latent", "corruption", "bound_samples", "compute_dtype", "remat"},
+    "from_run.judgements": {"judge"},
+}
 STORED = ("spec", "sizes", "class_names")  # of `info`: an experiment that looks at these reads the data set
 
 
@@ -78,7 +82,7 @@ def reads_of(path):
     keys = keys_of(tree).union(*map(keys_of, given_away(tree)))
     for name, sections in OF_RECIPE.items():
         keys |= sections if f"recipe.{name}(config" in text else set()
-    for name, sections in OF_MODELS.items():
+    for name, sections in OF_OTHERS.items():
         keys |= sections if f"{name}(config" in text else set()
     keys |= {"data"} if re.search(rf"(?<![.\w])info\.({'|'.join(STORED)})", text) else set()
     return keys - {*build.LOOP, "get"}

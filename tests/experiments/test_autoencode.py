@@ -34,7 +34,7 @@ def method_of(**sections):
         {"compute_dtype": "float32", "remat": False, "loss": {"name": "bernoulli"}, **more,
          "model": {"name": "autoencoder_tiny", **sections.get("model", {})}}
     )  # fmt: skip
-    return autoencoding.make_method(config, INFO)
+    return autoencoding.make_autoencoder(config, INFO)
 
 
 def state_of(method):

@@ -1,6 +1,6 @@
 """CLIP against open_clip's: the same random weights give the same similarities, and its loader takes what we write.
 
-It needs torch and open_clip (`pip install open_clip_torch` beside `requirements-interop.txt`); elsewhere it is skipped.
+It needs torch and open_clip; elsewhere it is skipped.
 `test_clip_fixture.py` compares with what transformers once gave, without either.
 """
 
