@@ -41,10 +41,10 @@ VARIANTS = {
     "detr_small": {
         "input": (64, 64, 3), "outputs": 7, "width": 96, "heads": 4, "hidden": 384, "encoder": 2, "decoder": 3,
         "queries": 20, "stage": 1, "dropout": 0.0, "norm_first": True,
-        "backbone": {"name": "resnet18", "widths": (64, 128), "depths": (2, 2)},
-        # two stages of ResNet-18 without its head 683,072; 1x1 convolution 12,384; encoder 2 * (37,248 + 74,208 + 384)
+        "backbone": {"name": "resnet18", "widths": (32, 64), "depths": (2, 2)},
+        # two stages of ResNet-18 without its head 173,600; 1x1 convolution 6,240; encoder 2 * (37,248 + 74,208 + 384)
         # + 192; decoder 3 * (2 * 37,248 + 74,208 + 576) + 192; 20 queries of 96; 97 * 7; 2 * 9,312 + 388
-        "params": 1_388_971,
+        "params": 873_355,
     },
     "detr_tiny": {
         "input": (16, 16, 3), "outputs": 4, "width": 8, "heads": 2, "hidden": 16, "encoder": 1, "decoder": 2,
