@@ -8,6 +8,7 @@ from pathlib import Path
 import forks
 import numpy as np
 import pytest
+from quick_compile import FAST
 from runs_for_tests import virtual_devices
 
 pytestmark = pytest.mark.long
@@ -18,20 +19,23 @@ GROUPS = (
     "residual,language",
     "pgd,gan,qlearn",
     "detector,embedding",
-    "segmenter,two_stage",
+    "segmenter",
+    "two_stage",
     "queries,contrast",
     "bert,translation",
 )
 TOLERANCE = 1e-9
-# Detectors of two stages decide which regions are kept. Virtual devices add in the order in which they arrive, so that
-# on a busy machine rounding has once made such a decision the other way: what differs then is run once more.
-DECIDES = ("two_stage",)
+# XLA's older emitters, which compile faster, give this case gradients of the first layers that are off by 2 % where a
+# batch is split by jit (jaxlib 0.10.2, some processors; the losses agree, and so does everything with the usual ones).
+NEW_EMITTERS = ("two_stage",)
 # A bias of keys moves all scores of a query alike, so that its gradient is 0 but for rounding, which depends on layout.
 NOTHING = "['key']['bias']"
 
 
 def child(out: Path, cases: str, *layouts: str, devices: int, script: Path = CHILD, **more: str) -> forks.Process:
     environment = {**os.environ, **virtual_devices(devices), **more}
+    if cases in NEW_EMITTERS:
+        environment["XLA_FLAGS"] = environment["XLA_FLAGS"].replace(FAST[1], "")
     server = int(more.get("CVDL_TEST_PROCESS", 0))
     return forks.start([str(script), str(out), cases, *layouts], environment, merged=True, server=server)
 
@@ -66,15 +70,6 @@ def assert_same_state(one: Path, other: Path) -> None:
                     assert float(np.abs(x - y).max()) <= TOLERANCE * scale, f"{other.stem}: {name}"
 
 
-def agrees(folder: Path, case: str, layout: str) -> bool:
-    """Whether a layout has the State of one device."""
-    try:
-        assert_same_state(folder / f"{case}_one.npz", folder / f"{case}_{layout}.npz")
-    except AssertionError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize("cases", GROUPS)
 def test_layouts_and_processes_agree(cases, tmp_path):
     layouts = ("one", "jit", "pmap", "fsdp4")
@@ -82,9 +77,6 @@ def test_layouts_and_processes_agree(cases, tmp_path):
     check(process, *ended(process))
     for case in cases.split(","):
         for layout, share in (("jit", 1.0), ("pmap", 1.0), ("fsdp4", 0.25)):
-            if case in DECIDES and not agrees(tmp_path, case, layout):
-                again = child(tmp_path, case, layout, devices=8)
-                check(again, *ended(again))
             assert_same_state(tmp_path / f"{case}_one.npz", tmp_path / f"{case}_{layout}.npz")
             with np.load(tmp_path / f"{case}_{layout}.npz") as file:
                 assert file["traces"].tolist() == [1, 1]
