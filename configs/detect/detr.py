@@ -6,10 +6,11 @@ Carion et al. 2020, "End-to-End Object Detection with Transformers", with two bl
 20 queries, of 96 channels and pre-norm, in place of six and six, 100, 256 and post-norm, on a small ResNet, whose maps
 are 8x8. The paper trains for 500 epochs.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two CPU cores that other programs used for most of the time; on validation,
+AP50 was 0.30, 0.61, 0.70 and 0.72 after 15, 30, 45 and 60 epochs, so that it had not ended:
 
     data    COCO AP           AP50              wall time
-    shapes  not measured yet
+    shapes  0.459             0.703             36 min
 """
 
 from configs import datasets
