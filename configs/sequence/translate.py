@@ -8,10 +8,10 @@ Vaswani et al. 2017, "Attention Is All You Need"; Bahdanau et al. 2015; Sutskeve
 `toy_translation`, 20,000 to train on, 1,000 to select on and 2,000 to test on, of at most 24 symbols, are written anew
 in another order and with other endings.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two shared CPU cores:
 
     model        greedy_exact      beam_exact        wall time
-    transformer  not measured yet
+    transformer  99.4 % [98.95, 99.66]  99.4 % [98.95, 99.66]  23 min
     attention    not measured yet
     plain        not measured yet
 """
