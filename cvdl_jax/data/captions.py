@@ -30,9 +30,9 @@ from cvdl_jax.core.parallel import row_random
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sources import Source
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.ops.tokens import BEGIN, END, PADDING, UNKNOWN
 
 NAME = "captions"  # as the entry is delivered
-PADDING, BEGIN, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<padding>", "<begin>", "<end>", "<unknown>")
 LENGTH = "config.data.caption_length"
 _CHUNK = 256  # examples read at a time

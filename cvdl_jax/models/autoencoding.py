@@ -9,6 +9,7 @@ from jax import lax
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted
+from cvdl_jax.core.info import Info
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Transform
 from cvdl_jax.data.augment import policy
@@ -29,7 +30,7 @@ class Method(NamedTuple):
     bound_samples: int
 
 
-def inputs(method, state, batch, key):
+def inputs(method: Method, state: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
     """What the model takes in training: the corrupted images; the noise of a variational one, the label of another.
 
     Args:
@@ -48,13 +49,25 @@ def inputs(method, state, batch, key):
     return seen, {"noise": noise, **label_of(method, batch)}
 
 
-def label_of(method, batch):
+def label_of(method: Method, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The label of a batch as a keyword argument, for a conditional model; {} for others."""
     return {"label": batch["label"]} if method.model.num_classes else {}
 
 
-def parts_of(method, logits, out, batch):
-    """The loss of each row and its parts, {name: [b]}; "squared_error" is a mean over pixels."""
+def parts_of(
+    method: Method, logits: jax.Array, out: dict[str, jax.Array], batch: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """The loss of each row and its parts.
+
+    Args:
+        method: of `make_autoencoder`.
+        logits: of pixels [b, h, w, c].
+        out: what the model says of its codes, see `latent_costs.py`.
+        batch: {"image": the targets, in 0..1 [b, h, w, c]}.
+
+    Returns:
+        {"loss", "reconstruction", "latent" where the code costs something, "squared_error", a mean over pixels: [b]}.
+    """
     parts = {"reconstruction": method.distance(logits, batch["image"])}
     if method.cost:
         parts["latent"] = method.cost(out)
@@ -62,10 +75,20 @@ def parts_of(method, logits, out, batch):
     return {"loss": sum(parts.values()), **parts, "squared_error": squared}
 
 
-def bound(method, state, seen, batch, key):
+def bound(method: Method, state: Any, seen: jax.Array, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
     """`log 1/k sum_i p(x | z_i) p(z_i) / q(z_i | x)`, z_i of q(z | x): at most log p(x), and nearer with more samples.
 
-    Returns: [b]. Reference: Burda et al. 2016, "Importance Weighted Autoencoders", equation 8.
+    Args:
+        method: of a variational autoencoder; k is its `bound_samples`.
+        state: of the run, averaged where it keeps an average.
+        seen: what the encoder sees [b, h, w, c].
+        batch: {"image": x [b, h, w, c], "label": [b]?}.
+        key: each row and sample draws its own noise from it.
+
+    Returns:
+        [b], in nats.
+
+    Reference: Burda et al. 2016, "Importance Weighted Autoencoders", equation 8.
     """
     more, shape = label_of(method, batch), (len(seen), method.model.latent)
 
@@ -79,15 +102,33 @@ def bound(method, state, seen, batch, key):
     return jax.nn.logsumexp(weights, 0) - jnp.log(float(method.bound_samples))
 
 
-def sample(method, state, key, n):
-    """Images [n, h, w, c] decoded from N(0, 1), of all classes in turn where there are some."""
+def sample(method: Method, state: Any, key: jax.Array, n: int) -> jax.Array:
+    """Images decoded from N(0, 1), by the averaged weights where the run keeps an average.
+
+    Args:
+        method: of a variational autoencoder.
+        state: of the run.
+        key: each row draws its own code from it.
+        n: images; a conditional one makes the classes in turn.
+
+    Returns:
+        [n, h, w, c] in 0..1.
+    """
     z = row_random(jax.random.normal, key, (n, method.model.latent))
     label = {"label": jnp.arange(n) % method.model.num_classes} if method.model.num_classes else {}
     return jax.nn.sigmoid(apply_eval(method.model, averaged(state), z, method="decode", **label))
 
 
-def make_autoencoder(config, info) -> Method:
-    """The functions that a configuration chooses; every section is checked against its function."""
+def make_autoencoder(config: Any, info: Info) -> Method:
+    """The functions that a configuration chooses; every section is checked against its function.
+
+    Args:
+        config: of the run.
+        info: of the run; its spec has "image" [b, h, w, c], and "label" for a conditional one.
+
+    Raises:
+        ConfigError: for data or sections that do not fit each other.
+    """
     if "image" not in info.spec:
         raise ConfigError("experiment 'autoencode' needs a data set of images; set config.data.name")
     shape = info.spec["image"].shape[1:]

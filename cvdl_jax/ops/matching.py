@@ -26,6 +26,6 @@ def assign(cost: jax.Array, mask: jax.Array) -> jax.Array:
     q, t = cost.shape
     if q < t:
         raise ValueError(f"{t} objects cannot have a prediction each, there are {q}")
-    cost = jnp.where(mask[None] > 0, jnp.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6), 0)
+    cost = jnp.where(mask[None] > 0, jnp.where(jnp.isfinite(cost), cost, 1e6), 0)
     predictions, objects = optax.assignment.hungarian_algorithm(cost)
     return jnp.zeros(t, jnp.int32).at[objects].set(predictions.astype(jnp.int32))

@@ -122,6 +122,8 @@ def test_the_assignment_is_scipys(q, t):
         real = np.flatnonzero(mask)
         rows, columns = optimize.linear_sum_assignment(cost[:, real])
         np.testing.assert_allclose(cost[chosen[real], real].sum(), cost[:, real][rows, columns].sum(), rtol=1e-5)
+    broken = jnp.ones((3, 1)).at[0].set(jnp.nan).at[1].set(-jnp.inf)
+    assert assign(broken, jnp.ones(1)).tolist() == [2]
     with pytest.raises(ValueError, match="3 objects cannot have a prediction each, there are 2"):
         assign(jnp.zeros((2, 3)), jnp.ones(3))
 

@@ -91,6 +91,17 @@ def test_sinusoidal_positions():
             np.testing.assert_allclose(odd[p, j], (np.sin, np.cos)[j % 2](angle), atol=1e-6)
 
 
+@pytest.mark.curriculum("S5")
+def test_times_are_sines_then_cosines_from_one_radian_to_a_ten_thousandth():
+    """d = 6: wavelengths over 2 pi of 1, 100 and 10,000."""
+    waves = positions.waves(jnp.array([0, 3]), 6)
+    np.testing.assert_allclose(waves[0], [0, 0, 0, 1, 1, 1], atol=1e-7)
+    angles = 3 / np.array([1.0, 100.0, 10_000.0])
+    np.testing.assert_allclose(waves[1], [*np.sin(angles), *np.cos(angles)], atol=1e-6)
+    with pytest.raises(ConfigError, match="even and at least 4, not 5"):
+        positions.waves(jnp.zeros(1), 5)
+
+
 def test_rotary_positions_show_the_difference_of_places_alone():
     x = jax.random.normal(jax.random.key(0), (2, 1, 1, 6))
 
