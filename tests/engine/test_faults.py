@@ -93,9 +93,9 @@ def test_a_full_disk_while_saving(tmp_path, monkeypatch):
     assert child(folder, "term@step:4").returncode == 75
     assert committed_steps(folder / "checkpoints") == [4]
     before = {p: p.read_bytes() for p in (folder / "checkpoints" / "4").rglob("*") if p.is_file()}
-    largest = max(len(data) for data in before.values())
-    assert largest > 50_000
-    full = child(folder, "files", str(largest // 2))
+    assert max(len(data) for data in before.values()) > 45_000
+    # Less than the one array of 64 x 200 numbers: how many arrays share a file is Orbax's threads' affair.
+    full = child(folder, "files", str(40_000))
     assert "Traceback" not in full.stderr and not list((folder / "checkpoints").glob("*tmp*"))
     assert_one_error(full, str(folder / "checkpoints"), "step 8", "file too large", "step 4 is intact", "same command")
     assert committed_steps(folder / "checkpoints") == [4]
