@@ -27,6 +27,7 @@ from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.models.sequence.bert import Pretraining
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
+from cvdl_jax.ops import tokens
 from cvdl_jax.optim.ema import averaged
 
 READS = ("model", "data", "masking", "grad", "optim", "ema", "plateau", "early_stopping", "compute_dtype", "remat")
@@ -55,11 +56,19 @@ def as_sums(scores, batch, masked, mask):
     return {"loss": (total, count), **sums}
 
 
-def training_loss(model, vocabulary, how, state, batch, key):
-    """Sums of one training batch, its words hidden anew."""
+def training_loss(model, vocabulary, how, buckets, state, batch, key):
+    """Sums of one training batch, its words hidden anew, cut to the shortest bucket that holds it."""
     keys = jax.random.split(key)
     masked = masked_words.mask_words(keys[0], batch["tokens"], vocabulary, how)
-    (scores, _), state = apply_train(model, state, inputs(batch, masked), keys[1])
+
+    def scored(words, segments):
+        places = jnp.minimum(masked.places, words.shape[1] - 1)  # of chosen words; those behind them weigh nothing
+        (scores, _), new = apply_train(model, state, (words, segments, batch["length"], places), keys[1])
+        return scores, new.extra["batch_stats"]
+
+    longest = parallel.gather_rows(batch["length"]).max()
+    scores, stats = tokens.in_bucket(scored, buckets, longest, masked.tokens, batch["segments"])
+    state = state._replace(extra={**state.extra, "batch_stats": stats})
     return state, as_sums(scores, batch, masked, jnp.ones(len(batch["tokens"])))
 
 
@@ -117,7 +126,7 @@ def make(config, info) -> Task:
         dtype=config.compute_dtype, remat=config.remat,
     )  # fmt: skip
     model, feedback = Pretraining(encoder), recipe.feedback(config)
-    told_fn = partial(told, model, info.vocabulary, how)
+    told_fn, buckets = partial(told, model, info.vocabulary, how), tuple(config.data.text.get("buckets", ()))
 
     def init(key: jax.Array, batch: dict) -> dict:
         masked = masked_words.mask_words(key, batch["tokens"][:1], info.vocabulary, how)
@@ -128,7 +137,7 @@ def make(config, info) -> Task:
     return Task(
         init=init,
         train=chain(
-            recipe.descend(config, info, partial(training_loss, model, info.vocabulary, how)),
+            recipe.descend(config, info, partial(training_loss, model, info.vocabulary, how, buckets)),
             recipe.average(config),
         ),
         evals=recipe.evaluations(partial(Eval, partial(evaluation_step, told_fn), finalise), info.sizes),

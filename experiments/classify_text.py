@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Share
+from cvdl_jax.core.parallel import gather_rows
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
@@ -24,6 +25,7 @@ from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.models.sequence.bert import Classifier
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
+from cvdl_jax.ops import tokens
 from cvdl_jax.ops.losses import classification
 from cvdl_jax.optim.ema import averaged
 
@@ -39,9 +41,16 @@ def inputs(batch):
     return batch["tokens"], batch["segments"], batch["length"]
 
 
-def training_loss(model, loss, state, batch, key):
-    """Sums of the loss and the accuracy of one training batch."""
-    (logits, _), state = apply_train(model, state, inputs(batch), key)
+def training_loss(model, loss, buckets, state, batch, key):
+    """Sums of the loss and the accuracy of one training batch, cut to the shortest bucket that holds it."""
+
+    def scores(*rows):
+        (logits, _), new = apply_train(model, state, (*rows, batch["length"]), key)
+        return logits, new.extra["batch_stats"]
+
+    longest = gather_rows(batch["length"]).max()
+    logits, stats = tokens.in_bucket(scores, buckets, longest, batch["tokens"], batch["segments"])
+    state = state._replace(extra={**state.extra, "batch_stats": stats})
     hits, count = correct(logits, batch["label"]), jnp.ones(len(logits)).sum()
     return state, {"loss": (loss(logits, batch["label"]).sum(), count), "accuracy": (hits.sum(), count)}
 
@@ -74,10 +83,10 @@ def page(logits_fn, info, made, state, batch, key):
 
     vocabulary = word_pieces.vocabulary(info.vocabulary, "the data set")
     guesses, lines = jax.device_get(jax.jit(logits_fn)(state, batch)).argmax(-1), []
-    for tokens, length, label, guess in zip(*map(batch.get, ("tokens", "length", "label")), guesses, strict=True):
+    for pieces, length, label, guess in zip(*map(batch.get, ("tokens", "length", "label")), guesses, strict=True):
         read, true = (images.class_name(int(c), info.class_names) for c in (guess, label))
         verdict = read if read == true else f"{read}, not {true}"
-        lines.append(f"{verdict}: {vocabulary.decode(map(int, tokens[:length]))}")
+        lines.append(f"{verdict}: {vocabulary.decode(map(int, pieces[:length]))}")
     pieces = {"vocabulary": "\n".join(info.vocabulary) + "\n"} if made else {}
     return {"texts": "\n".join(lines[:SHOWN]), **pieces}
 
@@ -108,7 +117,7 @@ def make(config, info) -> Task:
         params, stats = initialise(model, key, *(x[:1] for x in inputs(batch)), False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
-    train_loss = partial(training_loss, model, loss)
+    train_loss = partial(training_loss, model, loss, tuple(config.data.text.get("buckets", ())))
     return Task(
         init=init,
         train=chain(recipe.descend(config, info, train_loss), recipe.average(config, train_loss)),

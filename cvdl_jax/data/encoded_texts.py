@@ -9,7 +9,9 @@ entries of the set stay, such as its "label". With `pairs` the examples are pair
 prediction instead, with the entry "next" (`sentence_pairs.py`).
 
 Every text is delivered, padded to `length`: an epoch has each example once, whatever the lengths, and a mask of
-`length` says what is real.
+`length` says what is real. With `buckets`, training batches are of texts of similar length where possible
+(`order.py`), and a training step computes as many columns as the shortest bucket that holds its batch; each length that
+a batch may have is a branch of the one compiled step.
 """
 
 import hashlib
@@ -20,7 +22,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Size
-from cvdl_jax.data import sentence_pairs, word_pieces
+from cvdl_jax.data import order, sentence_pairs, word_pieces
 from cvdl_jax.data.schema import Feature
 from cvdl_jax.data.sentence_pairs import text_of
 from cvdl_jax.data.sources import Source
@@ -42,6 +44,7 @@ class TextSettings(NamedTuple):
         truncate: cut what is too long, the longer of two texts first, from its end, and say how much.
         entries: the text of an example, or its two texts, such as ("question", "answer").
         pairs: make pairs of sentences: half of them follow each other, half are of two documents.
+        buckets: lengths below `length`, in ascending order, such as (32, 64); () computes all columns always.
     """
 
     length: Size = 128
@@ -51,6 +54,7 @@ class TextSettings(NamedTuple):
     truncate: bool = False
     entries: tuple[str, ...] = ("text",)
     pairs: bool = False
+    buckets: tuple[Size, ...] = ()
 
 
 def encoded(sources: Mapping[str, Source], section: Mapping[str, Any]) -> dict[str, Source]:
@@ -92,6 +96,12 @@ def _check(settings: TextSettings, source: Source) -> None:
         )
     if settings.length < 2 * len(entries) + 1 + 2 * settings.pairs:
         raise ConfigError(f"{PATH}.length={settings.length} has no place for a piece of each text; set it larger")
+    ladder = [*settings.buckets, settings.length]
+    if ladder != sorted(set(ladder)):
+        raise ConfigError(
+            f"{PATH}.buckets={settings.buckets} must be different lengths below {PATH}.length={settings.length}, in "
+            f"ascending order, such as ({max(settings.length // 2, 1)},)"
+        )
     if settings.vocabulary and settings.size:
         raise ConfigError(f"{PATH}.size={settings.size} is of a vocabulary that is made; leave it, or the file, out")
     if TOKENS in source.features:
@@ -196,7 +206,9 @@ class Encoded(Source):
         return self._with(self.base.cache_key())
 
     def _with(self, base: str) -> str:
-        of = self.settings._replace(vocabulary="")  # its place may change, its pieces may not
+        of = self.settings._replace(vocabulary="")._asdict()  # its place may change, its pieces may not
+        del of["buckets"]  # they change the order and not the examples
+        of = f"TextSettings({', '.join(f'{name}={value!r}' for name, value in of.items())})"
         return hashlib.sha256(f"{base} {of} {self.vocabulary.digest()}".encode()).hexdigest()
 
 
@@ -214,3 +226,11 @@ def count_cut(split: Any) -> str:
         return f"{where}: texts are cut to {PATH}.length={split.source.settings.length}; {CUT!r} counts what they lose"
     cut = np.asarray(split.arrays[CUT])
     return f"{where}: {(cut > 0).sum()} of {len(cut)} texts are cut and lose {cut.sum()} pieces"
+
+
+def groups(source: Source) -> order.Groups | None:
+    """The bucket of each text, for training batches of similar lengths; None without buckets."""
+    if not isinstance(source, Encoded) or not source.settings.buckets:
+        return None
+    lengths = [row[LENGTH] for row in source.read_entries(range(len(source)), [LENGTH])]
+    return order.Groups(np.searchsorted(source.settings.buckets, lengths))

@@ -211,7 +211,8 @@ def _splits(
         if classes:
             kept[MASK] = _named_labels(source, kept, classes)
         stage.check(kept)
-        splits[key] = Split(key, source, stage if key == "train" else stage.for_evaluation(), kept, most=most)
+        how, groups = (stage, encoded_texts.groups(source)) if key == "train" else (stage.for_evaluation(), None)
+        splits[key] = Split(key, source, how, kept, most=most, groups=groups)
     return splits
 
 

@@ -3,6 +3,10 @@
 Position p belongs to epoch `p // n` and is example `permutation(seed, epoch)[p % n]`. Batch k of size B is positions
 `k B ... (k + 1) B - 1`, so that batches cross the borders of epochs and no example is dropped or repeated. The examples
 of step k depend on (seed, k, B) alone, so that a run can restart at any step.
+
+Examples may be in groups, such as texts of a similar length. Each `POOL` examples that follow each other in an epoch
+are then sorted by group, the groups in a random order, so that nearly every batch is of one group; an epoch is still a
+permutation.
 """
 
 from functools import lru_cache
@@ -12,6 +16,18 @@ import numpy as np
 from cvdl_jax.errors import ConfigError
 
 ORDER, HOST, SOURCE, SPLIT = 0, 1, 2, 3  # independent streams of random bits
+POOL = 4096
+
+
+class Groups:
+    """The groups of a split's examples; compared by identity, so that an order can be cached by them.
+
+    Args:
+        numbers: int [n], the group of each example, from 0.
+    """
+
+    def __init__(self, numbers: np.ndarray):
+        self.numbers = np.asarray(numbers)
 
 
 def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.ndarray:
@@ -39,18 +55,25 @@ def random_unit(seed: int, stream: int, epoch: int, index: int, n: int) -> np.nd
 
 
 @lru_cache(maxsize=2)
-def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+def permutation(seed: int, epoch: int, n: int, groups: Groups | None = None) -> np.ndarray:
     """The order of one epoch; the last two are cached, because a batch may need both.
 
     Args:
         seed: the run's seed, at least 0.
         epoch: counted from 0.
         n: number of examples.
+        groups: of the examples, to be kept together; see the module.
 
     Returns:
         int64 [n], read-only: every number 0 ... n - 1 once.
     """
     order = np.argsort(random_bits(seed, ORDER, epoch, 0, n), kind="stable").astype(np.int64)
+    if groups is not None:
+        count = int(groups.numbers.max()) + 1
+        for start in range(0, n, POOL):
+            pool = order[start : start + POOL]
+            bits = random_bits(seed, ORDER, epoch, 1 + start // POOL, count)  # one a group
+            order[start : start + POOL] = pool[np.argsort(bits[groups.numbers[pool]], kind="stable")]
     order.flags.writeable = False
     return order
 
@@ -76,13 +99,14 @@ def host_rows(batch_size: int, process_index: int, process_count: int) -> slice:
     return slice(process_index * local, (process_index + 1) * local)
 
 
-def examples(seed: int, positions: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def examples(seed: int, positions: np.ndarray, n: int, groups: Groups | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The epoch and the example at each position of the shuffled stream.
 
     Args:
         seed: the run's seed, at least 0.
         positions: int64 [b], each at least 0.
         n: number of examples in the split.
+        groups: of its examples; see `permutation`.
 
     Returns:
         (epochs int64 [b], indices int64 [b]).
@@ -92,7 +116,7 @@ def examples(seed: int, positions: np.ndarray, n: int) -> tuple[np.ndarray, np.n
     indices = np.empty_like(positions)
     for epoch in np.unique(epochs):
         rows = epochs == epoch
-        indices[rows] = permutation(seed, int(epoch), n)[positions[rows] % n]
+        indices[rows] = permutation(seed, int(epoch), n, groups)[positions[rows] % n]
     return epochs, indices
 
 

@@ -28,6 +28,7 @@ class Split:
         features: {name: Feature} of the entries that are kept, as they are in the source.
         arrays: {name: [n, ...]} if the split is resident, else None.
         most: says how many boxes an example of the data set has at most, for an error.
+        groups: of examples that training batches keep together; None for none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Split:
     features: Mapping[str, Feature]
     arrays: Mapping[str, np.ndarray] | None = None
     most: Callable[[], int] | None = None
+    groups: order.Groups | None = None
 
     @property
     def size(self) -> int:
@@ -137,6 +139,10 @@ class Split:
                 out[name][row] = value
         return out
 
+    def at(self, seed: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The epoch and the example at each position of the shuffled stream; see `order.examples`."""
+        return order.examples(seed, positions, self.size, self.groups)
+
     def batches(self, steps: Iterable[np.ndarray], seed: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """The batches at the given positions of the shuffled stream, without loading ahead.
 
@@ -145,7 +151,7 @@ class Split:
             seed: of order and host stage.
         """
         for positions in steps:
-            epochs, indices = order.examples(seed, positions, self.size)
+            epochs, indices = self.at(seed, positions)
             yield self.batch(indices, epochs, seed)
 
 

@@ -47,7 +47,7 @@ def train_batches(
     rows = order.host_rows(batch_size, process_index, process_count)
 
     def load(k: int) -> dict[str, np.ndarray]:
-        epochs, indices = order.examples(seed, order.batch_positions(start + k, batch_size)[rows], split.size)
+        epochs, indices = split.at(seed, order.batch_positions(start + k, batch_size)[rows])
         return split.batch(indices, epochs, seed)
 
     return _ahead(load, stop - start)

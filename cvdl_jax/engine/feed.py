@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvdl_jax.data import order
 from cvdl_jax.data.load import Data
 from cvdl_jax.engine.program import Program
 
@@ -50,7 +49,7 @@ class TrainFeed:
             return next(self._stream)
         batch, per_call = self.program.batch_size, self.program.steps_per_call
         positions = np.arange(step * batch, (step + count) * batch)
-        _, index = order.examples(self.seed, positions, self.split.size)
+        _, index = self.split.at(self.seed, positions)
         rows = index.astype(np.int32).reshape(count, batch)
         rows = _process_rows(rows)
         if per_call == 1:

@@ -4,6 +4,10 @@ A row is its words, END, then PADDING. A decoder that has read BEGIN and the fir
 reads the target moved by one place: BEGIN, then all but the last symbol.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -52,3 +56,25 @@ def turned(x: jax.Array, sizes: jax.Array) -> jax.Array:
     places = jnp.arange(x.shape[1])[None]  # [1, t]
     places = jnp.where(places < sizes[:, None], sizes[:, None] - 1 - places, places)  # [b, t]
     return jnp.take_along_axis(x, places.reshape(*places.shape, *(1,) * (x.ndim - 2)), 1)
+
+
+def in_bucket(call: Callable[..., Any], buckets: Sequence[int], longest: jax.Array, *rows: jax.Array) -> Any:
+    """`call(*rows)` with as few columns as the longest row needs: those of the shortest bucket that holds it.
+
+    Args:
+        call: its result may not depend on columns of padding, and has one shape whatever their number.
+        buckets: in ascending order, each below t; () is all columns always.
+        longest: int [], the same on every device.
+        *rows: [b, t, ...].
+
+    Returns:
+        What `call` returns. Each bucket is a branch of the one program.
+    """
+    if not buckets:
+        return call(*rows)
+
+    def cut(size: int, *rows: jax.Array) -> Any:
+        return call(*(x[:, :size] for x in rows))
+
+    branches = [partial(cut, size) for size in (*buckets, rows[0].shape[1])]
+    return jax.lax.switch(jnp.searchsorted(jnp.asarray(buckets), longest), branches, *rows)

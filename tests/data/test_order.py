@@ -17,6 +17,28 @@ def test_every_epoch_is_a_permutation(seed, epoch, n):
     assert sorted(order.permutation(seed, epoch, n)) == list(range(n))
 
 
+@given(seeds, st.integers(0, 1000), st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 30))
+def test_groups_stay_together_and_an_epoch_is_a_permutation(seed, epoch, numbers, pool):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "POOL", pool)
+        groups, n = order.Groups(np.asarray(numbers)), len(numbers)
+        rows = order.permutation(seed, epoch, n, groups)
+    plain = order.permutation(seed, epoch, n)
+    for start in range(0, n, pool):
+        part, of = rows[start : start + pool], np.asarray(numbers)[rows[start : start + pool]]
+        assert sorted(part) == sorted(plain[start : start + pool])
+        assert (np.diff(of) != 0).sum() == len(set(of.tolist())) - 1
+        for group in set(of.tolist()):  # in the order that they had
+            assert part[of == group].tolist() == [i for i in plain[start : start + pool] if numbers[i] == group]
+
+
+def test_groups_come_in_another_order_in_each_pool_and_epoch(monkeypatch):
+    monkeypatch.setattr(order, "POOL", 30)
+    groups = order.Groups(np.arange(90) % 3)
+    first = {tuple(groups.numbers[order.permutation(0, e, 90, groups)][[0, 30, 60]].tolist()) for e in range(9)}
+    assert len(first) > 3 and any(len(set(pools)) > 1 for pools in first)
+
+
 @pytest.mark.curriculum("D3")
 @given(seeds, sizes, batches, st.integers(0, 20))
 def test_batches_concatenate_to_the_stream_of_epochs(seed, n, batch, first):

@@ -136,6 +136,21 @@ def test_what_is_too_long_is_refused_or_cut_and_counted():
     assert rows[0]["tokens"].tolist() == [1, a, a, a, 2, b, b, 2]  # of equal ones, of the second
 
 
+def test_buckets_put_texts_of_similar_length_into_one_batch_and_are_no_part_of_the_data():
+    texts = ["a " * n for n in (1, 2, 3, 6, 1, 2, 3, 6)]  # rows of 3, 4, 5 and 8 numbers
+    source, _ = rows_of(*texts, length=8, buckets=(3, 5))
+    assert encoded_texts.groups(source).numbers.tolist() == [0, 1, 1, 2, 0, 1, 1, 2]
+    plain, _ = rows_of(*texts, length=8)
+    assert encoded_texts.groups(plain) is None and plain.fingerprint() == source.fingerprint()
+    for wrong in ((5, 3), (3, 3), (8,), (9,)):
+        with pytest.raises(
+            ConfigError, match=r"buckets=\(.*\) must be different lengths below .*length=8, in ascending"
+        ):
+            rows_of("a", length=8, buckets=wrong)
+    with pytest.raises(ConfigError, match="buckets"):
+        rows_of("a", length=8, buckets=(0, 3))
+
+
 def test_texts_without_words_and_settings_without_sense_are_refused(tmp_path):
     with pytest.raises(DataError, match="example train/1 of texts: 'text' is ' ', which has no piece of a word"):
         rows_of("a", " ")

@@ -15,9 +15,11 @@ from cvdl_jax.data import masked_words, word_pieces
 from cvdl_jax.data.masked_words import Masked
 from cvdl_jax.data.word_pieces import SPECIAL
 from cvdl_jax.engine.build import build
+from cvdl_jax.engine.feed import TrainFeed
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.models import registry
 from cvdl_jax.models.sequence.bert import Classifier, Pretraining
+from cvdl_jax.ops.losses import classification
 from experiments import bert, classify_text
 from experiments.studies import norms_of_sequences
 
@@ -124,7 +126,9 @@ def test_padding_is_not_read_and_segments_and_places_are(pretrained):
 def test_words_are_hidden_anew_at_every_step_and_alike_in_evaluations(pretrained):
     how = masked_words.Masking()
     state = State(0, pretrained.params, {}, {"batch_stats": {}})
-    loss = quick_jit(lambda key: bert.training_loss(pretrained.model, VOCABULARY, how, state, pretrained.batch, key)[1])
+    loss = quick_jit(
+        lambda key: bert.training_loss(pretrained.model, VOCABULARY, how, (), state, pretrained.batch, key)[1]
+    )
     keys = [jax.random.key(i) for i in (1, 1, 2)]
     one, same, other = (float(loss(key)["masked_loss"][0]) for key in keys)
     assert one == same != other
@@ -198,6 +202,53 @@ def test_a_classifier_has_the_names_of_the_pretrained_encoder(pretrained):
     assert {name.split("'")[1] for name in theirs.keys() - mine.keys()} == {
         "masked_dense", "masked_norm", "masked_bias", "next",
     }  # fmt: skip
+
+
+def test_a_step_of_short_texts_computes_the_columns_of_their_bucket(pretrained):
+    """Losses and gradients are those of all columns; and with a bucket that holds nobody, too."""
+    rows = np.asarray([1, 3, 5])  # 9, 5 and 7 pieces of 16: the bucket of 9
+    batch = {name: x[rows] for name, x in pretrained.batch.items()} | {"label": jnp.asarray([0, 1, 1])}
+    classifier = Classifier(pretrained.model.encoder.clone(parent=None), 2)
+    params = jax.jit(lambda k: classifier.init(k, *classify_text.inputs(batch), False))(jax.random.key(0))["params"]
+
+    def value(loss, about, params, buckets):
+        state = State(0, params, {}, {"batch_stats": {}})
+        total, count = loss(*about, buckets, state, batch, jax.random.key(3))[1]["loss"]
+        return total / count
+
+    classes = partial(value, classify_text.training_loss, (classifier, classification.softmax_cross_entropy))
+    compare = quick_jit(lambda p: [jax.value_and_grad(classes)(p, buckets) for buckets in ((), (6, 9))])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), *compare(params))
+    words = partial(value, bert.training_loss, (pretrained.model, VOCABULARY, masked_words.Masking()))
+    compare = quick_jit(lambda p: [words(p, buckets) for buckets in ((), (6, 9))])
+    np.testing.assert_allclose(*compare(pretrained.params), rtol=1e-4)
+    for of, p in ((classes, params), (words, pretrained.params)):
+        (switch,) = [e for e in jax.make_jaxpr(partial(of, buckets=(9, 12)))(p).eqns if e.primitive.name == "cond"]
+        assert len(switch.params["branches"]) == 3
+
+
+def test_training_batches_are_of_one_bucket_resident_and_streamed():
+    """And every text is read once an epoch."""
+    words = [
+        "--config.data.text.buckets=(24,40)", "--config.data.text.length=128", "--config.batch_size=10",
+        "--config.data.name=reviews(train=240, validation=9, test=9)",
+    ]  # fmt: skip
+    rows = {}
+    for resident in ("always", "never"):
+        config = configs.load("configs/sequence/text_classifier.py", [*words, f"--config.data.resident={resident}"])
+        built = build(config)
+        split = built.data.splits["train"]
+        assert (split.arrays is None) == (resident == "never") and built.data.splits["test"].groups is None
+        feed = TrainFeed(
+            SimpleNamespace(batch_size=10, steps_per_call=1, resident=resident == "always"), built.data, 0, 0, 24
+        )
+        batches = [feed.next(step, 1) for step in range(24)]
+        rows[resident] = [split.arrays["length"][b] if resident == "always" else b["length"] for b in batches]
+    np.testing.assert_array_equal(rows["always"], rows["never"])
+    lengths = np.asarray(rows["always"])
+    assert sorted(lengths.ravel()) == sorted(row["length"] for row in split.source.read_entries(range(240), ["length"]))
+    buckets = np.searchsorted((24, 40), lengths)
+    assert len(set(buckets.ravel())) > 1 and (np.ptp(buckets, 1) > 0).sum() <= 2  # batches on a border
 
 
 @pytest.mark.long

@@ -1,7 +1,9 @@
 """Rows of symbols against loops: where they end, what a decoder reads, and rows that are turned."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,3 +42,14 @@ def test_turning_equals_a_loop_and_undoes_itself(rows, size):
     expected = [[*row[:n][::-1], *row[n:]] for row, n in zip(vectors, sizes, strict=True)]
     np.testing.assert_array_equal(turned, expected)
     np.testing.assert_array_equal(JITTED["turned"](turned, sizes), vectors)
+
+
+@pytest.mark.parametrize(("longest", "columns"), [(1, 3), (3, 3), (4, 5), (5, 5), (6, 8), (8, 8)])
+def test_a_batch_is_cut_to_the_shortest_bucket_that_holds_it(longest, columns):
+    rows = jnp.arange(16).reshape(2, 8)
+    seen = jax.jit(lambda n: tokens.in_bucket(lambda x, y: (x.shape[1] + 0 * n, y.sum(1)), (3, 5), n, rows, rows))(
+        longest
+    )
+    assert seen[0] == columns
+    np.testing.assert_array_equal(seen[1], np.arange(16).reshape(2, 8)[:, :columns].sum(1))
+    assert tokens.in_bucket(lambda x: x.shape, (), longest, rows) == (2, 8)
