@@ -39,11 +39,9 @@ class Agent(NamedTuple):
     episodes: Size = 100  # of an evaluation
 
 
-def play(model, env, state, batch, key):
-    """An episode in every environment by the present policy; an environment that has ended stands still."""
-    keys = row_keys(key, len(state.rows["environment"]["time"]))  # [b]
+def whole_episodes(model, env, params, keys):
+    """An episode for each key by a policy; an environment that has ended stands still. See `play`."""
     first = jax.vmap(env.reset)(jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys))
-    params = state.params["policy"]
 
     def body(carry, time):
         now, alive = carry
@@ -56,7 +54,13 @@ def play(model, env, state, batch, key):
 
     times = jnp.arange(1, env.max_steps + 1)
     _, played = jax.lax.scan(body, (first, jnp.ones(len(keys), bool)), times)
-    batch = {name: jnp.swapaxes(x, 0, 1) for name, x in played.items()}  # [b, t, ...]
+    return first, {name: jnp.swapaxes(x, 0, 1) for name, x in played.items()}  # [b, t, ...]
+
+
+def play(model, env, state, batch, key):
+    """An episode in every environment by the present policy."""
+    keys = row_keys(key, len(state.rows["environment"]["time"]))  # [b]
+    first, batch = whole_episodes(model, env, state.params["policy"], keys)
     returns, count = batch["reward"].sum(1), jnp.ones(len(keys)).sum()
     sums = {"return": (returns.sum(), count), "length": (batch["alive"].sum(dtype=returns.dtype), count)}
     return state._replace(rows={"environment": first}), batch, sums

@@ -69,6 +69,7 @@ CASES = {
         "--config.model.hidden=(16,)",
         "--config.exploration.steps=20",
     ],
+    "policy": ["configs/rl/ppo.py:smoke", "--config.batch_size=16", "--config.model.hidden=(16,)"],
     "pgd": [
         "configs/classify/mlp.py",
         *MLP,

@@ -76,6 +76,10 @@ RUNS = {
         "--config=configs/rl/dqn.py", *COMMON, "--config.agent.capacity=10", "--config.agent.target_every=5",
         "--config.agent.episodes=16", "--config.model.hidden=(12,)", "--config.exploration.steps=20",
     ],
+    # environments that go on, and two networks
+    "policy": [
+        "--config=configs/rl/ppo.py:smoke", *COMMON, "--config.agent.episodes=16", "--config.model.hidden=(12,)",
+    ],
     # the points are the parameters, the affinities are in `extra`; exaggeration ends between two checkpoints
     "embedding": [
         "--config=configs/explain/tsne.py:smoke", *COMMON, "--config.embed.exaggeration_steps=11",

@@ -31,6 +31,8 @@ def get_config(arg=None):
     config.eval = {"every_steps": 20}
     config.log.every_steps = 20
     config.model = {"name": "mlp", "hidden": (64,)}
-    config.optim = {"name": "adam", "lr": 3e-3, "clip_norm": 100.0}
+    config.optim = {"name": "adam", "lr": 3e-3}
+    if arg.baseline == "value":  # returns reach 500
+        config.optim.lr_factors = (("value/.*", 10.0),)
     config.select = {"metric": "validation/return", "mode": "max"}
     return configs.smoke(config) if arg.smoke else config

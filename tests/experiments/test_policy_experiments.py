@@ -16,6 +16,7 @@ from cvdl_jax.models import registry
 from cvdl_jax.ops.losses import policy
 from cvdl_jax.rl import cartpole, environment
 from experiments import ppo, qlearn, reinforce
+from experiments.studies import policy_gradient_variance
 
 KEY = jax.random.key(0)
 SMALL = ["--config.batch_size=4", "--config.model.hidden=(8,)", "--config.agent.episodes=3"]
@@ -187,6 +188,49 @@ def test_a_schedule_counts_descents():
         state, sums = step(state, {})
         rates.append(float(sums["learning_rate"][0] / sums["learning_rate"][1]))
     np.testing.assert_allclose(rates, [2.5e-3 * (1 - 7.5 / 32), 2.5e-3 * (1 - 23.5 / 32)], rtol=1e-5)
+
+
+@pytest.mark.curriculum("T14")
+def test_variances_are_of_one_gradient_an_episode(players):
+    env, value, state = players
+    agent = reinforce.Agent(discount=0.9, baseline="value")
+    _, played = jax.jit(lambda keys: reinforce.whole_episodes(MLP, env, state.params["policy"], keys))(
+        jax.random.split(KEY, 6)
+    )
+    batch, others = (jax.tree.map(lambda x, i=i: x[i::2], played) for i in range(2))
+    of = policy_gradient_variance.weights(agent, value, state.params["value"], batch, others)
+    terms = np.asarray(played["reward"]) * 0.9 ** np.arange(12)
+    to_go = np.stack([terms[:, t:].sum(1) for t in range(12)], 1)
+    np.testing.assert_allclose(of["whole"], np.repeat(terms[::2].sum(1)[:, None], 12, 1), rtol=1e-4)
+    np.testing.assert_allclose(of["to_go"], to_go[::2], rtol=1e-4)
+    np.testing.assert_allclose(of["mean"], to_go[::2] - to_go[1::2].mean(0), rtol=1e-4, atol=1e-5)
+    seen = batch["observation"].reshape(36, 4)
+    learned = np.asarray(qlearn.values(value, state.params["value"], seen)).reshape(3, 12)
+    np.testing.assert_allclose(of["value"], to_go[::2] - learned, rtol=1e-4, atol=1e-5)
+    rows = jax.jit(policy_gradient_variance.estimates, static_argnums=0)(MLP, state.params["policy"], batch, of["mean"])
+
+    def whole(params):
+        one = state._replace(params={"policy": params})
+        total, count = reinforce.training_loss(
+            MLP, None, agent._replace(baseline="none"), one, {**batch, "weight": of["mean"]}, KEY
+        )[1]["loss"]
+        return total / count
+
+    slopes = jax.jit(jax.grad(whole))(state.params["policy"])
+    mean = np.concatenate([np.asarray(x).ravel() for x in jax.tree.leaves(slopes)])
+    np.testing.assert_allclose(np.asarray(rows).mean(0), mean, rtol=1e-3, atol=1e-5)
+    found = policy_gradient_variance.variance(rows)
+    np.testing.assert_allclose(found, np.asarray(rows).var(0, ddof=1).sum(), rtol=1e-4)
+
+
+@pytest.mark.curriculum("T16")
+def test_the_table_compares_agents_on_one_task():
+    from configs.tables import cartpole as table
+
+    rows = table.get_table()["rows"]
+    tasks = {configs.load(row["config"]).environment.to_json() for row in rows}
+    assert len(rows) == 3 and len(tasks) == 1
+    assert {configs.load(row["config"]).agent.get("episodes", 100) for row in rows} == {100}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "bert": ("kill@step:13", 8),
     "translation": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),
+    "policy": ("kill@step:18", 16),
     "embedding": ("kill@step:13", 8),
     "captioner": ("kill@step:13", 8),
 }
