@@ -63,12 +63,12 @@ def evaluation_step(model, value, env, agent, study, state, batch, key):
     keys = jax.random.split(key, 2 * study.episodes)
     _, played = reinforce.whole_episodes(model, env, state.params["policy"], keys)
     batch, others = (jax.tree.map(lambda x, i=i: x[i::2], played) for i in range(2))
-    found = {
+    gradients = {
         way: estimates(model, state.params["policy"], batch, of)
         for way, of in weights(agent, value, state.params["value"], batch, others).items()
     }
-    groups = found["to_go"].reshape(-1, study.together, found["to_go"].shape[1]).mean(1)
-    sums = {f"variance_{way}": variance(rows) for way, rows in found.items()}
+    groups = gradients["to_go"].reshape(-1, study.together, gradients["to_go"].shape[1]).mean(1)
+    sums = {f"variance_{way}": variance(rows) for way, rows in gradients.items()}
     sums |= {
         "share": variance(groups) * study.together / sums["variance_to_go"],
         "return": batch["reward"].sum(1).mean(),

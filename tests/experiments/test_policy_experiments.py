@@ -219,8 +219,8 @@ def test_variances_are_of_one_gradient_an_episode(players):
     slopes = jax.jit(jax.grad(whole))(state.params["policy"])
     mean = np.concatenate([np.asarray(x).ravel() for x in jax.tree.leaves(slopes)])
     np.testing.assert_allclose(np.asarray(rows).mean(0), mean, rtol=1e-3, atol=1e-5)
-    found = policy_gradient_variance.variance(rows)
-    np.testing.assert_allclose(found, np.asarray(rows).var(0, ddof=1).sum(), rtol=1e-4)
+    trace = policy_gradient_variance.variance(rows)
+    np.testing.assert_allclose(trace, np.asarray(rows).var(0, ddof=1).sum(), rtol=1e-4)
 
 
 @pytest.mark.curriculum("T16")

@@ -53,8 +53,8 @@ def test_the_estimate_has_the_exact_mean(to_go, baseline):
     weights = episode_weights(jnp.asarray(rewards), DISCOUNT, to_go)
     less = np.stack([[2.5, [0.7, -1.1][a]] for a in actions[:, 0]]) if baseline == "states" else 0.0
     p = jax.lax.stop_gradient(jnp.exp(log_p(LOGITS, actions).sum(1)))
-    found = jax.grad(lambda logits: -(p[:, None] * policy.plain(log_p(logits, actions), weights - less)).sum())(LOGITS)
-    close(found, EXACT)
+    slopes = jax.grad(lambda logits: -(p[:, None] * policy.plain(log_p(logits, actions), weights - less)).sum())(LOGITS)
+    close(slopes, EXACT)
 
 
 @pytest.mark.curriculum("T13", "T14")
