@@ -8,11 +8,12 @@ where they fit. With `--config.agent.epochs=1 --config.agent.parts=1` it is an a
 field (`cvdl_jax/rl/pong.py`) of games to five points: a return of 5 wins every point, that of a random player is near
 -4; `--config.environment.observation=pixels` plays from pictures.
 
-Measured with seed 0, compilation included:
+Measured with seed 0 on two CPU cores that ran other programs too, compilation included; cartpole with seeds 1 and 2,
+too (`configs/tables/cartpole.py`), all alike:
 
     environment  test/return  wall time
-    cartpole     not measured yet
-    pong         not measured yet
+    cartpole     500.0        24 s
+    pong         4.82         49 s
 """
 
 from cvdl_jax.config import configs

@@ -7,12 +7,14 @@
 Williams 1992; Sutton and Barto 2018, section 13.4 (a learned baseline). The task counts as solved at a mean return of
 475 over 100 episodes.
 
-Measured with seed 0, compilation included:
+Measured with seed 0 on two CPU cores that ran other programs too, compilation included; the selected step is 80, 100
+and 60. That no baseline is needed here does not say that its estimates are not noisier: see
+`configs/studies/policy_gradients.py`:
 
     baseline  test/return  wall time
-    mean      not measured yet
-    value     not measured yet
-    none      not measured yet
+    mean      500.0        19 s
+    value     500.0        21 s
+    none      500.0        15 s
 """
 
 from cvdl_jax.config import configs

@@ -7,10 +7,11 @@ Daudt et al. 2018, "Fully Convolutional Siamese Networks for Change Detection", 
 and FC-EF with `views=1`, which sees both views as one image of six channels. The pairs (`aerial_pairs`) are 1,000 to
 train on, 200 to select on and 400 to test on; 4 % of the pixels changed.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two CPU cores that ran other programs for most of the time; early fusion is
+not measured yet:
 
     iou/changed       dice/changed (F1)  wall time
-    not measured yet
+    0.945             0.972              29 min
 """
 
 from cvdl_jax.config import configs

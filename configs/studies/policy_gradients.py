@@ -3,9 +3,13 @@
 python launch.py --config configs/studies/policy_gradients.py --workdir runs/studies_policy_gradients
 
 Williams 1992; Greensmith et al. 2004, "Variance Reduction Techniques for Gradient Estimates in Reinforcement Learning".
-CartPole, a policy that has been trained for a while; all four estimates have one mean.
+CartPole, at most 200 steps, a policy after 60 training steps; all four estimates have one mean.
 
-Not measured yet.
+Measured, seed 0, with 512 episodes at a mean return of 194: the variance of the gradient of one episode is 3.4e7 by
+whole returns, 6.4e6 by rewards to go, 3.0e6 by these less the learned value, and 4.7e5 by these less the mean of other
+episodes at the same time; means of 8 episodes have 0.99 times an eighth of it. Nearly all of these episodes last to the
+end, where rewards to go depend on the time alone, which a mean over episodes knows and a value of the state does not.
+24 s on two CPU cores that ran other programs too.
 """
 
 from cvdl_jax.config import configs

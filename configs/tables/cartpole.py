@@ -2,7 +2,9 @@
 
     python launch.py --table configs/tables/cartpole.py --workers 2
 
-The same environment and the same test, the mean return of 100 episodes; learning curves are in the report.
+The same environment and the same test, the mean return of 100 episodes; learning curves are in the report. Measured
+with three seeds (`results/tables/cartpole`): all nine runs reach 500.0, so that the task does not tell them apart; DQN
+took 38 s a run, PPO 20 s, REINFORCE 8 s, compilation included, on two CPU cores that ran other programs too.
 """
 
 from cvdl_jax.config import configs
