@@ -30,7 +30,7 @@ def wiggly(x):
 
 @pytest.mark.curriculum("O9", "O16")
 def test_a_linear_score():
-    """Its gradient is its weights; gradient x input adds up to the score without the bias, around x and not around 0."""
+    """Its gradient is its weights; gradient x input adds up to the score without the bias."""
     slopes = np.moveaxis(W, -1, 0)[LABEL]
     np.testing.assert_allclose(gradients.gradient(linear, X, LABEL), slopes, rtol=1e-6)
     np.testing.assert_allclose(gradients.saliency(linear, X, LABEL)[..., 0], np.abs(slopes).max(-1), rtol=1e-6)
@@ -154,7 +154,7 @@ def test_gradients_of_deeper_plain_networks_are_more_shattered():
 def test_what_is_wrong_is_said():
     with pytest.raises(DataError, match=r"the baseline has the shape \[3\]; expected a number, \[3, 2, 2\] or"):
         gradients.integrated_gradients(linear, X, 0, np.zeros(3, np.float32))
-    with pytest.raises(ConfigError, match="target=5 is not one of the classes 0 ... 4"):
+    with pytest.raises(ConfigError, match="target=5 is not one of the classes"):
         gradients.saliency(linear, X, 5)
     with pytest.raises(DataError, match="floats from 2 to 2, expected 0 to 1"):
         gradients.gradient(Logits(linear), np.full_like(X, 2))

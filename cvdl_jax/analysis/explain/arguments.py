@@ -1,4 +1,4 @@
-"""Keyword arguments of a method are checked against their annotations, whoever calls it, before anything is computed."""
+"""Keyword arguments of a method are checked against their annotations, whoever calls it, before it computes."""
 
 import inspect
 from collections.abc import Callable

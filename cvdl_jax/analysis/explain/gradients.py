@@ -47,7 +47,9 @@ def saliency(logits_fn: LogitsFn, x: Any, target: Any = None) -> jax.Array:
     """`max over channels of |d S_c / d x|`: one number for each pixel.
 
     Args:
-        logits_fn, x, target: see `gradient`; the last axis of x are channels.
+        logits_fn: see `gradient`.
+        x: inputs [b, ..., channels].
+        target: c, see the module.
 
     Returns:
         Float [b, ..., 1], not negative.
@@ -65,7 +67,9 @@ def gradient_x_input(logits_fn: LogitsFn, x: Any, target: Any = None) -> jax.Arr
     is linear through the origin.
 
     Args:
-        logits_fn, x, target: see `gradient`.
+        logits_fn: see `gradient`.
+        x: inputs [b, ...].
+        target: c, see the module.
 
     Returns:
         Float array like x.
@@ -138,7 +142,9 @@ def smoothgrad(
     """`1/n sum_i d S_c / d x at x + sigma e_i`, e_i ~ N(0, I), `sigma = noise (max x - min x)` of each input.
 
     Args:
-        logits_fn, x, target: see `gradient`. Noise leaves the range of the inputs, as in the paper.
+        logits_fn: see `gradient`.
+        x: inputs [b, ...]; noise leaves their range, as in the paper.
+        target: c, see the module.
         key: of the noise, that of seed 0 if None; each row draws from its own index.
         samples: n.
         noise: sigma as a share of the range of each input.
@@ -188,7 +194,9 @@ def integrated_gradients(
     Completeness: the attributions of an input add up to `S_c(x) - S_c(x')`, up to the error of the midpoint rule.
 
     Args:
-        logits_fn, x, target: see `gradient`.
+        logits_fn: see `gradient`.
+        x: inputs [b, ...].
+        target: c, see the module.
         baseline: x', see `baseline_of`.
         steps: n.
 
@@ -215,9 +223,10 @@ def gradient_autocorrelation(logits_fn: LogitsFn, x: Any, end: Any, target: Any 
     smooth one slowly.
 
     Args:
-        logits_fn, target: see `gradient`.
+        logits_fn: see `gradient`.
         x: starts [b, ...].
         end: ends, like x.
+        target: c, see the module.
         points: n, at least 3.
 
     Returns:
