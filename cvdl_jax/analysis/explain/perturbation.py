@@ -1,6 +1,6 @@
 """Explanations by what a score does when parts of the input are taken away: occlusion and Shapley values.
 
-No gradients are taken. What stands for "away" is the caller's choice, a fill: a number, an image, or "mean" and "blur" of
+What stands for "away" is the caller's choice, a fill: a number, an image, or "mean" and "blur" of
 the image itself; results depend on it.
 """
 
