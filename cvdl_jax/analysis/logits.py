@@ -32,6 +32,7 @@ class Logits:
         shape: of one input; () if any will do.
         low, high: the range of an input's numbers; None where there is none.
         class_names: of the k scores; () if nobody knows them.
+        probabilities: of scores [b, k]: a softmax, or a sigmoid of each where an input may have several classes.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class Logits:
         low: float | None = 0.0,
         high: float | None = 1.0,
         class_names: Sequence[str] = (),
+        probabilities: LogitsFn = jax.nn.softmax,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size} rows pass through the model at once; give at least 1")
         self.function, self.batch_size, self.shape = function, batch_size, tuple(shape)
-        self.low, self.high, self.class_names = low, high, tuple(class_names)
+        self.low, self.high, self.class_names, self.probabilities = low, high, tuple(class_names), probabilities
         self._compiled = jax.jit(function)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -130,7 +130,9 @@ def logits_of(built: Run, state: State, batch_size: int = 0) -> Logits:
     if built.task.predict is not None and name in spec and classes is not None:
         one = {name: jax.ShapeDtypeStruct((1, *spec[name].shape[1:]), spec[name].dtype)}
         try:
-            scores = jax.eval_shape(built.task.predict, state, one).get("scores")
+            outputs = jax.eval_shape(built.task.predict, state, one)
+            key = "scores" if "scores" in outputs else "logits"  # those of several labels
+            scores = outputs.get(key)
         except KeyError:  # it predicts from more than this
             pass
     if scores is None or scores.shape != (1, classes):
@@ -141,10 +143,11 @@ def logits_of(built: Run, state: State, batch_size: int = 0) -> Logits:
     host, low, high = jax.device_get(state), *((0.0, 1.0) if name == "image" else (None, None))
 
     def function(x: jax.Array) -> jax.Array:
-        return built.task.predict(host, {name: x})["scores"]
+        return built.task.predict(host, {name: x})[key]
 
     size = batch_size or config.eval_batch_size or config.batch_size
-    return Logits(function, size, spec[name].shape[1:], low, high, built.info.class_names or ())
+    of = jax.nn.softmax if key == "scores" else jax.nn.sigmoid
+    return Logits(function, size, spec[name].shape[1:], low, high, built.info.class_names or (), of)
 
 
 def load_built(workdir: str | Path, which: str | int = "best", with_data: bool = False) -> tuple[Run, State, int]:

@@ -5,8 +5,8 @@
     seen["dense0"]["output"]                             # [array [b, units]], once for each call of the layer
 
 Seen are the outputs of every dense, convolution and normalisation layer, the "weights" [b, h, n, m] of every attention
-layer, and the inputs z of every activation function that was made by `nn.activations.activation`, with g'(z). A model that is run inside a loop or another transformation of
-JAX is not seen: its arrays do not exist outside of it.
+layer, and the inputs z of every activation function that was made by `nn.activations.activation`, with g'(z). A model
+that is run inside a loop or another transformation of JAX is not seen: its arrays do not exist outside of it.
 """
 
 from collections.abc import Callable, Iterator

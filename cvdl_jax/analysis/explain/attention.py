@@ -1,4 +1,4 @@
-"""Attention rollout: how much of each patch is in the token that is classified, if attention were all that mixed them."""
+"""Attention rollout: how much of each patch is in the token that is classified, if attention alone mixed them."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,7 @@
 """Layers of a function: what they give, and the scores as a function of that.
 
-Where `logits_fn` runs a Flax model, whoever wrote it, a layer is a module's name: "conv1", "stage2/block0". Of any other
-function it is a pair of functions (features, head), `logits_fn(x) = head(features(x))`.
+Where `logits_fn` runs a Flax model, whoever wrote it, a layer is a module's name: "conv1", "stage2/block0". Of any
+other function it is a pair of functions (features, head), `logits_fn(x) = head(features(x))`.
 
     activations(logits_fn, x)                   # {"conv0": [b, h, w, c], ...} of every module, in order
     split(logits_fn, x, "conv1")                # the function, cut there
@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from cvdl_jax.analysis.logits import Logits, LogitsFn, batch_of, in_batches
@@ -38,11 +37,15 @@ def plain(logits_fn: LogitsFn) -> LogitsFn:
         logits_fn = inner
 
 
+class _Reached(Exception):
+    """The layer's output is there; what comes after it is not run."""
+
+
 class _Watch:
     """Interceptor of Flax modules: notes their outputs, and adds to one of them."""
 
-    def __init__(self, name: str = "", call: int = -1, delta: jax.Array | None = None) -> None:
-        self.name, self.call, self.delta = name, call, delta
+    def __init__(self, name: str = "", call: int = -1, delta: jax.Array | None = None, stop: bool = False) -> None:
+        self.name, self.call, self.delta, self.stop = name, call, delta, stop
         self.seen: dict[str, list[jax.Array]] = {}
         self.order: list[str] = []
         self.trace = get_opaque_trace_state(convention="flax")
@@ -58,6 +61,8 @@ class _Watch:
         if name == self.name and len(arrays) == self.call and self.delta is not None:
             first = first + self.delta.astype(first.dtype)
             out = (first, *out[1:]) if isinstance(out, tuple) else first
+        if name == self.name and len(arrays) == self.call and self.stop:
+            raise _Reached(first)
         arrays.append(first)
         self.order = [known for known in self.order if known != name] + [name]
         return out
@@ -180,6 +185,38 @@ def split_at_maps(logits_fn: LogitsFn, x: jax.Array, layer: Layer | None) -> Spl
             f"layer={cut.name!r} gives {list(cut.shape)}, not one map [h, w, c] for each input; {INSTEAD}"
         )
     return cut
+
+
+@dataclass(frozen=True)
+class _Until:
+    """A function as far as a module: x -> its output."""
+
+    function: LogitsFn
+    name: str
+    call: int
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        try:
+            with nn.intercept_methods(_Watch(self.name, self.call, stop=True)):
+                self.function(x)
+        except _Reached as reached:
+            return reached.args[0]
+        raise ConfigError(f"layer={self.name!r} is not reached for inputs {list(x.shape)}")
+
+
+def reach(logits_fn: LogitsFn, x: jax.Array, layer: Layer) -> Callable[[jax.Array], jax.Array]:
+    """`x -> output of the layer`, without what comes after it, so that a head for one size does not mind another.
+
+    Args:
+        logits_fn: see `split`.
+        x: inputs [b, ...] of a size that the whole function takes.
+        layer: see `split`.
+
+    Raises:
+        ConfigError: for a layer that does not exist, with the nearest names.
+    """
+    run = split(logits_fn, x, layer).run
+    return run.features if isinstance(run, _OfPair) else _Until(run.function, run.name, run.call)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

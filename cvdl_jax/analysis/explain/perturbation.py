@@ -46,7 +46,8 @@ def filled_with(x: jax.Array, fill: Fill) -> jax.Array:
 
 def _output(logits_fn: LogitsFn, x: jax.Array, target: jax.Array, output: str) -> jax.Array:
     if output == "probability":
-        return score(lambda x: jax.nn.softmax(logits_fn(x).astype(jnp.float32)), x, target)
+        of = getattr(logits_fn, "probabilities", jax.nn.softmax)
+        return score(lambda x: of(logits_fn(x).astype(jnp.float32)), x, target)
     return score(logits_fn, x, target).astype(jnp.float32)
 
 

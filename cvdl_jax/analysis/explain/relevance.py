@@ -30,7 +30,6 @@ from cvdl_jax.analysis.explain.arguments import method
 from cvdl_jax.analysis.explain.rewriting import Interpreter, Known, bound, no_rule, target_score
 from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, targets
 from cvdl_jax.config.binding import NotNegative
-from cvdl_jax.errors import ConfigError
 
 Rules = Literal["epsilon", "gamma", "alpha_beta"]
 # Operations that are linear in each operand by itself and only move, copy or sum numbers

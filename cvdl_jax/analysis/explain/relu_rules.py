@@ -131,7 +131,8 @@ def with_rule(logits_fn: LogitsFn, rule: Rule) -> Logits:
     function, like = Rewritten(logits_fn, _Ruled(rule)), logits_fn
     if not isinstance(like, Logits):
         return Logits(function, low=None, high=None)
-    return Logits(function, like.batch_size, like.shape, like.low, like.high, like.class_names)
+    rest = (like.batch_size, like.shape, like.low, like.high, like.class_names, like.probabilities)
+    return Logits(function, *rest)
 
 
 def guided_backpropagation(logits_fn: LogitsFn, x: Any, target: Any = None) -> jax.Array:
