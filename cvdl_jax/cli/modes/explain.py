@@ -1,7 +1,7 @@
 """`--mode explain`: maps of what a trained classifier looks at in a folder of images, as pictures and as arrays.
 
     python launch.py --mode explain --workdir RUN --method gradcam,ig --input photos/ --out maps/
-    python launch.py --mode explain --workdir RUN --method "lrp(rule='gamma'),gradcam(layer='conv1',target='7')" ...
+    ... --method "lrp(rule='gamma'),gradcam(layer='conv1',target='7')"
 
 `--out` gets a picture for each image, the image beside its maps, and `maps.npz`: "files", "classes" int [n], the class
 of each image's largest score, "images" [n, h, w, c] as the model saw them, and each method's maps [n, h, w, channels]
