@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--input", nargs="+", metavar="PATH", help="predict, explain: folders of images, or images")
     flags.add_argument("--method", default="", metavar="M[,M...]", help="explain: gradcam,ig(steps=100)")
     flags.add_argument(
-        "--out", metavar="PATH", help="predict: .csv; explain: folder; eval, compare: .json; augment: .png"
+        "--out", metavar="PATH", help="predict .csv; explain a folder; eval, compare .json; augment .png"
     )
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
