@@ -89,9 +89,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--weights", default="auto", help="eval, predict, explain, export: ema, raw, or auto (if there)")
     flags.add_argument("--input", nargs="+", metavar="PATH", help="predict, explain: folders of images, or images")
     flags.add_argument("--method", default="", metavar="M[,M...]", help="explain: gradcam,ig(steps=100)")
-    flags.add_argument(
-        "--out", metavar="PATH", help="predict .csv; explain a folder; eval, compare .json; augment .png"
-    )
+    flags.add_argument("--out", metavar="PATH", help="predict .csv, explain a folder, eval .json, augment .png, export")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"
