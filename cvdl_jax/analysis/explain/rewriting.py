@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from cvdl_jax.analysis.explain.layers import plain
 from cvdl_jax.analysis.logits import LogitsFn
@@ -101,13 +101,11 @@ def _arity(closed: ClosedJaxpr) -> int:
 
 
 def bound(eqn: Any, arrays: Sequence[Any]) -> list[Any]:
-    """The results of an operation as JAX computes them, of other operands; of calls and loops, literals stay."""
-    if not _calls(eqn):
-        out = eqn.primitive.bind(*arrays, **eqn.params)
-        return list(out) if eqn.primitive.multiple_results else [out]
-    operands = {atom: x for atom, x in zip(eqn.invars, arrays, strict=True) if not isinstance(atom, Literal)}
-    alone = ClosedJaxpr(Jaxpr((), list(operands), eqn.outvars, [eqn], eqn.effects), ())
-    return list(jaxpr_as_fun(alone)(*operands.values()))
+    """The results of an operation as JAX computes them, of other operands."""
+    how = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = how if isinstance(how, tuple) else ((), how)  # as versions of JAX have it
+    out = eqn.primitive.bind(*functions, *arrays, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
 
 
 def _calls(eqn: Any) -> list[Jaxpr]:
