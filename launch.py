@@ -83,12 +83,13 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--external", default="", metavar="SET", help="eval: another data set (--split: of it) instead")
     flags.add_argument("--again", action="store_true", help="eval, ensemble: look at a test set once more")
-    flags.add_argument("--checkpoint", default="best", help="eval, predict, export: best (default), latest or a step")
-    flags.add_argument("--weights", default="auto", help="eval, predict, export: ema, raw, or auto (ema if there is)")
-    flags.add_argument("--input", nargs="+", metavar="PATH", help="predict: folders of images, or images")
     flags.add_argument(
-        "--out", metavar="FILE", help="predict: .csv; eval, compare: .json; augment: .png; export: see it"
+        "--checkpoint", default="best", help="eval, predict, explain, export: best (default), latest, a step"
     )
+    flags.add_argument("--weights", default="auto", help="eval, predict, explain, export: ema, raw, or auto (if there)")
+    flags.add_argument("--input", nargs="+", metavar="PATH", help="predict, explain: folders of images, or images")
+    flags.add_argument("--method", default="", metavar="M[,M...]", help="explain: gradcam,ig(steps=100)")
+    flags.add_argument("--out", metavar="PATH", help="predict .csv, explain a folder, eval .json, augment .png, export")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"

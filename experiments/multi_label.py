@@ -70,6 +70,12 @@ def check(config, info):
         )
 
 
+def predicted(logits_fn, state, batch):
+    """The scores of every class, and their probabilities, each by itself."""
+    logits = logits_fn(state, batch)
+    return {"logits": logits, "probabilities": jax.nn.sigmoid(logits)}
+
+
 def make(config, info) -> Task:
     """The multi-label task of a configuration."""
     check(config, info)
@@ -99,5 +105,5 @@ def make(config, info) -> Task:
         evals=recipe.evaluations(partial(Eval, step, finalise), info.sizes),
         report=partial(report, logits_fn, info.class_names),
         on_eval=feedback.on_eval,
-        predict=lambda state, batch: {"probabilities": jax.nn.sigmoid(logits_fn(state, batch))},
+        predict=partial(predicted, logits_fn),
     )

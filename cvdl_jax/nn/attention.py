@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.core.parallel import backend
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.nn import observe
 from cvdl_jax.nn.common import product_of_rows
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.ops.attention import masked_softmax, visible
@@ -106,7 +107,7 @@ class Attention(nn.Module):
             lengths = place + n if lengths is None else lengths
             out["carry"] = carry
         needs_weights = self.return_weights or bias is not None or mask is not None or carry is not None
-        needs_weights |= train and self.dropout > 0
+        needs_weights |= (train and self.dropout > 0) or observe.inside()
         if not needs_weights and fuses(self.dtype, d // self.heads):
             how = {} if lengths is None else {"key_value_seq_lengths": lengths}
             how |= {"is_causal": True} if self.causal else {}
@@ -118,6 +119,8 @@ class Attention(nn.Module):
             scores = scores if bias is None else _add_bias(scores, bias)
             seen = visible(n, k.shape[1], causal=self.causal, lengths=lengths, place=place)
             weights = masked_softmax(scores, _both(seen, mask, scores.shape))
+            if observe.inside():
+                self.sow(observe.COLLECTION, "weights", weights)
             dropped = Dropout(self.dropout)(weights, train).astype(self.dtype)
             y = jnp.einsum("bhqk,bkhd->bqhd", dropped, v)
             out |= {"weights": weights} if self.return_weights else {}

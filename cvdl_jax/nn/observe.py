@@ -4,9 +4,9 @@
         outputs = evaluation_step(state, batch, key)     # calls apply_eval
     seen["dense0"]["output"]                             # [array [b, units]], once for each call of the layer
 
-Seen are the outputs of every dense, convolution and normalisation layer, and the inputs z of every activation function
-that was made by `nn.activations.activation`, with g'(z). A model that is run inside a loop or another transformation of
-JAX is not seen: its arrays do not exist outside of it.
+Seen are the outputs of every dense, convolution and normalisation layer, the "weights" [b, h, n, m] of every attention
+layer, and the inputs z of every activation function that was made by `nn.activations.activation`, with g'(z). A model
+that is run inside a loop or another transformation of JAX is not seen: its arrays do not exist outside of it.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from cvdl_jax.core import trace_context
 from cvdl_jax.nn.batch_norm import BatchNorm
 from cvdl_jax.nn.conv import ConvTranspose
 
-Seen = dict[str, dict[str, list[jax.Array]]]  # {layer: {"output", or "input" and "slope": one array for each call}}
+Seen = dict[str, dict[str, list[jax.Array]]]  # {layer: {"output", "weights", or "input" and "slope": an array a call}}
 COLLECTION = "diagnostics"  # of Flax variables; it exists only while somebody looks
 NORMS = (BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm, nn.RMSNorm)
 LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, ConvTranspose, nn.ConvTranspose, *NORMS)
