@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
+from cvdl_jax.analysis.logits import Logits
 from cvdl_jax.config import configs
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State, Task
@@ -88,6 +90,61 @@ def _with_averages(state: State, step: int) -> State:
         flush=True,
     )
     return state
+
+
+def logits_fn(workdir: str | Path, which: str | int = "best", weights: str = "auto", batch_size: int = 0) -> Logits:
+    """The scores of a trained classifier as a function of its images alone, for explanations and attacks.
+
+    Args:
+        workdir: folder of the run.
+        which: "best", "latest" or a step.
+        weights: "auto" (the average where the run keeps one), "ema" or "raw".
+        batch_size: the most images that pass through the model at once; 0 for that of the run's evaluations.
+
+    Returns:
+        `images [b, h, w, c], bytes or floats in 0..1, -> scores [b, k]`; normalisation is inside.
+
+    Raises:
+        UserError: for a run that gives no scores of classes from one input.
+    """
+    built, state, step = load_built(workdir, which)
+    if built.config.batch_stats == "exact" and weights == "auto":
+        state = kept.with_statistics(workdir, state, step) or _with_averages(state, step)
+    return logits_of(built, with_weights(state, weights), batch_size)
+
+
+def logits_of(built: Run, state: State, batch_size: int = 0) -> Logits:
+    """As `logits_fn`, of a run that is loaded.
+
+    Args:
+        built: of `load_built`.
+        state: of the same; its weights may be others.
+        batch_size: see `logits_fn`.
+
+    Raises:
+        UserError: see `logits_fn`.
+    """
+    config, spec, classes = built.config, built.info.spec, built.info.num_classes
+    name = "image" if "image" in spec else "features"
+    scores = None
+    if built.task.predict is not None and name in spec and classes is not None:
+        one = {name: jax.ShapeDtypeStruct((1, *spec[name].shape[1:]), spec[name].dtype)}
+        try:
+            scores = jax.eval_shape(built.task.predict, state, one).get("scores")
+        except KeyError:  # it predicts from more than this
+            pass
+    if scores is None or scores.shape != (1, classes):
+        raise UserError(
+            f"experiment {config.experiment!r} gives no scores of classes from {name!r} alone, which explanations and "
+            "attacks ask; use the run of a classifier, such as configs/classify/lenet5.py"
+        )
+    host, low, high = jax.device_get(state), *((0.0, 1.0) if name == "image" else (None, None))
+
+    def function(x: jax.Array) -> jax.Array:
+        return built.task.predict(host, {name: x})["scores"]
+
+    size = batch_size or config.eval_batch_size or config.batch_size
+    return Logits(function, size, spec[name].shape[1:], low, high, built.info.class_names or ())
 
 
 def load_built(workdir: str | Path, which: str | int = "best", with_data: bool = False) -> tuple[Run, State, int]:
