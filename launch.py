@@ -6,6 +6,7 @@
     python launch.py --mode eval --workdir runs/mnist_lenet5 --external digits
     python launch.py --ensemble runs/digits_lenet5 runs/digits_resnet20
     python launch.py --mode predict --workdir runs/digits_lenet5 --input photos/ --out preds.csv
+    python launch.py --mode attack --workdir runs/digits_lenet5 --method "pgd(eps=0.1) | deepfool(eps=1.0)"
     python launch.py --mode check --config configs/classify/vit_tiny.py:data=cifar10 --topology v5e:4x4
     python launch.py --compare runs/digits_lenet5 runs/digits_mlp
     python launch.py --table configs/tables/digits_classifiers.py --workers 2
@@ -79,16 +80,18 @@ def parser() -> argparse.ArgumentParser:
         "--topology", default="", metavar="T[,T...]", help="check: compile for TPU pods one need not have, as v5e:4x4"
     )
     flags.add_argument(
-        "--split", default="", help="eval: which evaluation (default: all); compare: which (default: test)"
+        "--split", default="", help="eval: which evaluation (default: all); attack, compare: which (default: test)"
     )
     flags.add_argument("--external", default="", metavar="SET", help="eval: another data set (--split: of it) instead")
-    flags.add_argument("--again", action="store_true", help="eval, ensemble: look at a test set once more")
-    flags.add_argument("--checkpoint", default="best", help="eval, predict, export: best (default), latest or a step")
-    flags.add_argument("--weights", default="auto", help="eval, predict, export: ema, raw, or auto (ema if there is)")
+    flags.add_argument("--again", action="store_true", help="attack, eval, ensemble: look at a test set once more")
+    flags.add_argument("--checkpoint", default="best", help="attack, eval, predict, export: best, latest or a step")
+    flags.add_argument("--weights", default="auto", help="attack, eval, predict, export: ema, raw, or auto")
     flags.add_argument("--input", nargs="+", metavar="PATH", help="predict: folders of images, or images")
     flags.add_argument(
-        "--out", metavar="FILE", help="predict: .csv; eval, compare: .json; augment: .png; export: see it"
+        "--out", metavar="FILE", help="predict: .csv; attack, eval, compare: .json; augment: .png; export: see it"
     )
+    flags.add_argument("--method", default="", metavar="CALLS", help='attack: such as "pgd(eps=0.3) | apgd(eps=0.3)"')
+    flags.add_argument("--limit", type=int, default=0, metavar="N", help="attack: the first N examples (default: all)")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"

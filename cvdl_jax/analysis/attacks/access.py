@@ -62,7 +62,7 @@ class BlackBox:
             raise ConfigError(f"access={access!r}: a black box gives 'scores' or 'labels'; for gradients use WhiteBox")
         self.access: Access = access
         self.queries = 0
-        self._answer = jax.jit(answer) if compiled else lambda x: answer(np.asarray(x))
+        self._answer = partial(_answers, answer) if compiled else lambda x: answer(np.asarray(x))
 
     def scores(self, x: Any, asked: Any = None) -> np.ndarray:
         """The scores [b, num_classes] of images.
@@ -137,6 +137,11 @@ def classes_of(logits_fn: Callable, x: Any) -> int:
     """How many classes a model has, without computing anything."""
     spec = jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x))
     return jax.eval_shape(logits_fn, spec).shape[-1]
+
+
+@partial(jax.jit, static_argnums=0)
+def _answers(answer, x):
+    return answer(x)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -28,6 +28,7 @@ from cvdl_jax.analysis.attacks import (
     threat,
 )
 from cvdl_jax.analysis.attacks.access import ORDER, BlackBox
+from cvdl_jax.analysis.attacks.pgd import has_won
 from cvdl_jax.config import binding
 from cvdl_jax.config.parsing import parse_calls
 from cvdl_jax.errors import ConfigError, DataError, nearest
@@ -203,7 +204,7 @@ def measure(
         labels: int [n].
         attacks: tried in this order.
         key: each attack and batch draws from its own part of it.
-        batch: images at once: the bound on memory. The last batch is filled up with copies, which do not count.
+        batch: images at once: the bound on memory. All batches have this size, filled up with copies that do not count.
         examples: changed images that are kept of each attack.
         told: is called with a line about each attack when it has ended.
 
@@ -215,27 +216,38 @@ def measure(
     """
     if not len(images):
         raise DataError("there are no images to attack; name a split that has some")
-    images, labels, size = np.asarray(threat.check_images(images)), np.asarray(labels), min(batch, len(images))
-    answers = jax.jit(lambda x, y: ~threat.fooled(logits_fn(x), y))
-    right = partial(_by_batches, lambda rows: answers(jnp.asarray(images[rows]), jnp.asarray(labels[rows])), size)
-    clean = right(np.arange(len(images)))
+    images, labels = np.asarray(threat.check_images(images)), np.asarray(labels)
+    clean = _classified_rightly(logits_fn, images, labels, batch)
     left, outcomes = clean.copy(), []
     for i, method in enumerate(attacks):
-        outcome = _tried(logits_fn, images, labels, method, jax.random.fold_in(key, i), size, examples, clean)
+        outcome = _tried(logits_fn, images, labels, method, jax.random.fold_in(key, i), batch, examples, clean)
         left &= outcome.robust
         outcomes.append(outcome)
         told(f"{method.name}: {outcome.robust.sum()} of {clean.sum()} that were classified rightly stay so")
     return Report(clean, left, tuple(outcomes))
 
 
-def _by_batches(function: Callable[[np.ndarray], Any], size: int, places: np.ndarray) -> np.ndarray:
-    """A function of places, batch by batch of one size, the last filled up with copies of its first."""
+def merge(reports: Sequence[Report]) -> Report:
+    """One report of several sets of examples that the same attacks were tried on, one after the other."""
+    begins = np.cumsum([0, *(len(report.clean) for report in reports)])
+    outcomes = []
+    for same in zip(*(report.outcomes for report in reports), strict=True):
+        places = np.concatenate([one.example[0] + begin for one, begin in zip(same, begins[:-1], strict=True)])
+        shown = [one.example[1] for one in same if len(one.example[1])]
+        changed = np.concatenate(shown) if shown else same[0].example[1]
+        robust, queries = np.concatenate([one.robust for one in same]), sum(one.queries for one in same)
+        outcomes.append(same[0]._replace(robust=robust, queries=queries, example=(places, changed)))
+    clean, robust = (np.concatenate([getattr(report, name) for report in reports]) for name in ("clean", "robust"))
+    return Report(clean, robust, tuple(outcomes))
+
+
+def _classified_rightly(logits_fn, images, labels, size) -> np.ndarray:
     parts = []
-    for begin in range(0, len(places), size):
-        rows = places[begin : begin + size]
-        filled = _filled(rows, size)
-        parts.append(np.asarray(function(filled))[: len(rows)])
-    return np.concatenate(parts) if parts else np.zeros(0, bool)
+    for begin in range(0, len(images), size):
+        rows = _filled(np.arange(begin, min(begin + size, len(images))), size)
+        lost = has_won(logits_fn, jnp.asarray(images[rows]), jnp.asarray(labels[rows]), None)
+        parts.append(~np.asarray(lost)[: len(images) - begin])
+    return np.concatenate(parts)
 
 
 def _filled(rows: np.ndarray, size: int) -> np.ndarray:
@@ -244,19 +256,19 @@ def _filled(rows: np.ndarray, size: int) -> np.ndarray:
 
 def _tried(logits_fn, images, labels, method, key, size, examples, clean) -> Outcome:
     robust, kept, places = np.zeros(len(images), bool), [], np.flatnonzero(clean)
-    judge = _judge(logits_fn, method.eps, method.norm)
     box = BlackBox(logits_fn, method.access) if method.access in ORDER[:2] else None
     for k, begin in enumerate(range(0, len(places), size)):
         rows = places[begin : begin + size]
         filled = rows if box else _filled(rows, size)  # no query for copies
         x, y = jnp.asarray(images[filled]), jnp.asarray(labels[filled])
         z = method.run(logits_fn if box is None else box, x, y, jax.random.fold_in(key, k))
-        lost = np.asarray(judge(x, z, y))[: len(rows)]
+        lost = np.asarray(_lost(logits_fn, method.norm, x, z, y, method.eps))[: len(rows)]
         robust[rows] = ~lost
         kept += [(row, np.asarray(z[j])) for j, row in enumerate(rows) if lost[j]][: examples - len(kept)]
     example = np.array([row for row, _ in kept], int), np.array([z for _, z in kept])
     return Outcome(method.name, method.access, robust, box.queries if box else 0, example)
 
 
-def _judge(logits_fn, eps, norm):
-    return jax.jit(lambda x, z, y: threat.is_adversarial(logits_fn(z), x, z, y, eps, norm))
+@partial(jax.jit, static_argnums=(0, 1))
+def _lost(logits_fn, norm, x, z, y, eps):
+    return threat.is_adversarial(logits_fn(z), x, z, y, eps, norm)

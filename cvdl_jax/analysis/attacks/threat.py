@@ -12,7 +12,8 @@ from cvdl_jax.metrics.classification import correct
 
 Norm = Literal["linf", "l2"]
 Measure = Literal["linf", "l2", "l1", "l0"]
-ROUNDING = 1e-6  # how far beyond 0..1 an image may be, as resizing leaves it
+ROUNDING = 1e-6  # by which a radius may be exceeded
+BEYOND = 1e-5  # how far beyond 0..1 an image may be that is given, as resizing leaves it
 
 
 def distance(a: jax.Array, b: jax.Array, norm: Measure = "linf") -> jax.Array:
@@ -172,7 +173,7 @@ def check_images(x: Any) -> jax.Array:
     if not jnp.issubdtype(np.asarray(x).dtype, jnp.floating):
         raise DataError(f"x is {np.asarray(x).dtype}; attacks change floats in 0..1: give x / 255")
     low, high = (float(f(x)) for f in (np.min, np.max)) if np.size(x) else (0.0, 0.0)
-    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+    if not (low >= -BEYOND and high <= 1 + BEYOND):
         raise DataError(
             f"x has values from {low:.4g} to {high:.4g}; attacks keep pixels in 0..1: give x / 255, and let logits_fn "
             "normalise"
