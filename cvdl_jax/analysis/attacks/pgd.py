@@ -31,6 +31,7 @@ def pgd(
     random_start: bool = True,
     norm: threat.Norm = "linf",
     share: UpToOne = 1.0,
+    scale: jax.Array | float = 1.0,
 ) -> jax.Array:
     """Raises the loss inside the ball around x: `x <- project(x + a steepest(grad L(x)))`, pixels kept in 0..1.
 
@@ -46,6 +47,7 @@ def pgd(
         norm: linf, where a step is a sign(g), or l2, where it is a g / |g|.
         share: of the rows that are changed, each by a draw of its own; the others stay clean, so that a training step
             sees a mixed batch.
+        scale: factor on the radius and the step, 0..1, which may be traced: a radius that grows in training.
 
     Returns:
         Adversarial examples [b, h, w, c], at most epsilon away from x.
@@ -60,6 +62,7 @@ def pgd(
         if value <= 0:
             raise ConfigError(f"config.adversary.{name}={value} must be above 0; leave config.adversary empty for none")
     threat.check_radius(epsilon, norm, "config.adversary.epsilon")
+    epsilon, step_size = epsilon * scale, step_size * scale
     gradient = jax.grad(lambda x: loss(x).sum())
     start = random_point(key, x, epsilon, norm) if random_start else x
 
