@@ -93,6 +93,6 @@ def cross_section(
     @jax.jit
     def line(t: jax.Array) -> jax.Array:
         steps = s.reshape(-1, *(1,) * x.ndim)
-        return logits_fn(x + steps * u + t * v).argmax(1)
+        return logits_fn((x + t * v)[None] + steps * u[None]).argmax(1)
 
     return np.asarray(s), np.stack([np.asarray(line(t)) for t in s])

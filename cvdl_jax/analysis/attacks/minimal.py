@@ -177,21 +177,22 @@ def _adam(logits_fn, x, w, moments, label, target, c, best, length, lr, confiden
 
 @needs("gradients")
 def lbfgs(
-    model: Any, x: Any, target: Any, label: Any = None, *, c: Positive = 10.0, searches: Counted = 8, steps: Count = 50
+    model: Any, x: Any, target: Any, label: Any = None, *, c: Positive = 1.0, searches: Counted = 10, steps: Count = 50
 ) -> jax.Array:
     """The first attack: a small change toward a target, by L-BFGS with the box 0..1.
 
         min_r c |r|^2 + J(x + r, t)  subject to 0 <= x + r <= 1
 
-    The largest c that still reaches the target, by bisection, gives the smallest change.
+    The largest c that still reaches the target gives the smallest change: c grows tenfold while the target is reached,
+    and is bisected then.
 
     Args:
         model: `logits_fn(x)`, or a WhiteBox.
         x: float [b, h, w, c] in 0..1.
         target: int [b] or one int, t: "make everything an ostrich".
         label: int [b], the class that is left; None for the one predicted of x.
-        c: the first and the largest.
-        searches: bisections of c between 0 and the first.
+        c: the first.
+        searches: further values of c.
         steps: of L-BFGS.
 
     Returns:
@@ -226,9 +227,7 @@ def lbfgs(
             if reached and length < shortest:
                 best, shortest = z, length
             low, high = (weight, high) if reached else (low, weight)
-            if not np.isfinite(high):
-                break  # the first, largest c reached it
-            weight = (low + high) / 2
+            weight = (low + high) / 2 if np.isfinite(high) else 10 * weight
         results.append(best[0])
     return jnp.asarray(np.stack(results))
 

@@ -133,7 +133,11 @@ def project(z: jax.Array, x: jax.Array, eps: float, norm: Norm = "linf") -> jax.
 
 
 def steepest(gradient: jax.Array, norm: Norm) -> jax.Array:
-    """The direction of length one in which a linear function grows most: sign(g) for linf, g / |g| for l2."""
+    """The direction of length one in which a linear function grows most: sign(g) for linf, g / |g| for l2.
+
+    A derivative that is no number counts as 0, so that one pixel without one does not stop an attack on the others.
+    """
+    gradient = jnp.where(jnp.isnan(gradient), 0, gradient)
     if norm == "linf":
         return jnp.sign(gradient)
     length = jnp.linalg.norm(gradient.reshape(len(gradient), -1), axis=1)

@@ -82,7 +82,7 @@ def _raised(logits_fn, norm, x, label, v, eps, step_size, ceiling):
 def fooling_rate(model: Any, x: Any, v: Any) -> float:
     """The share of images whose predicted class changes when v [h, w, c] is added, pixels cut off at 0..1."""
     logits_fn, x = logits_of(model, "fooling_rate"), threat.check_images(x)
-    return float((predicted(logits_fn, x) != predicted(logits_fn, jnp.clip(x + v, 0, 1))).mean())
+    return float((predicted(logits_fn, x) != predicted(logits_fn, jnp.clip(x + jnp.asarray(v)[None], 0, 1))).mean())
 
 
 # Transformations ------------------------------------------------------------------------------------------------------
@@ -171,7 +171,9 @@ def with_patch(
     room = ((0, 0), (top, h - s - top), (left, w - s - left), (0, 0))
     canvas = jnp.pad(jnp.concatenate([patch, jnp.ones((s, s, 1), x.dtype)], -1)[None], room)  # in the middle
     draws = jax.vmap(lambda k: jax.random.uniform(k, (4,), x.dtype, -1.0, 1.0))(row_keys(key, b)).T
+    still = jnp.ones(b, x.dtype)
     matrices = affine.compose(
+        affine.translation(((h - s) / 2 - top) * still, ((w - s) / 2 - left) * still),  # exactly to the middle
         affine.scaling(1 + scale * draws[3], 1 + scale * draws[3]),
         affine.rotation(degrees * draws[2]),
         affine.translation(draws[0] * (h - s) / 2, draws[1] * (w - s) / 2),
