@@ -69,7 +69,7 @@ def test_an_adversarial_example_is_near_in_range_and_misclassified():
     ("call", "error", "message"),
     [
         (lambda f: pgd.projected(f, Z, Y, eps=0.0), ConfigError, "eps=0.0 must be above 0"),
-        (lambda f: pgd.fgsm(f, Z, Y, eps=8.0), ConfigError, "eps=8.0 is more than the whole .* write eps=8.0/255"),
+        (lambda f: pgd.fgsm(f, Z, Y, eps=8.0), ConfigError, "eps=8.0 is more than the whole .* write eps=0.03137"),
         (lambda f: pgd.fgsm(f, 255 * Z, Y), DataError, r"x has values from [\d.]+ to [\d.]+; attacks keep"),
         (lambda f: pgd.fgsm(f, np.zeros((1, 4, 4, 1), np.uint8), Y[:1]), DataError, "x is uint8; .* give x / 255"),
         (lambda f: pgd.projected(f, Z, Y, target=Y), DataError, "the target of image 0 is its own class"),
