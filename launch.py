@@ -60,9 +60,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--workdir", metavar="DIR", help="folder of the run; started again in it, a run continues")
     flags.add_argument("--mode", default="train", metavar="MODE", help=f"one of {', '.join(modes())} (default: train)")
     flags.add_argument("--table", metavar="FILE[:ARGS]", help="run what a table still needs, then write the table")
-    flags.add_argument(
-        "--sweep", metavar="FILE[:ARGS]", help="run a grid, random or k-fold sweep, then write its table"
-    )
+    flags.add_argument("--sweep", metavar="FILE[:ARGS]", help="run a grid, random or k-fold sweep and write its table")
     flags.add_argument(
         "--ensemble", nargs="+", metavar="DIR", help="runs, or a folder of runs, that classify --split (test) together"
     )

@@ -5,7 +5,7 @@
 Goodfellow et al. 2015, "Explaining and Harnessing Adversarial Examples", sections 3 and 5: eps |w|_1 grows as the
 dimension; and section 8 (borders). Softmax regression on the scanned digits at 8, 16 and 32 pixels a side.
 
-Measured, seed 0, eps 0.1: the worst change grows as n^1.01 and that of random signs as n^0.51 (16 to 16,384 dimensions);
+Measured, seed 0, eps 0.1: the worst change grows as n^1.01 and that of random signs as n^0.51 (16 to 16,384);
 softmax regression has 96.7, 96.7 and 96.9 % of 359 test digits right, and 63.2, 28.7 and 22.0 % under FGSM. Near six
 images of 32 pixels the border is 1.30 away along the gradient, and beyond 2 along noise. 37 s of CPU time.
 """

@@ -1,7 +1,7 @@
 """The function that explanations and attacks ask: `logits_fn(x) -> [b, k]`, of any model, its preprocessing bound in.
 
 Any function of JAX will do: a lambda, a model of another library. `Logits` wraps one, so that calls with many images
-are compiled once and never hold more than a batch of them; inside of `jax.grad` and `jax.jit` it is the function itself.
+are compiled once and hold no more than a batch of them; inside of `jax.grad` and `jax.jit` it is the function itself.
 
     logits_fn = runs.logits_fn("runs/digits_lenet5")           # of a run: images in 0..1, or bytes
     logits_fn = Logits(lambda x: x.reshape(len(x), -1) @ w)    # of anything else

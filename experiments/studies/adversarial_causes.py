@@ -60,8 +60,8 @@ def border(s, line):
 def measure(study, seed):
     """({metric: number}, (response, accuracies by side, planes))."""
     key, splits = jax.random.key(seed), recipe.whole_splits(study.data, "config.study.data", ("train", "test"))[1]
-    found = linearity.response(study.dimensions, study.eps, jax.random.fold_in(key, 0))
-    slopes = [np.polyfit(np.log(found.dimensions), np.log(y), 1)[0] for y in (found.worst, found.chance)]
+    response = linearity.response(study.dimensions, study.eps, jax.random.fold_in(key, 0))
+    slopes = [np.polyfit(np.log(response.dimensions), np.log(y), 1)[0] for y in (response.worst, response.chance)]
     metrics, by_side = {"worst_exponent": slopes[0], "chance_exponent": slopes[1]}, []
     for side in study.sides:
         x, z = (resized(splits[name]["image"], side) for name in ("train", "test"))
@@ -79,17 +79,17 @@ def measure(study, seed):
     middle = study.points // 2
     metrics["border_along_gradient"] = np.mean([border(s, plane[middle]) for s, plane, _ in planes])
     metrics["border_along_noise"] = np.mean([border(s, plane[:, middle]) for s, plane, _ in planes])
-    return metrics, (found, by_side, planes)
+    return metrics, (response, by_side, planes)
 
 
 def draw(result):
     """The response by dimension, accuracies by size, and the planes."""
-    found, by_side, planes = result
+    response, by_side, planes = result
     growth, axes = images.new_figure(1, 2, 4.0, 0.8)
     for axis in axes[0]:
         axis.set_frame_on(True)
-    axes[0, 0].loglog(found.dimensions, found.worst, "o-", label="worst change, eps |w|$_1$")
-    axes[0, 0].loglog(found.dimensions, found.chance, "s-", label="random signs, eps |w|$_2$")
+    axes[0, 0].loglog(response.dimensions, response.worst, "o-", label="worst change, eps |w|$_1$")
+    axes[0, 0].loglog(response.dimensions, response.chance, "s-", label="random signs, eps |w|$_2$")
     axes[0, 0].set(xlabel="dimension", ylabel="change of w.x")
     sides, clean, robust = zip(*by_side, strict=True)
     axes[0, 1].plot(sides, clean, "o-", label="clean")

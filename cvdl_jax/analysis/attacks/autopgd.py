@@ -36,7 +36,7 @@ class _Walk(NamedTuple):
     kept_loss: jax.Array  # best_loss at the last checkpoint [b]
     kept_size: jax.Array  # the step size at the last checkpoint, before it was judged [b]
     won: jax.Array  # bool [b]
-    found: jax.Array  # the point that won, else the present best [b, ...]
+    reached: jax.Array  # the point that won, else the present best [b, ...]
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -150,13 +150,13 @@ def apgd_t(
 
 def _restarted(logits_fn, settings, x, label, goals, key, eps, steps):
     key = jax.random.key(0) if key is None else key
-    found, won = x, jnp.zeros(len(x), bool)
+    reached, won = x, jnp.zeros(len(x), bool)
     for i, goal in enumerate(goals):
-        start = jnp.where(threat.rows(won, x), found, random_point(jax.random.fold_in(key, i), x, eps, settings[0]))
-        found, won = _walk(logits_fn, settings, x, start, label, goal, eps, steps)
+        start = jnp.where(threat.rows(won, x), reached, random_point(jax.random.fold_in(key, i), x, eps, settings[0]))
+        reached, won = _walk(logits_fn, settings, x, start, label, goal, eps, steps)
         if not isinstance(won, jax.core.Tracer) and won.all():
             break
-    return found
+    return reached
 
 
 def _walk(logits_fn, settings, x, start, label, goal, eps, steps):
@@ -168,8 +168,8 @@ def _walk(logits_fn, settings, x, start, label, goal, eps, steps):
             walk, last = _judge(walk, k + 1 - last), k + 1
         if not isinstance(walk.won, jax.core.Tracer) and walk.won.all():
             break
-    found = jnp.where(threat.rows(walk.won, x), walk.found, walk.best)
-    return found, has_won(logits_fn, found, label, None)
+    reached = jnp.where(threat.rows(walk.won, x), walk.reached, walk.best)
+    return reached, has_won(logits_fn, reached, label, None)
 
 
 def loss_of(logits: jax.Array, label: jax.Array, goal: jax.Array | None, loss: str) -> jax.Array:
@@ -221,7 +221,7 @@ def _advance(logits_fn, settings, x, walk, label, goal, eps, first):
         best=jnp.where(row, z, walk.best), best_gradient=jnp.where(row, gradient, walk.best_gradient),
         best_loss=jnp.where(better, losses, walk.best_loss),
         rises=walk.rises + (losses > walk.loss),
-        found=jnp.where(threat.rows(won & ~walk.won, x), z, walk.found), won=walk.won | won,
+        reached=jnp.where(threat.rows(won & ~walk.won, x), z, walk.reached), won=walk.won | won,
     )  # fmt: skip
 
 

@@ -137,14 +137,14 @@ def carlini_wagner(
     return jnp.asarray(search.best)
 
 
-def _bisected(search: _Search, found: jax.Array, length: jax.Array) -> _Search:
+def _bisected(search: _Search, nearest: jax.Array, length: jax.Array) -> _Search:
     """The search after one c: narrower from above where it succeeded, from below where it did not."""
-    found, length = np.asarray(found), np.asarray(length)
+    nearest, length = np.asarray(nearest), np.asarray(length)
     success = np.isfinite(length)
     better = length < search.length
     low, high = np.where(success, search.low, search.c), np.where(success, search.c, search.high)
     c = np.where(np.isfinite(high), (low + high) / 2, search.c * 10)
-    best = np.where(better.reshape(-1, *(1,) * (found.ndim - 1)), found, search.best)
+    best = np.where(better.reshape(-1, *(1,) * (nearest.ndim - 1)), nearest, search.best)
     return _Search(low, high, c, best, np.where(better, length, search.length))
 
 

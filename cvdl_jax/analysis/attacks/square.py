@@ -73,10 +73,10 @@ def square(
         side = max(round(np.sqrt(share(start, i, queries) * x.shape[1] * x.shape[2])), 1)
         side = min(side, x.shape[1], x.shape[2])
         new = _square(jax.random.fold_in(key, i), x, z, eps, side)
-        found = np.asarray(threat.margin(jnp.asarray(oracle.scores(new, active)), label))
-        better = active & (found < best)
+        margins = np.asarray(threat.margin(jnp.asarray(oracle.scores(new, active)), label))
+        better = active & (margins < best)
         z = jnp.where(threat.rows(jnp.asarray(better), x), new, z)
-        best = np.where(better, found, best)
+        best = np.where(better, margins, best)
     return z
 
 
