@@ -15,6 +15,7 @@ def test_the_border_is_the_nearest_other_class_on_either_side():
     assert causes.border(s, np.zeros(5)) == 2  # the end of the line
 
 
+@pytest.mark.long
 @pytest.mark.curriculum("P20")
 def test_small_images_are_more_robust_than_large_ones_of_the_same_content():
     config = configs.load("configs/studies/adversarial_causes.py:smoke")
