@@ -6,6 +6,7 @@
     python launch.py --mode eval --workdir runs/mnist_lenet5 --external digits
     python launch.py --ensemble runs/digits_lenet5 runs/digits_resnet20
     python launch.py --mode predict --workdir runs/digits_lenet5 --input photos/ --out preds.csv
+    python launch.py --mode attack --workdir runs/digits_lenet5 --method "pgd(eps=0.1) | deepfool(eps=1.0)"
     python launch.py --mode check --config configs/classify/vit_tiny.py:data=cifar10 --topology v5e:4x4
     python launch.py --compare runs/digits_lenet5 runs/digits_mlp
     python launch.py --table configs/tables/digits_classifiers.py --workers 2
@@ -59,9 +60,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--workdir", metavar="DIR", help="folder of the run; started again in it, a run continues")
     flags.add_argument("--mode", default="train", metavar="MODE", help=f"one of {', '.join(modes())} (default: train)")
     flags.add_argument("--table", metavar="FILE[:ARGS]", help="run what a table still needs, then write the table")
-    flags.add_argument(
-        "--sweep", metavar="FILE[:ARGS]", help="run a grid, random or k-fold sweep, then write its table"
-    )
+    flags.add_argument("--sweep", metavar="FILE[:ARGS]", help="run a grid, random or k-fold sweep and write its table")
     flags.add_argument(
         "--ensemble", nargs="+", metavar="DIR", help="runs, or a folder of runs, that classify --split (test) together"
     )
@@ -79,17 +78,22 @@ def parser() -> argparse.ArgumentParser:
         "--topology", default="", metavar="T[,T...]", help="check: compile for TPU pods one need not have, as v5e:4x4"
     )
     flags.add_argument(
-        "--split", default="", help="eval: which evaluation (default: all); compare: which (default: test)"
+        "--split", default="", help="eval: which evaluation (default: all); attack, compare: which (default: test)"
     )
     flags.add_argument("--external", default="", metavar="SET", help="eval: another data set (--split: of it) instead")
-    flags.add_argument("--again", action="store_true", help="eval, ensemble: look at a test set once more")
+    flags.add_argument("--again", action="store_true", help="attack, eval, ensemble: look at a test set once more")
     flags.add_argument(
-        "--checkpoint", default="best", help="eval, predict, explain, export: best (default), latest, a step"
+        "--checkpoint", default="best", help="attack, eval, predict, explain, export: best, latest, a step"
     )
-    flags.add_argument("--weights", default="auto", help="eval, predict, explain, export: ema, raw, or auto (if there)")
+    flags.add_argument("--weights", default="auto", help="attack, eval, predict, explain, export: ema, raw or auto")
     flags.add_argument("--input", nargs="+", metavar="PATH", help="predict, explain: folders of images, or images")
-    flags.add_argument("--method", default="", metavar="M[,M...]", help="explain: gradcam,ig(steps=100)")
-    flags.add_argument("--out", metavar="PATH", help="predict .csv, explain a folder, eval .json, augment .png, export")
+    flags.add_argument(
+        "--method", default="", metavar="M", help="explain: gradcam,ig(steps=9); attack: pgd(eps=0.3)|apgd"
+    )
+    flags.add_argument("--limit", type=int, default=0, metavar="N", help="attack: the first N examples (default: all)")
+    flags.add_argument(
+        "--out", metavar="PATH", help="predict .csv, explain a folder, others .json, augment .png, export"
+    )
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"

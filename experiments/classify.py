@@ -10,12 +10,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.analysis.attacks.pgd import pgd
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import check_labelled
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import class_weights, test_time
-from cvdl_jax.engine import recipe
+from cvdl_jax.engine import adversarial, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
@@ -25,8 +24,8 @@ from cvdl_jax.ops.losses import classification
 from cvdl_jax.optim.ema import averaged
 
 READS = (
-    "model", "loss", "data", "normalise", "class_weights", "auxiliary_weight", "augment", "adversary", "grad", "optim",
-    "ema", "plateau", "early_stopping", "test_time", "compute_dtype", "remat",
+    "model", "loss", "data", "normalise", "class_weights", "auxiliary_weight", "augment", "adversary", "robust", "grad",
+    "optim", "ema", "plateau", "early_stopping", "test_time", "compute_dtype", "remat",
 )  # fmt: skip
 
 
@@ -79,18 +78,9 @@ def evaluation_step(logits_fn, loss, state, batch, key):
     }
 
 
-def adversary(logits_fn, loss, attack, state, batch, key):
-    """Replaces the images of a batch by adversarial ones for the present weights."""
-
-    def losses(image):
-        return loss(logits_fn(state, {**batch, "image": image}), batch["label"])
-
-    return state, {**batch, "image": attack(loss=losses, x=batch["image"], key=key)}, {}
-
-
 def finalise(means, rows):
-    """Accuracy with its 95 % Wilson interval, and the loss."""
-    return {**intervals.with_wilson(means, len(rows["label"]), ["accuracy"]), "examples": len(rows["label"])}
+    """Accuracies with their 95 % Wilson intervals, and the loss."""
+    return {**intervals.with_wilson(means, len(rows["label"])), "examples": len(rows["label"])}
 
 
 def predictions(logits_fn, class_names, state, batch, key):
@@ -134,16 +124,17 @@ def make(config, info) -> Task:
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
     train_loss = partial(training_loss, model, normalise, loss, weigh, config.auxiliary_weight)
-    attack = configs.partially(pgd, config.adversary, "config.adversary", "loss", "x", "key")
+    step = partial(evaluation_step, logits_fn, loss)
+    step = adversarial.evaluation(config, info, step, logits_fn, loss)
     return Task(
         init=init,
         train=chain(
             recipe.augmentation(config, info),
-            partial(adversary, partial(logits_of, model, normalise), loss, attack) if config.adversary else None,
+            adversarial.training(config, info, partial(logits_of, model, normalise), loss),
             recipe.descend(config, info, train_loss),
             recipe.average(config, train_loss),
         ),
-        evals=recipe.evaluations(partial(Eval, partial(evaluation_step, logits_fn, loss), finalise), info.sizes),
+        evals=recipe.evaluations(partial(Eval, step, finalise), info.sizes),
         report=partial(predictions, logits_fn, info.class_names),
         on_eval=feedback.on_eval,
         predict=lambda state, batch: {"scores": logits_fn(state, batch)},

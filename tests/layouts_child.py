@@ -76,6 +76,8 @@ CASES = {
         "--config.adversary.steps=2",
         "--config.adversary.epsilon=0.1",
         "--config.adversary.step_size=0.05",
+        "--config.adversary.share=0.5",
+        "--config.adversary.ramp_percent=50",
     ],
     "detector": [
         "configs/detect/anchors.py",

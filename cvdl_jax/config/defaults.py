@@ -17,7 +17,8 @@ DEFAULTS: dict[str, Any] = {
     "class_weights": None,  # "balanced", or one number for each class: weights of the training loss
     "auxiliary_weight": None,  # such as 0.3: of the losses of a model's auxiliary classifiers (model.auxiliary=True)
     "augment": "",  # "flip | padded_crop(padding=4)"
-    "adversary": {},  # epsilon, step_size, steps: train on examples of projected gradient descent
+    "adversary": {},  # epsilon, step_size, steps, share, ramp_percent: train on adversarial examples
+    "robust": {},  # epsilon, step_size, steps: evaluations measure the accuracy on such examples too
     "grad": "plain",  # "accumulate(4)", "sam(0.05)", "sam(0.05) | accumulate(2)"
     "optim": {},  # name, lr, schedule, weight_decay, ...
     "ema": {},  # decay, warmup; statistics=False: evaluate them by the batch statistics of the present weights

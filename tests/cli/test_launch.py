@@ -356,7 +356,9 @@ def test_help_shows_every_mode(capsys):
     out = capsys.readouterr().out
     assert error.value.code == 0
     assert_words(out, (*launch.modes(), "--config.KEY=VALUE", "Exit codes"))
-    modes = "augment check compare describe doctor ensemble eval explain export predict profile replay report sweep"
+    modes = (
+        "attack augment check compare describe doctor ensemble eval explain export predict profile replay report sweep"
+    )
     assert launch.modes() == [*modes.split(), "table", "train"]
 
 

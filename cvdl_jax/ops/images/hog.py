@@ -71,12 +71,16 @@ def _votes(x: jax.Array, bins: int) -> jax.Array:
     squares = dy**2 + dx**2
     longest = squares.argmax(-1)[..., None]
     dy, dx, square = (jnp.take_along_axis(part, longest, -1)[..., 0] for part in (dy, dx, squares))
-    place = jnp.arctan2(dy, dx) / math.pi * bins - 0.5  # in bins; half a turn is the whole circle of orientations
+    flat = square == 0  # where neither the length nor the angle has a derivative
+    place = (
+        jnp.arctan2(dy, jnp.where(flat, 1, dx)) / math.pi * bins - 0.5
+    )  # in bins; half a turn is the whole circle of orientations
     low = jnp.floor(place)
     part = (place - low)[..., None]
     first = low.astype(jnp.int32) % bins
     one, other = (jax.nn.one_hot(b, bins, dtype=x.dtype) for b in (first, (first + 1) % bins))
-    return jnp.sqrt(square)[..., None] * ((1 - part) * one + part * other)
+    length = jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, square)))
+    return length[..., None] * ((1 - part) * one + part * other)
 
 
 def _weights(pixels: int, cells: int, cell: int, start: int, dtype: jnp.dtype) -> jax.Array:
