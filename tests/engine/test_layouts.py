@@ -20,6 +20,7 @@ GROUPS = (
     "pgd,gan,qlearn",
     "detector,embedding",
     "segmenter",
+    "images",
     "two_stage",
     "queries,contrast",
     "bert,translation",
