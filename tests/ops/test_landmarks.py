@@ -40,15 +40,11 @@ def test_landmarks_turn_and_move_to_the_pose_of_the_target():
     assert way.shape == (4, 70, 3)
     np.testing.assert_allclose(way[-1], target, atol=0.02)
     np.testing.assert_allclose(way.mean(1)[1], (source.mean(0) + target.mean(0)) / 2, atol=1e-4)  # half way
-    half = (
-        portraits.rotation(views[0]) * 0
-        + Rotation.from_euler("xyz", (angles[0] + angles[1]) / 2, degrees=True).as_matrix()
-    )
-    own = (source - source.mean(0)) @ portraits.rotation(views[0])
+    half = Rotation.from_euler("xyz", (angles[0] + angles[1]) / 2, degrees=True).as_matrix()
+    own = np.asarray(source - source.mean(0, keepdims=True)) @ portraits.rotation(views[0])
     np.testing.assert_allclose(way[1] - way[1].mean(0, keepdims=True), own @ half.T, atol=0.02)
-    both = landmarks.between(
-        *(jnp.stack([x, y]) for x, y in ((source, target), angles, (target, source), angles[::-1])), 2
-    )
+    pairs = (source, target), angles, (target, source), angles[::-1]
+    both = landmarks.between(*(jnp.stack(pair) for pair in pairs), 2)
     np.testing.assert_allclose(both[1, -1], source, atol=0.02)
     np.testing.assert_array_equal(landmarks.project(source), source[:, :2])
 
