@@ -58,8 +58,8 @@ def get_config(arg=None):
     config.select = {"metric": "", "mode": "min"}  # the newest: nothing that is known without pairs would choose
     if arg.smoke:
         config.model.generator.update(
-            {"widths": (4, 8)} if arg.method == "paired" else {"width": 4, "blocks": 1, "stem": 3}
+            {"widths": (24, 24)} if arg.method == "paired" else {"width": 24, "blocks": 1, "stem": 3}
         )
-        config.model.discriminator.widths = (4, 8)
+        config.model.discriminator.widths = (24, 24)
         config.objective.update({} if arg.method == "paired" else {"pool": 2})
     return configs.smoke(config) if arg.smoke else config
