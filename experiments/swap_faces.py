@@ -48,7 +48,7 @@ def summed(loss):
 
     def sums(method, state, batch, key):
         parts = loss(method, state, batch)
-        parts = {"loss": sum(parts.values()), **(parts if len(parts) > 1 else {})}
+        parts["loss"] = sum(parts.values())
         return state, {name: (x.sum(), jnp.ones(len(x)).sum()) for name, x in parts.items()}
 
     return sums
@@ -123,8 +123,8 @@ def report(method, state, batch, key):
 
     batch = {name: x[:8] for name, x in batch.items()}
     again, _, target = moved(method, state.params, batch, False)
-    swaps = batch["image"], batch["image_other"], swapped(method, state.params, batch)[0], batch["image_swapped"]
-    views = batch["image"], (again + 1) / 2, (target + 1) / 2
+    made, views = swapped(method, state.params, batch)[0], (batch["image"], (again + 1) / 2, (target + 1) / 2)
+    swaps = batch["image"], batch["image_other"], made, batch["image_swapped"]
     return {n: mosaic(jnp.concatenate(x), len(x[0])) for n, x in (("swaps", swaps), ("reenacted", views))}
 
 
@@ -135,8 +135,7 @@ def make(config, info) -> Task:
         raise ConfigError(f"config.optim has {sorted(config.optim)}; expected the sections {', '.join(LOSSES)}")
 
     def init(key: jax.Array, batch: dict) -> dict:
-        x, params = batch["image"][:1], {}
-        extra = {"reenactment": batch["landmarks"].shape[1], "inpainting": 2}
+        x, params, extra = batch["image"][:1], {}, {"reenactment": batch["landmarks"].shape[1], "inpainting": 2}
         for i, (name, network) in enumerate({**method.networks, "critic": method.critic}.items()):
             seen = jnp.concatenate([x, jnp.zeros((*x.shape[:3], extra.get(name, 0)), x.dtype)], -1)
             params[name] = initialise(network, jax.random.fold_in(key, i), seen, False)[0]
