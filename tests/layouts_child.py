@@ -42,6 +42,8 @@ CASES = {
     "images": [
         "configs/generate/image_translation.py:smoke",
         "--config.data.name=face_domains(size=16, train=64, validation=16, test=16)",
+        "--config.model.generator.stem=1",
+        "--config.model.discriminator.widths=(8,)",
         "--config.ema.decay=0.9",
     ],
     "language": [

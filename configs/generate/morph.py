@@ -22,13 +22,15 @@ def get_config(arg=None):
     """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps with two images and a new generator."""
     arg = configs.parse_arg(arg, data=configs.OneOf(dcgan.SIZES), smoke=False)
     data = {"name": "digits" if arg.smoke else arg.data, "train": "", "test": "test"}
+    if arg.smoke and arg.data == "mnist":
+        data["image_size"] = (28, 28)  # of digits in their place
     morph = {"data": data, "split": "test", "pairs": 4, "points": 8, "starts": 4, "workdir": "", "layer": "pre_logits"}
     config = configs.base(morph=morph)
     config.experiment = "morph"
     config.total_steps = 500
     config.batch_size = 16  # there are no batches
     config.eval = {"every_percent": 50}
-    config.model = dcgan.SIZES["digits" if arg.smoke else arg.data]["generator"]
+    config.model = dcgan.SIZES[arg.data]["generator"]
     schedule = {"name": "cosine", "warmup_percent": 2}
     config.optim = {"name": "adam", "lr": 0.05, "schedule": schedule}
     if arg.smoke:
