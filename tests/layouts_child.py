@@ -38,14 +38,6 @@ CASES = {
         "--config.model.discriminator.widths=(4,8)",
         "--config.model.generator.widths=(8,4)",
     ],
-    # pools of images that are kept in rows
-    "images": [
-        "configs/generate/image_translation.py:smoke",
-        "--config.data.name=face_domains(size=16, train=64, validation=16, test=16)",
-        "--config.model.generator.stem=1",
-        "--config.model.discriminator.widths=(8,)",
-        "--config.ema.decay=0.9",
-    ],
     "language": [
         "configs/sequence/char_rnn.py",
         "--config.text.name=additions",

@@ -38,5 +38,5 @@ def get_config(arg=None):
     config.log.every_steps = 100
     config.select = {"metric": "", "mode": "min"}  # the newest: the detector has to fit what it looks at
     if arg.smoke:
-        config.model.critic.widths = config.model.detector.widths = (24,)
+        config.model.critic.widths = config.model.detector.widths = (72,)
     return configs.smoke(config) if arg.smoke else config

@@ -20,7 +20,6 @@ GROUPS = (
     "pgd,gan,qlearn",
     "detector,embedding",
     "segmenter",
-    "images",
     "two_stage",
     "queries,contrast",
     "bert,translation",
