@@ -85,7 +85,6 @@ def test_regions_are_face_and_hair():
     assert (image[(regions == 0)][:64] == 255).all()  # the background above
 
 
-@pytest.mark.curriculum("R37")
 def test_the_data_set_holds_what_was_drawn_and_nobody_is_in_two_splits():
     name = "faces(size=32, views=2, train=5, validation=2, test=3)"
     data = load(name, train="train", validation="validation", test="test", label_set="attributes")
