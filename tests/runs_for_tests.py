@@ -35,6 +35,8 @@ RUNS = {
         "--config=configs/generate/wgan_gp.py", *COMMON, "--config.critic_steps=2", "--config.eval_batch_size=0",
         "--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)",
     ],
+    # two generators and two discriminators; pools of images, of which random ones are replaced
+    "images": ["--config=configs/generate/image_translation.py:smoke", *COMMON, "--config.ema.decay=0.9"],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",

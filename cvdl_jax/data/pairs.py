@@ -33,6 +33,12 @@ def joined(batch: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**rest, "image": jnp.concatenate([first, second], -1)}
 
 
+def apart(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `joined` made, with its two views under their own names again."""
+    first, second = jnp.split(batch["image"], 2, -1)
+    return {**batch, "image": first, AFTER: second}
+
+
 def check(views: int, paired: bool) -> None:
     """Refuses a network of two views on single images, whose channels it would take apart. Raises ConfigError."""
     if views == 2 and not paired:
