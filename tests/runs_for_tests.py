@@ -35,6 +35,14 @@ RUNS = {
         "--config=configs/generate/wgan_gp.py", *COMMON, "--config.critic_steps=2", "--config.eval_batch_size=0",
         "--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)",
     ],
+    # codes drawn and images corrupted anew in every step, a bound of several samples, averaged weights
+    "variational": ["--config=configs/generate/vae.py:smoke", *COMMON, "--config.corruption=gaussian_noise(std=0.2)"],
+    # times, noise and hidden labels of every step, drop-out, averaged weights, samples by guidance
+    "diffusion": [
+        "--config=configs/generate/ddpm.py:smoke", *COMMON, "--config.model.num_classes=10",
+        "--config.model.dropout=0.1", "--config.model.factors=(1,)", "--config.model.attention=()",
+        "--config.sampler.steps=2", "--config.sampler.guidance=2.0",
+    ],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",
