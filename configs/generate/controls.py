@@ -39,5 +39,5 @@ def get_config(arg=None):
     config.eval = {"every_steps": 1}
     config.select = {"metric": "", "mode": "min"}
     if arg.kind == "untrained":
-        config.model = dcgan.SIZES["digits" if arg.smoke else arg.data]["generator"]
+        config.model = dcgan.SIZES[arg.data]["generator"]
     return config

@@ -21,7 +21,7 @@ class Source(NamedTuple):
     """The arguments of `config.autoencoder`.
 
     Attributes:
-        workdir: of a run of experiment "autoencode"; its averaged weights are taken where it has them.
+        workdir: of a run of an autoencoder (`models/generative`); its averaged weights are taken where it has them.
         checkpoint: "best", "latest" or a step.
     """
 
@@ -71,10 +71,11 @@ def _load(source: Source, shape: tuple[int, int, int]) -> tuple[dict[str, Any], 
     """{"model": the section of the source}, and its weights on the host."""
     built, state, _ = runs.load_built(source.workdir, source.checkpoint)
     where = f"config.autoencoder.workdir={source.workdir!r}"
-    if built.config.experiment != "autoencode":
+    variant = registry.variants().get(built.config.model.get("name", ""))
+    if variant is None or variant.context != ("image_shape",):
         raise ConfigError(
-            f"{where} is a run of experiment {built.config.experiment!r}, expected one of 'autoencode'; train one: "
-            "python launch.py --config configs/generate/autoencoder.py:form=quantised --workdir runs/vq_vae"
+            f"{where} is the run of {built.config.model.get('name', 'several models')!r}, which is no autoencoder; train "
+            "one: python launch.py --config configs/generate/autoencoder.py:form=quantised --workdir runs/codes"
         )
     theirs = tuple(built.info.spec["image"].shape[1:])
     if theirs != tuple(shape):

@@ -94,8 +94,8 @@ def test_the_autoencoder_of_a_run_is_taken_with_its_average_and_kept(words_of_im
     assert space.shape == (2, 2, 3) and notes["autoencoder runs/x"]["model"] == {"name": "vq_vae_tiny"}
     with pytest.raises(ConfigError, match=r"autoencoder of images \[8, 8, 1\], these are \[28, 28, 1\]"):
         latents.space({"workdir": "runs/x"}, (28, 28, 1), "float32")
-    built.config.experiment = "gan"
-    with pytest.raises(ConfigError, match=r"a run of experiment 'gan', expected one of 'autoencode'; train one"):
+    built.config.model.name = "dcgan_generator_tiny"
+    with pytest.raises(ConfigError, match=r"the run of 'dcgan_generator_tiny', which is no autoencoder; train one"):
         latents.space({"workdir": "runs/x"}, SHAPE, "float32")
     monkeypatch.setattr(latents.runs, "load_built", None)  # a run that is read again does without its source
     with opened.noting(dict(notes)):
