@@ -30,7 +30,7 @@ def get_config(arg=None):
     """The run's numbers; `data` of SETS; `smoke` makes it two steps at tiny size."""
     arg = configs.parse_arg(arg, data=configs.OneOf(SETS), smoke=False)
     size, steps = SETS[arg.data]
-    sampler, others = {"steps": 50, "eta": 0.0}, {"autoencoder": {}, "judge": {}}
+    sampler, others = {"steps": 50, "eta": 0.0}, {"autoencoder": {}, "judge": {}, "prompts": (), "grammar": ""}
     config = configs.base(schedule={"name": "cosine", "steps": 1000}, sampler=sampler, **others)
     datasets.images(config, arg.data, arg.smoke, 8 if arg.smoke else size)
     config.experiment, config.normalise = "diffuse", {}

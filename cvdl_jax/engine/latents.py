@@ -74,8 +74,8 @@ def _load(source: Source, shape: tuple[int, int, int]) -> tuple[dict[str, Any], 
     variant = registry.variants().get(built.config.model.get("name", ""))
     if variant is None or variant.context != ("image_shape",):
         raise ConfigError(
-            f"{where} is the run of {built.config.model.get('name', 'several models')!r}, which is no autoencoder; train "
-            "one: python launch.py --config configs/generate/autoencoder.py:form=quantised --workdir runs/codes"
+            f"{where} is the run of {built.config.model.get('name', 'several models')!r}, which is no autoencoder; "
+            "train one: python launch.py --config configs/generate/autoencoder.py:form=quantised --workdir runs/codes"
         )
     theirs = tuple(built.info.spec["image"].shape[1:])
     if theirs != tuple(shape):
