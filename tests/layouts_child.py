@@ -46,6 +46,8 @@ CASES = {
     "variational": [
         "configs/generate/vae.py:form=dense,smoke",
         "--config.corruption=gaussian_noise(std=0.2)",
+        "--config.model.hidden=(8,)",
+        "--config.model.latent=4",  # numbers that FSDP can share
     ],
     "diffusion": [
         "configs/generate/ddpm.py:smoke",
