@@ -38,6 +38,26 @@ CASES = {
         "--config.model.discriminator.widths=(4,8)",
         "--config.model.generator.widths=(8,4)",
     ],
+    "dcgan": [
+        "configs/generate/dcgan.py",
+        "--config.model.discriminator.widths=(4,8)",
+        "--config.model.generator.widths=(8,4)",
+    ],
+    "variational": [
+        "configs/generate/vae.py:form=dense,smoke",
+        "--config.corruption=gaussian_noise(std=0.2)",
+        "--config.model.hidden=(8,)",
+        "--config.model.latent=4",  # numbers that FSDP can share
+    ],
+    "diffusion": [
+        "configs/generate/ddpm.py:smoke",
+        "--config.model.num_classes=10",
+        "--config.model.dropout=0.1",
+        "--config.model.factors=(1,)",
+        "--config.model.attention=()",
+        "--config.sampler.steps=2",
+        "--config.sampler.eta=1.0",
+    ],
     "language": [
         "configs/sequence/char_rnn.py",
         "--config.text.name=additions",
@@ -166,13 +186,21 @@ def flat(tree) -> dict[str, np.ndarray]:
     return found
 
 
-def evaluated(program, state, size: int) -> dict[str, np.ndarray]:
-    """What the validation of a segmenter counts."""
+# An evaluation that adds matrices, whose last batch is padded; and samples, which depend on no layout.
+EVALUATED = {"segmenter": ("validation", 17), "dcgan": ("samples", 0), "variational": ("samples", 0),
+             "diffusion": ("samples", 0)}  # fmt: skip
+
+
+def evaluated(program, state, name: str, size: int) -> dict[str, np.ndarray]:
+    """The arrays of an evaluation of a split of this size, or of one without data."""
     from cvdl_jax.core.task import unwrapped
     from cvdl_jax.engine.evaluate import evaluate
 
-    program.jobs()["eval validation"]()
-    _, rows = evaluate(program, "validation", state, SimpleNamespace(size=size), 0)
+    program.jobs()[f"eval {name}"]()
+    task = program.task
+    plain = task.evals[name]._replace(finalize=lambda means, rows: {})
+    program.task = task._replace(evals={**task.evals, name: plain})
+    _, rows = evaluate(program, name, state, SimpleNamespace(size=size) if size else None, 0)
     return {name: np.float64(x) for name, x in unwrapped(rows).items()}
 
 
@@ -190,8 +218,8 @@ def main() -> None:
         leaves = flat({"state": state, "sums": sums})
         local = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves((state.params, state.opt)))
         whole = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt)))
-        if case == "segmenter":  # an evaluation adds matrices; its last batch is padded
-            leaves |= {f"['state']['{name}']": x for name, x in evaluated(program, state, 17).items()}
+        if case in EVALUATED:
+            leaves |= {f"['state']['{name}']": x for name, x in evaluated(program, state, *EVALUATED[case]).items()}
         leaves["traces"] = np.asarray([program.traces["step"], program.traces["advance"]])
         leaves["cache"] = np.asarray(jax.config.jax_enable_compilation_cache)
         leaves["share"] = np.asarray(local / whole)

@@ -37,6 +37,14 @@ RUNS = {
     ],
     # two generators and two discriminators; pools of images, of which random ones are replaced
     "images": ["--config=configs/generate/image_translation.py:smoke", *COMMON, "--config.ema.decay=0.9"],
+    # codes drawn and images corrupted anew in every step, a bound of several samples, averaged weights
+    "variational": ["--config=configs/generate/vae.py:smoke", *COMMON, "--config.corruption=gaussian_noise(std=0.2)"],
+    # times, noise and hidden labels of every step, drop-out, averaged weights, samples by guidance
+    "diffusion": [
+        "--config=configs/generate/ddpm.py:smoke", *COMMON, "--config.model.num_classes=10",
+        "--config.model.dropout=0.1", "--config.model.factors=(1,)", "--config.model.attention=()",
+        "--config.sampler.steps=2", "--config.sampler.guidance=2.0",
+    ],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",

@@ -4,6 +4,7 @@
     python launch.py --config configs/generate/ddpm.py:data=digits --workdir runs/digits_ddpm
     python launch.py --config configs/generate/ddpm.py:data=cifar10 --workdir runs/cifar10_ddpm
     ... --config.model.num_classes=10 --config.sampler.guidance=2.0 --config.judge.workdir=runs/mnist_lenet5
+    ... --config.autoencoder.workdir=runs/mnist_vq_vae --config.sampler.clip=False  # codes of 7x7: factors=(1,)
 
 Ho et al. 2020, "Denoising Diffusion Probabilistic Models", for CIFAR-10 with their network, schedule and rate; a small
 network and the cosine schedule of Nichol and Dhariwal 2021 for the others. Samples take 50 steps without new noise
@@ -29,7 +30,8 @@ def get_config(arg=None):
     """The run's numbers; `data` of SETS; `smoke` makes it two steps at tiny size."""
     arg = configs.parse_arg(arg, data=configs.OneOf(SETS), smoke=False)
     size, steps = SETS[arg.data]
-    config = configs.base(schedule={"name": "cosine", "steps": 1000}, sampler={"steps": 50, "eta": 0.0}, judge={})
+    sampler, others = {"steps": 50, "eta": 0.0}, {"autoencoder": {}, "judge": {}, "prompts": (), "grammar": ""}
+    config = configs.base(schedule={"name": "cosine", "steps": 1000}, sampler=sampler, **others)
     datasets.images(config, arg.data, arg.smoke, 8 if arg.smoke else size)
     config.experiment, config.normalise = "diffuse", {}
     config.total_steps, config.batch_size = steps, 64

@@ -18,6 +18,15 @@ COLOURS = {
 }  # fmt: skip
 # (cosine, sine, length)
 ROTATIONS = ((1, 0, 1), (12, 5, 13), (15, 8, 17), (4, 3, 5), (3, 4, 5), (8, 15, 17), (5, 12, 13))
+# What captions say of a shape, and of one shape beside another (`builders/captioned_scenes.py`).
+SIZES = ("small", "large")
+ALONE = "alone"
+RELATIONS = (ALONE, "to the left of", "to the right of", "above", "below")
+PLACES = (  # thirds of the image, from above and from the left
+    ("at the top left", "at the top", "at the top right"),
+    ("on the left", "in the middle", "on the right"),
+    ("at the bottom left", "at the bottom", "at the bottom right"),
+)
 _TRIES = 20  # places tried for an object before it is left out
 JITTER, NOISE = 16, 8
 

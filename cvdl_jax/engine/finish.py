@@ -155,9 +155,11 @@ def draw(run: FinishedRun, state: State) -> None:
 def save_figures(workdir: Workdir, figures: Mapping[str, Any], of: str) -> None:
     """Saves figures as `figures/<name>.png`, and for dark pages as `figures/dark/<name>.png`; texts as they are.
 
+    An animation is an animated PNG, the same on every page.
+
     Args:
         workdir: of the run.
-        figures: {name: matplotlib figure or text}.
+        figures: {name: matplotlib figure, Animation or text}.
         of: of which split they are; a figure of examples keeps it as its description.
     """
     from cvdl_jax.analysis.figures import images
@@ -167,6 +169,9 @@ def save_figures(workdir: Workdir, figures: Mapping[str, Any], of: str) -> None:
         (workdir.figures if isinstance(shown, str) else dark).mkdir(parents=True, exist_ok=True)
         if isinstance(shown, str):
             write_whole(workdir.figures / f"{name}.txt", shown.encode())
+            continue
+        if isinstance(shown, images.Animation):
+            write_whole(workdir.figures / f"{name}.png", shown.png())
             continue
         about = {"Description": of} if shown.get_label() == images.EXAMPLES else {}
         with replacing(workdir.figures / f"{name}.png") as file:

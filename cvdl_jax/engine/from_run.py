@@ -3,6 +3,7 @@
     config.init_from = "runs/source"                     # load_weights: what fits is loaded, and what was not is said
     config.embed = {"workdir": "runs/source", ...}       # load_features: a layer of a classifier, for every example
     config.judge = {"workdir": "runs/source", ...}       # load_judge: a classifier that judges generated images
+    config.autoencoder = {"workdir": "runs/source", ...} # load_autoencoder: a space for diffusion
 
 This is the one module of the engine that knows what a classifier is: what it loads is a model of `config.model` behind
 `config.normalise`, as the experiment "classify" trains it, or a task that predicts "scores" from "image".
@@ -20,11 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
+from cvdl_jax.config.binding import Size
 from cvdl_jax.core.task import Eval, State
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import load as data_load
 from cvdl_jax.data import pixels
-from cvdl_jax.engine import runs
+from cvdl_jax.engine import judges, runs
 from cvdl_jax.engine.build import Run
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import CheckpointError, ConfigError
@@ -285,7 +287,6 @@ def model_features(
         num_classes=built.info.num_classes, dtype=built.config.compute_dtype,
     )  # fmt: skip
     normalise = configs.partially(pixels.normalise, built.fitted.normalise, "config.normalise", "image")
-    name, _, place = section.layer.partition(".")
     evaluated = averaged(state)
 
     def outputs(batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, Any]]:
@@ -299,39 +300,31 @@ def model_features(
                 "what config.model gives for its normalised inputs, so its layers cannot be read; name another run"
             )
 
-    def features(batch: dict[str, jax.Array]) -> jax.Array:
-        out = outputs(batch)[1]
-        count = len(out[name]) if isinstance(out.get(name), tuple) else 0
-        known = [f"{k}.{i}" for k, v in out.items() if isinstance(v, tuple) for i in range(len(v))]
-        known += [k for k, v in out.items() if isinstance(v, jax.Array)]
-        if section.layer not in known:
-            raise ConfigError(f"{path}.layer={section.layer!r} is not one of {', '.join(known)}")
-        return out[name][int(place)] if count else out[name]
-
-    return jax.jit(features)
+    return jax.jit(lambda batch: judges.layer_of(outputs(batch)[1], section.layer, path))
 
 
 # Judgement ------------------------------------------------------------------------------------------------------------
 
 
 def judgements(config: Any, info: Any, sampler: Callable, final: bool = False) -> dict[str, Eval]:
-    """The evaluations that `config.judge` asks for; {} for an empty section.
+    """What is asked of samples once: their nearest training images, and what `config.judge` says.
 
     Args:
-        config: of the run; `judge` has the arguments of `load_judge`.
+        config: of the run; `judge` has the arguments of `load_judge`, or is empty.
         info: of the run.
         sampler: `(state, key, n) -> images`.
-        final: only once, at the end, where samples are dear.
+        final: the judge speaks only once, at the end, where samples are dear.
 
     Returns:
-        {"judge": what it says of samples, "distance": how far its features of samples are from those of the test
-        images, where `config.judge.layer` names some and there are test images}.
+        {"samples": see `judges.nearest_training`; with a judge "judge": what it says of samples, "distance": how far
+        its features of samples are from those of the test images, where `config.judge.layer` names some}.
     """
-    if not config.get("judge"):
-        return {}
-    jury = configs.call(load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
     rows = config.eval_batch_size or config.batch_size
-    evals = {"judge": generation.judged(sampler, jury, rows)._replace(final=final)}
+    evals = {"samples": judges.nearest_training(sampler, config, rows)}
+    if not config.get("judge"):
+        return evals
+    jury = configs.call(load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
+    evals["judge"] = generation.judged(sampler, jury, rows)._replace(final=final)
     if jury.features:
         if "test" not in info.sizes:
             raise ConfigError("config.judge.layer compares samples with test images; set config.data.test")
@@ -339,15 +332,26 @@ def judgements(config: Any, info: Any, sampler: Callable, final: bool = False) -
     return evals
 
 
-def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str = "best", layer: str = "") -> Judge:
-    """The classifier of a finished run as the judge of generated images.
+def load_judge(
+    workdir: str = "",
+    *,
+    channels: int,
+    samples: Size = 1000,
+    checkpoint: str = "best",
+    layer: str = "",
+    file: str = "",
+    sha256: str = "",
+) -> Judge:
+    """The classifier of a finished run, or of a file, as the judge of generated images.
 
     Args:
-        workdir: of a run of a classification experiment.
+        workdir: of a run of a classification experiment; "" where there is a file.
         channels: of the images to be judged.
         samples: how many samples it is shown.
         checkpoint: "best", "latest" or a step.
         layer: of which features are taken for distances, such as "pre_logits"; "" for none.
+        file: of weights that `--mode export` wrote, or the name of one of ours, see `judges.py`.
+        sha256: the digest that the file must have.
 
     Returns:
         A Judge whose weights are constants of whatever function calls it.
@@ -356,8 +360,17 @@ def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str
         ConfigError: for a run that does not classify images of as many channels, or fewer than one sample.
         UserError: if the folder holds no run.
     """
+    if bool(workdir) == bool(file):
+        what = f"={workdir!r} stands beside config.judge.file={file!r}" if file else " is missing"
+        raise ConfigError(f"config.judge.workdir{what}; name the run of a classifier, or a file of one, and not both")
     if samples < 1:
         raise ConfigError(f"config.judge.samples={samples} must be at least 1")
+    if file:
+        if checkpoint != "best":
+            raise ConfigError(f"config.judge.checkpoint={checkpoint!r} is of a run, and the judge is a file; remove it")
+        return judges.from_file(file, sha256, channels, samples, layer)
+    if sha256:
+        raise ConfigError("config.judge.sha256 is the digest of a file; set config.judge.file, or remove it")
     built, state, _ = runs.load_built(workdir, checkpoint, with_data=bool(layer))
     predict = built.task.predict
     if not classifies(built, state) or "image" not in built.info.spec:
@@ -372,9 +385,7 @@ def load_judge(workdir: str, channels: int, samples: int = 1000, checkpoint: str
     state = jax.device_get(state)
 
     def as_its_own(images: jax.Array) -> dict[str, jax.Array]:
-        # the same bilinear weights as Pillow's, with which the judge's own images were resized
-        sized = jax.image.resize(images, (images.shape[0], height, width, channels), "bilinear")
-        return {"image": jnp.clip(sized, 0, 1)}
+        return {"image": judges.sized(images, (height, width, channels))}
 
     def probabilities(images: jax.Array) -> jax.Array:
         return jax.nn.softmax(predict(state, as_its_own(images))["scores"], -1)

@@ -1,6 +1,10 @@
-"""What an experiment does with a denoiser: noisy inputs, its loss, and samples by one compiled scan of the way back."""
+"""What an experiment does with a denoiser: noisy inputs, its loss, and samples by one compiled scan of the way back.
 
-from collections.abc import Callable
+A condition is what the denoiser is told, {"label": int [b]}, {"caption": int [b, t]}, {"text": captions as it has read
+them}, or {} of one that is told nothing.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -10,8 +14,10 @@ from jax import lax
 from cvdl_jax.config.binding import NotNegative, Probability, Share, Size
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models.generative.diffusion_unet import no_words
+from cvdl_jax.models.spaces import Space
 from cvdl_jax.nn.apply import apply_eval
-from cvdl_jax.ops import diffusion
+from cvdl_jax.ops import diffusion, latent_walks
 from cvdl_jax.optim.ema import averaged
 
 
@@ -22,8 +28,10 @@ class Denoising(NamedTuple):
         model: the denoiser.
         schedule: of the noise.
         predicts: "noise", "image" or "v".
-        without_label: how often a label is hidden in training.
+        without_label: how often a label, or a caption, is hidden in training.
         sampler: the arguments of `Sampler`.
+        space: what noise is added to.
+        prompts: captions int [m, t] that samples show in turn, of a denoiser that is told one.
     """
 
     model: Any
@@ -31,6 +39,8 @@ class Denoising(NamedTuple):
     predicts: diffusion.Prediction
     without_label: float
     sampler: "Sampler"
+    space: Space
+    prompts: Any = None
 
 
 class Sampler(NamedTuple):
@@ -39,8 +49,8 @@ class Sampler(NamedTuple):
     Attributes:
         steps: of the way back, at most those of the schedule.
         eta: 1 for DDPM's, 0 for DDIM's, which adds no noise.
-        guidance: 1 for the condition alone, above 1 to exaggerate it; of a denoiser that is told a label.
-        clip: bounds each predicted image to -1..1.
+        guidance: 1 for the condition alone, above 1 to exaggerate it; of a denoiser that is told a label or a caption.
+        clip: bounds each predicted image to -1..1; not of codes, which have no bounds.
     """
 
     steps: Size = 1000
@@ -54,27 +64,63 @@ def objective(predicts: Literal["noise", "image", "v"] = "noise", without_label:
     return predicts, without_label
 
 
-def noisy(method: Denoising, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-    """Images with noise at random times, and what is to be said of them.
+def noisy(
+    method: Denoising, batch: dict[str, jax.Array], key: jax.Array, extra: Mapping[str, Any] = {}
+) -> dict[str, jax.Array]:
+    """Images, or codes of them, with noise at random times, and what is to be said of them.
 
     Args:
         method: of `make`.
-        batch: {"image": in 0..1 [b, h, w, c], "label": int [b]?}.
+        batch: {"image": in 0..1 [b, h, w, c], "label": int [b]?, "caption": int [b, t]?}.
         key: of the step; each row draws its own time and noise.
+        extra: of the state, with what the space needs.
 
     Returns:
-        {"x": [b, h, w, c], "t": int [b], "target": [b, h, w, c], "label": int [b], of a denoiser that is told one}.
+        {"x": [b, h, w, c], "t": int [b], "target": [b, h, w, c], and the condition, hidden in some rows}.
     """
-    keys, image = jax.random.split(key, 3), 2 * batch["image"] - 1
+    keys, image = jax.random.split(key, 3), method.space.encode(extra, batch["image"])
     steps = len(method.schedule.beta)
     t = row_random(lambda k, shape: jax.random.randint(k, shape, 0, steps), keys[0], (len(image),))
     noise = row_random(jax.random.normal, keys[1], image.shape).astype(image.dtype)
     made = {"x": diffusion.add_noise(method.schedule, image, noise, t), "t": t}
     made["target"] = diffusion.target(method.schedule, image, noise, t, method.predicts)
-    if not method.model.num_classes:
-        return made
+    told = condition_of(method, batch)
     hidden = row_random(lambda k, s: jax.random.bernoulli(k, method.without_label, s), keys[2], (len(image),))
-    return {**made, "label": jnp.where(hidden, method.model.num_classes, batch["label"])}
+    for (name, x), nothing in zip(told.items(), unconditional(method, told).values(), strict=True):
+        made[name] = jnp.where(hidden.reshape(-1, *(1,) * (x.ndim - 1)), nothing, x)
+    return made
+
+
+def condition_of(method: Denoising, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """What a denoiser is told of a batch."""
+    if told_captions(method):
+        return {"caption": batch["caption"]}
+    return {"label": batch["label"]} if method.model.num_classes else {}
+
+
+def told_captions(method: Denoising) -> bool:
+    """Whether a denoiser is told captions."""
+    return bool(getattr(method.model, "vocabulary", 0))
+
+
+def unconditional(method: Denoising, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The condition that says nothing, of the same rows.
+
+    Args:
+        method: of the configuration.
+        told: a condition; in the place of "text" stands a "caption".
+    """
+    if "label" in told:
+        return {"label": jnp.full_like(told["label"], method.model.num_classes)}
+    words = told["text"][0] if "text" in told else told.get("caption")
+    return {} if words is None else {"caption": no_words(*words.shape[:2])}
+
+
+def in_turn(method: Denoising, n: int) -> dict[str, jax.Array]:
+    """The conditions of n samples: the classes, or the prompts, in turn."""
+    if told_captions(method):
+        return {"caption": jnp.asarray(method.prompts)[jnp.arange(n) % len(method.prompts)]}
+    return {"label": jnp.arange(n) % method.model.num_classes} if method.model.num_classes else {}
 
 
 def squared_error(predicted: jax.Array, made: dict[str, jax.Array]) -> jax.Array:
@@ -84,31 +130,42 @@ def squared_error(predicted: jax.Array, made: dict[str, jax.Array]) -> jax.Array
 
 def model_inputs(made: dict[str, jax.Array]) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
     """What the denoiser takes before and after `train`."""
-    return (made["x"], made["t"]), {name: made[name] for name in ("label",) if name in made}
+    return (made["x"], made["t"]), {name: made[name] for name in ("label", "caption") if name in made}
 
 
-def sample(method: Denoising, shape: tuple[int, int, int], state: Any, key: jax.Array, n: int) -> jax.Array:
+def sample(method: Denoising, state: Any, key: jax.Array, n: int, told: Mapping[str, Any] | None = None) -> jax.Array:
     """Images [n, h, w, c] in 0..1 from noise, of the averaged weights where the run keeps an average.
-
-    A denoiser that is told a label makes the classes in turn.
 
     Args:
         method: of `make`.
-        shape: (h, w, c).
         state: of the run.
         key: each row draws its own noise from it.
         n: images.
+        told: the conditions of n rows; None for the classes, or the prompts, in turn.
+    """
+    start = row_random(jax.random.normal, jax.random.fold_in(key, 0), (n, *method.space.shape))
+    return denoised(method, state, start, key, in_turn(method, n) if told is None else told)
+
+
+def denoised(method: Denoising, state: Any, start: jax.Array, key: jax.Array, told: Mapping[str, Any]) -> jax.Array:
+    """The images in 0..1 that noise becomes, of the averaged weights where the run keeps an average.
+
+    Args:
+        method: of `make`.
+        state: of the run.
+        start: standard normal noise [n, h, w, c], in the shape of the space.
+        key: each row draws the noise of a sampler with eta above 0 from it.
+        told: the conditions of n rows.
 
     Reference: Ho et al. 2020, algorithm 2; Song et al. 2021, "Denoising Diffusion Implicit Models", equation 12.
     """
     state, how, schedule = averaged(state), method.sampler, method.schedule
-    label = jnp.arange(n) % method.model.num_classes if method.model.num_classes else None
     times = jnp.asarray(diffusion.times(len(schedule.beta), how.steps))
     steps = (times, jnp.append(times[1:], -1), jnp.arange(how.steps))
-    predict = _predictor(method, state, label)
+    predict = _predictor(method, state, told)
 
     def back(x: jax.Array, step: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        t, earlier = (jnp.full(n, at) for at in step[:2])
+        t, earlier = (jnp.full(len(x), at) for at in step[:2])
         image, noise = diffusion.image_and_noise(schedule, x, predict(x, t), t, method.predicts)
         if how.clip:
             image = jnp.clip(image, -1, 1)
@@ -116,22 +173,65 @@ def sample(method: Denoising, shape: tuple[int, int, int], state: Any, key: jax.
         fresh = row_random(jax.random.normal, jax.random.fold_in(key, step[2] + 1), x.shape).astype(x.dtype)
         return diffusion.step_back(schedule, x, image, noise, t, earlier, fresh, how.eta), None
 
-    start = row_random(jax.random.normal, jax.random.fold_in(key, 0), (n, *shape))
-    return jnp.clip((lax.scan(back, start, steps)[0] + 1) / 2, 0, 1)
+    return method.space.decode(state.extra, lax.scan(back, start, steps)[0])
 
 
-def _predictor(method: Denoising, state: Any, label: jax.Array | None) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """`(x, t) -> prediction`, guided where the denoiser is told a label."""
-    if label is None:
-        return lambda x, t: apply_eval(method.model, state, (x, t))[0]
+def latent_walk(method: Denoising, state: Any, key: jax.Array, stops: int = 4, frames: int = 8) -> jax.Array:
+    """Images along great circles from noise to noise and back to the first, all told the same.
+
+    Args:
+        method: of `make`; it samples without new noise, as with eta 0.
+        state: of the run.
+        key: of the noise.
+        stops: noises.
+        frames: from one to the next.
+
+    Returns:
+        [stops frames, h, w, c] in 0..1.
+    """
+    method, shape = method._replace(sampler=method.sampler._replace(eta=0.0)), method.space.shape
+    ends = row_random(jax.random.normal, key, (stops, shape[0] * shape[1] * shape[2]))
+    t = jnp.arange(frames, dtype=ends.dtype)[None, :, None] / frames
+    start = latent_walks.slerp(ends[:, None], jnp.roll(ends, -1, 0)[:, None], t).reshape(-1, *shape)
+    told = jax.tree.map(lambda x: jnp.repeat(x, len(start), 0), in_turn(method, 1))
+    return denoised(method, state, start, key, told)
+
+
+def prompt_walk(method: Denoising, state: Any, key: jax.Array, frames: int = 8) -> jax.Array:
+    """Images of one noise whose caption becomes the next prompt, and at the end the first: straight lines of words.
+
+    Args:
+        method: of `make`, told captions; the prompts have as many words each.
+        state: of the run.
+        key: of the noise.
+        frames: from one prompt to the next.
+
+    Returns:
+        [m frames, h, w, c] in 0..1.
+    """
+    method = method._replace(sampler=method.sampler._replace(eta=0.0))
+    words, lengths = apply_eval(method.model, averaged(state), jnp.asarray(method.prompts), method="read")  # [m, t, e]
+    t = jnp.arange(frames, dtype=words.dtype)[None, :, None, None] / frames
+    between = latent_walks.lerp(words[:, None], jnp.roll(words, -1, 0)[:, None], t)
+    between = between.reshape(-1, *words.shape[1:])  # [m frames, t, e]
+    start = jnp.repeat(row_random(jax.random.normal, key, (1, *method.space.shape)), len(between), 0)
+    return denoised(method, state, start, key, {"text": (between, jnp.repeat(lengths, frames))})
+
+
+def _predictor(method: Denoising, state: Any, told: Mapping[str, Any]) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """`(x, t) -> prediction`, guided where the denoiser is told something. Captions are read once."""
+    nothing = unconditional(method, told)
+    both = [
+        {"text": apply_eval(method.model, state, one["caption"], method="read")} if "caption" in one else dict(one)
+        for one in (told, nothing)
+    ]
 
     def predict(x: jax.Array, t: jax.Array) -> jax.Array:
-        conditional = apply_eval(method.model, state, (x, t), label=label)[0]
-        if method.sampler.guidance == 1:
+        conditional = apply_eval(method.model, state, (x, t), **both[0])[0]
+        if not told or method.sampler.guidance == 1:
             return conditional
-        nothing = jnp.full_like(label, method.model.num_classes)
-        unconditional = apply_eval(method.model, state, (x, t), label=nothing)[0]
-        return diffusion.guided(conditional, unconditional, method.sampler.guidance)
+        without = apply_eval(method.model, state, (x, t), **both[1])[0]
+        return diffusion.guided(conditional, without, method.sampler.guidance)
 
     return predict
 
@@ -144,16 +244,22 @@ def check(method: Denoising, num_classes: int | None, labelled: bool) -> None:
         num_classes: of the data.
         labelled: whether batches have labels.
     """
-    told = method.model.num_classes
+    told, guidance = method.model.num_classes, method.sampler.guidance
+    if told and told_captions(method):
+        raise ConfigError("config.model.num_classes is of a denoiser that is told a label, this one is told a caption")
     if told and (told != num_classes or not labelled):
         raise ConfigError(
             f"config.model.num_classes={told} must be the classes of the data, {num_classes}, or 0 for a denoiser that "
             "is not told the label"
         )
-    if method.sampler.guidance != 1 and not told:
+    if guidance != 1 and not told and not told_captions(method):
         raise ConfigError("config.sampler.guidance needs a denoiser that is told a label: set config.model.num_classes")
-    if method.sampler.guidance != 1 and not method.without_label:
+    if guidance != 1 and not method.without_label:
         raise ConfigError(
             "config.sampler.guidance needs labels that are hidden at times: set config.loss.without_label"
+        )
+    if method.sampler.clip and not method.space.bounded:
+        raise ConfigError(
+            "config.sampler.clip=True bounds pixels, and codes have no bounds; set config.sampler.clip=False"
         )
     diffusion.times(len(method.schedule.beta), method.sampler.steps)

@@ -88,6 +88,24 @@ def test_the_distances_of_images():
     np.testing.assert_allclose(reconstruction.gaussian(logits, images, 0.3), [density], rtol=1e-6)
 
 
+@pytest.mark.curriculum("Q1")
+@pytest.mark.parametrize("distance", ["bernoulli", "squared"])
+@pytest.mark.parametrize("channels", [(), (4, 8)])
+def test_a_plain_autoencoder_pays_for_its_reconstruction_alone(distance, channels):
+    model = {"variational": False, "channels": channels, "latent": 3}
+    method = method_of(model=model, loss={"name": distance})
+    state = state_of(method)
+    _, sums = autoencode.training_loss(method, state, BATCH, jax.random.key(4))
+    code, none = method.model.apply({"params": state.params}, IMAGES, method="encode")
+    logits = method.model.apply({"params": state.params}, code, False, method="decode")
+    assert code.shape == (4, 3) and none is None and "latent" not in sums  # through a bottleneck of three numbers
+    p, x = 1 / (1 + np.exp(-np.float64(logits))), np.float64(IMAGES)
+    squared = ((p - x) ** 2).sum()
+    expected = squared if distance == "squared" else -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum()
+    np.testing.assert_allclose(sums["loss"], (expected, 4), rtol=1e-4)
+    np.testing.assert_allclose(sums["squared_error"][0], squared / 64, rtol=1e-4)
+
+
 @pytest.mark.curriculum("Q2")
 def test_the_input_is_corrupted_and_the_target_is_not():
     method = method_of(model={"variational": False}, corruption="gaussian_noise(std=0.5)")

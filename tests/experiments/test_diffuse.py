@@ -27,7 +27,7 @@ def method_of(**sections):
     more = {"schedule": {"steps": 40}, "loss": {}, "sampler": {"steps": 4, "eta": 0.0}, **sections}
     model = {"name": "ddpm_tiny", **sections.get("model", {})}
     plain = {"compute_dtype": "float32", "remat": False, **more, "model": model}
-    return diffuse.make_method(configs.from_plain(plain), INFO)
+    return diffuse.make_method(configs.from_plain(plain), INFO)[0]
 
 
 def state_of(method, seed=0):
@@ -109,7 +109,7 @@ def test_a_perfect_denoiser_makes_its_image_of_any_noise(steps, eta):
     method = method_of(sampler={"steps": steps, "eta": eta})
     method = method._replace(model=Perfect(method.schedule, IMAGES[0]))
     state = State(jnp.int32(0), {}, {}, {"batch_stats": {}}, {})
-    made = jax.jit(partial(denoising.sample, method, SHAPE), static_argnums=2)(state, jax.random.key(0), 3)
+    made = jax.jit(partial(denoising.sample, method), static_argnums=2)(state, jax.random.key(0), 3)
     np.testing.assert_allclose(made, jnp.broadcast_to(IMAGES[:1], (3, *SHAPE)), atol=2e-3)
 
 
@@ -120,7 +120,7 @@ def test_guidance_of_zero_forgets_the_label_and_of_one_is_the_label():
         state = state_of(method)
         table = state.params["label"]["embedding"]
         other = state._replace(params={**state.params, "label": {"embedding": table.at[:3].add(1.0)}})
-        run = quick_jit(partial(denoising.sample, method, SHAPE), static_argnums=2)
+        run = quick_jit(partial(denoising.sample, method), static_argnums=2)
         return run(state, jax.random.key(0), 3), run(other, jax.random.key(0), 3)
 
     none, one, three = (sampled(g) for g in (0.0, 1.0, 3.0))

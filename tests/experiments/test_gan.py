@@ -589,6 +589,7 @@ def test_a_run_writes_samples_and_what_the_judge_says(lenet, tmp_path):
     assert {name for name in metrics if not name.startswith("distance/")} == {
         *(f"{split}/{name}" for split in ("validation", "test") for name in ("sliced_wasserstein", "spread")),
         *(f"judge/{name}" for name in ("classes", "confidence", "inception_score", "samples")),
+        *(f"samples/{name}" for name in ("nearest", "nearest_unseen", "among")),
     }
     assert len([name for name in metrics if name.startswith("distance/frechet_359_pre_logits_")]) == 1
     assert metrics["judge/samples"] == 40 and 1 <= metrics["judge/classes"] <= 10

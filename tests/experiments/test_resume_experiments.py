@@ -9,6 +9,8 @@ pytestmark = pytest.mark.long
 PLACES = {  # run -> where it is killed, the step it continues from
     "adversarial": ("kill@step:13", 8),
     "images": ("kill@step:13", 8),
+    "variational": ("kill@step:13", 8),
+    "diffusion": ("kill@step:13", 8),
     "detector": ("kill@step:13", 8),
     "two_stage": ("kill@step:13", 8),
     "segmenter": ("kill@step:13", 8),

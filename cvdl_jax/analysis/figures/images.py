@@ -1,9 +1,36 @@
 """Figures for reports, drawn with matplotlib off screen."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Animation(NamedTuple):
+    """Frames that follow one another, over and over: a figure that is saved as an animated PNG.
+
+    Attributes:
+        frames: [n, h, w, c] in 0..1, of 1 or 3 channels.
+        seconds: of one frame.
+        enlarged: screen pixels for a pixel's side.
+    """
+
+    frames: Any
+    seconds: float = 0.125
+    enlarged: int = 4
+
+    def png(self) -> bytes:
+        """The file."""
+        import io
+
+        from PIL import Image
+
+        frames = np.round(255 * np.clip(np.asarray(self.frames), 0, 1)).astype(np.uint8)
+        frames = frames.repeat(self.enlarged, 1).repeat(self.enlarged, 2)
+        first, *rest = (Image.fromarray(x.squeeze(-1) if x.shape[-1] == 1 else x) for x in frames)
+        out = io.BytesIO()
+        first.save(out, "png", save_all=True, append_images=rest, duration=round(1000 * self.seconds), loop=0)
+        return out.getvalue()
 
 
 def new_figure(rows: int, columns: int, inches: float = 1.2, aspect: float = 1.0) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from jax import export
 from cvdl_jax.cli.modes.predict import with_statistics
 from cvdl_jax.core.task import State
 from cvdl_jax.core.trees import path_name
-from cvdl_jax.engine import runs
+from cvdl_jax.engine import judges, runs
 from cvdl_jax.engine.build import Run
 from cvdl_jax.engine.entries import INPUTS
 from cvdl_jax.engine.program import to_unit
@@ -105,6 +105,7 @@ def weights(built: Run, state: State) -> tuple[bytes, str]:
     arrays = {path_name(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
     image = built.info.spec.get("image")
     metadata = pretrained.preprocessing(built.fitted.normalise, image.shape[1:3] if image is not None else ())
+    metadata |= judges.described(built, jax.device_get(state))  # so that it can judge samples
     try:
         arrays, names = pretrained.exported(arrays, built.config.model), "the names of torchvision or timm"
     except (ConfigError, DataError, KeyError) as error:

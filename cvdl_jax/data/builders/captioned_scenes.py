@@ -16,20 +16,25 @@ import tensorflow_datasets as tfds
 
 from cvdl_jax.data.builders._settings import SPLIT_LIMITS, Drawn, named
 from cvdl_jax.data.builders.shapes import png
-from cvdl_jax.data.scenes import CLASSES, COLOURS, JITTER, NOISE, Words, background, inside, turned
+from cvdl_jax.data.scenes import (
+    ALONE,
+    CLASSES,
+    COLOURS,
+    JITTER,
+    NOISE,
+    PLACES,
+    RELATIONS,
+    SIZES,
+    Words,
+    background,
+    inside,
+    turned,
+)  # fmt: skip
 
 STREAMS = {"train": 30, "validation": 31, "test": 32, "unseen": 33}
 COMBINATIONS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in CLASSES)
 HELD_OUT = tuple(f"{tuple(COLOURS)[(2 * i + 1) % len(COLOURS)]} {shape}" for i, shape in enumerate(CLASSES))
-SIZES = ("small", "large")
-ALONE = "alone"
-RELATIONS = (ALONE, "to the left of", "to the right of", "above", "below")
 _OPPOSITE = dict(zip(RELATIONS[1:], ("to the right of", "to the left of", "below", "above"), strict=True))
-_PLACES = (  # thirds of the image, from above and from the left
-    ("at the top left", "at the top", "at the top right"),
-    ("on the left", "in the middle", "on the right"),
-    ("at the bottom left", "at the bottom", "at the bottom right"),
-)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -102,7 +107,7 @@ class CaptionedScene(NamedTuple):
         if len(self.shapes) == 1:
             shape = self.shapes[0]
             colour, form = shape.combination.split()
-            place = _PLACES[3 * shape.y // (2 * size)][3 * shape.x // (2 * size)]
+            place = PLACES[3 * shape.y // (2 * size)][3 * shape.x // (2 * size)]
             return [full[0], f"{short[0]} {place}", f"a {SIZES[shape.large]} {form} that is {colour}"]
         return [
             f"{full[0]} {self.relation} {full[1]}",
