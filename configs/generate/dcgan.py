@@ -35,7 +35,7 @@ def get_config(arg=None):
     """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps at tiny size."""
     arg = configs.parse_arg(arg, data=configs.OneOf(SIZES), smoke=False)
     size = SIZES[arg.data]
-    config = configs.base(critic_steps=1, judge={})
+    config = configs.base(critic_steps=1, judge={}, growth={}, ada={})
     datasets.images(config, arg.data, arg.smoke)
     config.experiment = "gan"
     config.total_steps = size["steps"]

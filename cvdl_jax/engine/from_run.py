@@ -314,7 +314,7 @@ def model_features(
 # Judgement ------------------------------------------------------------------------------------------------------------
 
 
-def judgements(config: Any, info: Any, sampler: Callable, final: bool = False) -> dict[str, Eval]:
+def judgements(config: Any, info: Any, sampler: Callable, final: bool = False, labels: int = 0) -> dict[str, Eval]:
     """The evaluations that `config.judge` asks for; {} for an empty section.
 
     Args:
@@ -322,16 +322,20 @@ def judgements(config: Any, info: Any, sampler: Callable, final: bool = False) -
         info: of the run.
         sampler: `(state, key, n) -> images`.
         final: only once, at the end, where samples are dear.
+        labels: classes that the sampler is told; 0 for none.
 
     Returns:
         {"judge": what it says of samples, "distance": how far its features of samples are from those of the test
-        images, where `config.judge.layer` names some and there are test images}.
+        images, where `config.judge.layer` names some and there are test images, "real": how often it finds the labels
+        of test images, where the sampler is told labels}.
     """
     if not config.get("judge"):
         return {}
     jury = configs.call(load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
     rows = config.eval_batch_size or config.batch_size
-    evals = {"judge": generation.judged(sampler, jury, rows)._replace(final=final)}
+    evals = {"judge": generation.judged(sampler, jury, rows, labels)._replace(final=final)}
+    if labels and "test" in info.sizes:
+        evals["real"] = generation.judged_images(jury, "test")
     if jury.features:
         if "test" not in info.sizes:
             raise ConfigError("config.judge.layer compares samples with test images; set config.data.test")

@@ -12,7 +12,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 
 PATH = "config.model.generator"
-NAMES = [v.name for v in registry.variants().values() if v.kind == "generative" and v.context == ("shape",)]
+NAMES = [v.name for v in registry.variants().values() if v.file.stem == "dcgan" and v.context == ("shape",)]
 
 
 def make(name="dcgan_generator_tiny", shape=(8, 8, 1), **fields):
