@@ -103,6 +103,8 @@ def load(
     caption_min_count: Size = 1,
     vocabulary: str = "",
     text: Mapping[str, Any] = {},
+    only: tuple[str, ...] = (),
+    first: Counted = 0,
 ) -> Data:
     """Opens a data set.
 
@@ -151,6 +153,8 @@ def load(
         caption_min_count: words that are rarer in the training split become unknown.
         vocabulary: a file with the words of captions, one a line; "" for those of the training split.
         text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
+        only: names of classes whose examples are kept, in all splits; () for all. The classes keep their numbers.
+        first: so many examples of the training split are kept, the first of those; 0 for all.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -172,6 +176,7 @@ def load(
     how = (data_dir, label, empty_classes, skip_bad, label_set)
     sources = _opened(wanted, lambda part: open_source(name, part, *how))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
+    sources = subset.kept(sources, only, first, lambda source: labels(source, cache))
     sources = _with_texts(sources, text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)

@@ -45,7 +45,9 @@ class Adaptive(NamedTuple):
     def extra(self) -> dict[str, Any]:
         """What `init` adds to the state's `extra`."""
         zero = jnp.zeros((), jnp.float32)
-        return {KEY: {"probability": zero + self.start, "signs": zero, "rows": zero, "steps": jnp.zeros((), jnp.int32)}}
+        means = {"train": zero, "sign": zero}  # of scores, filled by the pass before an evaluation
+        steps = jnp.zeros((), jnp.int32)
+        return {KEY: {"probability": zero + self.start, "signs": zero, "rows": zero, "steps": steps, "seen": means}}
 
     def augmented(self, state: State, images: jax.Array, key: jax.Array) -> jax.Array:
         """Each operation at each image with probability p.
@@ -138,6 +140,7 @@ def following(descent: Transform, ada: Adaptive, player: str = "discriminator") 
             "signs": jnp.where(due, 0, signs).astype(old["signs"].dtype),
             "rows": jnp.where(due, 0, rows).astype(old["rows"].dtype),
             "steps": steps,
+            "seen": old["seen"],
         }
         share = 1 / sum_devices(jnp.ones((), jnp.float32))
         sums = {**sums, f"{player}/augmentation": (new["probability"] * share, share)}
@@ -180,14 +183,16 @@ def overfitting(score: Callable, generated: Callable, split: str = "validation")
 
     def remembered(state: State, sums: Any) -> State:
         means = {"train": sums["score"] / sums["rows"], "sign": sums["sign"] / sums["rows"]}
-        return state._replace(extra={**state.extra, "seen": means})
+        old = state.extra[KEY]
+        means = {name: x.astype(old["seen"][name].dtype) for name, x in means.items()}
+        return state._replace(extra={**state.extra, KEY: {**old, "seen": means}})
 
     def step(state: State, batch: Any, key: jax.Array) -> dict[str, Any]:
         mask, images = batch["mask"], generated(state, key, batch)
         means = {
             "validation": score(state, batch["image"], batch),
             "generated": score(state, images, batch),
-            **{name: jnp.full(mask.shape, x) for name, x in state.extra["seen"].items()},
+            **{name: jnp.full(mask.shape, x) for name, x in state.extra[KEY]["seen"].items()},
         }
         return {name: ((x * mask).sum(), mask.sum()) for name, x in means.items()}
 
