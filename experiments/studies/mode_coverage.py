@@ -96,7 +96,8 @@ def compare(
 ):
     """({metric: number}, what is drawn): `mode_coverage.coverage` of each case at the end, and of the data themselves.
 
-    Of a grid `modes` is the number on a side. "score" is the mean score of a case's own discriminator.
+    Of a grid `modes` is the number on a side. "first_score" and "score" are mean scores of samples
+    by a case's own discriminator.
     """
     centres = mode_coverage.ring(modes) if shape == "ring" else mode_coverage.grid(modes)
     real = np.asarray(draw(centres, std, jax.random.key(seed + 1), DRAWN))
@@ -107,7 +108,7 @@ def compare(
         samples, scores = jax.device_get(jax.jit(partial(run, *arguments))(jax.random.key(seed)))
         shown[case] = samples
         metrics |= {f"{case}/{name}": value for name, value in measure(samples[-1]).items()}
-        metrics[f"{case}/score"] = scores[-1]
+        metrics |= {f"{case}/first_score": scores[0], f"{case}/score": scores[-1]}
         metrics[f"{case}/most_modes"] = max(measure(x)["modes"] for x in samples)
     # no divergence where no sample is near a mode
     return {name: value for name, value in metrics.items() if value == value}, (centres, steps, shown)
