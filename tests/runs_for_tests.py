@@ -35,6 +35,11 @@ RUNS = {
         "--config=configs/generate/wgan_gp.py", *COMMON, "--config.critic_steps=2", "--config.eval_batch_size=0",
         "--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)",
     ],
+    # two resolutions, the second from step 11 on, mixed styles and noise; moments that begin anew; p that is adjusted
+    "growing": [
+        "--config=configs/generate/progressive.py:model=stylegan,smoke", *COMMON, "--config.growth.stable_steps=11",
+        "--config.growth.fade_steps=4", "--config.ada={'policy': 'flip', 'every': 2, 'images': 500}",
+    ],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",

@@ -17,7 +17,7 @@ CHILD = Path(__file__).parents[1].joinpath("layouts_child.py")
 GROUPS = (
     "perceptron,accumulate,sam",
     "residual,language",
-    "pgd,gan,qlearn",
+    "pgd,gan,told,qlearn",
     "detector,embedding",
     "segmenter",
     "two_stage",

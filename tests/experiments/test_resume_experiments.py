@@ -8,6 +8,7 @@ from runs_for_tests import assert_same_run, start
 pytestmark = pytest.mark.long
 PLACES = {  # run -> where it is killed, the step it continues from
     "adversarial": ("kill@step:13", 8),
+    "growing": ("kill@step:13", 8),
     "detector": ("kill@step:13", 8),
     "two_stage": ("kill@step:13", 8),
     "segmenter": ("kill@step:13", 8),
