@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -162,8 +162,7 @@ def load(
     """
     stage = HostStage(
         image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
-        pixel_range, proposals,
-    )  # fmt: skip
+        pixel_range, proposals)  # fmt: skip
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
     allow_pixels(max_pixels)
@@ -173,11 +172,9 @@ def load(
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
-    how = (data_dir, label, empty_classes, skip_bad, label_set)
-    sources = _opened(wanted, lambda part: open_source(name, part, *how))
+    sources = _opened(wanted, lambda at: open_source(name, at, data_dir, label, empty_classes, skip_bad, label_set))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
-    sources = subset.kept(sources, only, first, lambda source: labels(source, cache))
-    sources = _with_texts(sources, text, caption_length)
+    sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
     splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
