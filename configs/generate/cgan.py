@@ -36,12 +36,10 @@ PLAYERS = {
 def get_config(arg=None):
     """The run's numbers; `model` is mlp or conv; `smoke` makes it two steps at tiny size."""
     arg = configs.parse_arg(arg, model=configs.OneOf(PLAYERS), smoke=False)
-    config = dcgan.get_config("data=mnist")
-    if arg.smoke:
-        datasets.mnist(config, smoke=True)
-        config.select, config.normalise = {"metric": "", "mode": "min"}, {}
-        config.data.image_size = (28, 28)
-    config.batch_size = 100
-    config.total_steps = 20_000 if arg.model == "mlp" else 10_000
+    config = configs.base(critic_steps=1, judge={}, growth={}, ada={})
+    datasets.mnist(config, smoke=arg.smoke)
+    config.experiment, config.normalise = "gan", {}
+    config.total_steps, config.batch_size = 20_000 if arg.model == "mlp" else 10_000, 100
     config.model = dict(zip(("discriminator", "generator"), PLAYERS[arg.model], strict=True))
+    dcgan.how_to_train(config)
     return configs.smoke(config) if arg.smoke else config
