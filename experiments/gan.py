@@ -1,75 +1,33 @@
-"""Generative adversarial networks: DCGAN, Wasserstein GAN by clipping or gradient penalty, any losses and players.
+"""Generative adversarial networks: DCGAN, conditional, Wasserstein, spectral, progressive, StyleGAN; any losses.
 
-image: [b, h, w, c] in 0..1; the players see 2 image - 1. z: [b, latent] ~ N(0, 1). A training step is n discriminator
-steps (`critic_steps`) on sub-batches of b / n rows, then one generator step on b / n new samples. `params` and `opt`:
-{"discriminator", "generator"}; `extra`: {"batch_stats": {both}, "ema"?, "ema_statistics"?, "feedback"?}, where "ema" is
-the averaged generator, of which samples are made. Evaluations: "validation", "test" and, where there is one, "judge".
+image: [b, h, w, c] in 0..1; the players see 2 image - 1; label: int [b] of players that are told one (`labels`). z:
+[b, latent] of the generator's prior. A training step is n discriminator steps (`critic_steps`) on sub-batches of b / n
+rows, then one generator step on b / n new samples. `config.growth` has the arguments of `models.players.grown`,
+`config.ada` those of `models.adaptive_augmentation.adaptive`. `params` and `opt`: {"discriminator", "generator"};
+`extra`: {"batch_stats": {both}, "ema"?, "ema_statistics"?, "augmentation"?, "feedback"?}, where "ema" is the averaged
+generator, of which samples are made. Evaluations: "validation", "test" and, where there is one, "judge"; with
+`config.ada`, "overfitting": r_v and r_t.
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from cvdl_jax.config import configs
 from cvdl_jax.core import gradients
-from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Task, chain, descend, repeat
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import generation
-from cvdl_jax.models import registry
-from cvdl_jax.nn import observe
-from cvdl_jax.nn.apply import apply_train, initialise
+from cvdl_jax.models import players, registry
+from cvdl_jax.models.adaptive_augmentation import adaptive, following, overfitting
+from cvdl_jax.models.players import PLAYERS, Game, discriminator_loss, generator_loss, sample
+from cvdl_jax.nn.apply import apply_eval, initialise
 from cvdl_jax.ops.losses import adversarial
-from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate, real_gradient_penalty
-from cvdl_jax.optim.ema import averaged
 
 READS = ("model", "loss", "data", "augment", "grad", "optim", "ema", "plateau", "early_stopping", "compute_dtype",
-         "remat", "critic_steps", "judge")  # fmt: skip
-PLAYERS = ("discriminator", "generator")
-
-
-def make_images(generator, state, key, n):
-    """Images [n, h, w, c] in -1..1 in training mode, and the state with the generator's new statistics."""
-    z = row_random(jax.random.normal, key, (n, generator.latent))
-    (images, _), state = apply_train(generator, state, z, key, on="generator")
-    return images, state
-
-
-def score(discriminator, state, x, key):
-    """Scores [b] in training mode, and the state with the discriminator's new statistics."""
-    (logits, _), state = apply_train(discriminator, state, x, key, on="discriminator")
-    return logits[:, 0], state
-
-
-def discriminator_loss(generator, discriminator, loss, state, batch, key):
-    """Sums over the images of a batch and as many samples; the generator's statistics stay."""
-    real, keys = 2 * batch["image"] - 1, jax.random.split(key, 5)
-    weight = jnp.ones(len(real)).sum()
-    fake = lax.stop_gradient(make_images(generator, state, keys[0], len(real))[0])
-    on_real, state = score(discriminator, state, real, keys[1])
-    on_fake, state = score(discriminator, state, fake, keys[2])
-    values = {"loss": loss.discriminator(on_real, on_fake), "score_real": on_real, "score_fake": on_fake}
-    if loss.penalty:
-        if jax.tree.leaves(state.extra["batch_stats"]["discriminator"]):
-            raise ConfigError(
-                "config.loss.penalty needs a critic that does not mix rows; set config.model.discriminator.norm='layer'"
-            )
-        between = interpolate(real, fake, row_random(jax.random.uniform, keys[3], (len(real),)))
-        penalise, x = (real_gradient_penalty, real) if loss.at_real else (gradient_penalty, between)
-        values["penalty"] = penalise(lambda x: score(discriminator, state, x, keys[4])[0], x)
-        values["loss"] += loss.penalty * values["penalty"]
-    return state, {name: (value.sum(), weight) for name, value in values.items()}
-
-
-def generator_loss(generator, discriminator, loss, n, state, batch, key):
-    """Sums over b / n new samples; the discriminator's statistics stay."""
-    keys = jax.random.split(key)
-    fake, state = make_images(generator, state, keys[0], len(batch["image"]) // n)
-    losses = loss.generator(score(discriminator, state, fake, keys[1])[0])
-    return state, {"loss": (losses.sum(), jnp.ones(len(losses)).sum())}
+         "remat", "critic_steps", "judge", "growth", "ada")  # fmt: skip
 
 
 def clip(bound, state, batch, key):
@@ -78,34 +36,42 @@ def clip(bound, state, batch, key):
     return state._replace(params={**state.params, "discriminator": clipped}), batch, {}
 
 
-def sample(generator, state, key, n):
-    """Images [n, h, w, c] in 0..1 of the averaged generator where there is one, each row from its own key."""
-    state, z = averaged(state, on="generator"), row_random(jax.random.normal, key, (n, generator.latent))
-    variables = {"params": state.params["generator"], "batch_stats": state.extra["batch_stats"]["generator"]}
-    return (observe.apply(generator, variables, z, False, on="generator")[0] + 1) / 2
-
-
-def grid(generator, seed, state, batch, key):
-    """64 samples from noise that depends on the seed alone."""
+def grid(game, seed, state, batch, key):
+    """64 samples from noise that depends on the seed alone, or a column for each class; and what styles do."""
     from cvdl_jax.analysis.figures.images import mosaic
 
-    return {"samples": mosaic(sample(generator, state, jax.random.key(seed), 64))}
+    made, columns = jax.jit(partial(sample, game), static_argnums=2), game.labels or 8
+    figures = {"samples": mosaic(made(state, jax.random.key(seed), 8 * columns), columns=columns)}
+    if hasattr(game.generator, "mapping"):
+        figures |= {name: mosaic(x) for name, x in players.styles(game, state, jax.random.key(seed)).items()}
+    return figures
 
 
-def players(config, info):
-    """The modules (generator, discriminator) of the config's two sections."""
+def make_game(config, info) -> Game:
+    """The players of the config's two sections, and their rules."""
     for section in ("model", "optim"):
         if set(config[section]) != set(PLAYERS):
             raise ConfigError(f"config.{section} has {sorted(config[section])}; expected the sections {PLAYERS}")
     images = {"shape": info.spec["image"].shape[1:], "dtype": config.compute_dtype}
     scores = {"num_classes": 1, "dtype": config.compute_dtype, "remat": config.remat}
-    return (
+    game = Game(
         registry.create(config.model.generator, "config.model.generator", kinds=("generative",), **images),
         registry.create(config.model.discriminator, "config.model.discriminator", kinds=("backbones",), **scores),
+        configs.named(adversarial, config.loss, "config.loss")(),
     )
+    if config.get("ada"):
+        game = game._replace(adaptive=configs.call(adaptive, config.ada, "config.ada", spec=info.spec["image"]))
+    if config.get("growth"):
+        grows = [getattr(player, "grows", False) for player in (game.generator, game.discriminator)]
+        if not all(grows):
+            raise ConfigError("config.growth is for players that grow, such as progressive_generator_32; set it to {}")
+        length = {"resolutions": len(game.generator.widths), "total_steps": info.total_steps}
+        game = game._replace(growth=configs.call(players.grown, config.growth, "config.growth", **length))
+    players.check(game, info.num_classes, info.spec)
+    return game
 
 
-def descent(config, info, name, loss, updates):
+def descent(config, info, game, name, loss, updates):
     """The update of a player who makes so many of them in a step, each on a part of the batch."""
     counted = info._replace(
         total_steps=info.total_steps * updates,
@@ -113,7 +79,14 @@ def descent(config, info, name, loss, updates):
         batch_size=info.batch_size // updates,
     )
     optimizer = recipe.optimizer(config.optim[name], counted, f"config.optim.{name}")
-    return descend(loss, optimizer, on=name, grad=gradients.build(config.grad))
+    made = descend(loss, optimizer, on=name, grad=gradients.build(config.grad))
+    return made if game.growth is None else players.restarted(made, name, game.growth)
+
+
+def scores_of(game, state, images, batch):
+    """Scores [b] of images in 0..1, in evaluation mode."""
+    more = players.told(game, "discriminator", state, batch.get("label"))
+    return apply_eval(game.discriminator, state, 2 * images - 1, on="discriminator", **more)[0][:, 0]
 
 
 def make(config, info) -> Task:
@@ -123,26 +96,30 @@ def make(config, info) -> Task:
         raise ConfigError("experiment 'gan' needs a data set of images; set config.data.name")
     if n < 1 or info.batch_size % n:
         raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
-    loss, (generator, discriminator) = configs.named(adversarial, config.loss, "config.loss")(), players(config, info)
-    feedback = recipe.feedback(config)
+    game, feedback = make_game(config, info), recipe.feedback(config)
+    sampler = partial(sample, game)
 
     def init(key: jax.Array, batch: dict) -> dict:
         keys = jax.random.split(key)
-        d, d_stats = initialise(discriminator, keys[0], batch["image"][:1], False)
-        g, g_stats = initialise(generator, keys[1], jnp.zeros((1, generator.latent)), False)
-        stats = {"discriminator": d_stats, "generator": g_stats}
-        return {"params": {"discriminator": d, "generator": g}, "extra": {"batch_stats": stats, **feedback.extra}}
+        d, d_stats = initialise(game.discriminator, keys[0], batch["image"][:1], False)
+        g, g_stats = initialise(game.generator, keys[1], jnp.zeros((1, game.generator.latent)), False)
+        extra = {"batch_stats": {"discriminator": d_stats, "generator": g_stats}, **feedback.extra}
+        extra |= game.adaptive.extra() if game.adaptive else {}
+        return {"params": {"discriminator": d, "generator": g}, "extra": extra}
 
-    of_discriminator = partial(discriminator_loss, generator, discriminator, loss)
-    of_generator = partial(generator_loss, generator, discriminator, loss, n)
-    critic = descent(config, info, "discriminator", of_discriminator, n)
+    of_generator = partial(generator_loss, game, n)
+    critic = descent(config, info, game, "discriminator", partial(discriminator_loss, game), n)
+    critic = chain(critic, partial(clip, game.loss.clip)) if game.loss.clip else critic
+    critic = following(critic, game.adaptive) if game.adaptive else critic
     train = chain(
         recipe.augmentation(config, info),
-        repeat(chain(critic, partial(clip, loss.clip)) if loss.clip else critic, n),
-        descent(config, info, "generator", of_generator, 1),
+        repeat(critic, n),
+        descent(config, info, game, "generator", of_generator, 1),
         recipe.average(config, of_generator, on="generator"),
     )
-    sampler = partial(sample, generator)
     evals = recipe.evaluations(partial(generation.compared, sampler), info.sizes)
-    evals |= from_run.judgements(config, info, sampler)
-    return Task(init, train, evals, partial(grid, generator, info.seed), feedback.on_eval)
+    if game.adaptive and "validation" in info.sizes:
+        generated = lambda state, key, batch: sampler(state, key, len(batch["image"]), batch.get("label"))  # noqa: E731
+        evals["overfitting"] = overfitting(partial(scores_of, game), generated)
+    evals |= from_run.judgements(config, info, sampler, labels=game.labels)
+    return Task(init, train, evals, partial(grid, game, info.seed), feedback.on_eval)

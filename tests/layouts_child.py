@@ -38,10 +38,14 @@ CASES = {
         "--config.model.discriminator.widths=(4,8)",
         "--config.model.generator.widths=(8,4)",
     ],
-    "dcgan": [
-        "configs/generate/dcgan.py",
+    # labels as channels, and p that is adjusted by the signs of all rows
+    "told": [
+        "configs/generate/dcgan.py:smoke",
         "--config.model.discriminator.widths=(4,8)",
+        "--config.model.discriminator.labels=10",
         "--config.model.generator.widths=(8,4)",
+        "--config.model.generator.labels=10",
+        "--config.ada={'policy': 'flip', 'every': 2, 'images': 500}",
     ],
     "variational": [
         "configs/generate/vae.py:form=dense,smoke",

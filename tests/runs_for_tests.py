@@ -45,6 +45,11 @@ RUNS = {
         "--config.model.dropout=0.1", "--config.model.factors=(1,)", "--config.model.attention=()",
         "--config.sampler.steps=2", "--config.sampler.guidance=2.0",
     ],
+    # two resolutions, the second from step 11 on, mixed styles and noise; moments that begin anew; p that is adjusted
+    "growing": [
+        "--config=configs/generate/progressive.py:model=stylegan,smoke", *COMMON, "--config.growth.stable_steps=11",
+        "--config.growth.fade_steps=4", "--config.ada={'policy': 'flip', 'every': 2, 'images': 500}",
+    ],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",

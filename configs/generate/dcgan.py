@@ -31,17 +31,8 @@ SIZES = {
 }
 
 
-def get_config(arg=None):
-    """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, data=configs.OneOf(SIZES), smoke=False)
-    size = SIZES[arg.data]
-    config = configs.base(critic_steps=1, judge={})
-    datasets.images(config, arg.data, arg.smoke)
-    config.experiment = "gan"
-    config.total_steps = size["steps"]
-    config.batch_size = 64
-    config.normalise = {}
-    config.model = {"discriminator": size["discriminator"], "generator": size["generator"]}
+def how_to_train(config):
+    """The loss, both optimizers, the average and the intervals of the paper's GAN; `config` is changed in place."""
     config.loss = {"name": "non_saturating"}
     adam = {"name": "adam", "lr": 2e-4, "b1": 0.5}
     config.optim = {"discriminator": dict(adam), "generator": dict(adam)}
@@ -49,4 +40,18 @@ def get_config(arg=None):
     config.eval = {"every_steps": 1000}
     config.log.every_steps = 100
     config.select = {"metric": "", "mode": "min"}  # the newest: an average late in training is the best there is
+
+
+def get_config(arg=None):
+    """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps at tiny size."""
+    arg = configs.parse_arg(arg, data=configs.OneOf(SIZES), smoke=False)
+    size = SIZES[arg.data]
+    config = configs.base(critic_steps=1, judge={}, growth={}, ada={})
+    datasets.images(config, arg.data, arg.smoke)
+    config.experiment = "gan"
+    config.total_steps = size["steps"]
+    config.batch_size = 64
+    config.normalise = {}
+    config.model = {"discriminator": size["discriminator"], "generator": size["generator"]}
+    how_to_train(config)
     return configs.smoke(config) if arg.smoke else config

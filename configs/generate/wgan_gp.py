@@ -26,7 +26,7 @@ SIZES = {"digits": {"steps": 4000, "batch": 320}, "mnist": {"steps": 7000, "batc
 def get_config(arg=None):
     """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps at tiny size."""
     arg = configs.parse_arg(arg, data=configs.OneOf(SIZES), smoke=False)
-    config = configs.base(critic_steps=2 if arg.smoke else 5, judge={})
+    config = configs.base(critic_steps=2 if arg.smoke else 5, judge={}, growth={}, ada={})
     datasets.images(config, arg.data, arg.smoke)
     config.experiment = "gan"
     config.total_steps = SIZES[arg.data]["steps"]

@@ -268,7 +268,7 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def digest(config: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that differ when the content of two configs differs."""
-    content = {k: v for k, v in to_plain(config).items() if k not in LATER or v != DEFAULTS[k]}
+    content = {k: v for k, v in to_plain(config).items() if k not in LATER or v != DEFAULTS.get(k, {})}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

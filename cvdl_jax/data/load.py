@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -103,6 +103,8 @@ def load(
     caption_min_count: Size = 1,
     vocabulary: str = "",
     text: Mapping[str, Any] = {},
+    only: tuple[str, ...] = (),
+    first: Counted = 0,
 ) -> Data:
     """Opens a data set.
 
@@ -151,6 +153,8 @@ def load(
         caption_min_count: words that are rarer in the training split become unknown.
         vocabulary: a file with the words of captions, one a line; "" for those of the training split.
         text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
+        only: names of classes whose examples are kept, in all splits; () for all. The classes keep their numbers.
+        first: so many examples of the training split are kept, the first of those; 0 for all.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -158,8 +162,7 @@ def load(
     """
     stage = HostStage(
         image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
-        pixel_range, proposals,
-    )  # fmt: skip
+        pixel_range, proposals)  # fmt: skip
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
     allow_pixels(max_pixels)
@@ -169,10 +172,9 @@ def load(
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
-    how = (data_dir, label, empty_classes, skip_bad, label_set)
-    sources = _opened(wanted, lambda part: open_source(name, part, *how))
+    sources = _opened(wanted, lambda at: open_source(name, at, data_dir, label, empty_classes, skip_bad, label_set))
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
-    sources = _with_texts(sources, text, caption_length)
+    sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
     splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)

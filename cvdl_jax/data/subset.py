@@ -11,14 +11,14 @@ example off, and the parts keep their sizes. Which example goes where depends on
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvdl_jax.config.binding import Counted, Inside
+from cvdl_jax.config.binding import Counted, Inside, check_name
 from cvdl_jax.data import order
 from cvdl_jax.data.sources import Source
 from cvdl_jax.errors import ConfigError
@@ -94,6 +94,41 @@ class Subset(Source):
     def _chosen_of(self, base: str) -> str:
         chosen = hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
         return hashlib.sha256(f"{base} {self.base.intervals} {chosen}".encode()).hexdigest()
+
+
+def kept(
+    sources: Mapping[str, Source], only: Sequence[str], first: int, labels: Callable[[Source], np.ndarray]
+) -> dict[str, Source]:
+    """The sources without the examples that a config leaves out.
+
+    Args:
+        sources: of each split.
+        only: names of classes, in all splits; () for all. The classes keep their numbers.
+        first: examples of the training split, its first ones after that; 0 for all.
+        labels: the classes of all examples of a source, int [n].
+
+    Raises:
+        ConfigError: for a name that is no class, a split without examples of these classes, or too few of them.
+    """
+    chosen: dict[str, Source] = dict(sources)
+    for key, source in sources.items() if only else ():
+        labelled = labels(source)  # refuses a source without
+        known = next(f for f in source.features.values() if f.kind == "label" and f.shape == ()).class_names
+        for name in only:
+            check_name(name, known, f"config.data.only: {source.name} has no class {name!r}")
+        places = np.flatnonzero(np.isin(labelled, [list(known).index(name) for name in only]))
+        if not len(places):
+            raise ConfigError(f"config.data.only={tuple(only)}: the split {key} has no example of these classes")
+        chosen[key] = Subset(source, places, source.split)
+    if first:
+        train = chosen.get("train")
+        if train is None or len(train) < first:
+            raise ConfigError(
+                f"config.data.first={first}: {0 if train is None else len(train)} examples are there to train on; a "
+                "smaller number is needed, or 0 for all"
+            )
+        chosen["train"] = Subset(train, np.arange(first), train.split)
+    return chosen
 
 
 def check(cut: Cut, validation: str, test: str) -> None:

@@ -306,7 +306,7 @@ def model_features(
 # Judgement ------------------------------------------------------------------------------------------------------------
 
 
-def judgements(config: Any, info: Any, sampler: Callable, final: bool = False) -> dict[str, Eval]:
+def judgements(config: Any, info: Any, sampler: Callable, final: bool = False, labels: int = 0) -> dict[str, Eval]:
     """What is asked of samples once: their nearest training images, and what `config.judge` says.
 
     Args:
@@ -314,17 +314,21 @@ def judgements(config: Any, info: Any, sampler: Callable, final: bool = False) -
         info: of the run.
         sampler: `(state, key, n) -> images`.
         final: the judge speaks only once, at the end, where samples are dear.
+        labels: classes that the sampler is told; 0 for none.
 
     Returns:
         {"samples": see `judges.nearest_training`; with a judge "judge": what it says of samples, "distance": how far
-        its features of samples are from those of the test images, where `config.judge.layer` names some}.
+        its features of samples are from those of the test images, where `config.judge.layer` names some, "real": how
+        often it finds the labels of test images, where the sampler is told labels and there are test images}.
     """
     rows = config.eval_batch_size or config.batch_size
     evals = {"samples": judges.nearest_training(sampler, config, rows)}
     if not config.get("judge"):
         return evals
     jury = configs.call(load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
-    evals["judge"] = generation.judged(sampler, jury, rows)._replace(final=final)
+    evals["judge"] = generation.judged(sampler, jury, rows, labels)._replace(final=final)
+    if labels and "test" in info.sizes:
+        evals["real"] = generation.judged_images(jury, "test")
     if jury.features:
         if "test" not in info.sizes:
             raise ConfigError("config.judge.layer compares samples with test images; set config.data.test")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.core.parallel import row_places
 from cvdl_jax.core.task import Eval
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics import feature_distances
@@ -121,22 +122,55 @@ class Judge(NamedTuple):
     name: str = ""
 
 
-def judged(sample: Sampler, judge: Judge, batch_size: int) -> Eval:
+def agreement(probabilities: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """How often a classifier sees in a sample the class that its generator was told.
+
+    Args:
+        probabilities: [n, classes].
+        label: int [n], what was told.
+
+    Returns:
+        `agreement`: the share of all samples; `agreement_c` for each class c that was told.
+
+    Raises:
+        DataError: for classes that the classifier does not know.
+    """
+    if label.max() >= probabilities.shape[1]:
+        raise DataError(f"the judge knows {probabilities.shape[1]} classes, and a generator was told {label.max()}")
+    hits = probabilities.argmax(-1) == label
+    return {"agreement": float(hits.mean())} | {f"agreement_{c}": float(hits[label == c].mean()) for c in set(label)}
+
+
+def judged(sample: Sampler, judge: Judge, batch_size: int, labels: int = 0) -> Eval:
     """What a classifier says of `judge.samples` samples: classes covered, mean confidence, inception score.
 
     Args:
-        sample: the sampler.
+        sample: the sampler, of a conditional generator with the label as fourth argument.
         judge: from `engine/from_run.py`.
         batch_size: of an evaluation; the samples of the last batch that are too many are left out.
+        labels: classes that the generator is told, in turn, for `agreement`; 0 for none.
     """
 
     def step(state, batch, key):
-        return {"probabilities": judge.probabilities(sample(state, key, batch_size))}
+        if not labels:
+            return {"probabilities": judge.probabilities(sample(state, key, batch_size))}
+        label = row_places(batch_size) % labels
+        return {"probabilities": judge.probabilities(sample(state, key, batch_size, label)), "label": label}
 
     def finalise(means, rows):
-        return judgement(rows["probabilities"][: judge.samples])
+        rows = {name: x[: judge.samples] for name, x in rows.items()}
+        return judgement(rows["probabilities"]) | (agreement(**rows) if labels else {})
 
     return Eval(step, finalise, -(-judge.samples // batch_size))
+
+
+def judged_images(judge: Judge, split: str) -> Eval:
+    """The control row of `agreement`: of the images of a split with their own labels, once at the end."""
+
+    def step(state, batch, key):
+        return {"probabilities": judge.probabilities(batch["image"]), "label": batch["label"]}
+
+    return Eval(step, lambda means, rows: agreement(**rows), split, final=True)
 
 
 def distances(real: np.ndarray, fake: np.ndarray, judge: str) -> dict[str, float]:

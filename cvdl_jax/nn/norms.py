@@ -117,7 +117,7 @@ def spectral_norm(layer: nn.Module, steps: int = 1) -> nn.SpectralNorm:
     """
     if steps < 1:
         raise ConfigError(f"spectral_norm(steps={steps}) must make at least 1 step of power iteration")
-    return nn.SpectralNorm(layer, n_steps=steps)
+    return nn.SpectralNorm(layer, n_steps=steps, param_dtype=getattr(layer, "param_dtype", jnp.float32))
 
 
 # Normalisation layers by the name that a config gives them: "batch", "group(groups=8)", "layer", "none". A public

@@ -18,7 +18,7 @@ GROUPS = (
     "perceptron,accumulate,sam",
     "residual,language",
     "pgd,gan,qlearn,policy",
-    "dcgan,variational,diffusion",
+    "told,variational,diffusion",
     "detector,embedding",
     "segmenter",
     "two_stage",

@@ -22,6 +22,7 @@ from cvdl_jax.engine import from_run, runs
 from cvdl_jax.engine.build import experiment_of
 from cvdl_jax.errors import ConfigError, DataError, UserError
 from cvdl_jax.metrics import generation
+from cvdl_jax.models import players
 from cvdl_jax.ops.losses import adversarial
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate, real_gradient_penalty
 from cvdl_jax.optim import param_groups
@@ -224,19 +225,18 @@ def different(a, b):
     return answers.pop()
 
 
-def players_of(config):
-    generator, discriminator = gan.players(config, info_of(config))
-    return generator, discriminator, configs.named(adversarial, config.loss, "config.loss")()
+def game_of(config):
+    return gan.make_game(config, info_of(config))
 
 
 @pytest.mark.curriculum("R6", "R3")
 def test_each_player_is_updated_by_its_own_loss_only(dc):
     """The gradient of a player's loss reaches the other player's parameters nowhere, and its statistics stay."""
     config = config_of()
-    players, key = players_of(config), jax.random.key(5)
+    game, key = game_of(config), jax.random.key(5)
     losses = {
-        "discriminator": partial(gan.discriminator_loss, *players),
-        "generator": partial(gan.generator_loss, *players, 1),
+        "discriminator": partial(gan.discriminator_loss, game),
+        "generator": partial(gan.generator_loss, game, 1),
     }
     for (mine, loss), other in zip(losses.items(), ("generator", "discriminator"), strict=True):
         transform = descend(loss, optax.sgd(0.1), on=mine)
@@ -252,17 +252,17 @@ def test_each_player_is_updated_by_its_own_loss_only(dc):
 def test_the_penalty_is_taken_between_the_real_and_the_generated_images(monkeypatch):
     """Each row at its own place x = t real + (1 - t) fake, 0 < t < 1, and it counts `loss.penalty` times."""
     config, seen = WGAN("--config.critic_steps=1"), []
-    generator, discriminator, loss = players_of(config)
+    game = game_of(config)
     task, batch = gan.make(config, info_of(config)), batch_of(config)
     state = quick_jit(partial(create_state, task))(jax.random.key(1), batch)
-    made, penalty = [], gan.gradient_penalty
-    monkeypatch.setattr(gan, "gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
-    original = gan.make_images
-    monkeypatch.setattr(gan, "make_images", lambda *a: made.append(original(*a)) or made[-1])
+    made, penalty = [], players.gradient_penalty
+    monkeypatch.setattr(players, "gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
+    original = players.make_images
+    monkeypatch.setattr(players, "make_images", lambda *a: made.append(original(*a)) or made[-1])
 
     def all_of_it(state, batch):
         seen.clear(), made.clear()
-        _, sums = gan.discriminator_loss(generator, discriminator, loss, state, batch, jax.random.key(3))
+        _, sums = gan.discriminator_loss(game, state, batch, jax.random.key(3))
         return sums, seen[0], made[0][0]
 
     sums, x, fake = (jax.tree.map(np.asarray, part) for part in quick_jit(all_of_it)(state, batch))
@@ -280,21 +280,21 @@ def test_the_penalty_of_r1_is_taken_at_the_real_images(monkeypatch):
     """In -1..1, as the discriminator sees them; it counts `loss.r1` times."""
     critic = ("--config.critic_steps=1", "--config.loss={'name': 'non_saturating', 'r1': 3.0}")
     config, seen = WGAN(*critic), []
-    players = players_of(config)
+    game = game_of(config)
     task, batch = gan.make(config, info_of(config)), batch_of(config)
     state = quick_jit(partial(create_state, task))(jax.random.key(1), batch)
-    penalty = gan.real_gradient_penalty
-    monkeypatch.setattr(gan, "real_gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
+    penalty = players.real_gradient_penalty
+    monkeypatch.setattr(players, "real_gradient_penalty", lambda f, x: seen.append(x) or penalty(f, x))
 
     def all_of_it(state, batch):
         seen.clear()
-        _, sums = gan.discriminator_loss(*players, state, batch, jax.random.key(3))
+        _, sums = gan.discriminator_loss(game, state, batch, jax.random.key(3))
         return {name: value[0] for name, value in sums.items()}, seen[0]
 
     parts, x = quick_jit(all_of_it)(state, batch)
     np.testing.assert_allclose(x, 2 * batch["image"] - 1, atol=1e-6)
-    without = players[2]._replace(penalty=0.0)
-    _, sums = quick_jit(partial(gan.discriminator_loss, *players[:2], without))(state, batch, jax.random.key(3))
+    without = game._replace(loss=game.loss._replace(penalty=0.0))
+    _, sums = quick_jit(partial(gan.discriminator_loss, without))(state, batch, jax.random.key(3))
     assert parts["penalty"] > 0
     np.testing.assert_allclose(parts["loss"], sums["loss"][0] + 3 * parts["penalty"], rtol=1e-5)
 
@@ -359,7 +359,7 @@ def test_critic_steps_see_fresh_sub_batches_and_update_the_critic_alone():
 def test_the_penalised_loss_is_the_sum_of_its_parts():
     config = WGAN()
     run = built(config)
-    _, sums = gan.discriminator_loss(*players_of(config), run.state, run.batch, jax.random.key(0))
+    _, sums = gan.discriminator_loss(game_of(config), run.state, run.batch, jax.random.key(0))
     means = {name: float(total / weight) for name, (total, weight) in sums.items()}
     expected = means["score_fake"] - means["score_real"] + 10 * means["penalty"]
     assert means["loss"] == pytest.approx(expected, rel=1e-5)
@@ -385,8 +385,9 @@ def test_the_average_follows_the_generator(dc):
 
 def test_samples_are_those_of_the_average(dc):
     state, _ = dc.step(dc.state, dc.batch)
-    generator = players_of(config_of())[0]
-    images = gan.sample(generator, state, jax.random.key(3), 5)
+    game = game_of(config_of())
+    generator = game.generator
+    images = gan.sample(game, state, jax.random.key(3), 5)
     z = row_random(jax.random.normal, jax.random.key(3), (5, 32))
     variables = {"params": state.extra["ema"], "batch_stats": state.extra["ema_statistics"]}
     np.testing.assert_allclose(images, (generator.apply(variables, z, False)[0] + 1) / 2, atol=1e-6)
@@ -394,7 +395,7 @@ def test_samples_are_those_of_the_average(dc):
     plain = state._replace(extra={"batch_stats": state.extra["batch_stats"]})
     raw = {"params": state.params["generator"], "batch_stats": state.extra["batch_stats"]["generator"]}
     expected = (generator.apply(raw, z, False)[0] + 1) / 2
-    np.testing.assert_allclose(gan.sample(generator, plain, jax.random.key(3), 5), expected, atol=1e-6)
+    np.testing.assert_allclose(gan.sample(game, plain, jax.random.key(3), 5), expected, atol=1e-6)
 
 
 def test_the_grid_has_the_same_noise_at_each_report(dc):
@@ -405,7 +406,7 @@ def test_the_grid_has_the_same_noise_at_each_report(dc):
     assert first.shape == (64, 64)
     np.testing.assert_array_equal(first, draw(dc.state, 2))
     assert np.any(first != draw(dc.step(dc.state, dc.batch)[0], 1))
-    generator = players_of(config_of())[0]
+    generator = game_of(config_of()).generator
     z = row_random(jax.random.normal, jax.random.key(0), (64, 32))  # of config.seed = 0
     variables = {"params": dc.state.extra["ema"], "batch_stats": dc.state.extra["ema_statistics"]}
     images = np.asarray((generator.apply(variables, z, False)[0] + 1) / 2)

@@ -11,6 +11,7 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "images": ("kill@step:13", 8),
     "variational": ("kill@step:13", 8),
     "diffusion": ("kill@step:13", 8),
+    "growing": ("kill@step:13", 8),
     "detector": ("kill@step:13", 8),
     "two_stage": ("kill@step:13", 8),
     "segmenter": ("kill@step:13", 8),

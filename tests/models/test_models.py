@@ -13,6 +13,7 @@ import pytest
 from models_for_tests import input_of, make_model
 
 from cvdl_jax.core import counting
+from cvdl_jax.core.trees import names
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
@@ -135,8 +136,10 @@ def test_a_model_of_fewer_than_no_classes_is_refused():
 
 
 def test_every_parameter_gets_a_gradient(tiny):
+    unused = "level0_colour" if getattr(tiny.model, "grows", False) else "-"  # of small images, before it is grown
     for path, grad in jax.tree_util.tree_leaves_with_path(tiny.first.grads):
-        assert np.abs(grad).max() > 0, f"{jax.tree_util.keystr(path)} has no influence on the loss"
+        name = jax.tree_util.keystr(path)
+        assert np.abs(grad).max() > 0 or unused in name, f"{name} has no influence on the loss"
 
 
 def test_one_trace_and_the_same_result_twice(tiny):
@@ -148,7 +151,8 @@ def test_training_and_evaluation_differ_where_they_should(tiny):
     other = tiny.run(tiny.variables, tiny.x, tiny.labels, jax.random.key(2))
     np.testing.assert_array_equal(other.eval_logits, tiny.first.eval_logits)
     assert np.array_equal(other.logits, tiny.first.logits) == ("dropout" not in STOCHASTIC.get(tiny.name, {}))
-    stateless = "batch_stats" not in tiny.variables and tiny.name not in STOCHASTIC
+    means = [name for name in names(tiny.variables.get("batch_stats", {})) if name.endswith("mean")]
+    stateless = not means and tiny.name not in STOCHASTIC  # an evaluation makes a step of power iteration, as training
     assert np.allclose(tiny.first.logits, tiny.first.eval_logits, atol=1e-6) == stateless
 
 

@@ -55,7 +55,7 @@ def test_wrong_names_and_types_are_refused(name, kwargs, message):
         (("detection",), "anchor_detectr", {"outputs": 3}, "is not a model; did you mean 'anchor_detector'"),
         (("sequence",), "recurrent", {"num_classes": 3}, "is a family; choose one of lstm, gru, rnn"),
         (("detection",), "resnet", {"outputs": 3}, "of kind 'backbones', expected 'detection'; did you mean 'fcos_res"),
-        (None, "lenet5", {"shape": (8, 8, 1)}, "is made for num_classes, and is given shape; known: dcgan_gen"),
+        (None, "lenet5", {"shape": (8, 8, 1)}, "is made for num_classes, and is given shape; known: cgan_gen"),
         (None, "lenet5", {}, "is made for num_classes, and is given nothing"),
         (None, "lenet5", {"num_classes": 3, "outputs": 3}, "is given num_classes and outputs"),
         (None, "anchor_detector", {"outputs": 0}, "outputs=0 must be a whole number of at least 1"),

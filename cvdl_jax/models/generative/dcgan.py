@@ -1,7 +1,7 @@
 """DCGAN: a generator of images by up-sampling convolutions, and a discriminator that scores them by strided ones.
 
 A generator is called as `(z [b, latent], train) -> (images, out)`; a discriminator classifies images, so it is called
-as every backbone, `(x, train) -> (logits, out)`.
+as every backbone, `(x, train) -> (logits, out)`. With `labels` both are told a class, as a further channel.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.config.binding import NotNegative, Size
+from cvdl_jax.config.binding import Counted, NotNegative, Size
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.batch_norm import BatchNorm
 from cvdl_jax.nn.common import check_images, head
+from cvdl_jax.nn.conditions import LabelChannel, one_hot
 from cvdl_jax.nn.conv import Conv, ConvTranspose
 from cvdl_jax.nn.init import HE_NORMAL
 from cvdl_jax.ops.precision import at_least_float32
@@ -70,6 +71,8 @@ class Generator(nn.Module):
         widths: number of channels of the smallest image and of every image after it but the last.
         kernel: side of the kernels.
         upsample: "transposed" or "nearest".
+        labels: classes of the label that it is told, as a further channel of the smallest image; 0 for none.
+        embedding: numbers that a label becomes first.
         dtype: dtype of all layers; the images are at least float32.
 
     Reference: Radford et al. 2016, section 3 and figure 1.
@@ -80,15 +83,18 @@ class Generator(nn.Module):
     widths: tuple[Size, ...] = (64, 32)
     kernel: Size = 4
     upsample: Literal["transposed", "nearest"] = "transposed"
+    labels: Counted = 0
+    embedding: Size = 8
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z: jax.Array, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(self, z: jax.Array, train: bool, label: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
         """Makes images.
 
         Args:
             z: float [b, latent], N(0, 1) by convention.
             train: batch statistics used and updated.
+            label: int [b], of a generator that is told one.
 
         Returns:
             images [b, h, w, c] in -1..1; {"stages": one array [b, h / 2^i, w / 2^i, widths[n - i]] per width}.
@@ -109,10 +115,16 @@ class Generator(nn.Module):
             param_dtype=wide, name="project",
         )(z.astype(self.dtype))  # fmt: skip
         x = x.reshape(-1, h // scale, w // scale, self.widths[0])  # [b, h / 2^n, w / 2^n, widths[0]]
+        told = None
+        if self.labels:
+            told = LabelChannel(self.embedding, x.shape[1:3], self.dtype, name="label")(
+                one_hot(label, self.labels, len(z), self)
+            )
         stages = []
         for i, width in enumerate((*self.widths[1:], c)):
             x = activation("relu")(BatchNorm(dtype=self.dtype, name=f"norm{i}")(x, train))
             stages.append(x)
+            x = jnp.concatenate([x, told], -1) if i == 0 and told is not None else x
             x = self._double(x, width, use_bias=i == len(self.widths) - 1, name=f"conv{i}")  # [b, 2h', 2w', width]
         return activation("tanh")(x.astype(wide)), {"stages": tuple(stages)}
 
@@ -145,6 +157,8 @@ class Discriminator(nn.Module):
         kernel: side of the kernels.
         norm: "batch", "layer" (over the whole image) or "none".
         slope: slope of the leaky ReLU for negative inputs.
+        labels: classes of the label that it is told, as a further channel of the image; 0 for none.
+        embedding: numbers that a label becomes first.
         dtype: dtype of all layers but the last, which is at least float32.
 
     Reference: Radford et al. 2016, section 3; Gulrajani et al. 2017, "Improved Training of Wasserstein GANs",
@@ -156,15 +170,18 @@ class Discriminator(nn.Module):
     kernel: Size = 4
     norm: str = "batch"
     slope: NotNegative = 0.2
+    labels: Counted = 0
+    embedding: Size = 8
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(self, x: jax.Array, train: bool, label: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
         """Scores images.
 
         Args:
             x: float [b, h, w, c], in -1..1 by convention.
             train: batch statistics used and updated.
+            label: int [b], of a discriminator that is told one.
 
         Returns:
             logits [b, num_classes]; {"stages": one array [b, h / 2^i, w / 2^i, widths[i - 1]] per convolution,
@@ -173,7 +190,7 @@ class Discriminator(nn.Module):
         Raises:
             ConfigError: for an unknown norm, or something that is no image.
         """
-        check_images(x, self, "dcgan discriminator", 2, "conv0")
+        check_images(x, self, "dcgan discriminator", 2, "" if self.labels else "conv0")
         wide, stages = at_least_float32(self.dtype), []
         norms: dict[str, Callable[[int], Callable]] = {
             "batch": lambda i: lambda y: BatchNorm(dtype=self.dtype, name=f"norm{i}")(y, train),
@@ -184,6 +201,9 @@ class Discriminator(nn.Module):
             raise ConfigError(f"config.model.norm={self.norm!r} is not known; {nearest(self.norm, norms)}")
         init = NORMAL_002 if self.norm == "batch" else HE_NORMAL
         x = x.astype(self.dtype)
+        if self.labels:
+            channel = LabelChannel(self.embedding, x.shape[1:3], self.dtype, name="label")
+            x = jnp.concatenate([x, channel(one_hot(label, self.labels, len(x), self))], -1)
         for i, width in enumerate(self.widths):
             normalised = i > 0 and self.norm != "none"
             x = Conv(
