@@ -3,11 +3,11 @@
     python launch.py --config configs/generate/freeze_d.py --workdir runs/mnist_0_to_4
     python launch.py --config configs/generate/freeze_d.py:stage=frozen --workdir runs/mnist_frozen
     python launch.py --config configs/generate/freeze_d.py:stage=tuned --workdir runs/mnist_tuned
-    ... --config.init_from=runs/mnist_0_to_4
 
 Mo et al. 2020, "Freeze the Discriminator: a Simple Baseline for Fine-Tuning GANs". The first stage trains on all images
-of 0 to 4. The others begin with its players, if `--config.init_from` names it: "frozen" does not train the layers of
-the three highest resolutions of the discriminator, whose maps are 16x16, 8x8 and 4x4; "tuned" trains all.
+of 0 to 4. The others begin with its players, those of the first command's folder or of what `--config.init_from`
+names: "frozen" does not train the layers of the three highest resolutions of the discriminator, whose maps are 16x16,
+8x8 and 4x4; "tuned" trains all.
 
 Measured with seed 0 on two CPU cores:
 
@@ -31,6 +31,7 @@ def get_config(arg=None):
     config.data.only = tuple("01234" if arg.stage == "source" else "56789")
     if arg.stage != "source":
         config.data.first, config.total_steps = 200, 2000
+        config.init_from = "" if arg.smoke else "runs/mnist_0_to_4"
     if arg.stage == "frozen":
         config.optim.discriminator.freeze = "conv[012]/.*"
     return configs.smoke(config) if arg.smoke else config

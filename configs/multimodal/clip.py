@@ -8,10 +8,11 @@ Radford et al. 2021, "Learning Transferable Visual Models From Natural Language 
 shape that no training image has; the prompts name all 42 combinations. `identical` says what a caption is that two
 images of a batch share: with 36 combinations in training that is common, and with four hundred million it is not.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two CPU cores that ran other programs for all of the time; by chance it would
+be 2.4 %, 0.039 and 0.039:
 
-    identical  zero_shot_accuracy  image_to_text_recall1  text_to_image_recall1  wall time
-    positive   not measured yet
+    identical  zero_shot_accuracy     image_to_text_recall1  text_to_image_recall1  wall time
+    positive   35.6 % [31.53, 39.89]  0.896                  0.885                  10 min
     negative   not measured yet
 """
 

@@ -39,4 +39,5 @@ DEFAULTS: dict[str, Any] = {
     "steps_per_call": "auto",  # or a number of steps per compiled call
 }
 # Added after digests were published: left out of a digest while at their default, which of other keys is {}.
-LATER = ("diagnostics", "class_weights", "batch_stats", "test_time", "auxiliary_weight", "init", "growth", "ada")
+LATER = ("diagnostics", "class_weights", "batch_stats", "test_time", "auxiliary_weight", "init", "growth", "ada",
+         "robust")  # fmt: skip

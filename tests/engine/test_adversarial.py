@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from cvdl_jax.analysis.attacks import threat
 from cvdl_jax.core.task import State
 from cvdl_jax.engine import adversarial
 from cvdl_jax.errors import ConfigError
@@ -71,6 +72,23 @@ def test_robust_accuracy_counts_real_rows_under_attack():
     margin = (np.asarray(X).reshape(40, -1) - 0.5) @ (W[:, 1] - W[:, 0]) * np.where(np.asarray(Y) == 1, 1, -1)
     expected = (margin > 0.1 * np.abs(W[:, 1] - W[:, 0]).sum())[:30].sum()
     assert sums["plain"] == 1 and sums["robust_accuracy"] == (expected, 30)
+
+
+def test_an_image_without_a_derivative_is_not_counted_as_robust():
+    def broken(state, batch):
+        logits = logits_fn(state, batch)  # sqrt(0 x) has no derivative at 0
+        return logits + jnp.where(jnp.arange(40)[:, None] < 7, jnp.sqrt(0 * batch["image"].sum((1, 2, 3)))[:, None], 0)
+
+    section = {"epsilon": 1e-4, "step_size": 1e-4, "steps": 1, "random_start": False}
+    batch = {"image": X, "label": Y, "mask": jnp.ones(40)}
+    counts = [
+        adversarial.evaluation(config(**section), INFO, lambda s, b, k: {}, of, loss)(state(), batch, jax.random.key(0))
+        for of in (logits_fn, broken)
+    ]
+    (whole, _), (less, _) = (c["robust_accuracy"] for c in counts)
+    assert whole >= 30 and less <= whole - 3
+    with pytest.raises(ConfigError, match=r"no number at 40 of 40 images, .*; attack it by square or boundary"):
+        threat.check_derivative(lambda z: broken(state(), {"image": z}) + jnp.sqrt(0 * z.sum((1, 2, 3)))[:, None], X)
 
 
 @pytest.mark.parametrize(

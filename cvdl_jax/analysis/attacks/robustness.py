@@ -213,10 +213,13 @@ def measure(
 
     Raises:
         DataError: without examples, for images outside 0..1, or labels that do not exist.
+        ConfigError: for an attack by gradients on a model that has none.
     """
     if not len(images):
         raise DataError("there are no images to attack; name a split that has some")
     images, labels = np.asarray(threat.check_images(images)), np.asarray(labels)
+    if any(method.access == "gradients" for method in attacks):
+        threat.check_derivative(logits_fn, jnp.asarray(images[:batch]))
     clean = _classified_rightly(logits_fn, images, labels, batch)
     left, outcomes = clean.copy(), []
     for i, method in enumerate(attacks):

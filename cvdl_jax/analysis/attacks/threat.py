@@ -1,6 +1,7 @@
 """What an adversarial example is: the distance that it keeps, the answer that it changes, and what may be asked for."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -142,6 +143,38 @@ def steepest(gradient: jax.Array, norm: Norm) -> jax.Array:
         return jnp.sign(gradient)
     length = jnp.linalg.norm(gradient.reshape(len(gradient), -1), axis=1)
     return gradient / rows(jnp.maximum(length, 1e-12), gradient)
+
+
+def without_derivative(losses: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Which images have no derivative that is a number, so that no attack by gradients can say anything of them.
+
+    Args:
+        losses: images -> [b], each of its own image alone.
+        x: float [b, h, w, c].
+
+    Returns:
+        bool [b].
+    """
+    gradient = jax.grad(lambda z: losses(z).sum())(x)
+    return jnp.isnan(gradient.reshape(len(x), -1)).all(1)
+
+
+def check_derivative(logits_fn: Callable[[jax.Array], jax.Array], x: jax.Array) -> None:
+    """Refuses a model whose derivatives are no numbers, on which every attack by gradients would fail.
+
+    Args:
+        logits_fn: images -> logits [b, num_classes].
+        x: float [b, h, w, c].
+
+    Raises:
+        ConfigError: if some of the images have no derivative.
+    """
+    count = int(jax.jit(lambda z: without_derivative(lambda y: logits_fn(y).max(1), z))(x).sum())
+    if count:
+        raise ConfigError(
+            f"the derivative of this model's scores is no number at {count} of {len(x)} images, so that attacks by "
+            "gradients would fail whether it is robust or not; attack it by square or boundary"
+        )
 
 
 def rows(values: jax.Array, like: jax.Array) -> jax.Array:
