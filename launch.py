@@ -82,18 +82,14 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--external", default="", metavar="SET", help="eval: another data set (--split: of it) instead")
     flags.add_argument("--again", action="store_true", help="attack, eval, ensemble: look at a test set once more")
-    flags.add_argument(
-        "--checkpoint", default="best", help="attack, eval, predict, explain, export: best, latest, a step"
-    )
+    flags.add_argument("--checkpoint", default="best", help="attack, eval, predict, explain, export: best, latest, N")
     flags.add_argument("--weights", default="auto", help="attack, eval, predict, explain, export: ema, raw or auto")
     flags.add_argument("--input", nargs="+", metavar="PATH", help="predict, explain: folders of images, or images")
     flags.add_argument(
         "--method", default="", metavar="M", help="explain: gradcam,ig(steps=9); attack: pgd(eps=0.3)|apgd"
     )
     flags.add_argument("--limit", type=int, default=0, metavar="N", help="attack: the first N examples (default: all)")
-    flags.add_argument(
-        "--out", metavar="PATH", help="predict .csv, explain a folder, others .json, augment .png, export"
-    )
+    flags.add_argument("--out", metavar="PATH", help="predict .csv, explain a folder, augment .png, others .json")
     flags.add_argument("--steps", type=int, default=10, help="profile: how many steps to trace (default: 10)")
     flags.add_argument(
         "--coordinator", default="", metavar="HOST:PORT", help="several processes: address of process 0, or auto"

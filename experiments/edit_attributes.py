@@ -27,7 +27,7 @@ from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
 
 READS = ("model", "loss", "weights", "critic_steps", "data", "augment", "grad", "optim", "ema", "plateau",
-         "early_stopping", "compute_dtype", "remat")  # fmt: skip
+         "early_stopping", "compute_dtype")  # fmt: skip
 
 
 def discriminator_loss(method, state, batch, key):

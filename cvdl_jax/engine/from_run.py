@@ -126,9 +126,7 @@ def chosen(arrays: dict[str, np.ndarray], rules: Mapping[str, Any]) -> dict[str,
     except re.error as error:
         raise ConfigError(f"config.init={dict(rules)} {error.pattern!r} is no regular expression: {error}") from error
     if not kept:
-        raise ConfigError(
-            f"config.init={dict(rules)} leaves none of {len(arrays)} arrays, such as {next(iter(sorted(arrays)))!r}"
-        )
+        raise ConfigError(f"config.init={dict(rules)} leaves none of {len(arrays)} arrays, such as {min(arrays)!r}")
     return kept
 
 
@@ -317,9 +315,8 @@ def judgements(config: Any, info: Any, sampler: Callable, final: bool = False, l
         labels: classes that the sampler is told; 0 for none.
 
     Returns:
-        {"samples": see `judges.nearest_training`; with a judge "judge": what it says of samples, "distance": how far
-        its features of samples are from those of the test images, where `config.judge.layer` names some, "real": how
-        often it finds the labels of test images, where the sampler is told labels and there are test images}.
+        {"samples": see `judges.nearest_training`; with a judge "judge": of samples; "distance": of its features of
+        samples and test images, if `judge.layer` names some; "real": of test images, if the sampler is told labels}.
     """
     rows = config.eval_batch_size or config.batch_size
     evals = {"samples": judges.nearest_training(sampler, config, rows)}

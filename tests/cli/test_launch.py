@@ -228,7 +228,10 @@ OVERRIDES = [
     ("optim.freeze=.*", ("config.optim.freeze='.*' matches every parameter, so nothing would train",)),
     ("optim.weight_decay=-1.0", ("config.optim.weight_decay=-1.0 must be 0 or more",)),
     ("model.hidden=(100000000,)", ("config.model.hidden[0]=100000000 must be from 1 to 1,048,576",)),
-    ("adversary={'epsilon':1e30}", ("config.adversary.epsilon=1e+30 must be in (0, 1]",)),
+    (
+        "adversary={'epsilon':1e30}",
+        ("config.adversary.epsilon=1e+30 is more than the whole range of pixels, 0..1; give at most 1",),
+    ),
     ("adversary={'steps':100000}", ("config.adversary.steps=100000 must be from 1 to 1,000",)),
     ("steps_per_call=1000000000", ("config.steps_per_call=1000000000 must be from 1 to 100,000",)),
     (

@@ -49,6 +49,20 @@ OF_OTHERS = {
     "segmenter": {"model", "method", "loss", "match", "boxes", "nms"},
     "make_autoencoder": {"model", "loss", "latent", "corruption", "bound_samples", "compute_dtype", "remat"},
     "from_run.judgements": {"judge"},
+    "adversarial.training": {"adversary"},
+    "adversarial.evaluation": {"robust"},
+    "reinforce.players": {"model", "compute_dtype", "remat"},
+    "reinforce.make": {
+        "model",
+        "grad",
+        "optim",
+        "plateau",
+        "early_stopping",
+        "compute_dtype",
+        "remat",
+        "environment",
+        "agent",
+    },
 }
 STORED = ("spec", "sizes", "class_names")  # of `info`: an experiment that looks at these reads the data set
 
@@ -63,11 +77,12 @@ def keys_of(tree):
 
 
 def given_away(tree):
-    """The functions of other experiments that a piece of code gives its config."""
+    """The functions of other experiments, and of what makes their models, that a piece of code gives its config."""
     for imported in [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]:
-        if imported.module.startswith("experiments."):
+        if imported.module.startswith(("experiments.", "cvdl_jax.models.")):  # of files, not of folders
             file = build.EXPERIMENTS.parent.joinpath(*imported.module.split(".")).with_suffix(".py")
-            functions = {n.name: n for n in ast.parse(file.read_text()).body if isinstance(n, ast.FunctionDef)}
+            body = ast.parse(file.read_text()).body if file.exists() else []
+            functions = {n.name: n for n in body if isinstance(n, ast.FunctionDef)}
             for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
                 name = ast.unparse(call.func)
                 known = name in functions and name in {alias.name for alias in imported.names}

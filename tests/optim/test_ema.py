@@ -11,6 +11,7 @@ import pytest
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.gradients import select
+from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import State, as_transform, chain, create_state, descend
 from cvdl_jax.engine import recipe
 from cvdl_jax.engine.build import build
@@ -143,9 +144,9 @@ def test_experiments_evaluate_averaged_weights_by_their_own_statistics(name):
         model, x = method.model, method.normalise(batch["image"])
         actual = quick_jit(lambda state: detect.forward(method, state, batch)[0])(state)
     else:
-        model = gan.players(built.config, built.info)[0]
-        x = gan.row_random(jax.random.normal, KEY, (4, model.latent))
-        actual = 2 * quick_jit(lambda state: gan.sample(model, state, KEY, 4))(state) - 1
+        game = gan.make_game(built.config, built.info)
+        model, x = game.generator, row_random(jax.random.normal, KEY, (4, game.generator.latent))
+        actual = 2 * quick_jit(lambda state: gan.sample(game, state, KEY, 4))(state) - 1
     apply = quick_jit(lambda variables: model.apply(variables, x, False)[0])
     outputs = {
         part: apply({"params": state.extra["ema"], "batch_stats": stats})

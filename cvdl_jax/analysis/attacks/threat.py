@@ -196,7 +196,8 @@ def check_radius(eps: float, norm: str, name: str = "eps") -> None:
     if not 0 < eps < math.inf:
         raise ConfigError(f"{name}={eps} must be above 0, in pixels of 0..1, such as 8/255 = 0.0314")
     if norm == "linf" and eps > 1:
-        raise ConfigError(f"{name}={eps} is more than the whole range of pixels, 0..1; write {name}={eps / 255:.4g}")
+        way = f"write {name}={eps / 255:.4g}" if eps <= 255 else "give at most 1"
+        raise ConfigError(f"{name}={eps} is more than the whole range of pixels, 0..1; {way}")
 
 
 def check_images(x: Any) -> jax.Array:
