@@ -6,10 +6,10 @@ Goodfellow et al. 2014, "Multi-digit Number Recognition from Street View Imagery
 without a font from 32 symbols, 8,000 to train on, 1,000 to select on and 2,000 to test on; six convolutions and a dense
 layer read them.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two CPU cores that ran other programs for all of the time:
 
-    string_accuracy   symbol_accuracy  wall time
-    not measured yet
+    string_accuracy         symbol_accuracy  wall time
+    98.85 % [98.28, 99.23]  0.998            39 min
 """
 
 from cvdl_jax.config import configs
