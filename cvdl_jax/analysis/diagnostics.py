@@ -103,7 +103,7 @@ def _look(evaluation: Eval, name: str, state: State, batch: Any, key: jax.Array)
             f"config.diagnostics.activations=True: the evaluation {name!r} runs no model through nn/apply.py, or only "
             "inside a loop; set it to False"
         )
-    return outputs, seen
+    return outputs, {name: parts for name, parts in seen.items() if "weights" not in parts}  # which are not shown
 
 
 def _init(init: Callable[[State], State], look: Callable, info: Info, state: State) -> State:

@@ -174,7 +174,9 @@ class TensorBoard:
         import numpy as np
         from PIL import Image
 
-        self._opened().add_image(name, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+        with open(path, "rb") as file:  # Pillow does not close that of an animated picture
+            pixels = np.asarray(Image.open(file).convert("RGB"))  # its first frame
+        self._opened().add_image(name, pixels, step, dataformats="HWC")
 
     def _opened(self) -> Any:
         """The library's writer, made when it is first needed."""

@@ -42,9 +42,9 @@ def _text(path: Path) -> Markup:
 def _picture(path: Path) -> Markup:
     from PIL import Image
 
-    data, note = _fitting(path.read_bytes())
-    with Image.open(path) as picture:
-        of = picture.info.get("Description")  # of which split the examples are
+    whole = path.read_bytes()  # Pillow keeps the file of an animated picture open
+    data, note = _fitting(whole)
+    of = Image.open(io.BytesIO(whole)).info.get("Description")  # of which split the examples are
     name = f"{_name(path)}: {of}" if of else _name(path)
     said = f"{name}, {note}; whole in figures/{path.name}" if note else name
     dark = path.parent / "dark" / path.name
