@@ -7,10 +7,11 @@ Goodfellow et al. 2014; Metz et al. 2017, "Unrolled Generative Adversarial Netwo
 Srivastava et al. 2017, section 5.1, for what counts as covered. "fixed" is a generator against a discriminator that was
 trained before and stays: quality and no diversity.
 
-Measured, modes covered and share of samples near one, on two CPU cores:
+Measured, modes covered of 8 and share of samples near one, on two CPU cores that ran other programs too, in 148 s; of
+real samples 0.99 are near one, and every mode is covered. It is one seed, no more than an example:
 
     shape  minimax           non_saturating    least_squares     wasserstein_gp    r1                fixed
-    ring   not measured yet
+    ring   0, 0.02           1, 0.99           3, 0.63           8, 0.57           8, 0.53           1, 1.00
     grid   not measured yet
 """
 

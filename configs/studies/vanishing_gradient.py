@@ -5,7 +5,9 @@
 Goodfellow et al. 2014, section 3; Arjovsky and Bottou 2017, "Towards Principled Methods for Training Generative
 Adversarial Networks", section 2 and figure 2.
 
-Measured: not measured yet.
+Measured, seed 0: while the discriminator trains for 1,000 steps against a generator that stands still, the base-10
+logarithm of the norm of the generator's gradient falls from 0.78 to -7.61 by the minimax loss and rises from 0.97 to
+1.79 by the non-saturating one; the discriminator ends with an accuracy of 1. 11 s on two CPU cores.
 """
 
 from cvdl_jax.config import configs
