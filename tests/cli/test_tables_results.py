@@ -64,6 +64,7 @@ def results(tmp_path):
 # Values --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.curriculum("X20")
 def test_five_seeds(results):
     found = results({"A": {seed: right(90 + seed) for seed in range(5)}})["rows"][0]
     assert (found["n"], found["mean"]) == (5, pytest.approx(92.0))
@@ -396,6 +397,7 @@ def test_console(whole):
     assert starts and all(len(line) <= 120 for line in table_lines)
 
 
+@pytest.mark.curriculum("X20")
 def test_every_file_is_written(whole, tmp_path):
     files = write_all(whole, tmp_path / "new")
     assert [path.name for path in files] == [f"results.{ending}" for ending in ("json", "md", "tex", "csv", "html")]

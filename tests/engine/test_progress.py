@@ -43,6 +43,7 @@ def work(shown, clock, steps, seconds, waited=0.0):
     return shown.interval(waited)
 
 
+@pytest.mark.curriculum("O26")
 def test_a_plain_line_has_everything(clock):
     shown, stream = progress(clock)
     shown.begin()
@@ -83,6 +84,7 @@ def test_no_time_left_is_claimed_before_the_first_step(clock):
     assert stream.getvalue() == "step 500/1,000  epoch 5.00  validation/accuracy 0.5  ETA --\n"
 
 
+@pytest.mark.curriculum("O26")
 def test_time_left_counts_evaluation_and_saving_but_not_compilation(clock):
     shown, _ = progress(clock)
     with shown.phase("compile"):

@@ -235,6 +235,7 @@ def test_facts_of_a_run(tmp_path):
 # Curves ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.curriculum("O26")
 def test_metrics_with_one_last_name_share_a_plot(tmp_path):
     write_rows(tmp_path, rows(bad=True))
     from cvdl_jax.workdir.metric_log import read
