@@ -46,7 +46,7 @@ def test_one_step_is_lowered_for_cpu_gpu_and_tpu():
 
 @pytest.mark.curriculum("X19")
 def test_a_speed_is_compared_with_the_fastest_form_of_the_other_library():
-    """Medians of rounds choose the form; the ratio is the median of the rounds' ratios; a form that failed is left out."""
+    """Medians choose the form, the ratio is the median of the ratios of rounds, a form that failed is left out."""
     facts = {"parameters": 5, "mfu": 0.25, "bytes": 2 * against_torch.GIB}
     rounds = {
         "ours": [facts | {"seconds": s} for s in (0.1, 0.2, 0.4)],
