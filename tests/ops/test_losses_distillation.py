@@ -52,7 +52,7 @@ def test_at_temperature_one_it_is_the_cross_entropy_less_the_teachers_entropy():
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn():
     for t in (0.5, 1.0, 20.0):
         value, slope = jax.value_and_grad(lambda z, t=t: distillation.soft_targets(z, V, t).sum())(V)
-        assert float(value) == 0 and np.abs(slope).max() < 1e-6 * t
+        assert abs(float(value)) < 1e-6 * t**2 and np.abs(slope).max() < 1e-6 * t
         assert float(distillation.soft_targets(V + 3.0, V, t).max()) < 1e-4 * t**2  # a constant changes nothing
         assert float(distillation.soft_targets(Z, V, t).min()) > 0
 
