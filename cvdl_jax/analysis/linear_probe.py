@@ -2,6 +2,7 @@
 
 The classifier is ridge regression to one-hot targets on standardised features, which has one solution and needs no
 steps: `min_(w, b) 1/n sum_i |w^T x_i + b - y_i|^2 + strength |w|^2`. Its strength is chosen on validation examples.
+It is solved on the host in float64: the same features give the same numbers on every machine and layout.
 
 Reference: Alain and Bengio 2017, "Understanding Intermediate Layers Using Linear Classifier Probes"; Dosovitskiy et al.
 2021, "An Image is Worth 16x16 Words", section 4.1, for few examples by regularised least squares.
@@ -12,29 +13,27 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
 from cvdl_jax.ops import pooling
 
-Set = tuple[jax.Array, jax.Array]  # features [n, d] and labels int [n]
-Pair = tuple[jax.Array, jax.Array]
-_EXACT = {"precision": lax.Precision.HIGHEST}
+Set = tuple[np.ndarray, np.ndarray]  # features [n, d] and labels int [n]
 
 
 class Probe(NamedTuple):
     """Linear classifiers on the same features, one for each strength.
 
     Attributes:
-        mean: float32 [d], subtracted from features.
-        scale: float32 [d], by which they are then divided; 1 for features that are constant.
-        kernel: float32 [strengths, d, classes].
-        bias: float32 [classes].
+        mean: float64 [d], subtracted from features.
+        scale: float64 [d], by which they are then divided; 1 for features that are constant.
+        kernel: float64 [strengths, d, classes].
+        bias: float64 [classes].
     """
 
-    mean: jax.Array
-    scale: jax.Array
-    kernel: jax.Array
-    bias: jax.Array
+    mean: np.ndarray
+    scale: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
 
 
 def features(out: Mapping[str, Any], grid: int = 2) -> dict[str, jax.Array]:
@@ -59,7 +58,7 @@ def features(out: Mapping[str, Any], grid: int = 2) -> dict[str, jax.Array]:
     return vectors
 
 
-def fit(x: jax.Array, labels: jax.Array, classes: int, strengths: Sequence[float]) -> Probe:
+def fit(x: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float]) -> Probe:
     """Ridge regression for all strengths, by the eigenvectors of the covariance of the features.
 
     Args:
@@ -71,49 +70,37 @@ def fit(x: jax.Array, labels: jax.Array, classes: int, strengths: Sequence[float
     Returns:
         A Probe.
     """
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = np.asarray(x, np.float64)
     mean, deviation = x.mean(0), x.std(0)
-    scale = jnp.where(deviation > 1e-6 * (1 + jnp.abs(mean)), deviation, 1.0)
-    z = (x - mean[None]) / scale[None]
-    y = jax.nn.one_hot(labels, classes, dtype=z.dtype)
+    scale = np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
+    z, y = (x - mean) / scale, np.eye(classes)[labels]
     bias = y.mean(0)
-    covariance = jnp.matmul(z.T, z, **_EXACT) / len(z)  # [d, d]
-    values, vectors = jnp.linalg.eigh(covariance)
-    target = jnp.matmul(vectors.T, jnp.matmul(z.T, y - bias[None], **_EXACT) / len(z), **_EXACT)  # [d, classes]
-    shrunk = target[None] / (jnp.maximum(values, 0)[None, :, None] + jnp.asarray(strengths, z.dtype)[:, None, None])
-    return Probe(mean, scale, jnp.einsum("de,sec->sdc", vectors, shrunk, **_EXACT), bias)
+    values, vectors = np.linalg.eigh(z.T @ z / len(z))
+    target = vectors.T @ (z.T @ (y - bias)) / len(z)  # [d, classes]
+    kernel = [vectors @ (target / (np.maximum(values, 0)[:, None] + strength)) for strength in strengths]
+    return Probe(mean, scale, np.stack(kernel), bias)
 
 
-def scores(probe: Probe, x: jax.Array) -> jax.Array:
+def scores(probe: Probe, x: np.ndarray) -> np.ndarray:
     """Scores [strengths, n, classes] of features [n, d]."""
-    z = (x - probe.mean[None]) / probe.scale[None]
-    return jnp.einsum("nd,sdc->snc", z, probe.kernel, **_EXACT) + probe.bias[None, None]
+    return (np.asarray(x, np.float64) - probe.mean) / probe.scale @ probe.kernel + probe.bias
 
 
-def accuracies(probe: Probe, x: jax.Array, labels: jax.Array) -> jax.Array:
-    """The accuracy of each strength, float32 [strengths], on features [n, d] with labels int [n]."""
-    return (scores(probe, x).argmax(-1) == labels[None]).mean(-1)
+def accuracies(probe: Probe, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The accuracy of each strength, [strengths], on features [n, d] with labels int [n]."""
+    return (scores(probe, x).argmax(-1) == np.asarray(labels)).mean(-1)
 
 
-def chosen(validation: jax.Array) -> jax.Array:
+def chosen(validation: Sequence[float]) -> int:
     """Which strength is best on validation examples; of equal ones the last, which is to be the strongest.
 
     Args:
         validation: accuracies [strengths], of ascending strengths.
-
-    Returns:
-        int [].
     """
-    return len(validation) - 1 - jnp.argmax(validation[::-1])
+    return len(validation) - 1 - int(np.argmax(np.asarray(validation)[::-1]))
 
 
-def _chosen_accuracy(fitted: Set, validation: Set, tested: Set, classes: int, strengths: Sequence[float]) -> Pair:
-    """The accuracies [strengths] of a probe on validation and on other examples."""
-    probe = fit(*fitted, classes, strengths)
-    return accuracies(probe, *validation), accuracies(probe, *tested)
-
-
-def accuracy(fitted: Set, validation: Set, tested: Set, classes: int, strengths: Sequence[float]) -> jax.Array:
+def accuracy(fitted: Set, validation: Set, tested: Set, classes: int, strengths: Sequence[float]) -> float:
     """The accuracy of a probe at the strength that is best on validation examples.
 
     Args:
@@ -122,16 +109,13 @@ def accuracy(fitted: Set, validation: Set, tested: Set, classes: int, strengths:
         tested: that it is tested on.
         classes: how many.
         strengths: ascending.
-
-    Returns:
-        float32 [].
     """
-    on_validation, on_test = _chosen_accuracy(fitted, validation, tested, classes, strengths)
-    return on_test[chosen(on_validation)]
+    probe = fit(*fitted, classes, strengths)
+    return float(accuracies(probe, *tested)[chosen(accuracies(probe, *validation))])
 
 
 def few_shot_accuracy(
-    key: jax.Array,
+    rng: np.random.Generator,
     shots: int,
     draws: int,
     fitted: Set,
@@ -139,13 +123,13 @@ def few_shot_accuracy(
     tested: Set,
     classes: int,
     strengths: Sequence[float],
-) -> jax.Array:
+) -> float:
     """As `accuracy`, of probes fitted to k examples of each class, the mean over several draws of these.
 
     All draws have one strength, the best by their mean validation accuracy.
 
     Args:
-        key: a typed key.
+        rng: draws the examples.
         shots: k.
         draws: how many.
         fitted: that the examples are drawn from.
@@ -153,25 +137,21 @@ def few_shot_accuracy(
         tested: see `accuracy`.
         classes: how many.
         strengths: ascending.
-
-    Returns:
-        float32 [].
     """
-    x, labels = fitted
+    (x, labels), on_validation, on_test = fitted, [], []
+    for _ in range(draws):
+        rows = draw_shots(rng, labels, classes, shots)
+        probe = fit(x[rows], labels[rows], classes, strengths)
+        on_validation.append(accuracies(probe, *validation))
+        on_test.append(accuracies(probe, *tested))
+    return float(np.mean(on_test, 0)[chosen(np.mean(on_validation, 0))])
 
-    def one(key: jax.Array) -> Pair:
-        rows = draw_shots(key, labels, classes, shots)
-        return _chosen_accuracy((x[rows], labels[rows]), validation, tested, classes, strengths)
 
-    on_validation, on_test = jax.vmap(one)(jax.random.split(key, draws))  # [draws, strengths]
-    return on_test.mean(0)[chosen(on_validation.mean(0))]
-
-
-def draw_shots(key: jax.Array, labels: jax.Array, classes: int, shots: int) -> jax.Array:
+def draw_shots(rng: np.random.Generator, labels: np.ndarray, classes: int, shots: int) -> np.ndarray:
     """Places of so many examples of every class, drawn without replacement.
 
     Args:
-        key: a typed key.
+        rng: draws them.
         labels: int [n], of which each class has at least `shots`.
         classes: how many.
         shots: k.
@@ -179,9 +159,5 @@ def draw_shots(key: jax.Array, labels: jax.Array, classes: int, shots: int) -> j
     Returns:
         int [classes k].
     """
-    order = jax.random.uniform(key, labels.shape)
-
-    def of_class(c: jax.Array) -> jax.Array:
-        return jnp.argsort(jnp.where(labels == c, order, 2.0))[:shots]  # those of other classes come last
-
-    return jax.vmap(of_class)(jnp.arange(classes)).reshape(-1)
+    of_classes = (np.flatnonzero(np.asarray(labels) == c) for c in range(classes))
+    return np.concatenate([rng.choice(places, shots, replace=False) for places in of_classes])

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis import linear_probe, seed_comparison, seed_copies
+from cvdl_jax.analysis import linear_probe, seed_comparison, seed_copies, small_sets
 from cvdl_jax.analysis.figures import probes
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Positive, Size
-from cvdl_jax.core.task import Eval, Task, chain
+from cvdl_jax.core.task import Added, Eval, Task, chain
 from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
@@ -55,8 +55,7 @@ def load(study):
         raise ConfigError(
             f"config.study.target={study.target} must be two classes or more, none of them in source={study.source}"
         )
-    names = ("train", "validation", "test")
-    path, section = "config.study.data", dict(study.data)
+    names, path, section = ("train", "validation", "test"), "config.study.data", dict(study.data)
     _, splits = recipe.whole_splits({**section, "only": study.target}, path, names)
     splits["source"] = recipe.whole_splits({**section, "only": study.source}, path, names[:1])[1]["train"]
     classes = {name: np.unique(batch["label"]) for name, batch in splits.items()}
@@ -64,58 +63,62 @@ def load(study):
     few, most = int(np.bincount(label["train"]).min()), len(label["source"])
     if few < max(study.shots):
         raise ConfigError(f"config.study.shots={study.shots}: the smallest target class has {few} training images")
-    if max(study.sizes) > most or list(study.sizes) != sorted(set(study.sizes)):
-        raise ConfigError(f"config.study.sizes={study.sizes} must ascend, up to the {most} source images")
-    if list(study.strengths) != sorted(set(study.strengths)):
-        raise ConfigError(f"config.study.strengths={study.strengths} must ascend")
+    small_sets.check_ascending(study.sizes, "config.study.sizes", most, "source images")
+    small_sets.check_ascending(study.strengths, "config.study.strengths")
     data = {n: {"image": jnp.asarray(b["image"]), "label": jnp.asarray(label[n])} for n, b in splits.items()}
     return data, len(classes["train"])
 
 
 def training_loss(model, name, count, size, state, batch, key):
     """The sum over seeds of mean losses, each on source images of its own, drawn from its first `count`."""
-    source, rows = state.extra["data"]["source"], state.extra["rows"][:, :count]
-    picked = jax.random.randint(jax.random.fold_in(key, 0), (len(rows), size), 0, count)
-    rows = jnp.take_along_axis(rows, picked, 1)  # [seeds, size]
+    source = state.extra["data"]["source"]
+    rows = small_sets.draw_rows(jax.random.fold_in(key, 0), state.extra["rows"], (count,), size)  # [seeds, size]
     image, label = to_unit(source["image"][rows]), source["label"][rows]
-    scores = seed_copies.train_scores(
-        model, state.params[name], image, jax.random.fold_in(key, 1), seed_copies.one_by_one
-    )
+    how = (image, jax.random.fold_in(key, 1), seed_copies.one_by_one)
+    scores = seed_copies.train_scores(model, state.params[name], *how)
     losses, hits = jax.vmap(softmax_cross_entropy)(scores, label), jax.vmap(correct)(scores, label)
-    one = jnp.full((), size, jnp.float32)
-    return state, {"loss": (losses.sum(), one), "accuracy": (hits.sum(), one * len(rows))}
+    return state, {
+        "loss": (losses.sum(), jnp.full((), size, jnp.float32)),
+        "accuracy": (hits.sum(), jnp.ones(()) * hits.size),
+    }
 
 
-def of_network(study, model, classes, data, split, params, key):
-    """{"at_stage0": accuracy of a probe of a layer, "5_shot": with few examples} of one network on a split."""
-    layers, names = {}, ("train", "validation", split)
-    for name in names:
-        image = to_unit(data[name]["image"])
-        out = apply_params(model, params, image, False)[1]
-        layers[name] = linear_probe.features({"pixels": image.reshape(len(image), -1), **out}, study.grid)
-    configs.check_name(study.layer, layers["train"], f"config.study.layer={study.layer!r} is not a layer")
-    sets = {layer: [(layers[name][layer], data[name]["label"]) for name in names] for layer in layers["train"]}
-    values = {f"at_{layer}": linear_probe.accuracy(*s, classes, study.strengths) for layer, s in sets.items()}
-    for k in study.shots:
-        how = (*sets[study.layer], classes, study.strengths)
-        values[f"{k}_shot"] = linear_probe.few_shot_accuracy(jax.random.fold_in(key, k), k, study.draws, *how)
+def features(grid, model, image, params):
+    """{"pixels" and each layer: [b, d]} of images by one network."""
+    out = apply_params(model, params, image, False)[1]
+    return linear_probe.features({"pixels": image.reshape(len(image), -1), **out}, grid)
+
+
+def evaluation_step(study, model, split, state, batch, key):
+    """{"network layer part": the features [seeds, n, d] of its images} and {"part": labels [n]}."""
+    nets, seen = {"random": state.extra["initial"], **state.params}, {}
+    for part in dict.fromkeys(("train", "validation", split)):
+        image = to_unit(state.extra["data"][part]["image"])
+        seen[part] = state.extra["data"][part]["label"]
+        for net, params in nets.items():
+            layers = seed_copies.in_turn(partial(features, study.grid, model, image))(params)
+            configs.check_name(study.layer, layers, f"config.study.layer={study.layer!r} is not a layer")
+            seen |= {f"{net} {layer} {part}": x for layer, x in layers.items()}
+    return {name: Added(x) for name, x in seen.items()}
+
+
+def probed(study, classes, seed, split, rows):
+    """{"network_at_layer", "network_5_shot": accuracy of each seed}; the draws of a seed are the same for all nets."""
+    values = {}
+    for net, layer in (name.split()[:2] for name in rows if name.endswith(" train")):
+        for i in range(study.seeds):
+            sets = [(rows[f"{net} {layer} {part}"][i], rows[part]) for part in ("train", "validation", split)]
+            how = (*sets, classes, study.strengths)
+            values.setdefault(f"{net}_at_{layer}", []).append(linear_probe.accuracy(*how))
+            for k in study.shots if layer == study.layer else ():
+                one = linear_probe.few_shot_accuracy(np.random.default_rng([seed, i, k]), k, study.draws, *how)
+                values.setdefault(f"{net}_{k}_shot", []).append(one)
     return values
 
 
-def evaluation_step(study, model, classes, split, state, batch, key):
-    """{"network_at_layer/seed", "network_5_shot/seed": (accuracy, 1)}; the draws of a seed are the same for all."""
-    nets = {"random": state.extra["initial"], **state.params}
-    stacked = jax.tree.map(lambda *x: jnp.concatenate(x), *nets.values())
-    keys = jnp.tile(jax.random.split(key, study.seeds), len(nets))
-    one = partial(of_network, study, model, classes, state.extra["data"], split)
-    values, one = seed_copies.in_turn(one)(stacked, keys), jnp.ones(())
-    order = [(net, seed) for net in nets for seed in range(study.seeds)]
-    return {f"{n}_{what}/{seed}": (x[i], one) for what, x in values.items() for i, (n, seed) in enumerate(order)}
-
-
-def finalise(means, rows):
-    """Accuracies with intervals over seeds, and what is gained over the first weights of the same seed."""
-    values, metrics = seed_comparison.by_method(means), {}
+def finalise(study, classes, seed, split, means, rows):
+    """Accuracies with intervals over seeds, and gains over the first weights of the same seed."""
+    values, metrics = probed(study, classes, seed, split, rows), {}
     for name in values:
         base = f"random_{name.partition('_')[2]}"
         metrics |= seed_comparison.gains({base: values[base], name: values[name]}, base)
@@ -126,24 +129,22 @@ def make(config, info) -> Task:
     """The study of a configuration."""
     study = configs.call(Study, config.study, "config.study")
     data, classes = load(study)
-    sources = int(data["source"]["label"].max()) + 1
-    model = registry.create(
-        config.model, "config.model", kinds=("backbones",), num_classes=sources, dtype=config.compute_dtype
-    )
+    made = {"num_classes": int(data["source"]["label"].max()) + 1, "dtype": config.compute_dtype}
+    model = registry.create(config.model, "config.model", kinds=("backbones",), **made)
     nets = {f"n{count}": count for count in study.sizes}
 
     def init(key: jax.Array, batch: dict) -> dict:
         first, second = jax.random.split(key)
         params = seed_copies.initialise(model, first, to_unit(data["source"]["image"][:1]), study.seeds)
-        copies = {name: jax.tree.map(jnp.copy, params) for name in nets}
         order = jax.vmap(lambda k: jax.random.permutation(k, len(data["source"]["label"])))
-        rows = order(jax.random.split(second, study.seeds))
-        return {"params": copies, "extra": {"initial": params, "data": data, "rows": rows}}
+        extra = {"initial": params, "data": data, "rows": order(jax.random.split(second, study.seeds))}
+        return {"params": {name: jax.tree.map(jnp.copy, params) for name in nets}, "extra": extra}
 
     steps = [
         recipe.descend(config, info, partial(training_loss, model, name, count, info.batch_size), on=name)
         for name, count in nets.items()
     ]
-    evals = recipe.evaluations(lambda split: Eval(partial(evaluation_step, study, model, classes, split), finalise, 1))
+    step, end = partial(evaluation_step, study, model), partial(finalise, study, classes, info.seed)
+    evals = recipe.evaluations(lambda split: Eval(partial(step, split), partial(end, split), data=1))
     evals["test"] = evals["test"]._replace(draw=partial(probes.draw, study.sizes, study.shots))
     return Task(init=init, train=chain(*steps), evals=evals)

@@ -24,12 +24,12 @@ def read(*overrides):
 
 @pytest.fixture(scope="module")
 def study():
-    """The task, its state at first and after a step, and what the test evaluation gave of the latter."""
+    """The task, its state at first and after a step, and the features of the latter that the test evaluation gave."""
     task = build(read()).task
     state = jax.jit(lambda key: create_state(task, key, {}))(jax.random.key(0))
     after, _ = jax.jit(step_function(task, 0))(state, {})
-    means = jax.jit(task.evals["test"].step)(after, {}, jax.random.key(5))
-    return state, after, {name: float(total) for name, (total, _) in means.items()}
+    rows = jax.device_get(jax.jit(task.evals["test"].step)(after, {}, jax.random.key(5)))
+    return state, after, {name: np.asarray(one.value) for name, one in rows.items()}
 
 
 @pytest.mark.curriculum("I4", "I5")
@@ -73,35 +73,44 @@ def test_a_network_sees_only_its_first_source_images():
 
 
 @pytest.mark.curriculum("I4")
-def test_accuracies_are_those_of_probes_of_each_network(study):
-    _, after, means = study
-    model = registry.create(read().model, "", num_classes=5)
-    strengths, data = read().study.strengths, after.extra["data"]
+def test_features_are_those_of_each_network_and_each_part(study):
+    _, after, rows = study
+    model, data = registry.create(read().model, "", num_classes=5), after.extra["data"]
     features = jax.jit(lambda p, x: linear_probe.features(model.apply({"params": p}, x, False)[1]))
-    fit = jax.jit(lambda x, labels: linear_probe.fit(x, labels, 5, strengths))
-    for net, params in (("random", after.extra["initial"]), ("n20", after.params["n20"])):
-        for seed in range(2):
-            one = jax.tree.map(lambda x, i=seed: x[i], params)
-            layers = []
-            for name in ("train", "validation", "test"):
-                layers.append(features(one, data[name]["image"] / 255.0))
-            for layer in ("stage0", "pre_logits"):
-                probe = fit(layers[0][layer], data["train"]["label"])
-                pairs = zip(layers[1:], ("validation", "test"), strict=True)
-                on = [linear_probe.accuracies(probe, x[layer], data[name]["label"]) for x, name in pairs]
-                expected = float(on[1][linear_probe.chosen(on[0])])
-                assert means[f"{net}_at_{layer}/{seed}"] == pytest.approx(expected, abs=0.012)  # one image of 180
-    assert means["random_at_pixels/0"] == means["n20_at_pixels/1"]  # pixels are those of all
-    assert len(means) == 2 * 2 * (3 + 1)
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(rows[part], data[part]["label"])
+        image = data[part]["image"] / 255.0
+        for net, params in (("random", after.extra["initial"]), ("n20", after.params["n20"])):
+            np.testing.assert_allclose(rows[f"{net} pixels {part}"][1], image.reshape(len(image), -1), rtol=1e-6)
+            for seed in range(2):
+                layers = features(jax.tree.map(lambda x, i=seed: x[i], params), image)
+                for layer in ("stage0", "pre_logits"):
+                    np.testing.assert_allclose(rows[f"{net} {layer} {part}"][seed], layers[layer], atol=1e-4)
+    assert len(rows) == 3 + 2 * 3 * 3
 
 
-@pytest.mark.curriculum("I5")
-def test_gains_are_over_the_first_weights_of_the_same_seed():
-    values = {"random_5_shot": (0.2, 0.4), "n50_5_shot": (0.5, 0.9), "random_at_pixels": (0.3, 0.3)}
-    means = {f"{name}/{i}": x for name, pair in values.items() for i, x in enumerate(pair)}
-    metrics = linear_probes.finalise(means, {})
-    assert metrics["n50_5_shot"] == pytest.approx(0.7) and metrics["n50_5_shot_gain"] == pytest.approx(0.4)
-    assert "random_5_shot_gain" not in metrics and metrics["random_at_pixels"] == pytest.approx(0.3)
+@pytest.mark.curriculum("I4", "I5")
+def test_probes_are_fitted_on_train_chosen_on_validation_and_tested_on_the_split(study):
+    _, _, rows = study
+    arguments = configs.call(linear_probes.Study, read().study, "config.study")
+    values = linear_probes.probed(arguments, 5, 7, "test", rows)
+    assert {name: len(of_seeds) for name, of_seeds in values.items()} == {
+        f"{net}_{what}": 2
+        for net in ("random", "n20")
+        for what in ("at_pixels", "at_stage0", "at_pre_logits", "2_shot")
+    }
+    sets = [(rows[f"n20 pre_logits {part}"][1], rows[part]) for part in ("train", "validation", "test")]
+    assert values["n20_at_pre_logits"][1] == linear_probe.accuracy(*sets, 5, arguments.strengths)
+    rng = np.random.default_rng([7, 1, 2])
+    assert values["n20_2_shot"][1] == linear_probe.few_shot_accuracy(rng, 2, 2, *sets, 5, arguments.strengths)
+    of_validation = linear_probes.probed(
+        arguments, 5, 7, "validation", {k: x for k, x in rows.items() if "test" not in k}
+    )
+    assert of_validation["n20_at_stage0"] != values["n20_at_stage0"]
+    metrics = linear_probes.finalise(arguments, 5, 7, "test", {}, rows)
+    assert metrics["random_at_pixels"] == metrics["n20_at_pixels"]  # pixels are those of all
+    gains = np.subtract(values["n20_2_shot"], values["random_2_shot"])
+    assert metrics["n20_2_shot_gain"] == pytest.approx(gains.mean()) and "random_2_shot_gain" not in metrics
 
 
 @pytest.mark.curriculum("I4", "I5")

@@ -1,0 +1,101 @@
+"""What studies of small training sets share: batches for each size, an auxiliary task, and the choice of settings."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cvdl_jax.analysis import seed_comparison
+from cvdl_jax.errors import ConfigError
+
+
+def check_ascending(values: Sequence[float], path: str, most: float = math.inf, of: str = "") -> None:
+    """Refuses an empty list, one that does not ascend, and one that goes beyond what there is.
+
+    Args:
+        values: numbers of a config.
+        path: of them, for messages.
+        most: the largest that there can be.
+        of: what there are so many of.
+
+    Raises:
+        ConfigError: naming the path.
+    """
+    if not values or list(values) != sorted(set(values)) or values[-1] > most:
+        raise ConfigError(f"{path}={tuple(values)} must ascend{f', up to the {most} {of}' if of else ''}")
+
+
+def draw_rows(key: jax.Array, orders: jax.Array, sizes: Sequence[int], batch: int) -> jax.Array:
+    """Places of the examples of a batch for every size and seed, drawn with replacement.
+
+    Args:
+        key: a typed key.
+        orders: int [seeds, examples], an order of all examples for each seed; a set of size n is the first n of it.
+        sizes: of the sets.
+        batch: how many are drawn for each.
+
+    Returns:
+        int [sizes seeds, batch], the seeds of the first size first.
+    """
+    copies = len(sizes) * len(orders)
+    most = jnp.repeat(jnp.asarray(sizes), len(orders), total_repeat_length=copies)[:, None]
+    picked = jax.random.randint(key, (copies, batch), 0, most)
+    return jnp.take_along_axis(jnp.tile(orders, (len(sizes), 1)), picked, 1)
+
+
+def repeated(params: Any, times: int) -> Any:
+    """A tree of leaves [seeds, ...] so many times behind itself: [times seeds, ...]."""
+    return jax.tree.map(lambda x: jnp.tile(x, (times, *[1] * (x.ndim - 1))), params)
+
+
+def linear_head(key: jax.Array, seeds: int, width: int, classes: int) -> dict[str, jax.Array]:
+    """First weights of a linear layer for every seed: kernel [seeds, width, classes] by LeCun's rule, bias of zeros."""
+    kernel = jax.random.normal(key, (seeds, width, classes)) * width**-0.5
+    return {"kernel": kernel, "bias": jnp.zeros((seeds, classes))}
+
+
+def quarter_turns(image: jax.Array, turns: jax.Array) -> jax.Array:
+    """Images turned counter-clockwise by so many quarters.
+
+    Args:
+        image: [..., n, n, c].
+        turns: int [...], 0 to 3.
+    """
+    if image.ndim > 3:
+        return jax.vmap(quarter_turns)(image, turns)
+    return jax.lax.switch(turns, [partial(jnp.rot90, k=k) for k in range(4)], image)
+
+
+def at_best_settings(
+    values: Mapping[str, Sequence[float]],
+    methods: Mapping[str, Sequence[str]],
+    sizes: Sequence[int],
+    split: str,
+    baseline: str,
+) -> dict[str, float]:
+    """For each method and size, how well the setting does that is best on validation examples.
+
+    Args:
+        values: {"method_setting_50_validation" and the same of the split: one share for each seed}.
+        methods: {method: its settings}; of equally good ones the first is taken.
+        sizes: of the training sets.
+        split: what is reported.
+        baseline: the method with which the others are compared.
+
+    Returns:
+        {"method_50", "_low", "_high", "_gain" ... of `seed_comparison.gains`; "method_50_setting": its place, from 1}.
+    """
+    metrics = {}
+    for size in sizes:
+        best = {}
+        for method, settings in methods.items():
+            names = [f"{method}_{setting}_{size}" for setting in settings]
+            means = [sum(values[f"{name}_validation"]) for name in names]
+            place = means.index(max(means))
+            best[f"{method}_{size}"] = values[f"{names[place]}_{split}"]
+            metrics[f"{method}_{size}_setting"] = float(place + 1)
+        metrics |= seed_comparison.gains(best, f"{baseline}_{size}")
+    return metrics
