@@ -1,12 +1,13 @@
 """What studies of small training sets share: batches for each size, an auxiliary task, and the choice of settings."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from cvdl_jax.analysis import seed_comparison
 from cvdl_jax.errors import ConfigError
@@ -55,6 +56,38 @@ def linear_head(key: jax.Array, seeds: int, width: int, classes: int) -> dict[st
     """First weights of a linear layer for every seed: kernel [seeds, width, classes] by LeCun's rule, bias of zeros."""
     kernel = jax.random.normal(key, (seeds, width, classes)) * width**-0.5
     return {"kernel": kernel, "bias": jnp.zeros((seeds, classes))}
+
+
+def pretrained(
+    loss: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    key: jax.Array,
+    examples: int,
+    batch: int,
+    steps: int,
+) -> Any:
+    """Parameters after some steps on batches that are drawn with replacement, the same ones for all seeds.
+
+    Args:
+        loss: `(params, rows int [batch], key) -> []`, of all seeds together.
+        optimizer: an Optax transformation.
+        params: at first.
+        key: a typed key.
+        examples: that there are to draw from.
+        batch: how many are drawn.
+        steps: how many.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def step(i: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        params, state = carry
+        first, second = jax.random.split(jax.random.fold_in(key, i))
+        rows = jax.random.randint(first, (batch,), 0, examples)
+        updates, state = optimizer.update(jax.grad(loss)(params, rows, second), state, params, key=second)
+        return optax.apply_updates(params, updates), state
+
+    return jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))[0]
 
 
 def quarter_turns(image: jax.Array, turns: jax.Array) -> jax.Array:

@@ -151,31 +151,6 @@ def read(file: str, sha256: str = "", section: str = "config.judge") -> FileJudg
     return FileJudge(model, variables, normalise, shape, opened.sha256, about)
 
 
-def weights_for(file: str, config: Any, shape: tuple[int, ...], path: str) -> dict[str, Any]:
-    """The parameters of a file's classifier, for networks that begin with them.
-
-    Args:
-        file: see `read`.
-        config: of the run, whose model and normalisation have to be those of the file.
-        shape: (h, w, c) of its images.
-        path: of the key that names the file, for messages.
-
-    Returns:
-        {layer: its parameters}.
-
-    Raises:
-        ConfigError: for another model, normalisation or shape; see also `read`.
-    """
-    net = read(file, section=path)
-    for key in ("model", "normalise"):
-        ours = configs.to_plain(config)[key]
-        if ours != net.about[key]:
-            raise ConfigError(f"config.{key}={ours} is not that of {path}={file!r}, {net.about[key]}; set it so")
-    if net.shape != tuple(shape):
-        raise ConfigError(f"{path}={file!r} was trained on images {list(net.shape)}, these are {list(shape)}")
-    return dict(net.variables["params"])
-
-
 def from_file(file: str, sha256: str, channels: int, samples: int, layer: str) -> Judge:
     """The judge of a file.
 

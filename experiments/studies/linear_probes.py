@@ -24,7 +24,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.core.task import Added, Eval, Task, chain
 from cvdl_jax.data.pixels import to_unit
-from cvdl_jax.engine import recipe
+from cvdl_jax.engine import halves, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.models import registry
@@ -51,22 +51,13 @@ class Study(NamedTuple):
 
 def load(study):
     """{"source", "train", "validation", "test": {"image", "label" among its classes}}, and how many are probed."""
-    if set(study.source) & set(study.target) or len(study.target) < 2:
-        raise ConfigError(
-            f"config.study.target={study.target} must be two classes or more, none of them in source={study.source}"
-        )
-    names, path, section = ("train", "validation", "test"), "config.study.data", dict(study.data)
-    _, splits = recipe.whole_splits({**section, "only": study.target}, path, names)
-    splits["source"] = recipe.whole_splits({**section, "only": study.source}, path, names[:1])[1]["train"]
-    classes = {name: np.unique(batch["label"]) for name, batch in splits.items()}
-    label = {name: np.searchsorted(classes[name], batch["label"]) for name, batch in splits.items()}
-    few, most = int(np.bincount(label["train"]).min()), len(label["source"])
+    data, classes = halves.load(study.data, study.source, study.target)
+    few, most = int(jnp.bincount(data["train"]["label"]).min()), len(data["source"]["label"])
     if few < max(study.shots):
         raise ConfigError(f"config.study.shots={study.shots}: the smallest target class has {few} training images")
     small_sets.check_ascending(study.sizes, "config.study.sizes", most, "source images")
     small_sets.check_ascending(study.strengths, "config.study.strengths")
-    data = {n: {"image": jnp.asarray(b["image"]), "label": jnp.asarray(label[n])} for n, b in splits.items()}
-    return data, len(classes["train"])
+    return data, classes
 
 
 def training_loss(model, name, count, size, state, batch, key):

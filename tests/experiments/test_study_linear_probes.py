@@ -131,10 +131,16 @@ def test_the_figure_and_the_table_show_every_network():
     assert table[-1] == ["n450", "20.0", "21.0", "22.0", "23.0"]
 
 
+def test_layers_are_shown_from_the_pixels_to_the_scores():
+    names = ["pixels", "pre_logits", "stage0", "stage10", "stage2"]
+    assert probes.in_order(names) == ["pixels", "stage0", "stage2", "stage10", "pre_logits"]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("target=('4','5')", "none of them in source="),
+        ("target=('4','5')", "must be two classes or more each, none in both"),
+        ("source=('4',)", "must be two classes or more each, none in both"),
         ("shots=(1,200)", r"the smallest target class has 11\d training images"),
         ("sizes=(40,20)", "must ascend, up to the 57. source images"),
         ("sizes=(20,4000)", "must ascend, up to the 57. source images"),
