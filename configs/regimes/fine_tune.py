@@ -20,13 +20,16 @@ Yosinski et al. 2014, "How Transferable are Features in Deep Neural Networks?", 
 
 Measured on the test split with seed 0:
 
-    scheme   test accuracy     wall time
-    source   not measured yet
-    scratch  not measured yet
-    head     not measured yet
-    few      not measured yet
-    all      not measured yet
-    gradual  not measured yet
+    scheme   test accuracy           wall time
+    source   98.89 % [98.67, 99.08]  28 s, on 10,000 images of MNIST
+    scratch  78.83 % [74.31, 82.74]  9 s
+    head     86.07 % [82.11, 89.27]  7 s
+    few      89.14 % [85.49, 91.95]  8 s
+    all      87.74 % [83.95, 90.74]  9 s
+    gradual  89.69 % [86.12, 92.43]  8 s
+
+All of them but the source on 359 digits, from 100, on two busy CPU cores. Transfer helps; which layers it trains makes
+no clear difference. CIFAR-10 was not measured yet.
 
     pair            what is learnt from, and what then
     mnist_digits    54,000 images of MNIST; 100 of the digits of scikit-learn, 32x32

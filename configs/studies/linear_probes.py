@@ -7,7 +7,19 @@ Understanding Convolutional Networks", table 7 (classifiers on each layer); Doso
 accuracy of linear probes over the size of pre-training). Networks are trained on 0, 50, 150 and 450 images, five seeds;
 each probe's strength is chosen on validation images.
 
-Not measured yet.
+Measured, seed 0, on 179 test digits. The percentages right, with 95 % intervals over seeds, of probes on all training
+digits of each layer, and of probes on k of each class, by the last layer:
+
+    trained on  first maps         second maps         last layer         k = 1  5     10    25
+    nothing     97.1 [95.0, 99.2]  97.8 [96.1, 99.5]  91.5 [84.5, 98.5]  55.8   76.9  83.0  87.3
+    50          97.7 [96.3, 99.0]  98.3 [97.5, 99.2]  95.2 [94.4, 96.0]  52.6   80.4  88.4  92.3
+    150         97.9 [96.7, 99.0]  98.5 [97.8, 99.3]  96.1 [93.2, 99.0]  53.2   80.9  88.1  92.8
+    450         98.2 [96.6, 99.8]  98.8 [98.0, 99.5]  96.0 [94.2, 97.8]  53.1   79.1  88.0  92.2
+
+The pixels themselves give 98.3 %, so that there is little for layers to add. In pairs with the weights of the same seed
+before training, only the first layer's gain by 450 images is sure, 1.1 points [0.1, 2.1]; those of the last one with 10
+and 25 of each class are about 5, [-0.2, 11.0] at best, and with one of each class training costs more than it gains.
+More than 50 images make no difference that 179 digits could show. 17 s on two busy CPU cores, and 25 s of compiling.
 """
 
 from cvdl_jax.config import configs
