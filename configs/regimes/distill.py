@@ -12,10 +12,13 @@ takes one of ours, and `:examples=0` all images. The teacher sees the images as 
 
 Measured on the test split with seed 0:
 
-    targets  test accuracy     wall time
-    soft     not measured yet
-    hard     not measured yet
-    labels   not measured yet
+    targets  test accuracy           wall time
+    soft     95.47 % [95.04, 95.86]  40 s
+    hard     93.80 % [93.31, 94.26]  46 s
+    labels   93.57 % [93.07, 94.03]  11 s
+
+on two busy CPU cores, with a teacher of ours (`lenet5_mnist`, 99.18 %). Soft targets gain 1.9 points over labels; the
+teacher's decisions alone gain nothing that is sure, because on these images they are nearly always the labels.
 """
 
 from configs import datasets

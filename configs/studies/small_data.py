@@ -3,7 +3,7 @@
     python launch.py --config configs/studies/small_data.py --workdir runs/studies_small_data
 
 A small convolutional network on the digits 5 to 9 of scikit-learn; four seeds, whose sets are nested. Transfer begins
-with the same network trained on all 578 digits 0 to 4, its layers frozen or at a tenth of the rate of its head, which
+with the same network trained on all 576 digits 0 to 4, its layers frozen or at a tenth of the rate of its head, which
 is five times that of the others: in 250 steps at theirs it does not get far. The auxiliary task is to tell by how many
 quarters the same images were turned (Gidaris et al. 2018, "Unsupervised Representation Learning by Predicting Image
 Rotations"), by a head of its own. Each method has two settings, of which the better one on 144 validation images is
