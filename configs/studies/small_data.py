@@ -9,7 +9,22 @@ quarters the same images were turned (Gidaris et al. 2018, "Unsupervised Represe
 Rotations"), by a head of its own. Each method has two settings, of which the better one on 144 validation images is
 tested; one would seldom have as many.
 
-Not measured yet.
+Measured, seed 0, on 179 test digits. The percentages right, with 95 % intervals over seeds, and the number of the
+setting that was chosen:
+
+    method        50                     100                    200                    500
+    plain         94.6 [93.7, 95.4]      95.4 [92.8, 97.9]      97.1 [95.2, 98.9]      98.2 [96.9, 99.5]
+    l2            93.7 [92.9, 94.6] (2)  95.7 [92.8, 98.5] (2)  97.3 [95.1, 99.6] (2)  98.5 [97.3, 99.6] (2)
+    dropout       91.9 [89.7, 94.1] (2)  94.7 [91.0, 98.4] (2)  95.8 [93.5, 98.2] (2)  97.1 [95.5, 98.6] (2)
+    augmentation  85.1 [79.9, 90.3] (2)  89.4 [84.2, 94.6] (1)  91.3 [87.6, 95.1] (1)  91.8 [86.3, 97.3] (1)
+    transfer      87.4 [84.8, 90.1] (2)  91.3 [87.1, 95.6] (2)  93.7 [89.6, 97.8] (2)  95.7 [92.6, 98.7] (2)
+    auxiliary     93.4 [91.9, 95.0] (1)  95.8 [93.7, 97.9] (2)  97.3 [96.2, 98.5] (2)  98.0 [97.5, 98.6] (2)
+
+None of them helps here. In pairs with plain training L2 and the auxiliary task make no clear difference at any size;
+augmentation costs 6 to 10 points, because one pixel of eight is a long way and 250 steps are few; transfer costs 7.1
+[4.3, 10.0] with 50 images, and 2.5 [-0.4, 5.5] with 500: five digits do not teach features that the other five need,
+and it ends before it has caught up. Where the source is larger, transfer helps: `configs/regimes/fine_tune.py`.
+130 s of CPU time, half of it compiling.
 """
 
 from cvdl_jax.config import configs

@@ -39,7 +39,7 @@ def draw(methods: Sequence[str], sizes: Sequence[int], metrics: Mapping[str, flo
         axis.set_xscale("log")
         axis.set_xticks(sizes, [str(size) for size in sizes], fontsize=8)
         axis.minorticks_off()
-    axes[0].legend(fontsize=7)
+    axes[0].legend(fontsize=7, loc="lower right")
     return {"small_data": figure, "table": table(methods, sizes, metrics)}
 
 
