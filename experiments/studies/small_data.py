@@ -146,7 +146,5 @@ def make(config, info) -> Task:
     steps = [descend(loss(name, *net), net[0].optimizer, on=name) for name, net in nets.items()]
     step = partial(accuracies, study, nets)
     evals = recipe.evaluations(lambda split: Eval(partial(step, split), partial(finalise, study, split), data=1))
-    evals["test"] = evals["test"]._replace(
-        draw=partial(few_examples.draw, sorted(study.methods, key=PLAIN.__ne__), study.sizes)
-    )
+    evals["test"] = evals["test"]._replace(draw=partial(few_examples.draw, PLAIN, study.methods, study.sizes))
     return Task(init=init, train=chain(partial(draw, study, info.batch_size), *steps), evals=evals)

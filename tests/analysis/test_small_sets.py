@@ -46,10 +46,11 @@ def test_the_setting_is_chosen_on_validation_for_each_size_and_reported_on_the_s
     assert metrics["l2_9"] == pytest.approx(0.8) and metrics["l2_9_setting"] == 1  # of equals the first
     assert metrics["l2_5_gain"] == pytest.approx(0.2) and metrics["l2_9_gain"] == pytest.approx(0.1)
     assert metrics["plain_5"] == pytest.approx(0.5) and "plain_5_gain" not in metrics
-    drawn = few_examples.draw(("plain", "l2"), (5, 9), metrics, {})
+    drawn = few_examples.draw("plain", ("l2", "plain"), (5, 9), metrics, {})
     left, right = drawn["small_data"].axes
     np.testing.assert_allclose(left.lines[1].get_ydata(), [0.7, 0.8])
     np.testing.assert_allclose(right.lines[0].get_ydata(), [0.2, 0.1])  # of the method alone
+    assert right.get_xlabel() == "training images" and right.get_ylabel() == "difference from 'plain'"
     table = drawn["table"].splitlines()
     assert table[0].split() == ["method", "5", "9"] and table[2].startswith("l2") and "70.0" in table[2]
 

@@ -115,12 +115,6 @@ def test_a_study_that_makes_no_sense_is_refused(overrides, message):
         build(configs.load(FILE, overrides))
 
 
-@pytest.mark.curriculum("W16")
-def test_the_figure_compares_with_the_baseline():
-    methods, sizes = build(configs.load(FILE)).task.evals["test"].draw.args
-    assert methods == ["plain", "auxiliary", "transfer"] and sizes == (20, 40)
-
-
 def test_a_study_needs_its_baseline():
     config = configs.load(FILE)
     del config.study.methods["plain"]

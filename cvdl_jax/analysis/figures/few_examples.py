@@ -1,6 +1,6 @@
 """Methods over the size of the training set: accuracies and what they gain, as curves and as a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,14 @@ from cvdl_jax.analysis.figures.curves import panels
 from cvdl_jax.core.formatting import columns
 
 
-def draw(methods: Sequence[str], sizes: Sequence[int], metrics: Mapping[str, float], rows: Any) -> dict[str, Any]:
+def draw(
+    baseline: str, methods: Iterable[str], sizes: Sequence[int], metrics: Mapping[str, float], rows: Any
+) -> dict[str, Any]:
     """The figure and the table of the study of small training sets.
 
     Args:
-        methods: the first is the one that the others are compared with.
+        baseline: the method that the others are compared with.
+        methods: this one, and the others.
         sizes: numbers of training examples.
         metrics: "method_50", "method_50_gain" with "_low" and "_high" where there are intervals, "method_50_setting".
         rows: not used.
@@ -21,8 +24,9 @@ def draw(methods: Sequence[str], sizes: Sequence[int], metrics: Mapping[str, flo
     Returns:
         {"small_data": a matplotlib Figure, "table": text}.
     """
+    methods = [baseline, *(name for name in methods if name != baseline)]
     figure, axes = panels(
-        [("", "training images", "test accuracy"), ("", "training images", f"difference from {methods[0]!r}")], 4.2
+        [("", "training images", "test accuracy"), ("", "training images", f"difference from {baseline!r}")], 4.2
     )
     for i, method in enumerate(methods):
         for axis, ending in zip(axes, ("", "_gain"), strict=True):
