@@ -53,6 +53,7 @@ CASES = {
         "--config.model.hidden=(8,)",
         "--config.model.latent=4",  # numbers that FSDP can share
     ],
+    "distilled": ["configs/regimes/distill.py:smoke", "--config.model.hidden=(16,)"],
     "diffusion": [
         "configs/generate/ddpm.py:smoke",
         "--config.model.num_classes=10",

@@ -50,6 +50,8 @@ RUNS = {
         "--config=configs/generate/progressive.py:model=stylegan,smoke", *COMMON, "--config.growth.stable_steps=11",
         "--config.growth.fade_steps=4", "--config.ada={'policy': 'flip', 'every': 2, 'images': 500}",
     ],
+    # a teacher in the state, which sees the images as they are augmented for the student
+    "distilled": ["--config=configs/regimes/distill.py:smoke", *COMMON, "--config.model.hidden=(8,)"],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",

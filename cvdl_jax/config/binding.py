@@ -363,6 +363,7 @@ SHARE = Range("in [0, 1)", lambda x: 0 <= x < 1)
 INSIDE = Range("in (0, 1)", lambda x: 0 < x < 1)
 UP_TO_ONE = Range("in (0, 1]", lambda x: 0 < x <= 1)
 PROBABILITY = Range("in [0, 1]", lambda x: 0 <= x <= 1)
+PERCENT = Range("from 0 to 100", lambda x: 0 <= x <= 100)
 NOT_NEGATIVE = Range("0 or more, and finite", lambda x: 0 <= x < math.inf)
 POSITIVE = Range("positive and finite", lambda x: 0 < x < math.inf)
 AT_LEAST_ONE = Range("1 or more", lambda x: 1 <= x < math.inf)
@@ -373,6 +374,7 @@ Share = Annotated[float, SHARE]
 Inside = Annotated[float, INSIDE]
 UpToOne = Annotated[float, UP_TO_ONE]
 Probability = Annotated[float, PROBABILITY]
+Percent = Annotated[float, PERCENT]
 NotNegative = Annotated[float, NOT_NEGATIVE]
 Positive = Annotated[float, POSITIVE]
 Count = Annotated[int, AT_LEAST_ONE]

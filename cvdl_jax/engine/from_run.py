@@ -38,6 +38,7 @@ from cvdl_jax.optim.ema import AVERAGES, averaged, restart_averages
 from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
+KEPT = ("extra/feedback", "extra/teacher/")  # of the run that begins, whatever the source has
 LEAST = 0.5  # share of the parameters that a source has to fill, where config.init.least does not say
 CHUNK = 256  # examples that pass through the model at once
 
@@ -155,7 +156,7 @@ def load_weights(source: str, state: State, config: Any) -> tuple[State, str]:
 
     def choose(key_path: Any, x: jax.Array) -> jax.Array:
         name = path_name(key_path)
-        if name.startswith("extra/feedback"):
+        if name.startswith(KEPT):
             return x
         value = theirs.get(name)
         if value is not None and value.shape != x.shape:
@@ -169,7 +170,7 @@ def load_weights(source: str, state: State, config: Any) -> tuple[State, str]:
         return x
 
     new = jax.tree_util.tree_map_with_path(choose, {part: getattr(state, part) for part in PARTS})
-    skipped = sorted(set(theirs) - set(loaded) - {name for name in theirs if name.startswith("extra/feedback")})
+    skipped = sorted(set(theirs) - set(loaded) - {name for name in theirs if name.startswith(KEPT)})
     _check_share(source, counts, config.init.get("least", LEAST), theirs)
     state = state._replace(**new)
     fresh = tuple(key for key in AVERAGES if key in state.extra and key not in opened.averaged)

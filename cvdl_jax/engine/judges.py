@@ -45,6 +45,7 @@ class FileJudge(NamedTuple):
         normalise: images in 0..1 -> its inputs.
         shape: (h, w, c) of its images.
         sha256: of the file.
+        about: what the file says of itself: model, normalise, image_shape and num_classes.
     """
 
     model: Any
@@ -52,6 +53,7 @@ class FileJudge(NamedTuple):
     normalise: Callable[[jax.Array], jax.Array]
     shape: tuple[int, int, int]
     sha256: str
+    about: Mapping[str, Any]
 
 
 def described(built: Run, state: Any) -> dict[str, str]:
@@ -81,12 +83,13 @@ def described(built: Run, state: Any) -> dict[str, str]:
     return {ENTRY: json.dumps(about)}
 
 
-def find(file: str, sha256: str = "") -> tuple[Path, str]:
+def find(file: str, sha256: str = "", section: str = "config.judge") -> tuple[Path, str]:
     """The path of a file, and the digest that it is to have ("" for any).
 
     Args:
         file: a path, or the name of one of OURS.
         sha256: as `config.judge.sha256` says.
+        section: that names the file, for messages.
 
     Raises:
         ConfigError: for a name that is neither.
@@ -96,55 +99,56 @@ def find(file: str, sha256: str = "") -> tuple[Path, str]:
     known = sorted(path.stem for path in OURS.glob("*.safetensors"))
     if file not in known:
         raise ConfigError(
-            f"config.judge.file={file!r} is no file that ends with .safetensors and none of our feature nets; "
+            f"{section}.file={file!r} is no file that ends with .safetensors and none of our feature nets; "
             f"{nearest(file, known)}"
         )
     stated = json.loads((OURS / f"{file}.json").read_text(encoding="utf-8"))["sha256"]
     return OURS / f"{file}.safetensors", sha256 or stated
 
 
-def read(file: str, sha256: str = "") -> FileJudge:
+def read(file: str, sha256: str = "", section: str = "config.judge") -> FileJudge:
     """The classifier of a file.
 
     Args:
         file: a path, or the name of one of OURS.
         sha256: the digest that it must have, or its first digits, at least eight; "" for any (ours have theirs).
+        section: that names the file, for messages.
 
     Raises:
         ConfigError: for another digest, a file that does not say which model it is, or arrays that are not its own.
         DataError: for a file that is missing or damaged.
     """
-    path, wanted = find(file, sha256)
+    path, wanted = find(file, sha256, section)
     if wanted and len(wanted) < 8:
-        raise ConfigError(f"config.judge.sha256={wanted!r} needs at least the first eight digits")
+        raise ConfigError(f"{section}.sha256={wanted!r} needs at least the first eight digits")
     opened = tensor_files.read(path)
     if not opened.sha256.startswith(wanted.lower()):
         raise ConfigError(
-            f"config.judge.file={file!r} has the SHA-256 {opened.sha256}, and {wanted} is expected: it is another "
-            "network, whose distances do not compare; put the right file there, or remove config.judge.sha256"
+            f"{section}.file={file!r} has the SHA-256 {opened.sha256}, and {wanted} is expected: it is another "
+            f"network, whose results do not compare; put the right file there, or remove {section}.sha256"
         )
     if ENTRY not in opened.metadata:
         raise ConfigError(
-            f"config.judge.file={file!r} does not say which classifier it is; write it anew: "
+            f"{section}.file={file!r} does not say which classifier it is; write it anew: "
             "python launch.py --mode export --workdir RUN --out NAME.safetensors"
         )
     about = json.loads(opened.metadata[ENTRY])
-    model = registry.create(about["model"], "config.judge.file", kinds=("backbones",), num_classes=about["num_classes"])
+    model = registry.create(about["model"], f"{section}.file", kinds=("backbones",), num_classes=about["num_classes"])
     shape = tuple(about["image_shape"])
     expected = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, *shape)), False), jax.random.key(0))
-    arrays = pretrained.imported(opened.tensors, about["model"], "config.judge.file").arrays
+    arrays = pretrained.imported(opened.tensors, about["model"], f"{section}.file").arrays
 
     def place(key_path: Any, wanted: jax.ShapeDtypeStruct) -> jax.Array:
         array = arrays.pop(path_name(key_path), None)
         if array is None or array.shape != wanted.shape:
-            raise ConfigError(f"config.judge.file={file!r} lacks {path_name(key_path)} of shape {wanted.shape}")
+            raise ConfigError(f"{section}.file={file!r} lacks {path_name(key_path)} of shape {wanted.shape}")
         return jnp.asarray(array, wanted.dtype)
 
     variables = jax.tree_util.tree_map_with_path(place, expected)
     if arrays:
-        raise ConfigError(f"config.judge.file={file!r} has arrays that are not of its model, {min(arrays)!r} first")
-    normalise = configs.partially(pixels.normalise, about["normalise"], "config.judge.file", "image")
-    return FileJudge(model, variables, normalise, shape, opened.sha256)
+        raise ConfigError(f"{section}.file={file!r} has arrays that are not of its model, {min(arrays)!r} first")
+    normalise = configs.partially(pixels.normalise, about["normalise"], f"{section}.file", "image")
+    return FileJudge(model, variables, normalise, shape, opened.sha256, about)
 
 
 def from_file(file: str, sha256: str, channels: int, samples: int, layer: str) -> Judge:

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cvdl_jax.config.binding import Count, NotNegative, Positive, UpToOne, bind, check_name, functions
+from cvdl_jax.config.binding import Count, NotNegative, Percent, Positive, UpToOne, bind, check_name, functions
 from cvdl_jax.core import trees
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.optim import adaptive_rules, param_groups, regularisers, schedules, update_rules
+from cvdl_jax.optim import adaptive_rules, param_groups, regularisers, schedules, unfreezing, update_rules
 from cvdl_jax.optim.clipping import clip_by_norm, clip_by_tensor_norm
 from cvdl_jax.optim.update_rules import Rule
 
@@ -184,6 +184,7 @@ def optimizer(
     decoupled: bool | None = None,
     decay: str = param_groups.DECAY,
     freeze: str = "",
+    unfreeze: tuple[tuple[str, Percent], ...] = (),
     lr_factors: Mapping | tuple = (),
     layer_decay: UpToOne = 1.0,
     layers: tuple[str, ...] = (),
@@ -214,6 +215,8 @@ def optimizer(
             `lambda / (2 m) |w|^2`, with m examples, `lambda / m`; `penalty` takes both as they are written.
         decay: which parameters decay (an expression, see `param_groups`).
         freeze: which parameters get no update and no moments.
+        unfreeze: (expression, percent) pairs: a group gets no update and no moments until this much of the run is over.
+            Each parameter that is not frozen is in one group, one of which begins at 0; see `optim/unfreezing.py`.
         lr_factors: {expression: factor of the rate}, or a tuple of such pairs. The factor also scales decoupled decay.
         layer_decay: the rate of a layer is multiplied by `layer_decay^(last - layer)`.
         layers: expressions for `layer_decay`, first layer first; see `param_groups.layer_factors`.
@@ -248,21 +251,22 @@ def optimizer(
     penalised = regularisers.penalty(penalty, steps_per_epoch, batch_size, f"{path}.penalty")
     added = regularisers.noise(gradient_noise, f"{path}.gradient_noise") + regularisers.slopes(penalised)
     clips = _clips(clip_norm, clip_tensor_norm, clip_value, clip_adaptive)
-    parts = [*clips, *added, *(shrink if not decoupled else [])]
-    parts += [rule.direction, *(shrink if decoupled else []), rule.after_decay]
+    steps = [*(shrink if not decoupled else []), rule.direction, *(shrink if decoupled else []), rule.after_decay]
+    later = rule.after_rate is not None or (penalised is not None and penalised.threshold > 0)
+    parts = unfreezing.assembled([*clips, *added], steps, unfreezing.starts(unfreeze, total_steps, path), later, path)
     grouping = {"lr_factors": lr_factors, "layer_decay": layer_decay, "layers": layers}
     whole = [_trained_only(optax.chain(*parts), freeze)]
     if lr_factors or layer_decay != 1:
         whole += [_scale_groups(lambda params: param_groups.rate_factors(params, **grouping))]
-    whole += [scale_by_rate(rate)]
-    if rule.after_rate is not None:
-        whole += [_trained_only(rule.after_rate(rate), freeze)]
+    after = [] if rule.after_rate is None else [_trained_only(rule.after_rate(rate), freeze)]
+    whole += [scale_by_rate(rate), *after]
     chained = regularisers.proximal(optax.chain(*whole), penalised, freeze, grouping)
 
     def init(params: Any) -> Any:
         _check_stacked(params, name, clip_tensor_norm, clip_adaptive, path)
         regularisers.check_on(penalised, params, f"{path}.penalty")
         param_groups.check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
+        param_groups.check_unfreeze(params, freeze, unfreeze)
         return chained.init(params)
 
     return optax.GradientTransformationExtraArgs(init, chained.update)

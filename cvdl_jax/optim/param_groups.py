@@ -24,7 +24,7 @@ class Row(NamedTuple):
     name: str
     shape: tuple[int, ...]
     size: int
-    group: str  # "frozen", the expression in lr_factors that matched, or "default"
+    group: str  # "frozen", the expression in lr_factors that matched, or "default"; " from 25 %"
     factor: float  # of the learning rate, layer-wise decay included
     decay: float  # weight decay
     frozen: bool
@@ -151,6 +151,43 @@ def check_groups(
     _check_layers(params, freeze, layer_decay, layers)
 
 
+def check_unfreeze(params: Any, freeze: str, unfreeze: Sequence[tuple[str, float]]) -> None:
+    """Refuses groups of gradual unfreezing that leave out a parameter, share one, or match none.
+
+    Args:
+        params: a tree of arrays or of `jax.ShapeDtypeStruct`.
+        freeze: which parameters never train; they are in no group.
+        unfreeze: (expression, percent) pairs, see `unfreezing.py`.
+
+    Raises:
+        ConfigError: naming the expression and the parameter.
+    """
+    trained = [name for name in names(params) if not matches(freeze, name)]
+    groups: dict[str, str] = {}
+    for regex, _ in unfreeze:
+        try:
+            inside = [name for name in trained if matches(regex, name)]
+        except re.error as error:
+            raise ConfigError(f"config.optim.unfreeze={regex!r} is not a regular expression: {error}") from None
+        if not inside:
+            raise ConfigError(
+                f"config.optim.unfreeze={regex!r} matches no parameter that is trained; {nearest(regex, trained)} An "
+                "expression must match the whole path, as in 'head/.*'"
+            )
+        for name in inside:
+            if name in groups:
+                raise ConfigError(
+                    f"config.optim.unfreeze: {groups[name]!r} and {regex!r} both match {name}; narrow one"
+                )
+            groups[name] = regex
+    outside = [name for name in trained if name not in groups]
+    if unfreeze and outside:
+        raise ConfigError(
+            f"config.optim.unfreeze={tuple(unfreeze)!r}: {outside[0]} is in no group; add an expression, or name it in "
+            "freeze"
+        )
+
+
 def table(
     params: Any,
     weight_decay: float = 0.0,
@@ -159,6 +196,7 @@ def table(
     lr_factors: Mapping | Sequence = (),
     layer_decay: float = 1.0,
     layers: Sequence[str] = (),
+    unfreeze: Sequence[tuple[str, float]] = (),
     **_: Any,
 ) -> list[Row]:
     """One row for every parameter, block2 before block10: `table(params, **config.optim)`.
@@ -171,17 +209,21 @@ def table(
         lr_factors: {expression: factor}.
         layer_decay: factor of the rate for each layer below the last.
         layers: expressions, first layer first.
+        unfreeze: (expression, percent) pairs; a group that begins later is said in `group`.
 
     Raises:
-        ConfigError: see `check_groups`.
+        ConfigError: see `check_groups` and `check_unfreeze`.
     """
     grouping = {"lr_factors": lr_factors, "layer_decay": layer_decay, "layers": layers}
     check_groups(params, weight_decay=weight_decay, decay=decay, freeze=freeze, **grouping)
+    check_unfreeze(params, freeze, unfreeze)
     factors, by_name = pairs(lr_factors), rate_factors(params, **grouping)
     rows = []
     for name, leaf in zip(names(params), jax.tree.leaves(params), strict=True):
         frozen = matches(freeze, name)
         group = "frozen" if frozen else next((regex for regex, _ in factors if matches(regex, name)), "default")
+        start = next((percent for regex, percent in unfreeze if matches(regex, name)), 0)
+        group += f" from {start:g} %" if start and not frozen else ""
         factor = 0.0 if frozen else by_name[name]
         decays = weight_decay if matches(decay, name) and not frozen else 0.0
         rows.append(Row(name, tuple(leaf.shape), math.prod(leaf.shape), group, factor, decays, frozen))

@@ -13,6 +13,7 @@ SECTIONS = {
     "rate": "name=sgd momentum=0.9 form=rate nesterov=True layer_decay=0.5 layers=('[a-z]+([0-9]+)/.*','head/.*')",
     "norm": "name=rmsprop norm=global momentum=0.5 clip_tensor_norm=0.5",
     "free": "name=schedule_free_adamw freeze=head/bias",
+    "waiting": "name=adamw weight_decay=0.1 clip_norm=1.0 unfreeze=(('head/.*',0),('(?!head/).*',40))",
 }
 RUN = """
 import sys; sys.path.insert(0, {!r})
