@@ -12,6 +12,7 @@ import numpy as np
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
 from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, subset
+from cvdl_jax.data import episodes as episodic
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import Empty, FolderSource, check_apart
@@ -105,6 +106,7 @@ def load(
     text: Mapping[str, Any] = {},
     only: tuple[str, ...] = (),
     first: Counted = 0,
+    episodes: Mapping[str, Any] = {},
 ) -> Data:
     """Opens a data set.
 
@@ -155,6 +157,8 @@ def load(
         text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
         only: names of classes whose examples are kept, in all splits; () for all. The classes keep their numbers.
         first: so many examples of the training split are kept, the first of those; 0 for all.
+        episodes: makes every training batch some classes with some examples of each: arguments of
+            `episodes.EpisodeSettings`, such as classes=16, images=4; {} for epochs in a random order.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -178,6 +182,7 @@ def load(
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
     splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
+    splits = episodic.grouped(splits, episodes) if episodes else splits
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 
