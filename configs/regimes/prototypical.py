@@ -28,7 +28,7 @@ def get_config(arg=None):
     config.experiment = "few_shot"
     config.data = {"train": "train", "validation": "validation", "test": "test"}
     config.data.episodes = {"classes": 20, "images": arg.shots + 5}
-    config.batch_size, config.total_steps = 20 * (arg.shots + 5), 2000
+    config.batch_size, config.total_steps = 20 * (arg.shots + 5), 500
     if arg.data == "faces" or arg.smoke:
         size = "size=32, views=8, train=64, validation=64, test=64" if arg.smoke else "size=32, views=20, train=4000"
         config.data.update({"name": f"faces({size})", "features": ("image", "identity")})

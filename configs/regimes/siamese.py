@@ -11,7 +11,7 @@ A convolutional network with an embedding of 64 numbers, of length one. `loss=co
 `weighted_l1` (Koch et al. 2015) learns the weights of a city-block distance and classifies pairs by its sigmoid.
 
 `data=omniglot`: characters of `omniglot_small`, 28x28 pixels: five alphabets to train on, Tagalog for the thresholds,
-Katakana and Sanskrit to test on. `orl_faces`: 24 people to train on, 8 others for the thresholds, 8 others to test on.
+Katakana and Sanskrit to test on. `orl_faces`, at 44x36 pixels: 24 people to train on, 8 others for the thresholds, 8 others to test on.
 `faces`: drawn portraits, which need no data folder. No class is in two splits (`data/builders/disjoint_classes.py`).
 Accept and alarm rates are at thresholds that accept 1 % of the impostors of the validation split.
 
@@ -50,14 +50,14 @@ def get_config(arg=None):
         config.data.update({"name": f"faces({size})", "features": ("image", "identity")})
         config.data.episodes = {"classes": 16, "images": 4, "entry": "identity"}
     elif arg.data == "orl_faces":
-        config.data.update({"name": "disjoint_classes(source='orl_faces')", "image_size": (56, 46)})
+        config.data.update({"name": "disjoint_classes(source='orl_faces')", "image_size": (44, 36)})
         config.data.episodes = {"classes": 16, "images": 4}
         config.augment = "flip | padded_crop(padding=3, mode='edge')"
     else:
         config.data.update({"name": "disjoint_classes", "image_size": (28, 28)})
         config.data.episodes = {"classes": 16, "images": 4}
     config.normalise = {"fit": "standardise"}
-    config.batch_size, config.total_steps = 64, 1500
+    config.batch_size, config.total_steps = 64, 600 if arg.data == "orl_faces" else 1000
     config.model = {"name": "convnet", "channels": (32, 64, 64), "units": (), "norm": "batch"}
     config.loss = {"name": arg.loss}
     config.optim = {"name": "adamw", "lr": 1e-3, "weight_decay": 1e-4}
