@@ -11,8 +11,9 @@ A convolutional network with an embedding of 64 numbers, of length one. `loss=co
 `weighted_l1` (Koch et al. 2015) learns the weights of a city-block distance and classifies pairs by its sigmoid.
 
 `data=omniglot`: characters of `omniglot_small`, 28x28 pixels: five alphabets to train on, Tagalog for the thresholds,
-Katakana and Sanskrit to test on. `orl_faces`, at 44x36 pixels: 24 people to train on, 8 others for the thresholds, 8 others to test on.
-`faces`: drawn portraits, which need no data folder. No class is in two splits (`data/builders/disjoint_classes.py`).
+Katakana and Sanskrit to test on. `orl_faces`, 44x36 pixels: 24 people to train on, 8 others for the thresholds, and 8
+others to test on. `faces`: drawn portraits, which need no data folder. No class is in two splits
+(`data/builders/disjoint_classes.py`).
 Accept and alarm rates are at thresholds that accept 1 % of the impostors of the validation split.
 
 Measured on the test split with seed 0, of omniglot:
