@@ -119,7 +119,8 @@ def make(config, info) -> Task:
     def init(key: jax.Array, batch: dict) -> dict:
         params, stats = initialise(model, key, normalise(batch["image"])[:1], False)
         judge = {"weight": jnp.full(settings.size, -(settings.size**-0.5)), "bias": jnp.ones(())}
-        thresholds = {name: jnp.asarray(jnp.inf, jnp.float32) for name in THRESHOLDS}  # nobody, until one is chosen
+        nobody = jnp.finfo(jnp.float32).max  # no score passes, until a threshold is chosen
+        thresholds = {name: jnp.asarray(nobody, jnp.float32) for name in THRESHOLDS}
         extra = {"batch_stats": {"encoder": stats}, "thresholds": thresholds, **feedback.extra}
         return {"params": {"encoder": params} | ({"judge": judge} if judged else {}), "extra": extra}
 

@@ -49,4 +49,4 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path, monkeypatch):
     assert_same_run(whole, broken)
     last = max(leaves(whole).items())[1]
     kept = {name: x for name, x in last.items() if "thresholds" in name}
-    assert len(kept) == 2 and all(abs(float(x)) < 100 for x in kept.values())  # no longer the infinite one
+    assert len(kept) == 2 and all(abs(float(x)) < 100 for x in kept.values())  # no longer those of the beginning
