@@ -58,7 +58,7 @@ def get_config(arg=None):
         config.data.update({"name": "disjoint_classes", "image_size": (28, 28)})
         config.data.episodes = {"classes": 16, "images": 4}
     config.normalise = {"fit": "standardise"}
-    config.batch_size, config.total_steps = 64, 600 if arg.data == "orl_faces" else 1000
+    config.batch_size, config.total_steps = 64, 300 if arg.data == "orl_faces" else 1000
     config.model = {"name": "convnet", "channels": (32, 64, 64), "units": (), "norm": "batch"}
     config.loss = {"name": arg.loss}
     config.optim = {"name": "adamw", "lr": 1e-3, "weight_decay": 1e-4}

@@ -66,8 +66,9 @@ def _classes(split: Split, entry: str) -> np.ndarray:
     if feature is None or feature.shape != () or not np.issubdtype(np.dtype(feature.dtype), np.integer):
         able = [name for name, f in split.source.features.items() if f.shape == () and f.dtype.startswith("int")]
         raise ConfigError(f"{entry!r} is no whole number of an example; use entry={' or '.join(map(repr, able))}")
-    if split.arrays is not None and entry in split.arrays:
-        return np.asarray(split.arrays[entry])
+    known = split.source.labels() if entry == "label" else None
+    if known is not None:
+        return known
     starts = range(0, split.size, _CHUNK)
     parts = [split.source.read_entries(range(s, min(s + _CHUNK, split.size)), [entry]) for s in starts]
     return np.asarray([int(row[entry]) for part in parts for row in part])

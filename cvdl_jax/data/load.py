@@ -167,8 +167,7 @@ def load(
     stage = HostStage(
         image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
         pixel_range, proposals)  # fmt: skip
-    if order_seed is not None and not 0 <= order_seed < 2**32:
-        raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
+    _check_seed(order_seed)
     allow_pixels(max_pixels)
     cut = configs.call(Cut, split, subset.PATH) if split else None
     if cut is not None:
@@ -181,10 +180,15 @@ def load(
     sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
-    splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
-    splits = episodic.grouped(splits, episodes) if episodes else splits
+    splits = make_resident(_splits(sources, stage, features, classes, episodes), resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
+
+
+def _check_seed(order_seed: int | None) -> None:
+    """Refuses a seed of the order that is none."""
+    if order_seed is not None and not 0 <= order_seed < 2**32:
+        raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
 
 
 def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> dict[str, Source]:
@@ -207,7 +211,11 @@ def _with_texts(sources: dict[str, Source], text: Mapping[str, Any], caption_len
 
 
 def _splits(
-    sources: Mapping[str, Source], stage: HostStage, features: Sequence[str], classes: tuple[str, ...]
+    sources: Mapping[str, Source],
+    stage: HostStage,
+    features: Sequence[str],
+    classes: tuple[str, ...],
+    episodes: Mapping[str, Any],
 ) -> dict[str, Split]:
     """A split of each source, with the entries that are kept."""
     most, splits = _most_boxes(sources), {}
@@ -220,7 +228,7 @@ def _splits(
         stage.check(kept)
         how, groups = (stage, encoded_texts.groups(source)) if key == "train" else (stage.for_evaluation(), None)
         splits[key] = Split(key, source, how, kept, most=most, groups=groups)
-    return splits
+    return episodic.grouped(splits, episodes) if episodes else splits
 
 
 def _prepared(
