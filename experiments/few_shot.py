@@ -44,11 +44,12 @@ class FewShot(NamedTuple):
     episodes: Size = 600
 
 
-def training_loss(model, normalise, images, shots, state, batch, key):
-    """Sums over the queries of one episode."""
+def training_loss(model, normalise, drawn, shots, state, batch, key):
+    """Sums over the queries of one episode; its rows are ordered by class, see `order.Episodes`."""
+    episodes.classes_of(batch, drawn.entry)  # refuses mixed examples
     (x, _), state = apply_train(model, state, normalise(batch["image"]), key)
-    centres = prototypes.of_support(prototypes.support(gather_rows(x), images, shots))  # [classes, e]
-    which, asked = prototypes.episode(row_places(len(x)), images, shots)
+    centres = prototypes.of_support(prototypes.support(gather_rows(x), drawn.images, shots))  # [classes, e]
+    which, asked = prototypes.episode(row_places(len(x)), drawn.images, shots)
     logits, weight = prototypes.scores(x, centres), asked.astype(x.dtype)
     losses, hits = softmax_cross_entropy(logits, which), logits.argmax(1) == which
     count = weight.sum()
@@ -93,8 +94,6 @@ def make(config, info) -> Task:
         )
     if settings.episodes < 2 or settings.way < 2:
         raise ConfigError(f"config.few_shot: episodes={settings.episodes} and way={settings.way} must be at least 2")
-    if "accumulate" in config.grad:
-        raise ConfigError(f"config.grad={config.grad!r} would take an episode apart; use config.grad=plain")
     model = registry.create(
         config.model, "config.model", kinds=("backbones",),
         num_classes=settings.embedding, dtype=config.compute_dtype, remat=config.remat,
@@ -106,7 +105,7 @@ def make(config, info) -> Task:
         params, stats = initialise(model, key, normalise(batch["image"])[:1], False)
         return {"params": params, "extra": {"batch_stats": stats, **feedback.extra}}
 
-    loss = partial(training_loss, model, normalise, drawn.images, settings.training_shots)
+    loss = partial(training_loss, model, normalise, drawn, settings.training_shots)
     step = partial(evaluation_step, embed, drawn.entry)
     return Task(
         init=init,

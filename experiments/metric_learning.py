@@ -1,8 +1,8 @@
 """Metric learning: a siamese network of which images of one class are near, for verification and identification.
 
 image: [b, h, w, c] in 0..1; the class under the name that `config.data.episodes.entry` gives, int [b]. A batch has some
-images of each of some classes, `config.data.episodes`, and every row meets those of the whole global batch; accumulated
-gradients see one part of it alone. `config.loss`: contrastive, triplet or weighted_l1 of `ops/losses/metric.py`.
+images of each of some classes, `config.data.episodes`, and every row meets those of the whole global batch.
+`config.loss`: contrastive, triplet or weighted_l1 of `ops/losses/metric.py`.
 `params`: {"encoder", "judge"? of weighted_l1: weight [e] and bias}. `extra`: {"batch_stats": {"encoder"}, "thresholds":
 {"verify", "identify"}, "ema"?, "ema_statistics"?, "feedback"?}. Evaluations: "validation" during training, which sets
 the thresholds, "test" once at the end, of classes that neither training nor the thresholds have seen. Verification is
@@ -48,7 +48,7 @@ class Embedding(NamedTuple):
 def training_loss(model, normalise, scale, loss, entry, state, batch, key):
     """Sums of one training batch; "active" is the share of pairs or triplets that cost something."""
     (x, _), new = apply_train(model, state, normalise(batch["image"]), key, on="encoder")
-    x, labels = scale(x), batch[entry]
+    x, labels = scale(x), episodes.classes_of(batch, entry)
     everyone, all_labels = gather_rows((x, labels))
     draws = row_random(jax.random.uniform, jax.random.fold_in(key, 1), (len(x), len(everyone)))
     rows = metric.Rows(x, labels, row_places(len(x)), everyone, all_labels, draws, state.params.get("judge", {}))

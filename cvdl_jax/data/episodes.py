@@ -82,7 +82,8 @@ def settings_of(config: Any, spec: Mapping[str, Any]) -> EpisodeSettings:
         spec: {name: shape and dtype} of a batch.
 
     Raises:
-        ConfigError: where they are missing, a batch is not one episode, or the images or classes are not delivered.
+        ConfigError: where they are missing, a batch is not one episode or is cut by accumulation, or the images or
+            classes are not delivered.
     """
     section = config.data.get("episodes")
     if not section:
@@ -102,4 +103,21 @@ def settings_of(config: Any, spec: Mapping[str, Any]) -> EpisodeSettings:
             f"config.batch_size={config.batch_size} must be {settings.classes} classes x {settings.images} images of "
             f"{PATH}; set config.batch_size={size}"
         )
+    if "accumulate" in config.grad:
+        raise ConfigError(f"config.grad={config.grad!r} would take an episode apart; leave accumulate out")
     return settings
+
+
+def classes_of(batch: Mapping[str, Any], entry: str) -> Any:
+    """The classes of a batch, int [b].
+
+    Args:
+        batch: after its augmentation.
+        entry: see `EpisodeSettings`.
+
+    Raises:
+        ConfigError: for examples that were mixed, which have no class.
+    """
+    if batch[entry].ndim != 1:
+        raise ConfigError("config.augment mixes images of different classes, which then have none; leave it out there")
+    return batch[entry]

@@ -112,15 +112,23 @@ def test_episodes_need_a_training_split():
 
 def test_what_an_experiment_needs_of_them():
     spec = {"image": None, "identity": None}
-    config = ConfigDict({"experiment": "few_shot", "batch_size": 6, "data": {"name": "x", "episodes": NUMBERS}})
+    data = {"name": "x", "episodes": NUMBERS}
+    config = ConfigDict({"experiment": "few_shot", "batch_size": 6, "grad": "plain", "data": data})
     assert episodes.settings_of(config, spec) == (3, 2, "identity")
     for change, seen, message in (
+        ({"grad": "sam(0.1) | accumulate(2)"}, spec, r"would take an episode apart; leave accumulate out"),
         ({"batch_size": 8}, spec, r"config.batch_size=8 must be 3 classes x 2 images .*; set config.batch_size=6"),
         ({"data": {"name": "x"}}, spec, r"config.data.episodes is missing; 'few_shot' needs several examples"),
         ({}, {"image": None}, r"'few_shot' needs 'image' and 'identity', and is given image; set config.data.features"),
     ):
         with pytest.raises(ConfigError, match=message):
             episodes.settings_of(ConfigDict({**config.to_dict(), **change}), seen)
+
+
+def test_mixed_examples_have_no_class():
+    assert episodes.classes_of({"who": np.zeros(4, int)}, "who").shape == (4,)
+    with pytest.raises(ConfigError, match=r"config\.augment mixes images of different classes"):
+        episodes.classes_of({"who": np.zeros((4, 3))}, "who")
 
 
 def test_a_set_of_disjoint_classes_needs_its_source(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
+from cvdl_jax.data.episodes import EpisodeSettings
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.few_shot import measured
@@ -29,7 +30,7 @@ def test_an_episode_by_loops(shots):
     x = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
     state = State(jnp.zeros((), jnp.int32), {"scale": jnp.float32(2)}, {}, {"batch_stats": {}})
     batch = {"image": jnp.asarray(x)[:, None, :, None], "label": jnp.asarray([7] * 4 + [3] * 4 + [5] * 4)}
-    _, sums = few_shot.training_loss(Flat(), lambda v: v + 0.5, 4, shots, state, batch, None)
+    _, sums = few_shot.training_loss(Flat(), lambda v: v + 0.5, EpisodeSettings(3, 4), shots, state, batch, None)
     x, total, hits = 2 * (x + 0.5), 0.0, 0
     centres = [x[4 * c : 4 * c + shots].mean(0) for c in range(3)]
     for c in range(3):
@@ -84,7 +85,7 @@ def test_the_figure_shows_the_nearest_other_image(run):
     [
         ("--config.few_shot.training_shots=4", "training_shots=4 .* more images of each than shots"),
         ("--config.few_shot.episodes=1", "episodes=1 and way=5 must be at least 2"),
-        ("--config.grad=accumulate(2)", r"config.grad='accumulate\(2\)' would take an episode apart"),
+        ("--config.grad=accumulate(2)", r"config.grad='accumulate\(2\)' would take an episode apart; leave accumulate"),
         ("--config.batch_size=12", "must be 4 classes x 4 images of config.data.episodes; set config.batch_size=16"),
     ],
 )
