@@ -2,9 +2,10 @@
 
 image: [b, h, w, c] in 0..1; the class under the name that `config.data.episodes.entry` gives, int [b]. A batch has some
 images of each of some classes, `config.data.episodes`, and every row meets those of the whole global batch.
-`config.loss`: contrastive, triplet or weighted_l1 of `ops/losses/metric.py`.
-`params`: {"encoder", "judge"? of weighted_l1: weight [e] and bias}. `extra`: {"batch_stats": {"encoder"}, "thresholds":
-{"verify", "identify"}, "ema"?, "ema_statistics"?, "feedback"?}. Evaluations: "validation" during training, which sets
+
+`config.loss`: contrastive, triplet or weighted_l1 of `ops/losses/metric.py`. `params`: {"encoder", "judge"? of
+weighted_l1: weight [e] and bias}. `extra`: {"batch_stats": {"encoder"}, "thresholds": {"verify", "identify"}, "ema"?,
+"ema_statistics"?, "feedback"?}. Evaluations: "validation" during training, which sets
 the thresholds, "test" once at the end, of classes that neither training nor the thresholds have seen. Verification is
 of all pairs of images; identification searches all images in a gallery with the first of each class, and, where it may
 answer "nobody", of every other class.
