@@ -10,10 +10,10 @@ small1, without the paper's new classes by rotation; Tagalog selects the checkpo
 characters of Katakana and Sanskrit, one or five drawings of each and 15 queries. `data=faces` are drawn portraits,
 whose classes are people, and need no data folder.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on two CPU cores that ran other programs; the intervals are over episodes:
 
-    data      5way_1shot_accuracy  5way_5shot_accuracy  wall time
-    omniglot  not measured yet
+    data      5way_1shot_accuracy    5way_5shot_accuracy    wall time
+    omniglot  80.2 % [79.43, 80.98]  92.6 % [92.16, 93.00]  4 min
     faces     not measured yet
 """
 

@@ -16,17 +16,20 @@ others to test on. `faces`: drawn portraits, which need no data folder. No class
 (`data/builders/disjoint_classes.py`).
 Accept and alarm rates are at thresholds that accept 1 % of the impostors of the validation split.
 
-Measured on the test split with seed 0, of omniglot:
+Measured on the test split with seed 0, of omniglot, on two CPU cores that ran other programs; rank1 is of a search
+among 89 characters:
 
-    loss         equal_error_rate  true_accept_rate  false_accept_rate  rank1  identification_rate  wall time
-    contrastive  not measured yet
-    triplet      not measured yet
-    weighted_l1  not measured yet
+    loss         equal_error_rate  true_accept_rate  false_accept_rate  rank1   identification_rate  wall time
+    contrastive  13.3 %            36.2 %            1.0 %              38.3 %  12.1 %               3 min
+    triplet      10.2 %            53.1 %            1.3 %              51.0 %  38.4 %               2 min
+    weighted_l1  15.9 %            34.6 %            1.5 %              30.5 %  8.3 %                3 min
 
-and with the contrastive loss:
+The search that may answer "nobody" raises false alarms for 7.2 %, 29.4 % and 13.1 % of the probes who are not enrolled,
+not for 1 %: its threshold is from a gallery of nine characters, and the best match among 45 strangers scores higher.
+With the contrastive loss:
 
-    data       equal_error_rate  true_accept_rate  false_accept_rate  rank1  identification_rate  wall time
-    omniglot   see above
+    data       equal_error_rate  true_accept_rate  false_accept_rate  rank1   identification_rate  wall time
+    omniglot   13.3 %            36.2 %            1.0 %              38.3 %  12.1 %               3 min
     orl_faces  not measured yet
     faces      not measured yet
 """
