@@ -12,6 +12,7 @@ import numpy as np
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
 from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, subset
+from cvdl_jax.data import episodes as episodic
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import Empty, FolderSource, check_apart
@@ -105,6 +106,7 @@ def load(
     text: Mapping[str, Any] = {},
     only: tuple[str, ...] = (),
     first: Counted = 0,
+    episodes: Mapping[str, Any] = {},
 ) -> Data:
     """Opens a data set.
 
@@ -155,6 +157,8 @@ def load(
         text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
         only: names of classes whose examples are kept, in all splits; () for all. The classes keep their numbers.
         first: so many examples of the training split are kept, the first of those; 0 for all.
+        episodes: makes every training batch some classes with some examples of each: arguments of
+            `episodes.EpisodeSettings`, such as classes=16, images=4; {} for epochs in a random order.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -163,8 +167,7 @@ def load(
     stage = HostStage(
         image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
         pixel_range, proposals)  # fmt: skip
-    if order_seed is not None and not 0 <= order_seed < 2**32:
-        raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
+    _check_seed(order_seed)
     allow_pixels(max_pixels)
     cut = configs.call(Cut, split, subset.PATH) if split else None
     if cut is not None:
@@ -177,9 +180,15 @@ def load(
     sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
-    splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
+    splits = make_resident(_splits(sources, stage, features, classes, episodes), resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
+
+
+def _check_seed(order_seed: int | None) -> None:
+    """Refuses a seed of the order that is none."""
+    if order_seed is not None and not 0 <= order_seed < 2**32:
+        raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
 
 
 def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> dict[str, Source]:
@@ -202,7 +211,11 @@ def _with_texts(sources: dict[str, Source], text: Mapping[str, Any], caption_len
 
 
 def _splits(
-    sources: Mapping[str, Source], stage: HostStage, features: Sequence[str], classes: tuple[str, ...]
+    sources: Mapping[str, Source],
+    stage: HostStage,
+    features: Sequence[str],
+    classes: tuple[str, ...],
+    episodes: Mapping[str, Any],
 ) -> dict[str, Split]:
     """A split of each source, with the entries that are kept."""
     most, splits = _most_boxes(sources), {}
@@ -215,7 +228,7 @@ def _splits(
         stage.check(kept)
         how, groups = (stage, encoded_texts.groups(source)) if key == "train" else (stage.for_evaluation(), None)
         splits[key] = Split(key, source, how, kept, most=most, groups=groups)
-    return splits
+    return episodic.grouped(splits, episodes) if episodes else splits
 
 
 def _prepared(

@@ -7,6 +7,9 @@ of step k depend on (seed, k, B) alone, so that a run can restart at any step.
 Examples may be in groups, such as texts of a similar length. Each `POOL` examples that follow each other in an epoch
 are then sorted by group, the groups in a random order, so that nearly every batch is of one group; an epoch is still a
 permutation.
+
+Or every batch is an episode: some classes, drawn at random, and some examples of each. Then an epoch is no permutation:
+what a batch holds is drawn anew, so that an example may come twice in n positions, or not at all.
 """
 
 from functools import lru_cache
@@ -15,7 +18,7 @@ import numpy as np
 
 from cvdl_jax.errors import ConfigError
 
-ORDER, HOST, SOURCE, SPLIT = 0, 1, 2, 3  # independent streams of random bits
+ORDER, HOST, SOURCE, SPLIT, EPISODE = 0, 1, 2, 3, 4  # independent streams of random bits
 POOL = 4096
 
 
@@ -30,6 +33,41 @@ class Groups:
         self.numbers = np.asarray(numbers)
 
 
+class Episodes:
+    """Batches of some classes with equally many examples of each, which are drawn anew for every batch.
+
+    Row r of a batch of `classes * images` rows is example `r % images` of its class `r // images`; no class and no
+    example is in a batch twice. Batch k depends on (seed, k) alone.
+
+    Args:
+        labels: int [n], the class of each example.
+        classes: of a batch.
+        images: of each class in a batch.
+
+    Raises:
+        ConfigError: if there are not so many classes, or a class does not have so many examples.
+    """
+
+    def __init__(self, labels: np.ndarray, classes: int, images: int):
+        known, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        if len(known) < classes or counts.min() < images:
+            raise ConfigError(
+                f"batches of {classes} classes with {images} examples of each cannot be drawn: there are {len(known)} "
+                f"classes, and class {known[counts.argmin()]} has {counts.min()} examples; use smaller numbers"
+            )
+        self.classes, self.images = classes, images
+        self.members = [np.flatnonzero(which == c) for c in range(len(known))]
+
+    def batch(self, seed: int, k: int) -> np.ndarray:
+        """The examples of batch k: int64 [classes images]."""
+        words = random_bits(seed, EPISODE, k, 0, len(self.members))
+        rows = []
+        for c in np.argsort(words, kind="stable")[: self.classes]:
+            bits = random_bits(seed, EPISODE, k, 1 + int(c), len(self.members[c]))
+            rows.append(self.members[c][np.argsort(bits, kind="stable")[: self.images]])
+        return np.concatenate(rows).astype(np.int64)
+
+
 def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.ndarray:
     """Random 64-bit words that are a function of their arguments alone.
 
@@ -38,8 +76,8 @@ def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.nd
 
     Args:
         seed: the run's seed, at least 0.
-        stream: their purpose: ORDER, HOST, SOURCE or SPLIT.
-        epoch: counted from 0.
+        stream: their purpose: ORDER, HOST, SOURCE, SPLIT or EPISODE.
+        epoch: counted from 0; of an episode, its batch.
         index: of the example, 0 where there is none.
         n: how many words.
 
@@ -99,14 +137,16 @@ def host_rows(batch_size: int, process_index: int, process_count: int) -> slice:
     return slice(process_index * local, (process_index + 1) * local)
 
 
-def examples(seed: int, positions: np.ndarray, n: int, groups: Groups | None = None) -> tuple[np.ndarray, np.ndarray]:
+def examples(
+    seed: int, positions: np.ndarray, n: int, groups: Groups | Episodes | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The epoch and the example at each position of the shuffled stream.
 
     Args:
         seed: the run's seed, at least 0.
         positions: int64 [b], each at least 0.
         n: number of examples in the split.
-        groups: of its examples; see `permutation`.
+        groups: of its examples, see `permutation`; or the episodes that batches are.
 
     Returns:
         (epochs int64 [b], indices int64 [b]).
@@ -114,6 +154,11 @@ def examples(seed: int, positions: np.ndarray, n: int, groups: Groups | None = N
     positions = np.asarray(positions, np.int64)
     epochs = positions // n
     indices = np.empty_like(positions)
+    if isinstance(groups, Episodes):
+        batches, places = np.divmod(positions, groups.classes * groups.images)
+        for k in np.unique(batches):
+            indices[batches == k] = groups.batch(seed, int(k))[places[batches == k]]
+        return epochs, indices
     for epoch in np.unique(epochs):
         rows = epochs == epoch
         indices[rows] = permutation(seed, int(epoch), n, groups)[positions[rows] % n]

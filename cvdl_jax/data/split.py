@@ -28,7 +28,7 @@ class Split:
         features: {name: Feature} of the entries that are kept, as they are in the source.
         arrays: {name: [n, ...]} if the split is resident, else None.
         most: says how many boxes an example of the data set has at most, for an error.
-        groups: of examples that training batches keep together; None for none.
+        groups: of examples that training batches keep together, or the episodes that they are; None for neither.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Split:
     features: Mapping[str, Feature]
     arrays: Mapping[str, np.ndarray] | None = None
     most: Callable[[], int] | None = None
-    groups: order.Groups | None = None
+    groups: order.Groups | order.Episodes | None = None
 
     @property
     def size(self) -> int:

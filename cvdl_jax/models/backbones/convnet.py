@@ -35,6 +35,13 @@ VARIANTS = {
         "input": (32, 32, 3), "num_classes": 10, "channels": (32, 64, 128), "units": (), "scores": "maps",
         "macs": 10_342_400, "params": 94_538,  # 896 + 18,496 + 73,856 + 1,290
     },
+    # Snell et al. 2017, "Prototypical Networks for Few-shot Learning", section 3.1, "Conv-4", with a layer of scores.
+    # A convolution before a norm has no bias, as everywhere here; the pooling drops an odd last row and column.
+    "conv4": {
+        "input": (28, 28, 1), "num_classes": 5, "channels": (64, 64, 64, 64), "units": (), "norm": "batch",
+        "macs": 9_815_360,  # 451,584 + 7,225,344 + 1,806,336 + 331,776 + 320
+        "params": 112_005,  # (576 + 128) + 3 (36,864 + 128) + 325
+    },
     "convnet_tiny": {
         "input": (16, 16, 3), "num_classes": 10, "channels": (4, 8), "units": (16,),
         "macs": 48_288, "params": 2_642,  # 112 + 296 + 2,064 + 170
