@@ -47,6 +47,7 @@ MEANING = {
 FUNCTIONS = [
     ("config.data", "data.load:load", ()),
     ("config.data.split", "data.subset:Cut", ()),
+    ("config.data.episodes", "data.episodes:EpisodeSettings", ()),
     ("config.optim", "optim.optimizer:optimizer", ("total_steps", "steps_per_epoch", "batch_size", "path")),
     ("config.optim, by name", "optim.update_rules", ()),
     ("config.optim.schedule, by name", "optim.schedules", ("steps",)),
@@ -65,6 +66,7 @@ FUNCTIONS = [
     ("config.match of detect with fcos", "ops.points:point_targets", ()),
     ("config.boxes of detect, by name", "ops.losses.boxes", ()),
     ("config.loss of gan, by name", "ops.losses.adversarial", ()),
+    ("config.loss of metric_learning, by name", "ops.losses.metric", ("rows",)),
     ("config.loss of qlearn, by name", "ops.losses.td", ()),
     ("config.exploration of qlearn, by name", "rl.policies", ()),
 ]
