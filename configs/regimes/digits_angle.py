@@ -6,8 +6,12 @@
 
 `rotated_digits`: 4,596 images of 1,149 scans to train on, 1,156 of 289 to select on, 1,436 of 359 to test on, each
 turned by up to 60 degrees either way. The angle is read from its cosine and sine. `weights=uncertainty` learns how the
-two losses are weighed (Kendall et al. 2018); `task` trains one task alone, to compare, or to combine such runs
-(`configs/regimes/combine_tasks.py`).
+two losses are weighed (Kendall et al. 2018). `task` trains one task alone, to compare, or to combine such runs into one
+predictor without further training:
+
+    from cvdl_jax.engine import combining
+    combined = combining.combine(("runs/digit_alone", "runs/angle_alone"))
+    combined.predict(images), combined.measure("test")
 
 Measured on the test split with seed 0, `task=both` unless said, on two CPU cores:
 

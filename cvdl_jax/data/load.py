@@ -11,7 +11,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
-from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, subset
+from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, order, subset
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import Empty, FolderSource, check_apart
@@ -105,6 +105,7 @@ def load(
     text: Mapping[str, Any] = {},
     only: tuple[str, ...] = (),
     first: Counted = 0,
+    spread: str = "",
 ) -> Data:
     """Opens a data set.
 
@@ -155,6 +156,8 @@ def load(
         text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
         only: names of classes whose examples are kept, in all splits; () for all. The classes keep their numbers.
         first: so many examples of the training split are kept, the first of those; 0 for all.
+        spread: an entry with a class, such as "source", whose shares every batch of the training split has, to an
+            example or two, instead of by chance; "" for chance.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -177,7 +180,8 @@ def load(
     sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
-    splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
+    splits = _spread(_splits(sources, stage, features, classes), spread)
+    splits = make_resident(splits, resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 
@@ -216,6 +220,26 @@ def _splits(
         how, groups = (stage, encoded_texts.groups(source)) if key == "train" else (stage.for_evaluation(), None)
         splits[key] = Split(key, source, how, kept, most=most, groups=groups)
     return splits
+
+
+def _spread(splits: dict[str, Split], entry: str) -> dict[str, Split]:
+    """The splits, the training split in an order that spreads the classes of an entry evenly; themselves for ""."""
+    if not entry:
+        return splits
+    if "train" not in splits:
+        raise ConfigError(f"config.data.spread={entry!r} needs a training split; set config.data.train")
+    split = splits["train"]
+    feature = split.source.features.get(entry)
+    if feature is None or feature.kind != "label" or feature.shape != ():
+        able = [name for name, f in split.source.features.items() if f.kind == "label" and f.shape == ()]
+        raise ConfigError(
+            f"config.data.spread={entry!r} is no entry of {split.source.name} with a class of each example; it has "
+            f"{', '.join(able) or 'none'}"
+        )
+    if split.groups is not None:
+        raise ConfigError(f"config.data.spread={entry!r} and config.data.text.buckets both order the examples; set one")
+    numbers = [row[entry] for row in split.source.read_entries(range(len(split.source)), [entry])]
+    return {**splits, "train": replace(split, groups=order.Groups(np.asarray(numbers), spread=True))}
 
 
 def _prepared(

@@ -122,7 +122,7 @@ def check_augmentation(text: str, tasks: Mapping[str, Job]) -> None:
         ConfigError: naming the operation and a task.
     """
     moved = next((name for name, job in tasks.items() if job.head.moves), None)
-    for operation, _ in parse_calls(text, "config.augment") if moved and text else ():
+    for operation, *_ in parse_calls(text, "config.augment") if moved else ():
         if operation not in functions(photometric):
             raise ConfigError(
                 f"config.augment: {operation!r} may move the image and would leave the labels of task {moved!r} as "
