@@ -54,8 +54,8 @@ def get_config(arg=None):
         arg, size=configs.OneOf(("small", "paper")), weights=configs.OneOf(("fixed", "uncertainty")), smoke=False
     )
     paper = arg.size == "paper" and not arg.smoke
-    side, people = (227, 50) if paper else (64, 50)
-    name = f"face_tasks(size={side}, people={people})"
+    side, people = 227 if paper else 64, 50
+    name = f"face_tasks(size={side})"
     if arg.smoke:
         side, people = 36, 6
         name = f"face_tasks(size={side}, people={people}, train=32, validation=16, test=16)"
@@ -76,5 +76,6 @@ def get_config(arg=None):
     config.eval = {"every_percent": 20}
     config.select = {"metric": "validation/loss", "mode": "min"}
     if arg.smoke:
-        config.model = {"name": "all_in_one_tiny"}
+        tiny = {"maps": (4, 4, 6, 6, 8, 8, 8), "stem": (3, 2), "branch": 4, "local": 16, "task": 8, "places": 2}
+        config.model.update({**tiny, "person": (12, 6), "face": (16, 8)})
     return configs.smoke(config) if arg.smoke else config

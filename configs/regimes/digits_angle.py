@@ -3,6 +3,7 @@
     python launch.py --config configs/regimes/digits_angle.py --workdir runs/digits_angle
     python launch.py --config configs/regimes/digits_angle.py:weights=uncertainty --workdir runs/digits_angle_learned
     python launch.py --config configs/regimes/digits_angle.py:task=digit --workdir runs/digit_alone
+    python launch.py --config configs/regimes/digits_angle.py:task=angle --workdir runs/angle_alone
 
 `rotated_digits`: 4,596 images of 1,149 scans to train on, 1,156 of 289 to select on, 1,436 of 359 to test on, each
 turned by up to 60 degrees either way. The angle is read from its cosine and sine. `weights=uncertainty` learns how the
@@ -45,12 +46,13 @@ def get_config(arg=None):
     name = "rotated_digits(copies=1)" if arg.smoke else "rotated_digits"
     config.data = {"name": name, "train": "train", "validation": "validation", "test": "test"}
     config.normalise = {"fit": "standardise"}
-    config.model = {"name": "resnet8_tiny"} if arg.smoke else {"name": "resnet20"}
+    config.model = {"name": "resnet20"}
     config.total_epochs, config.batch_size = 20, 128
     config.optim = {"name": "adamw", "lr": 4e-3, "weight_decay": 1e-3}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 5}
     config.eval = {"every_percent": 20}
     config.select = {"metric": "validation/loss", "mode": "min"}
     if arg.smoke:
+        config.model.update({"depths": (1, 1, 1), "widths": (4, 8, 16)})
         config.data.update({split: f"{split}[:32]" for split in ("train", "validation", "test")})
     return configs.smoke(config) if arg.smoke else config

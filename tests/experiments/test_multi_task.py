@@ -284,8 +284,8 @@ def test_each_scan_is_turned_several_times_in_its_own_split():
 def test_both_tasks_are_learned(tmp_path):
     run = tmp_path / "run"
     flags = [
-        "--config=configs/regimes/digits_angle.py", f"--workdir={run}", "--config.total_steps=150",
-        "--config.total_epochs=None", "--config.batch_size=64", "--config.log.tensorboard=False",
+        "--config=configs/regimes/digits_angle.py", f"--workdir={run}", "--config.total_steps=300",
+        "--config.batch_size=64", "--config.log.tensorboard=False",
         "--config.model={'name': 'mlp', 'hidden': (128,)}", "--config.data.test=",
     ]  # fmt: skip
     assert launch.main(flags) == 0
