@@ -29,7 +29,8 @@ class Head(NamedTuple):
         read: `outputs [b, n] -> [b, ...]`, the prediction as the labels are: a class, a number in its unit, points.
         measure: the name of what is measured.
         measured: `(prediction, truth, beside) -> (sums [b], weights [b])`.
-        gaussian: whether the loss is a squared error, for `ops/losses/multi_task.py:uncertain`.
+        gaussian: whether the loss is a squared error, for `ops/losses/multi_task.py:uncertain`; others count there as
+            a cross-entropy does.
         moves: whether the label would change if the image were flipped, turned or cut.
         beside: an entry that says more of the truth, such as which points are visible; "" for none.
     """
@@ -145,7 +146,7 @@ def age(
     centre: float = 0.0,
     scale: Positive = 1.0,
 ) -> Head:
-    """An age in years: `(1 - l) d^2 / 2 + l (1 - exp(-d^2 / (2 sigma^2)))` of the error d, and the mean absolute error.
+    """An age: `(1 - l) e^2 / 2 + l (1 - exp(-d^2 / (2 sigma^2)))`, d the error and e = d / scale, and the mean |d|.
 
     Args:
         shape: of the label, [].
@@ -153,7 +154,7 @@ def age(
         blend: the last l; it begins with 0, the Euclidean loss, and rises evenly,
         ramp: during this share of the run; 0 for one l from the beginning.
         centre: what an output of 0 means, in years.
-        scale: what an output of 1 means beyond it.
+        scale: what an output of 1 means beyond it; 1 for the paper's loss, whose first part is of squared years.
 
     Raises:
         ConfigError: for a label of another shape.
@@ -164,9 +165,9 @@ def age(
 
     def losses(z, truth, beside, progress):
         share = blend * jnp.clip(progress / ramp, 0.0, 1.0) if ramp else jnp.asarray(blend)
-        share, d = share.astype(z.dtype), centre + scale * z[:, 0] - truth.astype(z.dtype)
-        bounded = errors.age(d, jnp.zeros_like(d), sigma, 1.0)
-        return (1 - share) * errors.age(d, jnp.zeros_like(d), sigma, 0.0) + share * bounded
+        share, e = share.astype(z.dtype), z[:, 0] - (truth.astype(z.dtype) - centre) / scale
+        euclidean, bounded = (errors.age(e, jnp.zeros_like(e), sigma / scale, whole) for whole in (0.0, 1.0))
+        return (1 - share) * euclidean + share * bounded
 
     return Head(1, losses, lambda z: centre + scale * z[:, 0], "mae", _absolute)
 

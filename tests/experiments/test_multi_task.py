@@ -78,9 +78,9 @@ def test_numbers_are_measured_in_their_unit_and_learned_in_another():
 
 @pytest.mark.curriculum("I12")
 def test_the_loss_of_an_age_goes_from_euclidean_to_gaussian():
-    """d = 4, sigma = 2: 8 and 1 - exp(-2); blend 0.5 is reached after half of the ramp."""
+    """d = 4 years or 0.4 of the scale, sigma = 2: 0.08 and 1 - exp(-2); half of the ramp is half of the blend."""
     head = task_heads.age((), sigma=2.0, blend=1.0, ramp=0.5, centre=30.0, scale=10.0)
-    euclidean, gaussian = 8.0, 1 - np.exp(-2.0)
+    euclidean, gaussian = 0.08, 1 - np.exp(-2.0)
     for progress, share in ((0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (1.0, 1.0)):
         found, said, (wrong, _) = head_values(head, [[0.4]], [30.0], progress=jnp.float32(progress))
         assert float(found[0]) == pytest.approx((1 - share) * euclidean + share * gaussian, rel=1e-5)
@@ -88,6 +88,8 @@ def test_the_loss_of_an_age_goes_from_euclidean_to_gaussian():
     fixed = task_heads.age((), sigma=2.0, blend=0.25, ramp=0.0, centre=30.0, scale=10.0)
     found, _, _ = head_values(fixed, [[0.4]], [30.0], progress=0.0)
     assert float(found[0]) == pytest.approx(0.75 * euclidean + 0.25 * gaussian, rel=1e-5)
+    found, _, _ = head_values(task_heads.age((), sigma=2.0), [[34.0]], [30.0], progress=0.0)  # the paper's, in years
+    assert float(found[0]) == pytest.approx(8)
 
 
 @pytest.mark.curriculum("I10")

@@ -176,14 +176,15 @@ def test_every_batch_has_the_shares_of_the_sources(data):
 
 @pytest.mark.curriculum("I12")
 def test_a_step_of_the_recipe_counts_the_labels_of_each_source():
-    built = build(configs.load("configs/regimes/all_in_one.py:smoke", []))
+    built = build(configs.load("configs/regimes/all_in_one.py:smoke", ["--config.augment="]))
     batch = {name: jnp.zeros(x.shape, x.dtype) for name, x in built.info.spec.items()}
     state = create_state(built.task, jax.random.key(0), batch)
     split = built.data.splits["train"]
     _, index = split.at(0, order.batch_positions(0, 16))
     rows = split.batch(index)
     rows = {**rows, "image": jnp.asarray(rows["image"], jnp.float32) / 255}
-    new, _, sums = jax.jit(built.task.train.update)(state, rows, jax.random.key(1))
+    update = jax.jit(built.task.train.update)
+    new, _, sums = update(state, rows, jax.random.key(1))
     count = {name.split("/")[0]: float(w) for name, (_, w) in sums.items() if name.endswith("/loss")}
     faces = float(np.asarray(rows["known/landmarks"]).sum())
     assert count == {"detection": 4, "landmarks": faces, "visibility": faces, "pose": faces, "smile": 4, "gender": 12,
@@ -192,3 +193,9 @@ def test_a_step_of_the_recipe_counts_the_labels_of_each_source():
     total = sum(weights[name] * float(sums[f"{name}/loss"][0]) for name in weights)
     assert float(sums["loss"][0]) == pytest.approx(total, rel=1e-5) and float(sums["loss"][1]) == 16
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(new.params))
+    _, _, last = update(state._replace(step=jnp.int32(2)), rows, jax.random.key(1))  # of two steps: the bounded loss
+    wrong = np.asarray(built.task.predict(state, rows)["age"]) - np.asarray(rows["age"])
+    wrong = wrong[np.asarray(rows["known/age"]) == 1]
+    assert float(sums["age/loss"][0]) == pytest.approx(np.square(wrong / 20).sum() / 2, rel=1e-3)
+    assert float(last["age/loss"][0]) == pytest.approx((1 - np.exp(-np.square(wrong) / (2 * 9))).sum(), rel=1e-3)
+    assert float(sums["age/mae"][0]) == pytest.approx(np.abs(wrong).sum(), rel=1e-3)
