@@ -180,8 +180,7 @@ def load(
     sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
-    splits = _spread(_splits(sources, stage, features, classes), spread)
-    splits = make_resident(splits, resident, resident_limit, cache)
+    splits = make_resident(_spread(_splits(sources, stage, features, classes), spread), resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 

@@ -174,6 +174,7 @@ def test_every_batch_has_the_shares_of_the_sources(data):
         load(NAME, spread="age")
 
 
+@pytest.mark.long
 @pytest.mark.curriculum("I12")
 def test_a_step_of_the_recipe_counts_the_labels_of_each_source():
     built = build(configs.load("configs/regimes/all_in_one.py:smoke", ["--config.augment="]))

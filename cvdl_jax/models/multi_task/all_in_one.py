@@ -116,16 +116,16 @@ class AllInOne(nn.Module):
         third = self._conv(x, 3)
         fifth = self._conv(self._conv(third, 4), 5)
         sixth = self._conv(fifth, 6)
-        found, out = {}, {"stages": (first, third, _pool(fifth), _pool(sixth))}
+        last, out = {}, {"stages": (first, third, _pool(fifth), _pool(sixth))}
         if wanted.keys() & set(LOCAL):
             out["local"] = self._mixed(first, third, _pool(fifth), train)
         for name in (name for name in LOCAL if name in wanted):
-            found[name] = self._hidden(out["local"], (self.task,), name, train)
+            last[name] = self._hidden(out["local"], (self.task,), name, train)
         for name in (name for name in GLOBAL if name in wanted):
-            found[name] = self._hidden(self._flat(_pool(sixth)), self.person, name, train)
+            last[name] = self._hidden(self._flat(_pool(sixth)), self.person, name, train)
         if IDENTITY in wanted:
-            found[IDENTITY] = self._hidden(self._flat(_pool(self._conv(sixth, 7))), self.face, IDENTITY, train)
-        return {name: head(found[name], n, self.dtype, name=f"head_{name}") for name, n in self.heads}, out
+            last[IDENTITY] = self._hidden(self._flat(_pool(self._conv(sixth, 7))), self.face, IDENTITY, train)
+        return {name: head(last[name], n, self.dtype, name=f"head_{name}") for name, n in self.heads}, out
 
     def _types(self) -> dict[str, Any]:
         wide, init = at_least_float32(self.dtype), initializer("", "relu")
