@@ -370,3 +370,15 @@ def test_another_normalisation_is_refused(folders):
     combining.check_alike([first, second])
     with pytest.raises(ConfigError, match=r"the normalisation of .*angle has mean=\[0.25\] and that of .*digit"):
         combining.check_alike([first, other])
+
+
+def test_runs_of_other_kinds_are_refused(monkeypatch):
+    config = SimpleNamespace(experiment="classify", batch_stats="running")
+    monkeypatch.setattr(combining.runs, "load_built", lambda *_, **__: (SimpleNamespace(config=config), None, 0))
+    with pytest.raises(ConfigError, match="one is a run of experiment 'classify'"):
+        combining.load(["one", "two"])
+    config.experiment, config.batch_stats = "multi_task", "exact"
+    with pytest.raises(ConfigError, match=r"one has config.batch_stats='exact'"):
+        combining.load(["one", "two"])
+    with pytest.raises(ConfigError, match="trunk='both' must be 'own' or 'shared'"):
+        combining.combine(["one", "two"], trunk="both")
