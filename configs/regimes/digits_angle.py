@@ -5,8 +5,8 @@
     python launch.py --config configs/regimes/digits_angle.py:task=digit --workdir runs/digit_alone
     python launch.py --config configs/regimes/digits_angle.py:task=angle --workdir runs/angle_alone
 
-`rotated_digits`: 4,596 images of 1,149 scans to train on, 1,156 of 289 to select on, 1,436 of 359 to test on, each
-turned by up to 60 degrees either way. The angle is read from its cosine and sine. `weights=uncertainty` learns how the
+`rotated_digits`: 4,596 images of 1,149 scans to train on, 289 to select on and 359 to test on, each turned by up to 60
+degrees either way. The angle is read from its cosine and sine. `weights=uncertainty` learns how the
 two losses are weighed (Kendall et al. 2018). `task` trains one task alone, to compare, or to combine such runs into one
 predictor without further training:
 

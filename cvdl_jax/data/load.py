@@ -163,9 +163,8 @@ def load(
         DataError: if data are missing, damaged, or two splits share examples.
         ConfigError: if the settings contradict each other.
     """
-    stage = HostStage(
-        image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
-        pixel_range, proposals)  # fmt: skip
+    stage = HostStage(image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes,
+                      drop_degenerate, pixel_range, proposals)  # fmt: skip
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
     allow_pixels(max_pixels)

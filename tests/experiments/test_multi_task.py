@@ -270,13 +270,16 @@ def test_scans_are_turned_counterclockwise():
 @pytest.mark.curriculum("I10")
 def test_each_scan_is_turned_several_times_in_its_own_split():
     data = load("rotated_digits(copies=2, turn=20)", validation="validation")
-    digits = load("digits", validation="validation").splits["validation"].arrays
-    split = data.splits["validation"].arrays
-    np.testing.assert_array_equal(split["label"], np.repeat(digits["label"], 2))
-    assert np.abs(split["angle"]).max() == 20 and len(set(np.asarray(split["angle"]).tolist())) == 41
-    for i in (0, 7):
-        expected = rotated_digits.rotated(np.asarray(digits["image"])[i // 2, ..., 0], int(split["angle"][i]), 16)
-        np.testing.assert_array_equal(np.asarray(split["image"])[i, ..., 0], expected)
+    digits = load("digits", validation="validation")
+    for split, copies in (("train", 2), ("validation", 1)):
+        scans, made = digits.splits[split].arrays, data.splits[split].arrays
+        np.testing.assert_array_equal(made["label"], np.repeat(scans["label"], copies))
+        assert np.abs(made["angle"]).max() == 20 and len(set(np.asarray(made["angle"]).tolist())) == 41
+        for i in (0, 7):
+            expected = rotated_digits.rotated(
+                np.asarray(scans["image"])[i // copies, ..., 0], int(made["angle"][i]), 16
+            )
+            np.testing.assert_array_equal(np.asarray(made["image"])[i, ..., 0], expected)
     with pytest.raises(ConfigError, match=r"rotated_digits\(turn=181\) must be between 1 and 180"):
         load("rotated_digits(turn=181)")
 

@@ -1,8 +1,9 @@
 """Rotated digits: which digit it is, and by which angle it was turned.
 
 The name is `rotated_digits`, or with other settings `rotated_digits(turn=180)`. Each scan of scikit-learn's digits is
-turned `copies` times, counterclockwise by whole degrees between -turn and turn, and enlarged; "train", "validation" and
-"test" are made of the scans of these splits of `digits`. People write at angles of their own, so the angle is that by
+turned, counterclockwise by whole degrees between -turn and turn, and enlarged: `copies` times for training, once for an
+evaluation, so that its examples are independent. "train", "validation" and "test" are made of the scans of these splits
+of `digits`. People write at angles of their own, so the angle is that by
 which a scan was turned, not that of its strokes. Beyond 90 degrees a six may be a nine. Every number is whole or
 rounded to 16 bits, so that every machine draws the same bytes.
 """
@@ -39,7 +40,7 @@ def configure(size: int = 16, turn: int = 60, copies: int = 4) -> RotatedDigitsC
     Args:
         size: height and width of the images in pixels.
         turn: largest angle in degrees.
-        copies: images made of each scan.
+        copies: images made of each scan of the training split.
 
     Returns:
         A builder config, named by the settings that differ from the defaults.
@@ -102,8 +103,9 @@ class RotatedDigits(Drawn, tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         whole = load.load("digits", str(config.folder), train=split, resident="always").splits["train"].arrays
         scans, labels = np.asarray(whole["image"])[..., 0], np.asarray(whole["label"]).tolist()
-        for i in range(len(scans) * config.copies):
-            which = i // config.copies
+        copies = config.copies if split == "train" else 1
+        for i in range(len(scans) * copies):
+            which = i // copies
             degrees = Words(STREAMS[split], i).between(-config.turn, config.turn)
             image = rotated(scans[which], degrees, config.size)
             yield i, {"image": png(image), "label": labels[which], "angle": np.float32(degrees)}
