@@ -143,10 +143,7 @@ CASES = {
     "tasks": [
         "configs/regimes/all_in_one.py:weights=uncertainty,smoke",
         "--config.data.name=face_tasks(size=36, people=6, train=64, validation=16, test=16)",
-        "--config.model.maps=(4,4,8,8,8,8,8)",  # numbers that FSDP can share
-        "--config.model.person=(12,8)",
-        "--config.model.local=64",
-        "--config.model.dropout=0.1",
+        "--config.model={'name': 'mlp', 'hidden': (16,), 'norm': 'batch', 'dropout': 0.1}",
         "--config.augment=",
         "--config.ema.decay=0.9",
     ],
