@@ -14,14 +14,14 @@ predictor without further training:
     combined = combining.combine(("runs/digit_alone", "runs/angle_alone"))
     combined.predict(images), combined.measure("test")
 
-Measured on the test split with seed 0, `task=both` unless said, on two CPU cores:
+Measured on the test split with seed 0, on two CPU cores that others used too:
 
     weights      digits right     mean error of the angle  wall time
-    fixed        not measured yet
+    fixed        97.5 % [95.3, 98.7]  4.3 degrees              122 s
     uncertainty  not measured yet
 
     task         digits right     mean error of the angle  wall time
-    both         not measured yet
+    both         97.5 % [95.3, 98.7]  4.3 degrees              122 s
     digit        not measured yet
     angle        not measured yet
 """
