@@ -10,9 +10,9 @@ nobody is shown): 8,000 to train on, 800 to select on, 2,000 to test on. Each of
 the paper's six data sets, and every batch has the same share of each. `size=small` is a narrow network for 64 pixels,
 `paper` the published one of 97 million parameters for 227, with dropout.
 
-The paper does not print its weights. Those of detection, landmarks, visibility and pose are HyperFace's (Ranjan et al.
-2016, section 3.2), its predecessor, and so is that of gender; the other tasks have 1. Each is divided by the share of
-the images that have the label. The paper fine-tunes a network that has learned 10,548 people; this one begins anew.
+The weights are not the paper's. Those of detection, landmarks, visibility, pose and gender are HyperFace's (Ranjan et
+al. 2016), its predecessor; the other tasks have 1. Each is divided by the share of the images that have the label. The
+paper fine-tunes a network that has learned 10,548 people; this one begins anew.
 
 Measured on the test split with seed 0, on two CPU cores:
 

@@ -5,8 +5,8 @@ visibility, pose, smile) see the maps behind conv1, conv3 and conv5 together: th
 convolution of their own, the third by a maximum, 1x1 convolutions mix them, and a dense layer is what these tasks
 share. Age and gender have three dense layers each behind conv6. Conv7 belongs to the identity alone.
 
-All activations are parametric rectifiers, with a slope for each channel. The paper gives no normalisation; its network
-began from one that was trained to identify people (Sankaranarayanan et al. 2016, figure 2), which fixes the widths.
+All activations are parametric rectifiers, with a slope for each channel, and nothing is normalised. The paper's network
+began from one that was trained to identify people (Sankaranarayanan et al. 2016).
 
 Reference: Ranjan et al. 2017, "An All-In-One Convolutional Neural Network for Face Analysis", section III and figure 3.
 """
