@@ -140,6 +140,14 @@ CASES = {
         "--config.data.name=captioned_scenes(size=32, train=64, validation=17, test=16, unseen=16)",
         "--config.ema.decay=0.9",
     ],
+    # Eight tasks, whose labels are missing in other rows of each device, and learned weights.
+    "tasks": [
+        "configs/regimes/all_in_one.py:weights=uncertainty,smoke",
+        "--config.data.name=face_tasks(size=36, people=6, train=64, validation=16, test=16)",
+        "--config.model={'name': 'mlp', 'hidden': (16,), 'norm': 'batch', 'dropout': 0.1}",
+        "--config.augment=",
+        "--config.ema.decay=0.9",
+    ],
     "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
     "sam": ["configs/classify/mlp.py", *MLP, "--config.grad=sam(0.05)"],
 }

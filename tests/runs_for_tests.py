@@ -64,6 +64,11 @@ RUNS = {
         "--config=configs/segment/segnet.py:smoke", *COMMON, "--config.model.depths=(1,1)",
         "--config.model.widths=(4,8)",
     ],
+    # eight tasks with labels of some examples each, learned weights, drop-out, a loss that changes during the run
+    "tasks": [
+        "--config=configs/regimes/all_in_one.py:weights=uncertainty,smoke", *COMMON, "--config.ema.decay=0.9",
+        "--config.model={'name': 'mlp', 'hidden': (16,), 'norm': 'batch', 'dropout': 0.1}",
+    ],
     # a caption of each image drawn in every step; two encoders and a temperature
     "contrast": ["--config=configs/multimodal/clip.py:smoke", *COMMON, "--config.ema.decay=0.9"],
     # captions drawn anew in every step, attention, drop-out; sentences written by beams and judged on the host

@@ -11,7 +11,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
-from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, subset
+from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, spread_order, subset
 from cvdl_jax.data import episodes as episodic
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
@@ -107,6 +107,7 @@ def load(
     only: tuple[str, ...] = (),
     first: Counted = 0,
     episodes: Mapping[str, Any] = {},
+    spread: str = "",
 ) -> Data:
     """Opens a data set.
 
@@ -159,6 +160,8 @@ def load(
         first: so many examples of the training split are kept, the first of those; 0 for all.
         episodes: makes every training batch some classes with some examples of each: arguments of
             `episodes.EpisodeSettings`, such as classes=16, images=4; {} for epochs in a random order.
+        spread: an entry with a class, such as "source", whose shares every batch of the training split has, to an
+            example or two, instead of by chance; "" for chance.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -180,7 +183,8 @@ def load(
     sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     stage = replace(stage, captions=words)
-    splits = make_resident(_splits(sources, stage, features, classes, episodes), resident, resident_limit, cache)
+    splits = spread_order.evenly(_splits(sources, stage, features, classes, episodes), spread)
+    splits = make_resident(splits, resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 

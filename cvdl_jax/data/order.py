@@ -6,7 +6,8 @@ of step k depend on (seed, k, B) alone, so that a run can restart at any step.
 
 Examples may be in groups, such as texts of a similar length. Each `POOL` examples that follow each other in an epoch
 are then sorted by group, the groups in a random order, so that nearly every batch is of one group; an epoch is still a
-permutation.
+permutation. Or the groups are spread evenly over an epoch, such as sources with different labels: then so many examples
+that follow each other have the shares of the whole, to an example or two.
 
 Or every batch is an episode: some classes, drawn at random, and some examples of each. Then an epoch is no permutation:
 what a batch holds is drawn anew, so that an example may come twice in n positions, or not at all.
@@ -27,10 +28,11 @@ class Groups:
 
     Args:
         numbers: int [n], the group of each example, from 0.
+        spread: spread each group evenly over an epoch, instead of keeping it together.
     """
 
-    def __init__(self, numbers: np.ndarray):
-        self.numbers = np.asarray(numbers)
+    def __init__(self, numbers: np.ndarray, spread: bool = False):
+        self.numbers, self.spread = np.asarray(numbers), spread
 
 
 class Episodes:
@@ -100,13 +102,20 @@ def permutation(seed: int, epoch: int, n: int, groups: Groups | None = None) -> 
         seed: the run's seed, at least 0.
         epoch: counted from 0.
         n: number of examples.
-        groups: of the examples, to be kept together; see the module.
+        groups: of the examples, to be kept together or spread; see the module.
 
     Returns:
         int64 [n], read-only: every number 0 ... n - 1 once.
     """
     order = np.argsort(random_bits(seed, ORDER, epoch, 0, n), kind="stable").astype(np.int64)
-    if groups is not None:
+    if groups is not None and groups.spread:
+        # The k-th of a group's m examples stands at (2 k + 1) / (2 m) of the epoch; equal places in a random order.
+        place = np.empty(n)
+        for group in np.unique(groups.numbers):
+            rows = np.flatnonzero(groups.numbers[order] == group)
+            place[rows] = (2 * np.arange(len(rows)) + 1) / (2 * len(rows))
+        order = order[np.argsort(place, kind="stable")]
+    elif groups is not None:
         count = int(groups.numbers.max()) + 1
         for start in range(0, n, POOL):
             pool = order[start : start + POOL]

@@ -20,7 +20,7 @@ GROUPS = (
     "pgd,gan,qlearn,policy",
     "told,variational,diffusion",
     "detector,embedding",
-    "segmenter,distilled",
+    "segmenter,distilled,tasks",
     "two_stage",
     "queries,contrast",
     "bert,translation",

@@ -18,6 +18,7 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "segmenter": ("kill@step:13", 8),
     "language": ("kill@step:13", 8),
     "contrast": ("kill@step:13", 8),
+    "tasks": ("kill@step:13", 8),
     "bert": ("kill@step:13", 8),
     "translation": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),
