@@ -2,6 +2,7 @@
 
     python launch.py --config configs/regimes/depth.py --workdir runs/depth
     python launch.py --config configs/regimes/depth.py:loss=l2 --workdir runs/depth_l2
+    python launch.py --config configs/regimes/depth.py:loss=l1 --workdir runs/depth_l1
 
 Eigen et al. 2014, "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network": the logarithm of the
 depth is learned with the scale-invariant loss (lambda 0.5), or with the plain squared or absolute error; the network is
