@@ -1,6 +1,5 @@
-"""Where depth comes from besides a network: two eyes, two places of one camera, and light that is sent out.
+"""Depth without a network, over `seeds` scenes or draws: two eyes, two places of one camera, light that is sent out.
 
-It takes no steps and measures, over `seeds` scenes or draws:
 "stereo/METHOD": the share of pixels that block matching in a drawn pair (`builders/depth_scenes.py`) finds to a pixel,
     of those that the right camera sees too; "stereo/METHOD_dark" where the right camera's contrast is 60 %;
     "stereo/agree_..." the share that the left-right check keeps, and how many of the kept ones are right;
@@ -54,8 +53,7 @@ def matched(study, method, left, right):
 def pair(study, index):
     """A drawn pair in 0..1 and the true disparities, 0 for the sky, with where the right camera sees the pixel too."""
     scene = depth_scenes.imagine(Words(STREAM, index))
-    left, depth = depth_scenes.render(scene, study.size)
-    right, other = depth_scenes.render(scene, study.size, right=study.baseline)
+    (left, depth), (right, other) = (depth_scenes.render(scene, study.size, x) for x in (0.0, study.baseline))
     scale = depth_scenes.FOCAL * study.size * study.baseline
     truth = np.where(depth <= depth_scenes.FARTHEST, scale / depth, 0)
     there = np.round(np.arange(study.size)[None] - truth).astype(int)
@@ -103,9 +101,8 @@ def direction_errors(study, key):
         return jnp.degrees(jnp.arctan2(jnp.linalg.norm(jnp.cross(got, t)), got @ t))
 
     errors = [degrees(two_views.fundamental(a := x1 + n * noise[0], b := x2 + n * noise[1]), a, b) for n in NOISES]
-    wrong = jnp.arange(study.points) < 3 * study.points // 10
-    a, b = x1 + 0.25 * noise[0], x2 + 0.25 * noise[1]
-    b = jnp.where(wrong[:, None], jax.random.uniform(keys[2], b.shape, maxval=480.0), b)
+    wrong, a = jnp.arange(study.points) < 3 * study.points // 10, x1 + 0.25 * noise[0]
+    b = jnp.where(wrong[:, None], jax.random.uniform(keys[2], a.shape, maxval=480.0), x2 + 0.25 * noise[1])
     f, agree = two_views.ransac(keys[3], a, b, threshold=1.5, samples=study.samples)
     return jnp.stack([*errors, degrees(two_views.fundamental(a, b), a, b), degrees(f, a, b, agree * 1.0)])
 
@@ -124,8 +121,8 @@ def of_light(key, n=2000):
         column = active_depth.laser_column(jnp.full(n, float(metres)), 1000.0, 0.1, 0.02)
         seen = column + 0.5 * jax.random.normal(keys[2], (n,))
         metrics[f"laser/{metres}"] = 1000 * float(active_depth.depth_of_laser(seen, 1000.0, 0.1, 0.02).std())
-    patterns, (one, other) = active_depth.gray_patterns(512, 9), 0.2 * jax.random.normal(keys[3], (2, 9, 512))
-    right = active_depth.column_of_gray(patterns + one, 1 - patterns + other) == jnp.arange(512)
+    lit, (one, other) = active_depth.gray_patterns(512, 9), 0.2 * jax.random.normal(keys[3], (2, 9, 512))
+    right = active_depth.column_of_gray(lit + one, 1 - lit + other) == jnp.arange(512)
     return metrics | {"gray/columns": float(right.mean())}
 
 
