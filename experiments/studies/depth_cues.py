@@ -27,7 +27,7 @@ from cvdl_jax.ops import active_depth, stereo, two_views
 READS = ("study",)
 METHODS = ("ssd", "sad", "census")
 NOISES = (0.0, 0.25, 0.5, 1.0)  # pixels
-STREAM = 143  # of the scenes, beside those of the data set
+STREAM = 143  # of the scenes
 
 
 class Cues(NamedTuple):
@@ -142,8 +142,7 @@ def make(config, info) -> Task:
     study = configs.call(Cues, config.study, "config.study")
 
     def measure():
-        metrics, shown = of_stereo(study)
-        keys = jax.random.split(jax.random.key(config.seed), study.seeds + 1)
+        (metrics, shown), keys = of_stereo(study), jax.random.split(jax.random.key(config.seed), study.seeds + 1)
         errors = np.stack([direction_errors(study, key) for key in keys[1:]]).mean(0)
         names = [*(f"views/{noise:g}" for noise in NOISES), "views/wrong_all", "views/wrong_ransac"]
         return {**metrics, **dict(zip(names, errors, strict=True)), **of_light(keys[0])}, shown
