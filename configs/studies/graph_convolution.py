@@ -7,11 +7,11 @@ Kipf and Welling 2017, "Semi-Supervised Classification with Graph Convolutional 
 members have no features, or random graphs of three communities with weak features and four labelled nodes a class. 20
 seeds, each with its own labelled nodes; accuracies are of the others.
 
-Measured with seed 0, mean accuracy in percent over 20 seeds:
+Measured with seed 0, mean accuracy in percent over 20 seeds, on two CPU cores that ran other programs too:
 
-    kind    mlp               gcn  gain
-    karate  not measured yet
-    blocks  not measured yet
+    kind    mlp   gcn   gain in pairs      wall time
+    karate  50.5  89.1  38.6 [32.5, 44.7]  8 s
+    blocks  34.6  92.4  57.8 [54.7, 60.8]  12 s
 """
 
 from cvdl_jax.config import configs
