@@ -217,6 +217,18 @@ def faces(config: ConfigDict) -> None:
     config.normalise = FACES
 
 
+def portraits(config: ConfigDict, size: int, smoke: bool = False) -> None:
+    """Drawn faces of `data/portraits.py` without labels: 3,000 to train on, 300 to select on, 500 of others to test on.
+
+    Args:
+        config: changed in place.
+        size: side of the images in pixels.
+        smoke: a few of them, of 16 pixels.
+    """
+    name = "faces(size=16, train=16, validation=8, test=8)" if smoke else f"faces(size={size})"
+    config.data = {"name": name, "train": "train", "validation": "validation", "test": "test", "features": ("image",)}
+
+
 def photographs(config: ConfigDict, name: str, smoke: bool = False, size: tuple[int, int] = (512, 512)) -> None:
     """COCO 2017, or PASCAL VOC 2007, with boxes, some of the training images to select on.
 

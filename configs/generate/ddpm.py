@@ -1,14 +1,15 @@
-"""Denoising diffusion of MNIST, digits or CIFAR-10, with or without labels and guidance.
+"""Denoising diffusion of MNIST, digits, CIFAR-10 or drawn faces, with or without labels and guidance.
 
     python launch.py --config configs/generate/ddpm.py --workdir runs/mnist_ddpm
     python launch.py --config configs/generate/ddpm.py:data=digits --workdir runs/digits_ddpm
     python launch.py --config configs/generate/ddpm.py:data=cifar10 --workdir runs/cifar10_ddpm
+    python launch.py --config configs/generate/ddpm.py:data=faces --workdir runs/faces_ddpm
     ... --config.model.num_classes=10 --config.sampler.guidance=2.0 --config.judge.workdir=runs/mnist_lenet5
     ... --config.autoencoder.workdir=runs/mnist_vq_vae --config.sampler.clip=False  # codes of 7x7: factors=(1,)
 
 Ho et al. 2020, "Denoising Diffusion Probabilistic Models", for CIFAR-10 with their network, schedule and rate; a small
 network and the cosine schedule of Nichol and Dhariwal 2021 for the others. Samples take 50 steps without new noise
-(DDIM, Song et al. 2021) of MNIST and digits, 1,000 of CIFAR-10.
+(DDIM, Song et al. 2021), of CIFAR-10 1,000. Faces are those of `data/portraits.py`, without labels.
 
 Published: CIFAR-10, FID 3.17 against the training images, 50,000 samples (Ho et al. 2020, table 1).
 
@@ -18,12 +19,13 @@ Measured on the test split with seed 0, the mean squared error of the noise:
     mnist    not measured yet
     digits   not measured yet
     cifar10  not measured yet
+    faces    not measured yet
 """
 
 from configs import datasets
 from cvdl_jax.config import configs
 
-SETS = {"mnist": (28, 20_000), "digits": (8, 4000), "cifar10": (32, 800_000)}
+SETS = {"mnist": (28, 20_000), "digits": (8, 4000), "cifar10": (32, 800_000), "faces": (32, 20_000)}
 
 
 def get_config(arg=None):
@@ -32,7 +34,10 @@ def get_config(arg=None):
     size, steps = SETS[arg.data]
     sampler, others = {"steps": 50, "eta": 0.0}, {"autoencoder": {}, "judge": {}, "prompts": (), "grammar": ""}
     config = configs.base(schedule={"name": "cosine", "steps": 1000}, sampler=sampler, **others)
-    datasets.images(config, arg.data, arg.smoke, 8 if arg.smoke else size)
+    if arg.data == "faces":
+        datasets.portraits(config, size, arg.smoke)
+    else:
+        datasets.images(config, arg.data, arg.smoke, 8 if arg.smoke else size)
     config.experiment, config.normalise = "diffuse", {}
     config.total_steps, config.batch_size = steps, 64
     config.model = {"name": "ddpm_tiny" if arg.data == "digits" else "ddpm_small"}

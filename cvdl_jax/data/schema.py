@@ -5,8 +5,11 @@ Examples are flat: an entry of a nested feature has a name with slashes, `object
 Masks. `segmentation_mask` uint8 [h, w, 1] has a class for every pixel, 255 to ignore. `instance_mask` uint8 [h, w, 1]
 has the number of an object for every pixel, 0 for none: one image for all objects, since no pixel has two. With
 `config.data.max_boxes` a pixel with the value k belongs to row k - 1 of `objects/bbox`, `objects/label` ...
-(`data/instances.py`). A box is half-open, [first row, first column, last row + 1, last column + 1] over height and
-width, so that its sides times those of the image are numbers of pixels.
+(`data/instances.py`). `depth` int32 [h, w, 1] is how far every pixel is, in whole units of the data set (such as
+millimetres), 0 where that is not known; it moves with the image as masks do.
+
+A box is half-open, [first row, first column, last row + 1, last column + 1] over height and width, so that its sides
+times those of the image are numbers of pixels.
 """
 
 import io
@@ -17,6 +20,7 @@ import numpy as np
 
 from cvdl_jax.errors import ConfigError, DataError
 
+DEPTH = "depth"  # the entry of depth maps
 NUMERIC = ("image", "mask", "label", "classes", "box", "tokens", "tensor")
 
 
@@ -97,8 +101,8 @@ def _leaf(name: str, feature: Any, lead: tuple) -> Feature:
 
 
 def beyond(name: str) -> int:
-    """The value of a mask of whole numbers where there is no image: 255, to ignore, or 0 for masks of instances."""
-    return 0 if "instance" in name.split("/")[-1] else 255
+    """The value of a map of whole numbers where there is no image: 255, to ignore, or 0 of instances and of depth."""
+    return 0 if "instance" in name.split("/")[-1] or name == DEPTH else 255
 
 
 def _delivered(dtype: np.dtype) -> np.dtype:
@@ -124,6 +128,14 @@ def decode_image(data: bytes, channels: int | None, upright: bool = True, mask: 
 
     with Image.open(io.BytesIO(data)) as image:
         return to_array(image, channels, upright, mask)
+
+
+def decode_whole(data: bytes) -> np.ndarray:
+    """Decodes a 16-bit PNG whose numbers are no brightness, such as depths, with Pillow: int32 [h, w, 1]."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image).astype(np.int32)[..., None]
 
 
 def to_array(image: Any, channels: int | None, upright: bool = True, mask: bool = False) -> np.ndarray:

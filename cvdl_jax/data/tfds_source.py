@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cvdl_jax.data.digests import Digests, digests, edges
-from cvdl_jax.data.schema import Feature, as_array, decode_image, from_tfds, why
+from cvdl_jax.data.schema import Feature, as_array, decode_image, decode_whole, from_tfds, why
 from cvdl_jax.data.sources import Source, parse_split, places
 from cvdl_jax.data.tfrecord import TFRecordFile
 from cvdl_jax.errors import DataError, nearest
@@ -189,7 +189,11 @@ class TfdsSource(Source):
         self._images = {
             k: f for k, f in stored.items() if f.kind in ("image", "mask") and "/" not in k and len(f.shape) == 3
         }
-        self._decoders = {k: tfds.decode.SkipDecoding() for k in self._images}
+        # So do depth maps and other 16-bit images that stay whole numbers, which TFDS reads with OpenCV alone.
+        self._whole = {k for k, f in info.features.items() if isinstance(f, tfds.features.Image)} & {
+            k for k, f in stored.items() if f.kind == "tensor" and f.dtype == "int32"
+        }
+        self._decoders = {k: tfds.decode.SkipDecoding() for k in self._images.keys() | self._whole}
         # Boxes and masks belong to the pixels as they are stored, whatever EXIF says of them.
         self._upright = all(f.kind not in ("box", "mask") for f in stored.values())
         self._shuffled = not info.disable_shuffling
@@ -237,6 +241,8 @@ class TfdsSource(Source):
                 feature = self.features[self._names[name]]
                 mask = feature.kind == "mask"
                 nested[name] = decode_image(nested[name], feature.shape[-1], self._upright and not mask, mask)
+            for name in stored.keys() & self._whole:
+                nested[name] = decode_whole(nested[name])
             flat = _flatten(nested)
             return {self._names[k]: flat[k] if f.kind == "text" else as_array(k, flat[k], f) for k, f in stored.items()}
         except DataError:

@@ -360,7 +360,8 @@ def test_help_shows_every_mode(capsys):
     assert error.value.code == 0
     assert_words(out, (*launch.modes(), "--config.KEY=VALUE", "Exit codes"))
     modes = (
-        "attack augment check compare describe doctor ensemble eval explain export predict profile replay report sweep"
+        "attack augment card check compare describe doctor ensemble eval explain export predict profile replay report "
+        "sweep"
     )
     assert launch.modes() == [*modes.split(), "table", "train"]
 

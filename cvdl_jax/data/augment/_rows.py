@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.core.parallel import row_random
+from cvdl_jax.data.schema import DEPTH
 from cvdl_jax.errors import ConfigError
 
 COLOUR, GREY_OR_COLOUR = (3,), (1, 3)  # numbers of channels
@@ -123,5 +124,6 @@ def is_boxes(name: str) -> bool:
 
 
 def moving(batch: Mapping[str, Any]) -> list[str]:
-    """The entries that a geometric operation moves: the image, boxes [b, ..., 4] and masks [b, h, w, ...]."""
-    return ["image", *(k for k, v in batch.items() if is_boxes(k) or (k.endswith("mask") and v.ndim > 2))]
+    """The entries that a geometric operation moves: the image, boxes [b, ..., 4], masks and depth [b, h, w, ...]."""
+    maps = [k for k, v in batch.items() if (k.endswith("mask") or k == DEPTH) and v.ndim > 2]
+    return ["image", *(k for k in batch if is_boxes(k) or k in maps)]

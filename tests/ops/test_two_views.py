@@ -1,0 +1,91 @@
+"""Two views: exact without noise, by hand, worse with noise, and right although a third of the pairs are wrong."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops import two_views
+
+K = np.asarray([[400.0, 0, 160], [0, 420, 120], [0, 0, 1]], np.float32)
+
+
+def scene(n=40, seed=0):
+    """(points, R, t, both cameras, where they see the points)."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform((-2, -2, 4), (2, 2, 8), (n, 3))
+    r = Rotation.from_euler("xyz", [0.05, -0.2, 0.1]).as_matrix()
+    t = np.asarray([-0.8, 0.1, 0.2]) / np.linalg.norm([-0.8, 0.1, 0.2])
+    cameras = [K @ np.eye(3, 4), K @ np.concatenate([r, t[:, None]], 1)]
+    seen = [(x := np.concatenate([points, np.ones((n, 1))], 1) @ p.T)[:, :2] / x[:, 2:] for p in cameras]
+    return points, r, t, [jnp.asarray(p, jnp.float32) for p in cameras], [jnp.asarray(x, jnp.float32) for x in seen]
+
+
+@pytest.mark.curriculum("X3")
+def test_triangulation_by_hand():
+    """Cameras at x = 0 and x = 1 with f = 1 see (1, 2, 4) at (1/4, 1/2) and (0, 1/2)."""
+    first, second = jnp.eye(3, 4), jnp.eye(3, 4).at[0, 3].set(-1.0)
+    got = two_views.triangulate(first, second, jnp.asarray([[0.25, 0.5]]), jnp.asarray([[0.0, 0.5]]))
+    np.testing.assert_allclose(got, [[1, 2, 4]], rtol=1e-5)
+    np.testing.assert_allclose(two_views.project(second, got), [[0, 0.5]], atol=1e-6)
+
+
+@pytest.mark.curriculum("X3")
+def test_without_noise_everything_comes_back():
+    points, r, t, (p1, p2), (x1, x2) = scene()
+    np.testing.assert_allclose(two_views.triangulate(p1, p2, x1, x2), points, rtol=2e-3)
+    f = two_views.fundamental(x1, x2)
+    assert jnp.linalg.svd(f)[1][2] < 1e-6 * jnp.linalg.svd(f)[1][0]
+    assert jnp.sqrt(two_views.sampson_distances(f, x1, x2)).max() < 0.02
+    e = two_views.essential(f, K, K)
+    cross = np.cross(np.eye(3), t)  # rows e_i x t; [t]_x is its transpose, up to sign
+    truth = -cross @ r if np.allclose(-cross @ [1, 0, 0], np.cross(t, [1, 0, 0])) else cross @ r
+    truth = truth / np.linalg.norm(truth) * 2**0.5
+    assert min(abs(np.asarray(e) - truth).max(), abs(np.asarray(e) + truth).max()) < 5e-3
+    inverse = np.linalg.inv(K)
+    y1, y2 = (two_views.homogeneous(x) @ inverse.T for x in (x1, x2))
+    got_r, got_t = two_views.relative_pose(e, y1[:, :2], y2[:, :2])
+    np.testing.assert_allclose(got_r, r, atol=5e-3)
+    np.testing.assert_allclose(got_t, t, atol=2e-2)
+    assert float(jnp.linalg.det(got_r)) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.curriculum("X3")
+def test_normalised_points_have_the_mean_0_and_the_distance_of_the_square_root_of_2():
+    x = scene()[4][0]
+    moved = (two_views.homogeneous(x) @ two_views.normaliser(x).T)[:, :2]
+    np.testing.assert_allclose(moved.mean(0), [0, 0], atol=1e-5)
+    assert float(jnp.linalg.norm(moved, axis=1).mean()) == pytest.approx(2**0.5, rel=1e-5)
+    some = jnp.arange(40) < 10
+    np.testing.assert_allclose(two_views.normaliser(x, some), two_views.normaliser(x[:10]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.curriculum("X3")
+def test_weights_leave_pairs_out():
+    _, _, _, _, (x1, x2) = scene()
+    wrong = x2.at[30:].add(50.0)
+    some = two_views.fundamental(x1, wrong, (jnp.arange(40) < 30).astype(jnp.float32))
+    want = two_views.fundamental(x1[:30], x2[:30])
+    np.testing.assert_allclose(some * jnp.sign(some[2, 2]), want * jnp.sign(want[2, 2]), atol=1e-4)
+
+
+@pytest.mark.curriculum("X3")
+def test_ransac_finds_the_pairs_that_are_right():
+    _, _, _, _, (x1, x2) = scene(60)
+    rng = np.random.default_rng(1)
+    wrong = np.arange(60) < 20
+    x2 = jnp.where(wrong[:, None], jnp.asarray(rng.uniform(0, 300, (60, 2)), jnp.float32), x2)
+    run = jax.jit(lambda key: two_views.ransac(key, x1, x2))
+    f, agree = run(jax.random.key(0))
+    assert agree[20:].all() and agree[:20].sum() <= 3
+    assert jnp.sqrt(two_views.sampson_distances(f, x1, x2))[20:].max() < 1
+    np.testing.assert_array_equal(run(jax.random.key(0))[0], f)
+    plain = two_views.fundamental(x1, x2)
+    assert jnp.sqrt(two_views.sampson_distances(plain, x1, x2))[20:].mean() > 3
+
+
+def test_eight_pairs_are_needed():
+    with pytest.raises(ConfigError, match="n >= 8"):
+        two_views.fundamental(jnp.zeros((7, 2)), jnp.zeros((7, 2)))
