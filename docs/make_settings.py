@@ -65,9 +65,11 @@ FUNCTIONS = [
     ("config.match of detect with anchors", "ops.anchors:match", ()),
     ("config.match of detect with fcos", "ops.points:point_targets", ()),
     ("config.boxes of detect, by name", "ops.losses.boxes", ()),
+    ("config.loss of depth, by name", "ops.losses.depth", ("log_predictions", "depths", "known")),
     ("config.loss of gan, by name", "ops.losses.adversarial", ()),
     ("config.loss of metric_learning, by name", "ops.losses.metric", ("rows",)),
     ("config.loss of qlearn, by name", "ops.losses.td", ()),
+    ("config.tasks.NAME of multi_task, by name", "models.task_heads", ("shape",)),
     ("config.exploration of qlearn, by name", "rl.policies", ()),
 ]
 

@@ -182,9 +182,8 @@ def load(
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
     sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
-    stage = replace(stage, captions=words)
-    splits = spread_order.evenly(_splits(sources, stage, features, classes, episodes), spread)
-    splits = make_resident(splits, resident, resident_limit, cache)
+    ordered = _splits(sources, replace(stage, captions=words), features, classes, episodes)
+    splits = make_resident(spread_order.evenly(ordered, spread), resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 

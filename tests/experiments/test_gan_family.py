@@ -15,11 +15,11 @@ from cvdl_jax.data.load import load
 from cvdl_jax.engine.build import experiment_of
 from cvdl_jax.errors import ConfigError, UserError
 from cvdl_jax.metrics import generation
-from cvdl_jax.models import adaptive_augmentation, players
+from cvdl_jax.models import adaptive_augmentation, denoising, players
 from cvdl_jax.models.adaptive_augmentation import KEY, adaptive, following, ratios
 from cvdl_jax.models.players import Growth, restarted
 from cvdl_jax.optim.optimizer import LearningRateState
-from experiments import gan
+from experiments import diffuse, gan
 
 SMALL = ["--config.model.discriminator.widths=(4,8)", "--config.model.generator.widths=(8,4)"]
 LABELS = ["--config.model.discriminator.labels=10", "--config.model.generator.labels=10"]
@@ -325,3 +325,21 @@ def test_mistakes_are_named(file, overrides, words):
         config = config_of(f"{file}.py:smoke", *(f"--config.{text}" for text in overrides))
         experiment_of(config)
         gan.make(config, with_labels(config))
+
+
+@pytest.mark.curriculum("R37")
+@pytest.mark.parametrize("config", ["configs/generate/dcgan.py:data=faces", "configs/generate/ddpm.py:data=faces"])
+def test_faces_are_made_without_labels_at_the_size_of_the_drawn_ones(config):
+    """The recipe at its real size: images of the shape of the data from noise alone, and no judge without labels."""
+    config = configs.load(config)
+    assert config.data.name.startswith("faces(") and "label" not in config.data.features and not config.judge
+    batch = {"image": jax.ShapeDtypeStruct((config.batch_size, 32, 32, 3), "float32")}
+    info = info_of(config)._replace(spec=batch)
+    if config.experiment == "gan":
+        task, make = gan.make(config, info), partial(players.sample, gan.make_game(config, info))
+    else:
+        task = diffuse.make(config, info)
+        make = partial(denoising.sample, diffuse.make_method(config, info)[0])
+    state = jax.eval_shape(partial(create_state, task), jax.random.key(0), batch)
+    made = jax.eval_shape(lambda state, key: make(state, key, 6), state, jax.random.key(0))
+    assert (made.shape, made.dtype) == ((6, 32, 32, 3), "float32") and "judge" not in task.evals
