@@ -5,9 +5,9 @@
         --config.study.workdir=runs/mnist_lenet5 --config.study.outside="('cifar10', 'omniglot_small')"
 
 The second command asks of the first one's run; it can do without, of a linear classifier of digits. AUROC, with
-DeLong's interval, and the false positive rate at 95 % true positives of the largest softmax probability (Hendrycks and Gimpel
-2017), the largest logit (Hendrycks et al. 2022), the energy (Liu et al. 2020) and the Mahalanobis distance (Lee et al.
-2018, of one layer, without perturbed inputs); the area under the risk-coverage curve (Geifman et al. 2019).
+DeLong's interval, and the false positive rate at 95 % true positives of the largest softmax probability (Hendrycks and
+Gimpel 2017), the largest logit (Hendrycks et al. 2022), the energy (Liu et al. 2020) and the Mahalanobis distance (Lee
+et al. 2018, of one layer, without perturbed inputs); the area under the risk-coverage curve (Geifman et al. 2019).
 
 Measured on the test split with seed 0: not measured yet.
 """
