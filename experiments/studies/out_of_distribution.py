@@ -29,7 +29,7 @@ class Study(NamedTuple):
     split: str = "test"  # of its data
     images: Counted = 2000  # of each set, the first so many; 0 for all
     outside: tuple[str, ...] = ("shapes",)  # names of other data sets
-    outside_split: str = "test"
+    outside_split: str = "all"
     data_dir: str = ""  # of the other data sets
     layer: str = "pre_logits"  # whose features have the Mahalanobis distance
     fitted: Size = 2000  # training examples for its mean and covariance
