@@ -129,12 +129,8 @@ def make(config, info) -> Task:
 
     loss = partial(training_loss, method, model, normalise, info.total_steps)
     both = augment and chain(augment, partial(of_target, augment))
-    evals = recipe.evaluations(
-        lambda split: Eval(
-            partial(evaluation_step, logits_of), lambda means, rows: intervals.with_wilson(means, len(rows["label"]))
-        ),
-        info.sizes,
-    )
+    finalise = lambda means, rows: intervals.with_wilson(means, len(rows["label"]))  # noqa: E731
+    evals = recipe.evaluations(partial(Eval, partial(evaluation_step, logits_of), finalise), info.sizes)
     n = len(stored["target_test"]["label"])
     evals["target"] = Eval(
         partial(target_step, logits_of), lambda means, rows: intervals.with_wilson(means, n), data=1, final=True

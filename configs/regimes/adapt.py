@@ -12,11 +12,14 @@ looked at once, when the run ends.
 
 Measured on the test split with seed 0:
 
-    method  accuracy on the source  accuracy on the target  wall time
-    dann    not measured yet
-    coral   not measured yet
-    source  not measured yet
-    oracle  not measured yet
+    method  accuracy on the target
+    dann    40.95 % [35.98, 46.10]
+    coral   71.59 % [66.71, 76.01]
+    source  57.94 % [52.77, 62.93]
+    oracle  99.44 % [97.99, 99.85]
+
+On the source's validation split these are right of 86.0, 97.9, 98.0 and 37.5 %: at this weight and rate the adversary
+harms both domains, and its settings have not been tuned. The test split of the source is not measured yet.
 
     source  from there to the other set
     mnist   the rows above

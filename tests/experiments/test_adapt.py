@@ -66,7 +66,7 @@ def made(monkeypatch, method, stored=STORED, **settings):
     config.optim = {"name": "sgd", "lr": RATE, "momentum": 0.0}
     config.adapt.update(settings)
     spec = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in BATCH.items()}
-    info = Info(3, (), spec, {"train": B, "validation": B}, B, STEPS, 1.0, 0)
+    info = Info(3, (), spec, {"train": B, "validation": B, "test": B}, B, STEPS, 1.0, 0)
     task = adapt.make(config, info)
     return task, create_state(task, jax.random.key(0), BATCH)._replace(step=jnp.asarray(3))
 
@@ -162,6 +162,7 @@ def test_the_target_is_evaluated_whole(monkeypatch):
     metrics = evaluation.finalize({"accuracy": 5 / 9}, {})
     assert metrics["accuracy_low"] < 5 / 9 < metrics["accuracy_high"]
     assert evaluation.final and not task.evals["validation"].final
+    assert [task.evals[split].data for split in ("validation", "test")] == ["validation", "test"]
 
 
 def test_another_set_of_classes_or_sizes_is_refused():
