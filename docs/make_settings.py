@@ -37,6 +37,7 @@ EVERY = "how often; one of the four"
 MEANING = {
     "mean": "of each channel, of pixels in 0..1", "std": "of each channel, of pixels in 0..1; as many as `mean`",
     "fit": "computes both on the training split instead, such as `standardise`; see `data/scaling.py`",
+    "per_image": "mean and deviation of each image itself; mean, std and fit are left out",
     "decay": "d of `a <- d a + (1 - d) w`; without it there is no average", "keep": "how many of the newest to keep",
     "warmup": "a smaller d at first, `(1 + k) / (10 + k)` at step k", "tensorboard": "write `tb/` in the run's folder",
     "wandb": "name of a project; empty for off", "metric": "such as `validation/accuracy`; empty for the newest step",

@@ -47,7 +47,7 @@ TYPES: dict[str, Any] = {
 }
 # Sections that the loop itself reads, so that their keys are known here.
 CLOSED: dict[str, dict[str, Any]] = {
-    "normalise": {"mean": tuple[float, ...], "std": tuple[Positive, ...], "fit": str},
+    "normalise": {"mean": tuple[float, ...], "std": tuple[Positive, ...], "fit": str, "per_image": bool},
     "ema": {"decay": Share, "warmup": bool, "statistics": bool},
     "eval": _EVERY,
     "log": _EVERY | {"tensorboard": bool, "wandb": str},
@@ -160,6 +160,8 @@ def _check_sections(config: Mapping[str, Any]) -> None:
     if config["ema"] and "decay" not in config["ema"]:
         raise ConfigError("config.ema.decay is missing; set it in [0, 1), or clear config.ema")
     mean, std = (config["normalise"].get(key, ()) for key in ("mean", "std"))
+    if config["normalise"].get("per_image") and (mean or std or config["normalise"].get("fit")):
+        raise ConfigError("config.normalise: per_image takes mean and std of each image; leave mean, std and fit out")
     if config["normalise"].get("fit") and (mean or std):
         raise ConfigError("config.normalise: fit computes mean and std; leave these two out, or fit")
     if len(mean) != len(std):

@@ -1,5 +1,6 @@
 """Pixels as numbers: uint8 to 0..1, and normalisation by the statistics of the training data."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -25,13 +26,15 @@ def to_unit(image: jax.Array) -> jax.Array:
     return image
 
 
-def normalise(image: jax.Array, mean: Sequence = (), std: Sequence = ()) -> jax.Array:
-    """Subtracts the mean and divides by the standard deviation of each channel, or of each pixel.
+def normalise(image: jax.Array, mean: Sequence = (), std: Sequence = (), per_image: bool = False) -> jax.Array:
+    """Subtracts the mean and divides by the standard deviation of each channel, of each pixel, or of each image.
 
     Args:
         image: float [..., c]: pixels in 0..1, or features.
         mean: one number per channel, or one for all; or one per pixel, nested [h][w][c]; empty for 0.
         std: like `mean`; empty for 1.
+        per_image: by the mean and deviation of all N values of each image itself, the deviation taken as at least
+            1 / sqrt(N), so that a constant image becomes 0 and noise is not blown up; mean and std must be empty.
 
     Returns:
         float [..., c].
@@ -39,11 +42,24 @@ def normalise(image: jax.Array, mean: Sequence = (), std: Sequence = ()) -> jax.
     Raises:
         ConfigError: if the statistics do not fit the image, or a deviation is not positive.
     """
+    if per_image:
+        if len(mean) or len(std):
+            raise ConfigError("config.normalise: per_image takes mean and std of each image; leave these two out")
+        return _each_image(image)
     mean, std = _statistics("mean", mean, image), _statistics("std", std, image)
     if std is not None and (std <= 0).any():
         raise ConfigError(f"config.normalise.std must be positive, got {std.min():g}; omit it for no scaling")
     image = image if mean is None else image - jnp.asarray(mean, image.dtype)
     return image if std is None else image / jnp.asarray(std, image.dtype)
+
+
+def _each_image(image: jax.Array) -> jax.Array:
+    """Images [..., h, w, c], or features [b, d], each by its own mean and deviation."""
+    axes = tuple(range(image.ndim - 3 if image.ndim > 2 else 1, image.ndim))
+    size = math.prod(image.shape[axis] for axis in axes)
+    centred = image - image.mean(axes, keepdims=True)
+    # The root of the larger one, whose gradient is finite for a constant image, too.
+    return centred / jnp.sqrt(jnp.maximum(jnp.square(centred).mean(axes, keepdims=True), 1 / size))
 
 
 def _statistics(name: str, values: Sequence, image: jax.Array) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.analysis import dataset_shift
+from cvdl_jax.analysis import data_differences, dataset_shift
 from cvdl_jax.core import parallel
 from cvdl_jax.core.task import State
 from cvdl_jax.engine import external, kept, out_of_memory, runs
@@ -151,6 +151,12 @@ def compare(args: Any, built: Run, name: str, results: Any) -> None:
         sets.append({"name": shown, **performance, "pixels": dataset_shift.pixels(split)})
     comparison = dataset_shift.compare(*sets, built.info.class_names)
     print("development and external set:", *dataset_shift.lines(comparison), sep="\n")
+    if comparison["pixels"]:
+        stored = [data_differences.stored_images(built.data.splits[built.task.evals[key].data])
+                  for key in (name, external.NAME)]  # fmt: skip
+        if min(map(len, stored)) >= data_differences.LEAST:
+            comparison["differences"] = data_differences.report(*stored, built.config.seed)
+            print(*data_differences.lines(comparison["differences"]), sep="\n")
     folder, stem = Workdir(args.workdir), external.file_name(title)
     (folder.path / "external").mkdir(exist_ok=True)
     write_json(folder.path / "external" / f"{stem}.json", comparison)

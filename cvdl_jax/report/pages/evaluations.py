@@ -77,6 +77,7 @@ def _external(path: Path) -> Markup:
         el("h3", "Recall of each class"),
         _classes(comparison["classes"], name),
         _pixels(comparison, sets),
+        _differences(comparison.get("differences")),
     )
 
 
@@ -110,4 +111,26 @@ def _pixels(comparison: Mapping[str, Any], sets: Sequence[Mapping[str, Any]]) ->
     note = ("Pixels in 0..1 as they are before normalisation; their histograms differ by "
             f"{comparison['pixels']['distance']:.3f} (total variation of 16 bins).")  # fmt: skip
     return Markup(el("h3", "Pixels") + table(columns, rows, "Pixels of both sets", class_="narrow") +
+                  el("p", note, class_="note"))  # fmt: skip
+
+
+def _differences(differences: Mapping[str, Any] | None) -> Markup | None:
+    """Resolution, light, colour and scale of the stored images of both sets."""
+    if differences is None:
+        return None
+    columns = [Column("measure"), Column("median", True), Column("external median", True),
+               Column("Cliff's delta", True), Column("p", True)]  # fmt: skip
+    rows = []
+    for i, (name, row) in enumerate(differences["measures"].items()):
+        medians = [Cell(f"{x:.4g}", x) for x in row["medians"]]
+        delta = Cell(numbers.minus(f"{row['delta']:+.2f}"), row["delta"])
+        rows.append((Cell(name, i), *medians, delta, numbers.p_value(row["corrected"])))
+    note = "Images as they are stored; p of Kolmogorov and Smirnov's test, corrected for their number (Holm)."
+    if differences["classifier"]:
+        told, mmd = differences["classifier"], differences["discrepancy"]
+        note += (
+            f" From all measures a logistic regression tells {told['right']} of {told['n']} images apart, "
+            f"{format_p(told['p'])}; squared maximum mean discrepancy {mmd['value']:.4f}, {format_p(mmd['p'])}."
+        )
+    return Markup(el("h3", "Images") + table(columns, rows, "Images of both sets", class_="narrow") +
                   el("p", note, class_="note"))  # fmt: skip

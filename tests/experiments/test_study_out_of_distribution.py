@@ -1,0 +1,46 @@
+"""The study of unfamiliar examples, of a classifier of which it is known what it should find unfamiliar."""
+
+import numpy as np
+import pytest
+
+from cvdl_jax.engine import trained
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics import out_of_distribution as ood
+from experiments.studies import out_of_distribution as study
+
+OTHER = "shapes(size=32, train=2, validation=2, test=9)"
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return study.measure(study.Study(images=60, outside=(OTHER,), fitted=300))
+
+
+@pytest.mark.curriculum("U12")
+def test_each_number_is_of_its_own_score_and_set(measured):
+    metrics, (inside, wrong, drawn) = measured
+    (key,) = drawn
+    assert len(wrong) == 60 and metrics["accuracy"] == pytest.approx(1 - wrong.mean()) and metrics["examples"] == 60
+    for name in ("max_softmax", "max_logit", "energy", "mahalanobis"):
+        assert len(drawn[key][name]) == 9
+        assert metrics[f"{key}/{name}/auroc"] == pytest.approx(ood.auroc(inside[name], drawn[key][name]))
+        ends = metrics[f"{key}/{name}/auroc_low"], metrics[f"{key}/{name}/auroc_high"]
+        assert ends[0] <= metrics[f"{key}/{name}/auroc"] <= ends[1]
+        assert metrics[f"{name}/excess_aurc"] >= -1e-12
+    assert metrics[f"{key}/mahalanobis/auroc"] > 0.99  # scenes are no digits
+    assert len(study.draw((inside, wrong, drawn))["out_of_distribution"].axes) == 2
+
+
+@pytest.mark.curriculum("U12")
+def test_the_distance_is_fitted_to_training_examples(measured):
+    subject = trained.classifier("")
+    seen, classes = trained.examples(subject, "train", 300)
+    images, _ = trained.examples(subject, "test", 60)
+    flat = lambda x: x.reshape(len(x), -1)  # noqa: E731
+    want = ood.mahalanobis(flat(images), ood.fit_gaussians(flat(seen), classes))
+    np.testing.assert_allclose(measured[1][0]["mahalanobis"], want)
+
+
+def test_a_split_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match="did you mean 'validation'"):
+        study.measure(study.Study(split="validatio"))

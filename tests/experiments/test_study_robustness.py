@@ -1,0 +1,60 @@
+"""The studies of probes and corruptions, of a linear classifier: each number is of its own images."""
+
+import numpy as np
+import pytest
+
+from cvdl_jax.engine import trained
+from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.images import corruptions as generators
+from cvdl_jax.ops.images import probes
+from experiments.studies import corruptions, robustness
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return trained.classifier("")
+
+
+def accuracy(subject, images, label):
+    return (np.asarray(subject.logits_fn(images)).argmax(1) == label).mean()
+
+
+@pytest.mark.curriculum("U10")
+def test_accuracy_against_level_and_its_interval(subject):
+    asked = robustness.Study(images=80, kinds=("rotation", "occlusion"))
+    metrics, (clean, curves, shown) = robustness.measure(asked, 4)
+    images, label = trained.examples(subject, "test", 80)
+    assert metrics["accuracy"] == accuracy(subject, images, label)
+    for kind, level in (("rotation", 40), ("occlusion", 0.3)):
+        changed = probes.probe(images, kind, level, 4)
+        value = metrics[f"{kind}_{level:g}/accuracy"]
+        assert value == accuracy(subject, changed, label)
+        assert metrics[f"{kind}_{level:g}/accuracy_low"] < value < metrics[f"{kind}_{level:g}/accuracy_high"]
+        guess = np.asarray(subject.logits_fn(changed)).argmax(1)
+        own = np.asarray(subject.logits_fn(images)).argmax(1)
+        assert metrics[f"{kind}_{level:g}/consistency"] == (guess == own).mean()
+    assert metrics["rotation_80/accuracy"] < metrics["accuracy"] - 0.3
+    figures = robustness.draw((clean, curves, shown))
+    assert [axis.get_title() for axis in figures["robustness"].axes] == ["rotation", "occlusion"]
+
+
+@pytest.mark.curriculum("U10")
+def test_errors_of_corruptions_relative_to_the_first_classifier(subject, monkeypatch):
+    """Another classifier that answers at random makes more errors than the linear one."""
+    other = subject._replace(logits_fn=lambda x: np.random.default_rng(0).normal(size=(len(x), 10)))
+    monkeypatch.setattr(corruptions.trained, "classifier", lambda workdir: other if workdir else subject)
+    asked = corruptions.Study(("", "runs/random"), images=60, kinds=("contrast", "gaussian_noise"), severities=(1, 5))
+    metrics, (_, rates, shown) = corruptions.measure(asked, 2)
+    images, label = trained.examples(subject, "test", 60)
+    errors = [1 - accuracy(subject, generators.corrupt(images, "contrast", s, 2), label) for s in (1, 5)]
+    np.testing.assert_allclose(rates["linear"][1][0], errors)
+    assert metrics["linear/contrast"] == pytest.approx(np.mean(errors))
+    want = (rates["random"][1].sum(1) / rates["linear"][1].sum(1)).mean()
+    assert metrics["random/mce"] == pytest.approx(want) and metrics["random/mce"] > 2 and "linear/mce" not in metrics
+    assert metrics["linear/mean_error_low"] < metrics["linear/mean_error"] < metrics["linear/mean_error_high"]
+    assert len(shown) == 3 and set(corruptions.draw((asked, rates, shown))) == {"corruptions", "corrupted"}
+
+
+def test_runs_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match="must be folders of different names"):
+        corruptions.measure(corruptions.Study(("a/run", "b/run")), 0)
