@@ -172,9 +172,7 @@ def load(
         pixel_range, proposals)  # fmt: skip
     _check_seed(order_seed)
     allow_pixels(max_pixels)
-    cut = configs.call(Cut, split, subset.PATH) if split else None
-    if cut is not None:
-        subset.check(cut, validation, test)
+    cut = _cut(split, validation, test)
     wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
     if not wanted or (cut is not None and not train):
         raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
@@ -186,6 +184,14 @@ def load(
     splits = make_resident(spread_order.evenly(ordered, spread), resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
+
+
+def _cut(split: Mapping[str, Any], validation: str, test: str) -> Cut | None:
+    """How one split is cut into several; None where it is not."""
+    cut = configs.call(Cut, split, subset.PATH) if split else None
+    if cut is not None:
+        subset.check(cut, validation, test)
+    return cut
 
 
 def _check_seed(order_seed: int | None) -> None:
