@@ -8,7 +8,7 @@ Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++); Dempster, Laird and Rubin
 Measured on the test split with seed 0, adjusted Rand index of ten clusters of ten principal components:
 
     data    k-means  mixture, diagonal  full  single  complete  average  Ward  wall time
-    digits  not measured yet
+    digits  0.646    0.568              0.548  0.099  0.566    0.652    0.685  not recorded
     mnist   not measured yet
 """
 

