@@ -8,6 +8,7 @@ regions with those of ellipses.
 from functools import partial
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from cvdl_jax.config import configs
@@ -21,6 +22,7 @@ from cvdl_jax.ops.classical.smoothing import gaussian
 from cvdl_jax.ops.images.watershed import components
 
 READS = ("study",)
+LABELLED = jax.jit(components, static_argnums=(1, 2))
 
 
 class EarlyVision(NamedTuple):
@@ -90,7 +92,7 @@ def regions(noise, rng):
     """How far the largest region above Otsu's threshold differs from its ellipse, in degrees and in shares of area."""
     mask, area, angle = ellipse(rng, 48)
     image = gaussian(np.where(mask, 0.75, 0.25) + rng.normal(0, noise, mask.shape), 0.7)
-    numbers, _ = components(image > region_shape.otsu(image), 20, 12)
+    numbers, _ = LABELLED(image > region_shape.otsu(image), 20, 12)
     numbers = np.asarray(numbers)
     shape = region_shape.describe(numbers == np.bincount(numbers[numbers > 0]).argmax())
     turn = (shape.orientation - angle + np.pi / 2) % np.pi - np.pi / 2
