@@ -103,7 +103,9 @@ def test_the_first_steps_exaggerate_the_affinities():
             now = state._replace(params={"points": points}, step=step)
             return embed.training_loss(settings, now, {}, None)[1]["loss"][0]
 
-        return jax.grad(loss)(state.params["points"]), embed.evaluation_step(state._replace(step=step), {}, None)["kl"]
+        return jax.grad(loss)(state.params["points"]), embed.evaluation_step(
+            "tsne", state._replace(step=step), {}, None
+        )["kl"]
 
     kernel = 1 / (1 + ((y[:, None] - y[None]) ** 2).sum(-1)) * (1 - np.eye(9))
     q, off = kernel / kernel.sum(), ~np.eye(9, dtype=bool)

@@ -46,7 +46,7 @@ def looped(image, cell, bins, block, clip, start):
     return result
 
 
-@pytest.mark.curriculum("L28")
+@pytest.mark.curriculum("L28", "X10")
 @pytest.mark.parametrize(("cell", "bins", "block", "inside"), [(4, 9, 2, False), (3, 6, 2, True)])
 def test_blocks_equal_loops(cell, bins, block, inside):
     image = RNG.random((14, 17, 3))
