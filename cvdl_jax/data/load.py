@@ -105,6 +105,7 @@ def load(
     text: Mapping[str, Any] = {},
     only: tuple[str, ...] = (),
     first: Counted = 0,
+    numbered: bool = False,
 ) -> Data:
     """Opens a data set.
 
@@ -155,6 +156,7 @@ def load(
         text: makes numbers of texts: arguments of `encoded_texts.TextSettings`, such as length=128; {} leaves them.
         only: names of classes whose examples are kept, in all splits; () for all. The classes keep their numbers.
         first: so many examples of the training split are kept, the first of those; 0 for all.
+        numbered: adds the entry "index", the example's place in its split from 0, for memories of single examples.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -162,7 +164,7 @@ def load(
     """
     stage = HostStage(
         image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
-        pixel_range, proposals)  # fmt: skip
+        pixel_range, proposals, numbered=numbered)  # fmt: skip
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
     allow_pixels(max_pixels)
