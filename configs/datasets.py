@@ -61,6 +61,13 @@ def unlabelled(config: ConfigDict, name: str, smoke: bool = False, size: int | N
     config.probe = {"neighbours": 20, "bank": 64 if smoke else 5000}
 
 
+def small_resnet(config: ConfigDict, smoke: bool = False) -> None:
+    """ResNet-20, in a smoke run with one narrow block a stage."""
+    config.model = {"name": "resnet20"}
+    if smoke:
+        config.model.update({"depths": (1, 1), "widths": (4, 8)})
+
+
 def digits(config: ConfigDict, size: int = 8, channels: int = 1) -> None:
     """The 1,797 scanned digits of scikit-learn, 8x8, enlarged to `size`; stratified splits of 1149, 289 and 359."""
     config.data = {"name": "digits", "train": "train", "validation": "validation", "test": "test"}

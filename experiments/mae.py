@@ -24,7 +24,7 @@ from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import representation
 from cvdl_jax.models import registry
-from cvdl_jax.models.generative.masked_autoencoder import images_of, patches_of
+from cvdl_jax.models.generative.masked_autoencoder import MaskedAutoencoder, images_of, patches_of
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses.self_supervision import masked_error
 from cvdl_jax.optim.ema import averaged
@@ -97,7 +97,7 @@ def make(config, info) -> Task:
         raise ConfigError(f"experiment {config.experiment!r} needs a data set of images; set config.data.name")
     context = {"image_shape": info.spec["image"].shape[1:], "dtype": config.compute_dtype, "remat": config.remat}
     model = registry.create(config.model, "config.model", kinds=("generative",), **context)
-    if not hasattr(model, "encode"):
+    if not isinstance(model, MaskedAutoencoder):
         raise ConfigError(f"config.model.name={config.model.name!r} guesses no patches; use mae_patch4_32")
     masking = configs.call(Masking, config.masking, "config.masking")
     n = model.grid[0] * model.grid[1]

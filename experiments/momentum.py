@@ -32,7 +32,9 @@ PREDICTOR = "predictor"
 
 
 def teacher_of(state):
-    """The state whose parameters and statistics are the teacher's."""
+    """The state whose parameters and statistics are the teacher's, which begin as the student's."""
+    if TEACHER not in state.extra:
+        return state
     extra = {**state.extra, "batch_stats": state.extra[STATISTICS]}
     return state._replace(params=state.extra[TEACHER], extra=extra)
 

@@ -28,7 +28,7 @@ def get_config(arg=None):
     datasets.unlabelled(config, arg.data, arg.smoke)
     config.augment = VIEWS[arg.data]
     config.experiment = "instance_discrimination"
-    config.model = {"name": "mlp_tiny" if arg.smoke else "resnet20"}
+    datasets.small_resnet(config, arg.smoke)
     config.total_epochs = 60 if arg.data == "digits" else 30
     config.optim = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 5}

@@ -31,9 +31,10 @@ def get_config(arg=None):
     datasets.unlabelled(config, arg.data, arg.smoke)
     config.experiment = "mae"
     config.augment = AUGMENT[arg.data]
-    config.model = {"name": "mae_tiny" if arg.smoke else "mae_patch4_32"}
-    if arg.data == "digits":
-        config.model.patch_size = 2
+    config.model = {"name": "mae_patch4_32", "patch_size": 2 if arg.data == "digits" else 4}
+    if arg.smoke:
+        config.model.update({"width": 8, "depth": 1, "heads": 2})
+        config.model.update({"decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2})
     config.total_epochs = 100 if arg.data == "digits" else 30
     config.optim = {"name": "adamw", "lr": 1e-3, "b2": 0.95, "weight_decay": 0.05}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 10}

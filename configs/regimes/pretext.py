@@ -1,20 +1,23 @@
 """Pretext tasks: a network learns to see how far images were turned, or how their tiles were exchanged; then probes.
 
     python launch.py --config configs/regimes/pretext.py --workdir runs/digits_rotation
-    python launch.py --config configs/regimes/pretext.py:task=jigsaw,data=cifar10 --workdir runs/cifar10_jigsaw
+    python launch.py --config configs/regimes/pretext.py:task=jigsaw --workdir runs/digits_jigsaw
+    python launch.py --config configs/regimes/pretext.py:data=cifar10 --workdir runs/cifar10_rotation
 
 Gidaris et al. 2018, "Unsupervised Representation Learning by Predicting Image Rotations"; Noroozi and Favaro 2016,
 "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles", with all 24 permutations of 2x2 tiles. Both
 label images by what was done to them. A ResNet-20; probes as in `simclr.py`. Fine-tuning as there; the head of the task
 does not fit and is left out.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0; the tasks on digits, the data sets by rotation:
 
-    task      data     linear_accuracy   knn_accuracy  wall time
-    rotation  digits   not measured yet
-    jigsaw    digits   not measured yet
-    rotation  cifar10  not measured yet
-    jigsaw    cifar10  not measured yet
+    task      linear_accuracy   knn_accuracy  wall time
+    rotation  not measured yet
+    jigsaw    not measured yet
+
+    data     linear_accuracy   knn_accuracy  wall time
+    digits   not measured yet
+    cifar10  not measured yet
 """
 
 from configs import datasets
@@ -31,7 +34,7 @@ def get_config(arg=None):
     datasets.unlabelled(config, arg.data, arg.smoke)
     config.experiment = "pretext"
     config.augment = AUGMENT[arg.data]
-    config.model = {"name": "mlp_tiny" if arg.smoke else "resnet20"}
+    datasets.small_resnet(config, arg.smoke)
     config.total_epochs = 40 if arg.data == "digits" else 30
     config.optim = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 5}

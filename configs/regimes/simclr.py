@@ -38,7 +38,7 @@ def get_config(arg=None):
     config = configs.base(views=VIEWS[arg.data], contrast={"temperature": 0.5}, probe={}, projection={})
     datasets.unlabelled(config, arg.data, arg.smoke)
     config.experiment = "contrastive"
-    config.model = {"name": "mlp_tiny" if arg.smoke else "resnet20"}
+    datasets.small_resnet(config, arg.smoke)
     config.projection = {"hidden": (128,), "size": 64}
     config.total_epochs = 60 if arg.data == "digits" else 30
     config.optim = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}

@@ -181,7 +181,7 @@ def ridge_probe(
     sums = moments(features, labels, jnp.ones(len(features)), num_classes)
     made = [ridge(sums, strength) for strength in strengths]
     hits = jnp.stack([(linear_scores(one, validation).argmax(1) == validation_labels).mean() for one in made])
-    return made[int(jnp.argmax(hits))]
+    return jax.tree.map(lambda *parts: jnp.stack(parts)[jnp.argmax(hits)], *made)
 
 
 def linear_scores(linear: Linear, features: jax.Array) -> jax.Array:

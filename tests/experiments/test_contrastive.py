@@ -51,7 +51,7 @@ def test_the_views_of_an_image_find_each_other():
 
 @pytest.fixture(scope="module")
 def run():
-    return build(configs.load(CONFIG))
+    return build(configs.load(CONFIG, ["--config.model={'name': 'mlp_tiny'}"]))
 
 
 @pytest.mark.curriculum("I17")
@@ -59,7 +59,7 @@ def test_a_step_moves_both_parts_and_leaves_the_probe(run):
     split = run.data.splits["train"]
     batch = {name: jnp.asarray(x) for name, x in split.batch(np.arange(16)).items()}
     batch["image"] = batch["image"] / 255
-    state = create_state(run.task, jax.random.key(0), batch)
+    state = jax.jit(lambda b: create_state(run.task, jax.random.key(0), b))(batch)
     step = jax.jit(run.task.train.update, compiler_options={"xla_backend_optimization_level": 0})
     after, _, sums = step(state, batch, jax.random.key(1))
     assert sums["loss"][1] == 16
@@ -89,7 +89,7 @@ def test_a_run_without_a_probe_evaluates_nothing_and_needs_no_numbers():
     ("override", "message"),
     [
         ("--config.views=", "config.views is empty"),
-        ("--config.contrast.temperature=0", "config.contrast.temperature=0 must be positive"),
+        ("--config.contrast.temperature=0", "config.contrast.temperature=0.0 must be positive"),
         ("--config.data.numbered=False", "set config.data.numbered=True, or config.probe.neighbours=0"),
         ("--config.projection.sizes=3", "config.projection.sizes is not an argument of projector"),
     ],

@@ -12,6 +12,7 @@ from cvdl_jax.errors import ConfigError
 from experiments import instance_discrimination as page
 
 CONFIG = "configs/regimes/instance_discrimination.py:smoke"
+MODEL = "--config.model={'name': 'mlp_tiny'}"
 
 
 def unit(x):
@@ -36,12 +37,14 @@ def test_the_rows_of_the_batch_change_and_no_others():
 @pytest.mark.curriculum("I18")
 def test_a_step_writes_the_places_of_its_images():
     run = build(
-        configs.load(CONFIG, ["--config.augment=", "--config.projection.size=4", "--config.instances.proximal=2"])
+        configs.load(
+            CONFIG, [MODEL, "--config.augment=", "--config.projection.size=4", "--config.instances.proximal=2"]
+        )
     )
     rows = np.asarray([7, 900, 3, 1148, 20, 21, 22, 23])
     batch = {key: jnp.asarray(x) for key, x in run.data.splits["train"].batch(rows).items()}
     batch["image"] = batch["image"] / 255
-    state = create_state(run.task, jax.random.key(0), batch)
+    state = jax.jit(lambda b: create_state(run.task, jax.random.key(0), b))(batch)
     old = np.asarray(state.extra["memory"])
     assert old.shape == (1149, 4)
     np.testing.assert_allclose((old**2).sum(1), 1, rtol=1e-5)
@@ -59,5 +62,5 @@ def test_a_step_writes_the_places_of_its_images():
 
 
 def test_without_numbers_there_is_no_memory():
-    with pytest.raises(ConfigError, match="keeps a vector of each training image; set config.data.numbered=True"):
+    with pytest.raises(ConfigError, match="keeps a vector of each training image; set config"):
         build(configs.load(CONFIG, ["--config.data.numbered=False", "--config.probe={}"]))

@@ -83,7 +83,7 @@ def test_a_step_learns_from_hidden_patches_alone():
     run = build(configs.load(CONFIG, ["--config.augment=", "--config.model.patch_size=4"]))
     batch = {key: jnp.asarray(x) for key, x in run.data.splits["train"].batch(np.arange(4)).items()}
     batch["image"] = batch["image"] / 255
-    state = create_state(run.task, jax.random.key(0), batch)
+    state = jax.jit(lambda b: create_state(run.task, jax.random.key(0), b))(batch)
     step = jax.jit(run.task.train.update, compiler_options={"xla_backend_optimization_level": 0})
     after, _, sums = step(state, batch, jax.random.key(1))
     assert sums["loss"][1] == 4 and np.isfinite(sums["loss"][0])

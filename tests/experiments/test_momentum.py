@@ -13,7 +13,7 @@ from cvdl_jax.models import momentum, self_supervised
 from experiments import momentum as page
 
 CONFIG = "configs/regimes/momentum.py"
-SMALL = ["--config.projection.hidden=(8,)", "--config.projection.size=4"]
+SMALL = ["--config.model={'name': 'mlp_tiny'}", "--config.projection.hidden=(8,)", "--config.projection.size=4"]
 OF = {
     "moco": ["--config.momentum.queue=24"],
     "byol": ["--config.prediction.hidden=(8,)", "--config.prediction.size=4"],
@@ -32,7 +32,7 @@ def stepped(request):
     run = build(configs.load(f"{CONFIG}:method={name},smoke", [*SMALL, *OF[name], "--config.views=brightness"]))
     batch = {key: jnp.asarray(x) for key, x in run.data.splits["train"].batch(np.arange(16)).items()}
     batch["image"] = batch["image"] / 255
-    state = create_state(run.task, jax.random.key(0), batch)
+    state = jax.jit(lambda b: create_state(run.task, jax.random.key(0), b))(batch)
     moved = jax.tree.map(lambda x: 1.1 * x + 0.01, state.extra["teacher"])
     state = state._replace(step=jnp.asarray(1, jnp.int32), extra={**state.extra, "teacher": moved})
     step = jax.jit(run.task.train.update, compiler_options={"xla_backend_optimization_level": 0})

@@ -44,10 +44,15 @@ def create_state_of():
 @pytest.mark.curriculum("I21")
 @pytest.mark.parametrize(("task", "classes"), [("rotation", 4), ("jigsaw", 24)])
 def test_a_step_learns_from_labels_that_the_images_give(task, classes):
-    run = build(configs.load(f"configs/regimes/pretext.py:task={task},smoke", ["--config.augment="]))
+    run = build(
+        configs.load(
+            f"configs/regimes/pretext.py:task={task},smoke",
+            ["--config.augment=", "--config.model={'name': 'mlp_tiny'}"],
+        )
+    )
     batch = {key: jnp.asarray(x) for key, x in run.data.splits["train"].batch(np.arange(8)).items()}
     batch["image"] = batch["image"] / 255
-    state = create_state(run.task, jax.random.key(0), batch)
+    state = jax.jit(lambda b: create_state(run.task, jax.random.key(0), b))(batch)
     assert state.params["encoder"]["head"]["bias"].shape == (classes,)
     assert state.extra["probe"]["kernel"].shape == (8, 10)  # of the features below the head
     step = jax.jit(run.task.train.update, compiler_options={"xla_backend_optimization_level": 0})

@@ -89,7 +89,7 @@ def test_without_neighbours_there_is_no_bank():
         ({"neighbours": 5}, INFO._replace(num_classes=None), "fits classifiers to labelled training images"),
         ({"neighbours": 5}, INFO._replace(spec={"label": 0}), "set config.data.numbered=True"),
         ({"neighbours": 9, "bank": 8}, INFO, "neighbours=9 are asked of a bank of 8 images; choose at most 8"),
-        ({"neighbors": 9}, INFO, "config.probe.neighbors is not an argument of Probe; did you mean 'neighbours'"),
+        ({"neighbors": 9}, INFO, "config.probe.neighbors is not an argument of Probe: did you mean 'neighbours'"),
     ],
 )
 def test_probes_that_cannot_be_fitted_are_refused(section, info, message):
