@@ -58,7 +58,7 @@ def report(task, state, batch, key):
 
 def make(config, info) -> Task:
     """The task of a configuration."""
-    task = pretext.chosen(config.pretext)
+    task = pretext.chosen(config.pretext, info.num_classes if "label" in info.spec else None)
     method, feedback = self_supervised.make_method(config, info, task.classes), recipe.feedback(config)
     loss = partial(training_loss, method)
 

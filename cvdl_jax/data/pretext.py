@@ -28,15 +28,25 @@ class Pretext(NamedTuple):
     Attributes:
         classes: number of labels.
         shown: `(images [b, h, w, c], labels int [b]) -> [b, h, w, c]`.
+        drawn: whether labels are drawn; else they are the entry "label".
     """
 
     classes: int
     shown: Callable[[jax.Array, jax.Array], jax.Array]
+    drawn: bool = True
 
 
-def chosen(section: Mapping[str, Any]) -> Pretext:
-    """The task that `config.pretext` names, with its arguments. Raises ConfigError for an unknown name."""
-    path, known = "config.pretext", {"rotation": rotation, "jigsaw": jigsaw}
+def chosen(section: Mapping[str, Any], num_classes: int | None = None) -> Pretext:
+    """The task that `config.pretext` names, with its arguments.
+
+    Args:
+        section: of the config.
+        num_classes: of the data's own labels; None where there are none.
+
+    Raises:
+        ConfigError: for an unknown name, or wrong arguments.
+    """
+    path, known = "config.pretext", {"rotation": rotation, "jigsaw": jigsaw, "labels": partial(labels, num_classes)}
     check_section(section, path)
     check_name(section.get("name", ""), known, f"{path}.name={section.get('name', '')!r} is not known")
     rest = {key: value for key, value in section.items() if key != "name"}
@@ -94,6 +104,20 @@ def jigsaw(grid: Grid = 2, permutations: Size = 24) -> Pretext:
     return Pretext(permutations, shown)
 
 
+def labels(num_classes: int | None) -> Pretext:
+    """No pretext but the control: the data's own labels, of images as they are.
+
+    Args:
+        num_classes: how many there are.
+
+    Raises:
+        ConfigError: for data without.
+    """
+    if not num_classes:
+        raise ConfigError("config.pretext.name='labels' needs data with class labels; name another task or set")
+    return Pretext(num_classes, lambda images, _: images, False)
+
+
 def far_permutations(n: int, count: int) -> np.ndarray:
     """Permutations far from each other: each next one has the largest sum of Hamming distances to those before.
 
@@ -117,6 +141,8 @@ def far_permutations(n: int, count: int) -> np.ndarray:
 
 def draw(task: Pretext, state: Any, batch: dict, key: jax.Array) -> tuple[Any, dict, dict]:
     """The transform: draws a label for each row, and shows its image accordingly."""
+    if not task.drawn:
+        return state, {**batch, PRETEXT: batch["label"]}, {}
     pick = partial(jax.random.randint, minval=0, maxval=task.classes)
     labels = row_random(pick, key, (len(batch["image"]),))
     return state, {**batch, "image": task.shown(batch["image"], labels), PRETEXT: labels}, {}
