@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Counted, Size
 from cvdl_jax.nn.activations import activation
-from cvdl_jax.nn.norms import normaliser
+from cvdl_jax.nn.norms import keeps_bias, normaliser
 from cvdl_jax.ops.precision import at_least_float32
 
 
@@ -43,12 +43,13 @@ class Projector(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Args: x float [b, d]; train: batch statistics. Returns: float [b, size], or [b, prototypes]."""
-        wide, (_, norm) = at_least_float32(self.dtype), normaliser(self.norm, self.dtype)
+        wide, (kind, norm) = at_least_float32(self.dtype), normaliser(self.norm, self.dtype)
+        biased = keeps_bias(kind, "before")
         x = x.astype(self.dtype)
         for i, units in enumerate(self.hidden):
-            x = nn.Dense(units, dtype=self.dtype, param_dtype=wide, name=f"dense{i}")(x)
+            x = nn.Dense(units, biased, dtype=self.dtype, param_dtype=wide, name=f"dense{i}")(x)
             x = activation(self.activation)(norm(x, train, f"norm{i}"))
-        x = nn.Dense(self.size, dtype=wide, param_dtype=wide, name="last")(x)
+        x = nn.Dense(self.size, biased or not self.last_norm, dtype=wide, param_dtype=wide, name="last")(x)
         if self.last_norm:
             x = norm(x, train, "last_norm")
         if not self.prototypes:
