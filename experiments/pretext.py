@@ -51,7 +51,7 @@ def report(task, state, batch, key):
     """Images, and what the task makes of them."""
     from cvdl_jax.analysis.figures.images import mosaic
 
-    few = {"image": batch["image"][:12]}
+    few = {name: batch[name][:12] for name in ("image", "label") if name in batch}
     shown = pretext.draw(task, state, few, key)[1]["image"]
     return {"pretext": mosaic(jnp.concatenate([few["image"], shown]), columns=len(shown))}
 
