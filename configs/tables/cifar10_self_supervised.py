@@ -1,4 +1,4 @@
-"""Encoders trained without labels on CIFAR-10, by probes of their features, beside chance, first weights and labels.
+"""Encoders trained without labels on CIFAR-10, by probes of their features, beside first weights and labels.
 
     python launch.py --table configs/tables/cifar10_self_supervised.py --workers 1
 

@@ -162,9 +162,8 @@ def load(
         DataError: if data are missing, damaged, or two splits share examples.
         ConfigError: if the settings contradict each other.
     """
-    stage = HostStage(
-        image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
-        pixel_range, proposals, numbered=numbered)  # fmt: skip
+    window = (image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio)
+    stage = HostStage(*window, max_boxes, drop_degenerate, pixel_range, proposals, numbered=numbered)
     if order_seed is not None and not 0 <= order_seed < 2**32:
         raise ConfigError(f"config.data.order_seed={order_seed} must lie in 0 ... 2**32 - 1, or be None")
     allow_pixels(max_pixels)
@@ -178,8 +177,8 @@ def load(
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
     sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
-    stage = replace(stage, captions=words)
-    splits = make_resident(_splits(sources, stage, features, classes), resident, resident_limit, cache)
+    splits = _splits(sources, replace(stage, captions=words), features, classes)
+    splits = make_resident(splits, resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 

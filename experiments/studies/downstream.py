@@ -48,13 +48,13 @@ def computed(function, images):
 
 def taken(splits, limit, path):
     """{split: {"image", "label"}} of the splits that a probe needs. Raises ConfigError where one is missing."""
-    found = {}
+    images = {}
     for name in ("train", "validation", "test"):
         if name not in splits or not {"image", "label"} <= splits[name].spec.keys():
             raise ConfigError(f"{path} has no labelled images of the split {name!r}, which the probes need")
         size = splits[name].size
-        found[name] = splits[name].batch(np.arange(min(limit or size, size)))
-    return found
+        images[name] = splits[name].batch(np.arange(min(limit or size, size)))
+    return images
 
 
 def pixels(batch):
