@@ -42,6 +42,32 @@ def classification(config: ConfigDict, name: str, smoke: bool = False, size: int
         config.log.every_steps = 18
 
 
+def unlabelled(config: ConfigDict, name: str, smoke: bool = False, size: int | None = None) -> None:
+    """`images` to learn from without labels, which probes of the features see alone; the last step is the result.
+
+    Digits have 16 pixels, and batches of 128; other sets batches of 256. The config has a section `probe`.
+
+    Args:
+        config: changed in place.
+        name: digits or cifar10.
+        smoke: digits take the place of others, and the probe has few neighbours.
+        size: side of the images in pixels; None for that of the set.
+    """
+    images(config, name, smoke, size or (16 if name == "digits" else None))
+    config.data.numbered = True
+    config.select = {"metric": "", "mode": "max"}
+    config.batch_size = 128 if name == "digits" else 256
+    config.eval = {"every_percent": 25}
+    config.probe = {"neighbours": 20, "bank": 64 if smoke else 5000}
+
+
+def small_resnet(config: ConfigDict, smoke: bool = False) -> None:
+    """ResNet-20, in a smoke run with one narrow block a stage."""
+    config.model = {"name": "resnet20"}
+    if smoke:
+        config.model.update({"depths": (1, 1), "widths": (4, 8)})
+
+
 def digits(config: ConfigDict, size: int = 8, channels: int = 1) -> None:
     """The 1,797 scanned digits of scikit-learn, 8x8, enlarged to `size`; stratified splits of 1149, 289 and 359."""
     config.data = {"name": "digits", "train": "train", "validation": "validation", "test": "test"}

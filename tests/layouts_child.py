@@ -21,6 +21,7 @@ jax.config.update("jax_enable_x64", True)
 STEPS = 12  # more than the 10 after which a buffer is full and an exaggeration ends
 MLP = ["--config.model.hidden=(16,)", "--config.model.norm=batch", "--config.ema.decay=0.9"]
 AUGMENT = ["--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)"]
+COMMON_BANK = ["--config.probe.bank=64"]
 # One case augments, another adds noise to gradients: both act row by row, or leaf by leaf, whatever the model, and they
 # are most of what is compiled.
 CASES = {
@@ -147,6 +148,37 @@ CASES = {
         "--config.model={'name': 'mlp', 'hidden': (16,), 'norm': 'batch', 'dropout': 0.1}",
         "--config.augment=",
         "--config.ema.decay=0.9",
+    ],
+    # views of every row meet those of all devices; the statistics of the projector are of all rows
+    "views": [
+        "configs/regimes/simclr.py:smoke",
+        "--config.model={'name': 'mlp_tiny', 'hidden': (16,), 'norm': 'batch'}",
+        "--config.views=flip | translate(fraction=0.2) | uniform_noise(amount=0.1)",
+        "--config.projection.hidden=(8,)",
+        "--config.projection.size=8",
+        "--config.data.image_size=(8,8)",
+        *COMMON_BANK,
+    ],
+    # a teacher, and a queue of what it made of all rows
+    "teacher": [
+        "configs/regimes/momentum.py:smoke",
+        "--config.model={'name': 'mlp_tiny', 'hidden': (16,), 'norm': 'batch'}",
+        "--config.views=flip | translate(fraction=0.2) | uniform_noise(amount=0.1)",
+        "--config.projection.hidden=(8,)",
+        "--config.projection.size=8",
+        "--config.data.image_size=(8,8)",
+        "--config.momentum.queue=64",
+        *COMMON_BANK,
+    ],
+    # vectors of all training images, the rows of which every device writes
+    "memory": [
+        "configs/regimes/instance_discrimination.py:smoke",
+        "--config.model={'name': 'mlp_tiny', 'hidden': (16,), 'norm': 'batch'}",
+        "--config.augment=flip | translate(fraction=0.2) | uniform_noise(amount=0.1)",
+        "--config.projection.size=8",
+        "--config.data.image_size=(8,8)",
+        "--config.data.first=64",
+        *COMMON_BANK,
     ],
     "embedding": ["configs/explain/tsne.py", "--config.embed.exaggeration_steps=10"],
     "sam": ["configs/classify/mlp.py", *MLP, "--config.grad=sam(0.05)"],

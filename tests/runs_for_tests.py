@@ -71,6 +71,15 @@ RUNS = {
     ],
     # a caption of each image drawn in every step; two encoders and a temperature
     "contrast": ["--config=configs/multimodal/clip.py:smoke", *COMMON, "--config.ema.decay=0.9"],
+    # two views of each image, a teacher with statistics of its own, a queue; a bank of training images
+    "teacher": [
+        "--config=configs/regimes/momentum.py:smoke", *COMMON, "--config.model={'name': 'mlp_tiny', 'norm': 'batch'}",
+        "--config.momentum.queue=40",
+    ],
+    # a vector for each training image, of which a step writes some
+    "memory": [
+        "--config=configs/regimes/instance_discrimination.py:smoke", *COMMON, "--config.model={'name': 'mlp_tiny'}",
+    ],
     # captions drawn anew in every step, attention, drop-out; sentences written by beams and judged on the host
     "captioner": ["--config=configs/multimodal/caption.py:smoke", *COMMON],
     # hidden state carried, drop-out, averaged weights; no data set

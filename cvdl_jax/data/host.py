@@ -20,6 +20,7 @@ from cvdl_jax.ops.selective_search import selective_search
 
 CROPS = ("none", "pad", "center", "random", "random_resized")
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+INDEX = "index"  # the entry of numbered examples
 _TRIES = 10
 
 
@@ -44,6 +45,7 @@ class HostStage:
         proposals: adds `boxes.PROPOSALS`, as many regions of `ops.selective_search` as `count` says (and its other
             arguments), of the image as it then is; they are cached with it. {} for none.
         captions: how texts become ids, from `captions.prepared`; {} for texts that stay on the host.
+        numbered: adds the entry "index", int32 [], the example's place in its split.
 
     Raises:
         ConfigError: for an unknown word or an impossible number.
@@ -63,6 +65,7 @@ class HostStage:
     pixel_range: tuple[float, float] | None = None
     proposals: Mapping[str, Any] = field(default_factory=dict)
     captions: Mapping[str, Any] = field(default_factory=dict)
+    numbered: bool = False
 
     def __post_init__(self):
         if self.pixel_range is not None and not -math.inf < self.pixel_range[0] < self.pixel_range[1] < math.inf:
@@ -94,8 +97,8 @@ class HostStage:
         return self.crop in ("random", "random_resized")
 
     def settings(self) -> dict[str, Any]:
-        """The attributes by name, as values that JSON has; proposals and captions only where there are any."""
-        return {k: x for k, x in asdict(self).items() if x or k not in ("proposals", "captions")}
+        """The attributes by name, as values that JSON has; proposals, captions and numbers only where there are any."""
+        return {k: x for k, x in asdict(self).items() if x or k not in ("proposals", "captions", "numbered")}
 
     def search(self) -> Callable[[np.ndarray], np.ndarray]:
         """Selective search with the arguments of `proposals`: image [h, w, c] -> [n, 4]. Raises ConfigError."""
@@ -103,10 +106,11 @@ class HostStage:
 
     def added(self) -> dict[str, Feature]:
         """The entries that this stage adds to an example."""
+        numbers = {INDEX: Feature("tensor", (), "int32")} if self.numbered else {}
         if not self.proposals:
-            return {}
+            return numbers
         count = self.proposals.get("count", inspect.signature(selective_search).parameters["count"].default)
-        return {boxes.PROPOSALS: Feature("box", (count, 4), "float32")}
+        return {boxes.PROPOSALS: Feature("box", (count, 4), "float32"), **numbers}
 
     def for_evaluation(self) -> "HostStage":
         """The stage without randomness: a random window becomes the center one."""
@@ -137,6 +141,11 @@ class HostStage:
         if self.pixel_range and not floats:
             raise ConfigError(f"config.data.pixel_range={self.pixel_range}: there are no float images; leave it out")
         boxes.check(features, self.max_boxes, self.drop_degenerate)
+        if self.numbered and INDEX in features:
+            raise ConfigError(
+                f"config.data.numbered adds the entry {INDEX!r}, which these examples have already; leave theirs out "
+                "with config.data.features"
+            )
         if self.proposals and "image" not in features:
             raise ConfigError("config.data.proposals are regions of an 'image', which config.data.features leaves out")
 
@@ -177,6 +186,9 @@ class HostStage:
                 value = ((value - low) / (high - low)).astype(value.dtype)
             out[name] = value
         for name, feature in self.added().items():
+            if name == INDEX:
+                out[name] = np.asarray(index, np.int32)
+                continue
             regions = self.search()(out["image"])
             out[name] = np.concatenate([regions, np.zeros((feature.shape[0] - len(regions), 4), np.float32)])
         return out

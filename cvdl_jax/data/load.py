@@ -108,6 +108,7 @@ def load(
     first: Counted = 0,
     episodes: Mapping[str, Any] = {},
     spread: str = "",
+    numbered: bool = False,
 ) -> Data:
     """Opens a data set.
 
@@ -162,14 +163,14 @@ def load(
             `episodes.EpisodeSettings`, such as classes=16, images=4; {} for epochs in a random order.
         spread: an entry with a class, such as "source", whose shares every batch of the training split has, to an
             example or two, instead of by chance; "" for chance.
+        numbered: adds the entry "index", the example's place in its split from 0, for memories of single examples.
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
         ConfigError: if the settings contradict each other.
     """
-    stage = HostStage(
-        image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio, max_boxes, drop_degenerate,
-        pixel_range, proposals)  # fmt: skip
+    window = (image_size, channels, resize, crop, crop_fraction, crop_scale, crop_ratio)
+    stage = HostStage(*window, max_boxes, drop_degenerate, pixel_range, proposals, numbered=numbered)
     _check_seed(order_seed)
     allow_pixels(max_pixels)
     cut = _cut(split, validation, test)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cvdl_jax.data import boxes, instances
 from cvdl_jax.data import cache as array_cache
+from cvdl_jax.data.host import INDEX
 from cvdl_jax.data.readable import Readable
 from cvdl_jax.data.split import Split
 from cvdl_jax.data.subset import Subset
@@ -55,7 +56,8 @@ def arrays_of(split: Split, cache: bool) -> dict[str, np.ndarray]:
     whole = isinstance(split.source, Subset) and not isinstance(split.source, Readable)
     if whole and cache:  # the whole is decoded and cached once, for every way to cut it
         whole = arrays_of(replace(split, source=split.source.base), cache)
-        return {name: array[split.source.indices] for name, array in whole.items()}
+        parts = {name: array[split.source.indices] for name, array in whole.items()}
+        return parts | ({INDEX: np.arange(split.size, dtype=np.int32)} if INDEX in parts else {})
     if not cache or not split.source.location:
         return _decode_all(split)
     key = {

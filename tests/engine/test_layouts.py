@@ -24,6 +24,7 @@ GROUPS = (
     "two_stage",
     "queries,contrast",
     "bert,translation",
+    "views,teacher,memory",
 )
 TOLERANCE = 1e-9
 # XLA's older emitters, which compile faster, give this case gradients of the first layers that are off by 2 % where a

@@ -19,6 +19,8 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "language": ("kill@step:13", 8),
     "contrast": ("kill@step:13", 8),
     "tasks": ("kill@step:13", 8),
+    "teacher": ("kill@step:13", 8),
+    "memory": ("kill@step:13", 8),
     "bert": ("kill@step:13", 8),
     "translation": ("kill@step:13", 8),
     "qlearn": ("kill@step:18", 16),
