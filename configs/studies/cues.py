@@ -7,7 +7,16 @@ are, with any texture, at any angle, and of any size. They are tested on shapes 
 shape, turned and halved objects, and on shapes with the texture of another class (Geirhos et al. 2019, section 2.3):
 the shape bias is the share of shapes among the answers that are one of the two.
 
-Not measured yet.
+Measured, seed 0, in percent right of 600 test images of each cue, and shape bias with its 95 % interval:
+
+    trained on    as it is  shape alone  texture alone  turned  half the size  shape bias
+    its own         100.0         35.7           50.0    40.8           37.5   40.6 [36.4, 45.0]
+    any texture      98.3         34.2           16.7    45.5           21.2   99.8 [99.1, 100.0]
+    any angle        99.2         27.7           33.3    99.5           21.5   56.3 [51.5, 61.0]
+    any size        100.0         26.8           83.3    15.0           97.7    4.0 [2.6, 6.0]
+
+All are near 100 % on images like their own, and say nothing of what they go by: the network that saw any size reads the
+texture, the one that saw any texture the shape. An even tone is new to all of them. One seed; 3 min on two busy cores.
 """
 
 from cvdl_jax.config import configs

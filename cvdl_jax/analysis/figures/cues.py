@@ -35,7 +35,7 @@ def draw(images: Mapping[str, Any], networks: Sequence[str], metrics: Mapping[st
         axis.bar(at, values, width, yerr=np.abs(np.stack([values - low, high - values])), label=name, ecolor="grey")
     axis.set_xticks(range(len(measures)), [m.replace("_", " ") for m in measures], fontsize=8)
     axis.set_ylim(0, 1.02)
-    axis.legend(fontsize=7, title="trained on", title_fontsize=7)
+    axis.legend(fontsize=7, title="trained on", title_fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
     table = [("trained on", *measures)]
     table += [(name, *(f"{100 * metrics.get(f'{name}/{m}', np.nan):.1f}" for m in measures)) for name in networks]
     shown = np.concatenate([np.asarray(x[:SHOWN]) for x in images.values()]) / 255
