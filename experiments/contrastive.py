@@ -55,7 +55,7 @@ def report(names, state, batch, key):
 
 def make(config, info) -> Task:
     """The task of a configuration."""
-    method, feedback = self_supervised.make_method(config, info), recipe.feedback(config)
+    method, feedback = self_supervised.projecting(config, info), recipe.feedback(config)
     two_views = views(config.views, 2)
     given = ("method", "state", "batch", "key")
     loss = partial(configs.partially(training_loss, config.contrast, "config.contrast", *given), method)

@@ -57,7 +57,7 @@ def training_loss(
 
 def make(config, info) -> Task:
     """The task of a configuration."""
-    method, feedback = self_supervised.make_method(config, info), recipe.feedback(config)
+    method, feedback = self_supervised.projecting(config, info), recipe.feedback(config)
     if INDEX not in info.spec:
         raise ConfigError(
             "experiment 'instance_discrimination' keeps a vector of each training image; set config.data.numbered=True"

@@ -84,7 +84,7 @@ def check(config, method, following):
 
 def make(config, info) -> Task:
     """The task of a configuration."""
-    method, feedback = self_supervised.make_method(config, info), recipe.feedback(config)
+    method, feedback = self_supervised.projecting(config, info), recipe.feedback(config)
     following = momentum.chosen(config.momentum, info.batch_size)
     which = check_value(config.evaluate, Literal["student", "teacher"], "config.evaluate")
     check(config, method, following)

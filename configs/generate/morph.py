@@ -20,7 +20,7 @@ from cvdl_jax.config import configs
 
 def get_config(arg=None):
     """The run's numbers; `data` is digits or mnist; `smoke` makes it two steps with two images and a new generator."""
-    arg = configs.parse_arg(arg, data=configs.OneOf(dcgan.SIZES), smoke=False)
+    arg = configs.parse_arg(arg, data=configs.OneOf(("digits", "mnist")), smoke=False)
     data = {"name": "digits" if arg.smoke else arg.data, "train": "", "test": "test"}
     if arg.smoke and arg.data == "mnist":
         data["image_size"] = (28, 28)  # of digits in their place

@@ -1,7 +1,13 @@
 """Classical vision: descriptors with a linear SVM, the detector of Viola and Jones, edges, points, cuts, and regions.
 
     python launch.py --config configs/studies/classical.py --workdir runs/classical_hog
+    python launch.py --config configs/studies/classical.py:part=fisher --workdir runs/classical_fisher
+    python launch.py --config configs/studies/classical.py:part=pixels --workdir runs/classical_pixels
     python launch.py --config configs/studies/classical.py:part=faces --workdir runs/classical_faces
+    python launch.py --config configs/studies/classical.py:part=edges --workdir runs/classical_edges
+    python launch.py --config configs/studies/classical.py:part=sift --workdir runs/classical_sift
+    python launch.py --config configs/studies/classical.py:part=cuts --workdir runs/classical_cuts
+    python launch.py --config configs/studies/classical.py:part=regions --workdir runs/classical_regions
     python launch.py --config configs/studies/classical.py:data=digits --workdir runs/classical_digits
 
 Dalal and Triggs 2005 (HOG); Perronnin, Sanchez and Mensink 2010 (Fisher vectors of SIFT); Viola and Jones 2004; Canny

@@ -29,7 +29,6 @@ from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.optim.ema import averaged
 from cvdl_jax.workdir import data_facts
 
-EXPERIMENT = "multi_task"  # whose runs can be combined
 TRUNK = "trunk"  # of the parameters of a `SharedTrunk`
 # Keys of config.data that change neither the examples of an evaluation nor what a network sees of them.
 FREE = ("data_dir", "resident", "resident_limit", "cache", "features", "order_seed", "spread", "resample", "label",
@@ -76,7 +75,7 @@ def combine(workdirs: Sequence[str], trunk: Literal["own", "shared"] = "own", wh
     """Trained runs of single tasks as one predictor; nothing is trained.
 
     Args:
-        workdirs: of two or more runs of the experiment "multi_task", of different tasks.
+        workdirs: of two or more runs that have `config.tasks`, of different ones.
         trunk: "own", the network of each run; or "shared", one trunk with the heads of all, for runs that were trained
             on the same frozen trunk.
         which: "best", "latest" or a step.
@@ -129,7 +128,7 @@ def load(workdirs: Sequence[str], which: str = "best") -> list[Part]:
     """The runs that are to be combined.
 
     Args:
-        workdirs: of two or more runs of the experiment "multi_task", of different tasks.
+        workdirs: of two or more runs that have `config.tasks`, of different ones.
         which: "best", "latest" or a step.
 
     Raises:
@@ -140,10 +139,10 @@ def load(workdirs: Sequence[str], which: str = "best") -> list[Part]:
     parts: list[Part] = []
     for workdir in workdirs:
         built, state, _ = runs.load_built(workdir, which, with_data=True)
-        if built.config.experiment != EXPERIMENT:
+        if not built.config.get("tasks"):
             raise ConfigError(
-                f"runs: {workdir} is a run of experiment {built.config.experiment!r}; runs of "
-                f"{EXPERIMENT!r} can be combined, such as configs/regimes/digits_angle.py:task=digit"
+                f"runs: {workdir} is a run of experiment {built.config.experiment!r}, which has no config.tasks; runs "
+                "of a task each can be combined, such as configs/regimes/digits_angle.py:task=digit"
             )
         if built.config.batch_stats != "running":
             raise ConfigError(

@@ -57,10 +57,10 @@ def projector(
 
 
 def make_method(config: Any, info: Info, classes: int = 0) -> Method:
-    """The encoder, the projector and the probe of a configuration.
+    """The encoder and the probe of a configuration, without a projector.
 
     Args:
-        config: of the run: model, projection (where the experiment has it), normalise, probe, compute_dtype, remat.
+        config: of the run: model, normalise, probe, compute_dtype, remat.
         info: of the run.
         classes: scores of the encoder, of a pretext task; 0 for its features.
 
@@ -73,17 +73,20 @@ def make_method(config: Any, info: Info, classes: int = 0) -> Method:
         config.model, "config.model", kinds=("backbones",), num_classes=classes, dtype=config.compute_dtype,
         remat=config.remat,
     )  # fmt: skip
-    section = config.get("projection")
-    made = None
-    if section is not None:
-        made = configs.call(projector, section, "config.projection", dtype=config.compute_dtype)
     return Method(
         encoder=encoder,
-        projector=made,
+        projector=None,
         normalise=configs.partially(pixels.normalise, config.normalise, "config.normalise", "image"),
         probe=representation.make_probe(config.probe, info),
         num_classes=info.num_classes,
     )
+
+
+def projecting(config: Any, info: Info) -> Method:
+    """The method of `make_method` with the projector of `config.projection`; see there for arguments and errors."""
+    method = make_method(config, info)
+    made = configs.call(projector, config.projection, "config.projection", dtype=config.compute_dtype)
+    return method._replace(projector=made)
 
 
 def initial(method: Method, key: jax.Array, batch: Any) -> tuple[dict, dict, dict]:

@@ -49,6 +49,10 @@ OF_OTHERS = {
     "segmenter": {"model", "method", "loss", "match", "boxes", "nms"},
     "make_autoencoder": {"model", "loss", "latent", "corruption", "bound_samples", "compute_dtype", "remat"},
     "from_run.judgements": {"judge"},
+    "self_supervised.make_method": {"model", "normalise", "probe", "compute_dtype", "remat"},
+    "self_supervised.projecting": {"model", "projection", "normalise", "probe", "compute_dtype", "remat"},
+    "shared_trunk.make_model": {"model", "compute_dtype", "remat"},
+    "target_images": {"target"},
     "adversarial.training": {"adversary"},
     "adversarial.evaluation": {"robust"},
     "reinforce.players": {"model", "compute_dtype", "remat"},
@@ -170,7 +174,7 @@ def test_the_engine_names_no_experiment_and_writes_no_page():
         code = path.read_text()
         if path.name != "runs.py":  # whose `train` is a command for notebooks, and brings the writer itself
             assert "cvdl_jax.report" not in code, path
-        if path.name != "from_run.py":  # loads what a run has trained, and knows what a classifier is
+        if path.name not in ("from_run.py", "representations.py"):  # load what a run has trained, and know what it is
             assert not [name for name in names if f'"{name}"' in code or f"experiments.{name}" in code], path
 
 

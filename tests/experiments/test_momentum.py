@@ -59,7 +59,7 @@ def test_the_teacher_follows_the_student(stepped):
 def teachers(run, state, view):
     """What the teacher's projector makes of a view: the learned part has no dropout, so that keys do not matter."""
     config, info = run.config, run.info
-    method = self_supervised.make_method(config, info)
+    method = self_supervised.projecting(config, info)
     return np.asarray(self_supervised.embed(method, page.teacher_of(state), view, jax.random.key(0))[0])
 
 
@@ -83,7 +83,7 @@ def test_what_the_teacher_leaves_behind(stepped):
 def test_no_gradient_reaches_the_teacher(stepped):
     name, run, state, _, seen, _ = stepped
     following = momentum.chosen(run.config.momentum, 16)
-    method = self_supervised.make_method(run.config, run.info)
+    method = self_supervised.projecting(run.config, run.info)
     more = {"dtype": "float32"}
     predictor = configs.call(self_supervised.projector, run.config.prediction, "", **more) if name == "byol" else None
 

@@ -376,11 +376,11 @@ def test_another_normalisation_is_refused(folders):
 
 
 def test_runs_of_other_kinds_are_refused(monkeypatch):
-    config = SimpleNamespace(experiment="classify", batch_stats="running")
+    config = configs.ConfigDict({"experiment": "classify", "batch_stats": "running"})
     monkeypatch.setattr(combining.runs, "load_built", lambda *_, **__: (SimpleNamespace(config=config), None, 0))
     with pytest.raises(ConfigError, match="one is a run of experiment 'classify'"):
         combining.load(["one", "two"])
-    config.experiment, config.batch_stats = "multi_task", "exact"
+    config.tasks, config.batch_stats = {"digit": {"name": "classification"}}, "exact"
     with pytest.raises(ConfigError, match=r"one has config.batch_stats='exact'"):
         combining.load(["one", "two"])
     with pytest.raises(ConfigError, match="trunk='both' must be 'own' or 'shared'"):
