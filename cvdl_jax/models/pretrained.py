@@ -230,11 +230,12 @@ def preprocessing(normalise: Mapping[str, Any], image_size: Sequence[int]) -> di
     """The metadata that say what pixels a model expects.
 
     Args:
-        normalise: mean and std, or empty.
+        normalise: mean and std, or per_image, or empty.
         image_size: (h, w).
     """
     numbers = {key: list(map(float, normalise[key])) for key in ("mean", "std") if normalise.get(key)}
-    return {PREPROCESSING: json.dumps({**numbers, "image_size": list(map(int, image_size))})}
+    own = {"per_image": True} if normalise.get("per_image") else {}
+    return {PREPROCESSING: json.dumps({**numbers, **own, "image_size": list(map(int, image_size))})}
 
 
 def check_preprocessing(metadata: Mapping[str, str], normalise: Mapping[str, Any], source: str) -> None:
@@ -252,6 +253,12 @@ def check_preprocessing(metadata: Mapping[str, str], normalise: Mapping[str, Any
         wanted = json.loads(metadata.get(PREPROCESSING, "{}"))
     except ValueError:
         return
+    have, want = (bool(section.get("per_image", False)) for section in (normalise, wanted))
+    if PREPROCESSING in metadata and have != want:
+        raise ConfigError(
+            f"config.normalise.per_image={have}, and the weights of {source} expect {want}; set "
+            f"--config.normalise.per_image={want}, or choose other weights"
+        )
     for key in ("mean", "std"):
         have, want = tuple(normalise.get(key, ())), tuple(wanted.get(key, ()))
         if PREPROCESSING in metadata and (len(have) != len(want) or not np.allclose(have, want, atol=1e-4)):

@@ -138,6 +138,11 @@ def test_preprocessing_travels_with_weights():
         pretrained.check_preprocessing(about, {"mean": (0.5, 0.5, 0.5), "std": (0.2,) * 3}, "x.safetensors")
     with pytest.raises(ConfigError, match="expect none"):
         pretrained.check_preprocessing(pretrained.preprocessing({}, (8, 8)), normalise, "x.safetensors")
+    own = {"per_image": True}
+    pretrained.check_preprocessing(pretrained.preprocessing(own, (8, 8)), own, "x.safetensors")
+    for weights, config in (({}, own), (own, {}), (normalise, own)):
+        with pytest.raises(ConfigError, match=r"set --config\.normalise\.per_image="):
+            pretrained.check_preprocessing(pretrained.preprocessing(weights, (8, 8)), config, "x.safetensors")
 
 
 # Files --------------------------------------------------------------------------------------------------------------
