@@ -73,7 +73,8 @@ def test_what_an_experiment_cannot_use_is_refused(kinds, name, context, message)
 def test_a_kind_that_does_not_exist_is_a_mistake_of_the_experiment():
     with pytest.raises(
         ValueError,
-        match="not all kinds of models; known: backbones, detection, generative, multimodal, segmentation, sequence",
+        match="not all kinds of models; known: backbones, detection, generative, graph, multi_task, multimodal, "
+        "segmentation, sequence",
     ):
         registry.create({"name": "mlp"}, "config.model", kinds=("backbone",), num_classes=3)
 
