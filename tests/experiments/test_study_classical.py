@@ -58,9 +58,13 @@ def test_detections_are_judged_once():
 @pytest.mark.long
 @pytest.mark.curriculum("X9")
 def test_faces_are_detected():
+    """A small cascade finds faces far more often than where other scenes have theirs."""
     study = viola_jones.Faces(features=500, faces=200, others=4000, stages=5, stumps=20, scenes=6)
     metrics, shown = viola_jones.measure(study, 0)
-    assert metrics["recall"] > 0.3 and metrics["precision"] > 0.2
+    scenes, boxes, counts = zip(*shown[1], strict=True)
+    elsewhere = viola_jones.rates(list(zip(scenes[1:] + scenes[:1], boxes, counts, strict=True)), metrics["votes"])
+    assert metrics["recall"] > 0.3 and metrics["recall"] > 3 * elsewhere[1]
+    assert metrics["precision"] > 0.1 and metrics["precision"] > 3 * elsewhere[0]
     assert metrics["stages_of_a_window"] < 0.7 * metrics["stages"]
     assert viola_jones.draw(shown).keys() == {"detections", "stages"}
 
