@@ -19,8 +19,11 @@ best white-box attack of 2021 (github.com/MadryLab/mnist_challenge).
 Measured with seed 0 on two CPU cores:
 
     data    test accuracy     under PGD-20      PGD-40            ensemble          wall time
-    mnist   not measured yet  not measured yet  not measured yet  not measured yet  not measured yet
+    mnist   98.15 %           90.57 %           90.3 %            86.6 %            2 h, of which tests took most
     digits  not measured yet  not measured yet  not measured yet  not measured yet  not measured yet
+
+The first two columns are of 10,000 test images, 95 % intervals [97.87, 98.40] and [89.98, 91.13]; the others of the
+first 1,000, [88.3, 92.0] and [84.4, 88.6]: one random start, where the paper's strongest row has 20.
 """
 
 from configs import datasets
