@@ -13,12 +13,14 @@ Both label images by what was done to them; `labels`, the control, are those of 
 Measured on the test split with seed 0; the tasks on digits, the data sets by rotation:
 
     task      linear_accuracy         knn_accuracy            wall time
-    rotation  93.87 % [90.90, 95.92]  81.62 % [77.28, 85.28]  2 min, on cores that ran other programs
-    jigsaw    not measured yet
-    labels    not measured yet
+    rotation  93.87 % [90.90, 95.92]  81.62 % [77.28, 85.28]  89 s
+    jigsaw    88.86 % [85.18, 91.71]  72.70 % [67.87, 77.05]  57 s
+    labels    99.44 % [97.99, 99.85]  99.16 % [97.57, 99.72]  60 s
+
+Whether the tasks teach more than untrained weights know is not measured yet. Two cores that ran other programs.
 
     data     linear_accuracy         knn_accuracy            wall time
-    digits   93.87 % [90.90, 95.92]  81.62 % [77.28, 85.28]  2 min
+    digits   93.87 % [90.90, 95.92]  81.62 % [77.28, 85.28]  89 s
     cifar10  not measured yet
 """
 

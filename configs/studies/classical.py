@@ -19,9 +19,9 @@ Measured on the test split with seed 0:
 
     part     what is measured                                          result            wall time
     hog      accuracy                                                  97.4 %            7 s
-    fisher   accuracy                                                  not measured yet
-    pixels   accuracy                                                  not measured yet
-    faces    precision and recall                                      not measured yet
+    fisher   accuracy                                                  96.3 %            25 s
+    pixels   accuracy                                                  89.5 %            38 s
+    faces    precision and recall                                      67.9 % and 78.3 %  28 s
     edges    precision and recall                                      100 % and 100 %   2 s
     sift     share of right matches                                    66.4 %            5 s
     cuts     adjusted Rand index                                       1.00              3 s
@@ -29,7 +29,7 @@ Measured on the test split with seed 0:
 
     data     accuracy of HOG
     mnist    97.4 %
-    digits   not measured yet
+    digits   98.6 %
 """
 
 from configs import datasets

@@ -11,8 +11,11 @@ Measured on the test split with seed 0: accuracy in percent at the four shares, 
 those that get their wrong label:
 
     kind        none  least  middle  most  learned by heart
-    symmetric   not measured yet
-    asymmetric  not measured yet
+    symmetric   97.8  85.0   67.7    46.5  100 % at every share
+    asymmetric  97.8  88.0   73.0    54.9  100 % at every share
+
+Perceptrons of this size fit every label, right or wrong, and answer wrongly labelled training images accordingly.
+57 and 12 s on two busy CPU cores; one seed.
 """
 
 from cvdl_jax.config import configs
