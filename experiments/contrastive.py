@@ -21,8 +21,8 @@ from cvdl_jax.core.parallel import gather_rows, row_places
 from cvdl_jax.core.task import Task, chain
 from cvdl_jax.data.views import VIEWS, views
 from cvdl_jax.engine import recipe
-from cvdl_jax.metrics.probes import unit
 from cvdl_jax.models import self_supervised
+from cvdl_jax.ops.distances import unit
 from cvdl_jax.ops.losses.self_supervision import nt_xent
 
 READS = ("model", "projection", "contrast", "views", "probe", "data", "normalise", "augment", "grad", "optim",

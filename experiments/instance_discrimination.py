@@ -24,8 +24,8 @@ from cvdl_jax.core.task import Task, chain
 from cvdl_jax.data.host import INDEX
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics.probes import unit
 from cvdl_jax.models import self_supervised
+from cvdl_jax.ops.distances import unit
 from cvdl_jax.ops.losses.self_supervision import instances
 
 READS = ("model", "projection", "instances", "probe", "data", "normalise", "augment", "grad", "optim", "plateau",

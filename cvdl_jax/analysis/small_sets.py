@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -88,18 +87,6 @@ def pretrained(
         return optax.apply_updates(params, updates), state
 
     return jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))[0]
-
-
-def quarter_turns(image: jax.Array, turns: jax.Array) -> jax.Array:
-    """Images turned counter-clockwise by so many quarters.
-
-    Args:
-        image: [..., n, n, c].
-        turns: int [...], 0 to 3.
-    """
-    if image.ndim > 3:
-        return jax.vmap(quarter_turns)(image, turns)
-    return jax.lax.switch(turns, [partial(jnp.rot90, k=k) for k in range(4)], image)
 
 
 def at_best_settings(

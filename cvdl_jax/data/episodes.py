@@ -55,12 +55,15 @@ def grouped(splits: Mapping[str, Split], section: Mapping[str, Any]) -> dict[str
         )  # fmt: skip
         raise ConfigError(f"{PATH}: {why}")
     try:
-        return {**splits, "train": replace(train, groups=Episodes(_classes(train, settings.entry), *settings[:2]))}
+        return {
+            **splits,
+            "train": replace(train, groups=Episodes(classes_of_split(train, settings.entry), *settings[:2])),
+        }
     except ConfigError as error:
         raise ConfigError(f"{PATH}: {error}") from None
 
 
-def _classes(split: Split, entry: str) -> np.ndarray:
+def classes_of_split(split: Split, entry: str) -> np.ndarray:
     """The classes of all examples of a split, int [n]."""
     feature = split.source.features.get(entry)
     if feature is None or feature.shape != () or not np.issubdtype(np.dtype(feature.dtype), np.integer):

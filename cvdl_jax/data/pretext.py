@@ -53,6 +53,17 @@ def chosen(section: Mapping[str, Any], num_classes: int | None = None) -> Pretex
     return call(known[section["name"]], rest, path)
 
 
+def quarter_turns(images: jax.Array, turns: jax.Array) -> jax.Array:
+    """Images turned counter-clockwise by so many quarters.
+
+    Args:
+        images: [b, n, n, c].
+        turns: int [b], 0 to 3.
+    """
+    turned = jnp.stack([jnp.rot90(images, k, (1, 2)) for k in range(4)], 1)  # [b, 4, n, n, c]
+    return _taken(turned, turns)
+
+
 def rotation() -> Pretext:
     """How many quarter turns, counter-clockwise as `np.rot90` counts them, an image has been given: 0, 1, 2 or 3.
 
@@ -64,8 +75,7 @@ def rotation() -> Pretext:
         h, w = images.shape[1:3]
         if h != w:
             raise ConfigError(f"rotations by quarter turns need square images, not {h}x{w}; set config.data.image_size")
-        turned = jnp.stack([jnp.rot90(images, k, (1, 2)) for k in range(4)], 1)  # [b, 4, h, w, c]
-        return _taken(turned, labels)
+        return quarter_turns(images, labels)
 
     return Pretext(4, shown)
 

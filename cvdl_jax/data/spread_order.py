@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-import numpy as np
-
+from cvdl_jax.data.episodes import classes_of_split
 from cvdl_jax.data.order import Groups
 from cvdl_jax.data.split import Split
 from cvdl_jax.errors import ConfigError
@@ -27,5 +26,4 @@ def evenly(splits: dict[str, Split], entry: str) -> dict[str, Split]:
         raise ConfigError(
             f"config.data.spread={entry!r} and config.data.text.buckets or episodes both order the examples; set one"
         )
-    numbers = [row[entry] for row in split.source.read_entries(range(len(split.source)), [entry])]
-    return {**splits, "train": replace(split, groups=Groups(np.asarray(numbers), spread=True))}
+    return {**splits, "train": replace(split, groups=Groups(classes_of_split(split, entry), spread=True))}

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.distances import unit
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _LEAST = 1e-6  # variance of a feature, relative to the mean of all, below which it counts as constant
@@ -29,13 +30,6 @@ class Linear(NamedTuple):
     kernel: jax.Array
     bias: jax.Array
     strength: jax.Array
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """Vectors [..., e] of length one; a zero vector stays zero, and its gradient is 0."""
-    square = (x * x).sum(-1, keepdims=True)
-    there = square > 0
-    return jnp.where(there, x / jnp.sqrt(jnp.where(there, square, 1)), 0)
 
 
 def knn(

@@ -21,6 +21,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import probes
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
+from cvdl_jax.ops import distances
 
 KEY = "probe"  # in `extra`, where it is zero but during an evaluation
 HELD_OUT = 10  # one image of so many chooses the strength
@@ -121,7 +122,7 @@ def measure(features: Callable, probe: Probe, num_classes: int, state: State, ba
         hits["knn_accuracy"] = correct(probes.knn(x, bank, labels, *how), batch["label"])
     sums = {name: ((hit * mask).sum(), mask.sum()) for name, hit in hits.items()}
     sums["strength"] = (kept["strength"] * mask.sum(), mask.sum())
-    return sums | {"unit": probes.unit(x), "label": batch["label"]}
+    return sums | {"unit": distances.unit(x), "label": batch["label"]}
 
 
 def finalise(means: dict, rows: dict) -> dict[str, float]:

@@ -19,7 +19,7 @@ from cvdl_jax.config.binding import Counted, Positive, Share, Size, call, check_
 from cvdl_jax.core.parallel import gather_rows
 from cvdl_jax.core.task import State, Transform
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics.probes import unit
+from cvdl_jax.ops.distances import unit
 from cvdl_jax.ops.losses import self_supervision as losses
 
 TEACHER, STATISTICS, MEMORY = "teacher", "teacher_statistics", "memory"  # in `extra`

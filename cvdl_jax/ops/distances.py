@@ -27,7 +27,8 @@ def euclidean(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def unit(x: jax.Array) -> jax.Array:
-    """Vectors [..., e] scaled to length one, `x / |x|`; those shorter than 1e-12 are divided by 1e-12."""
+    """Vectors [..., e] scaled to length one, `x / |x|`; a zero vector stays zero, and its gradient is 0."""
     x = floats("x", x)
     square = jnp.square(x).sum(-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
+    there = square > 0
+    return jnp.where(there, x / jnp.sqrt(jnp.where(there, square, 1)), 0)

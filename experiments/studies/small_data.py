@@ -24,6 +24,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import NotNegative, Size
 from cvdl_jax.core.task import Eval, Task, chain, descend
 from cvdl_jax.data.pixels import to_unit
+from cvdl_jax.data.pretext import quarter_turns
 from cvdl_jax.engine import halves, recipe
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
@@ -90,9 +91,8 @@ def training_loss(name, net, weight, state, batch, key):
     losses, hits = jax.vmap(net.loss)(scores, label), jax.vmap(correct)(scores, label)
     if weight:
         turns = jax.random.randint(jax.random.fold_in(key, 2), label.shape, 0, 4)
-        turned, key = small_sets.quarter_turns(image, turns), jax.random.fold_in(key, 3)
-        angles = outputs(net, params, turned, key, auxiliary=True)
-        losses += weight * jax.vmap(softmax_cross_entropy)(angles, turns)
+        turned, key = jax.vmap(quarter_turns)(image, turns), jax.random.fold_in(key, 3)
+        losses += weight * jax.vmap(softmax_cross_entropy)(outputs(net, params, turned, key, auxiliary=True), turns)
     one = jnp.full((), label.shape[1], jnp.float32)
     return state, {"loss": (losses.sum(), one), "accuracy": (hits.sum(), one * len(label))}
 

@@ -8,6 +8,7 @@ import pytest
 
 from cvdl_jax.analysis import small_sets
 from cvdl_jax.analysis.figures import few_examples
+from cvdl_jax.data.pretext import quarter_turns
 from cvdl_jax.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -27,7 +28,7 @@ def test_a_set_is_the_first_examples_of_its_seeds_order():
 def test_images_are_turned_counter_clockwise_each_by_its_own_quarters():
     image = jnp.asarray(RNG.random((2, 4, 5, 5, 3)), jnp.float32)
     turns = jnp.asarray([[0, 1, 2, 3], [3, 3, 1, 0]])
-    turned = jax.jit(small_sets.quarter_turns)(image, turns)
+    turned = jax.jit(jax.vmap(quarter_turns))(image, turns)
     for i, j in np.ndindex(2, 4):
         np.testing.assert_array_equal(turned[i, j], np.rot90(np.asarray(image[i, j]), int(turns[i, j])))
 

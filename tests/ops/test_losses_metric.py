@@ -131,7 +131,7 @@ def test_gradients_are_finite_where_two_rows_are_equal(batch):
 
 def test_vectors_of_length_one():
     np.testing.assert_allclose(distances.unit(jnp.asarray([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]], rtol=1e-6)
-    assert np.isfinite(jax.grad(lambda x: distances.unit(x).sum())(jnp.zeros((1, 2)))).all()
+    assert not np.any(jax.grad(lambda x: distances.unit(x).sum())(jnp.zeros((1, 2))))
 
 
 def test_prototypes_by_hand():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvdl_jax.metrics.probes import unit
+from cvdl_jax.ops.distances import unit
 from cvdl_jax.ops.losses import self_supervision as losses
 
 
