@@ -69,7 +69,7 @@ def taught(distill, logits, targets):
 def training_loss(model, normalise, loss, teacher, distill, state, batch, key):
     """Sums of the loss, its part of the teacher, the accuracy and the agreement of one training batch."""
     (logits, out), state = apply_train(model, state, inputs(normalise, batch), key)
-    targets = teacher.logits(state.extra[teachers.EXTRA], batch["image"])
+    targets = teachers.logits(teacher, state.extra[teachers.EXTRA], batch["image"])
     of_teacher = taught(distill, logits, targets)
     of_labels = with_auxiliary(loss(logits, batch["label"]), out, loss, batch["label"], None)
     losses = (1 - distill.share) * of_labels + distill.share * of_teacher

@@ -1,6 +1,5 @@
 """The frozen classifier of another run, from images to features: `config.encoder = {"workdir": "runs/a"}`."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
-from cvdl_jax.data import opened, pixels
-from cvdl_jax.engine import runs
+from cvdl_jax.engine import classifiers, runs
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
-from cvdl_jax.optim.ema import averaged
 
 
 class Source(NamedTuple):
@@ -67,31 +64,24 @@ def encoder(section: Mapping[str, Any], shape: tuple[int, int, int], dtype: Any)
         )
     if source.untrained and source.checkpoint != "best":
         raise ConfigError("config.encoder.checkpoint has no effect without config.encoder.workdir; leave it out")
-    name = f"encoder {source.workdir or source.untrained}"
-    kept = opened.remembered(name)
-    if kept is None and source.workdir:
-        about, weights = _load(source, shape)
-        leaves = jax.tree.leaves(weights)
-        digest = hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in leaves)).hexdigest()[:16]
-        opened.note(name, digest, **about)
+    if source.workdir:
+        make = lambda: _load(source, shape)  # noqa: E731
+        net = classifiers.kept(f"encoder {source.workdir}", make, "config.encoder", dtype=dtype)
     else:
-        about, weights = kept or {"model": {"name": source.untrained}, "classes": 2, "normalise": {}}, None
-    model = registry.create(
-        about["model"], "config.encoder", kinds=("backbones",), num_classes=about["classes"], dtype=dtype
-    )
-    zeros = jnp.zeros((1, *shape))
-    if weights is None:  # of a run, those of the checkpoint take their place
-        made = model.init(jax.random.key(0), zeros, False)
-        weights = jax.tree.map(np.asarray, {key: made.get(key, {}) for key in ("params", "batch_stats")})
+        about = {"model": {"name": source.untrained}, "normalise": {}, "image_shape": list(shape), "num_classes": 2}
+        net = classifiers.assembled(about, None, "config.encoder", dtype=dtype)
+        made = net.model.init(jax.random.key(0), jnp.zeros((1, *shape)), False)
+        net = net._replace(variables={name: jax.tree.map(np.asarray, made.get(name, {})) for name in net.variables})
 
     def apply(weights: Any, images: jax.Array) -> jax.Array:
-        return model.apply(weights, pixels.normalise(images, **about["normalise"]), False)[1]["pre_logits"]
+        return net.outputs(weights, images)[1]["pre_logits"]
 
-    return Encoder(apply, jax.eval_shape(apply, weights, zeros).shape[-1]), weights
+    seen = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return Encoder(apply, jax.eval_shape(apply, net.variables, seen).shape[-1]), net.variables
 
 
 def _load(source: Source, shape: tuple[int, int, int]) -> tuple[dict[str, Any], Any]:
-    """{"model", "classes", "normalise"} of the source, and its weights on the host."""
+    """What `Classifier.about` is of the source, and its weights on the host."""
     built, state, _ = runs.load_built(source.workdir, source.checkpoint)
     where = f"config.encoder.workdir={source.workdir!r}"
     variant = registry.variants().get(built.config.model.get("name", ""))
@@ -100,10 +90,9 @@ def _load(source: Source, shape: tuple[int, int, int]) -> tuple[dict[str, Any], 
             f"{where} is the run of {built.config.model.get('name', 'several models')!r}, which is no classifier of "
             "images; train one, as with configs/classify/multi_label.py"
         )
-    theirs = tuple(built.info.spec["image"].shape[1:])
-    if theirs != tuple(shape):
-        raise ConfigError(f"{where} is a classifier of images {list(theirs)}, these are {list(shape)}; name another")
-    shown = jax.device_get(averaged(state))
-    weights = {"params": shown.params, "batch_stats": shown.extra.get("batch_stats", {})}
-    about = {"model": configs.to_plain(built.config.model), "classes": built.info.num_classes}
-    return about | {"normalise": configs.to_plain(built.fitted.normalise)}, jax.tree.map(np.asarray, weights)
+    about = classifiers.about_run(built)
+    if tuple(about["image_shape"]) != tuple(shape):
+        raise ConfigError(
+            f"{where} is a classifier of images {about['image_shape']}, these are {list(shape)}; name another"
+        )
+    return about, classifiers.weights(state)

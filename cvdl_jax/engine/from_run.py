@@ -352,7 +352,7 @@ def load_judge(
         samples: how many samples it is shown.
         checkpoint: "best", "latest" or a step.
         layer: of which features are taken for distances, such as "pre_logits"; "" for none.
-        file: of weights that `--mode export` wrote, or the name of one of ours, see `judges.py`.
+        file: of weights that `--mode export` wrote, or the name of one of ours, see `classifiers.py`.
         sha256: the digest that the file must have.
 
     Returns:

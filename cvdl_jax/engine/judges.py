@@ -2,16 +2,12 @@
 
     config.judge = {"file": "lenet5_mnist", "layer": "pre_logits", "samples": 10000}
 
-A file is written by `--mode export --out NAME.safetensors` of a classifier: its metadata say which model it is and what
-pixels it expects. The files of `cvdl_jax/metrics/feature_nets` are named without folder and ending; the JSON file
-beside each says how it was made and its SHA-256, of which eight digits are part of the name of every distance.
+The eight first digits of a file's SHA-256 are part of the name of every distance. `classifiers.py` reads the files.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,159 +15,39 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import Eval
-from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import load as data_load
-from cvdl_jax.data import pixels
-from cvdl_jax.engine.build import Run
-from cvdl_jax.errors import ConfigError, DataError, nearest
+from cvdl_jax.engine import classifiers
+from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.metrics import feature_distances
 from cvdl_jax.metrics.generation import Judge, Sampler
-from cvdl_jax.models import pretrained, registry, tensor_files
-from cvdl_jax.optim.ema import averaged
 
-OURS = Path(__file__).parents[1] / "metrics" / "feature_nets"
-ENTRY = "classifier"  # of a file's metadata
 LARGEST = 50_000  # training images that samples are compared with, at most
 SHOWN = 16  # samples that are drawn beside their nearest training images
 _BLOCK = 4096
-
-
-class FileJudge(NamedTuple):
-    """What a file of a classifier holds.
-
-    Attributes:
-        model: the Flax module.
-        variables: {"params", "batch_stats"} of it.
-        normalise: images in 0..1 -> its inputs.
-        shape: (h, w, c) of its images.
-        sha256: of the file.
-        about: what the file says of itself: model, normalise, image_shape and num_classes.
-    """
-
-    model: Any
-    variables: Mapping[str, Any]
-    normalise: Callable[[jax.Array], jax.Array]
-    shape: tuple[int, int, int]
-    sha256: str
-    about: Mapping[str, Any]
-
-
-def described(built: Run, state: Any) -> dict[str, str]:
-    """The metadata that make a file of weights a judge; {} of a run that is not `config.model` behind `normalise`.
-
-    Args:
-        built: of `runs.load_built`; its data are not read.
-        state: of the same.
-    """
-    classes, spec = built.info.num_classes, built.info.spec.get("image")
-    if built.task.predict is None or classes is None or spec is None or built.config.get("test_time"):
-        return {}
-    predicted = jax.eval_shape(built.task.predict, state, dict(built.info.spec))
-    if "scores" not in predicted or predicted["scores"].shape != (built.info.batch_size, classes):
-        return {}
-    section = built.config.model.to_dict()
-    normalise, shape = configs.to_plain(built.fitted).get("normalise", {}), spec.shape[1:]
-    model = registry.create(section, "config.model", kinds=("backbones",), num_classes=classes)
-    shown = averaged(state)
-    variables = {"params": shown.params, "batch_stats": shown.extra.get("batch_stats", {})}
-    images = jax.random.uniform(jax.random.key(0), (4, *shape))
-    seen = configs.partially(pixels.normalise, normalise, "config.normalise", "image")(images)
-    ours, theirs = model.apply(variables, seen, False)[0], built.task.predict(state, {"image": images})["scores"]
-    if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
-        return {}
-    about = {"model": section, "normalise": normalise, "image_shape": list(shape), "num_classes": classes}
-    return {ENTRY: json.dumps(about)}
-
-
-def find(file: str, sha256: str = "", section: str = "config.judge") -> tuple[Path, str]:
-    """The path of a file, and the digest that it is to have ("" for any).
-
-    Args:
-        file: a path, or the name of one of OURS.
-        sha256: as `config.judge.sha256` says.
-        section: that names the file, for messages.
-
-    Raises:
-        ConfigError: for a name that is neither.
-    """
-    if tensor_files.is_named(file):
-        return Path(file).expanduser(), sha256
-    known = sorted(path.stem for path in OURS.glob("*.safetensors"))
-    if file not in known:
-        raise ConfigError(
-            f"{section}.file={file!r} is no file that ends with .safetensors and none of our feature nets; "
-            f"{nearest(file, known)}"
-        )
-    stated = json.loads((OURS / f"{file}.json").read_text(encoding="utf-8"))["sha256"]
-    return OURS / f"{file}.safetensors", sha256 or stated
-
-
-def read(file: str, sha256: str = "", section: str = "config.judge") -> FileJudge:
-    """The classifier of a file.
-
-    Args:
-        file: a path, or the name of one of OURS.
-        sha256: the digest that it must have, or its first digits, at least eight; "" for any (ours have theirs).
-        section: that names the file, for messages.
-
-    Raises:
-        ConfigError: for another digest, a file that does not say which model it is, or arrays that are not its own.
-        DataError: for a file that is missing or damaged.
-    """
-    path, wanted = find(file, sha256, section)
-    if wanted and len(wanted) < 8:
-        raise ConfigError(f"{section}.sha256={wanted!r} needs at least the first eight digits")
-    opened = tensor_files.read(path)
-    if not opened.sha256.startswith(wanted.lower()):
-        raise ConfigError(
-            f"{section}.file={file!r} has the SHA-256 {opened.sha256}, and {wanted} is expected: it is another "
-            f"network, whose results do not compare; put the right file there, or remove {section}.sha256"
-        )
-    if ENTRY not in opened.metadata:
-        raise ConfigError(
-            f"{section}.file={file!r} does not say which classifier it is; write it anew: "
-            "python launch.py --mode export --workdir RUN --out NAME.safetensors"
-        )
-    about = json.loads(opened.metadata[ENTRY])
-    model = registry.create(about["model"], f"{section}.file", kinds=("backbones",), num_classes=about["num_classes"])
-    shape = tuple(about["image_shape"])
-    expected = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, *shape)), False), jax.random.key(0))
-    arrays = pretrained.imported(opened.tensors, about["model"], f"{section}.file").arrays
-
-    def place(key_path: Any, wanted: jax.ShapeDtypeStruct) -> jax.Array:
-        array = arrays.pop(path_name(key_path), None)
-        if array is None or array.shape != wanted.shape:
-            raise ConfigError(f"{section}.file={file!r} lacks {path_name(key_path)} of shape {wanted.shape}")
-        return jnp.asarray(array, wanted.dtype)
-
-    variables = jax.tree_util.tree_map_with_path(place, expected)
-    if arrays:
-        raise ConfigError(f"{section}.file={file!r} has arrays that are not of its model, {min(arrays)!r} first")
-    normalise = configs.partially(pixels.normalise, about["normalise"], f"{section}.file", "image")
-    return FileJudge(model, variables, normalise, shape, opened.sha256, about)
 
 
 def from_file(file: str, sha256: str, channels: int, samples: int, layer: str) -> Judge:
     """The judge of a file.
 
     Args:
-        file: see `read`.
-        sha256: see `read`.
+        file: see `classifiers.read`.
+        sha256: see the same.
         channels: of the images to be judged.
         samples: how many samples it is shown.
         layer: of which features are taken; "" for none.
 
     Raises:
-        ConfigError: see `read`; also for images of other channels, and unknown layers.
+        ConfigError: see the same; also for images of other channels, and unknown layers.
     """
-    net = read(file, sha256)
+    net = classifiers.read(file, sha256)
     if net.shape[2] != channels:
         raise ConfigError(
             f"config.judge.file={file!r} judges images with {net.shape[2]} channels, the samples have {channels}"
         )
+    variables = jax.tree.map(jnp.asarray, net.variables)
 
     def outputs(images: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        return net.model.apply(net.variables, net.normalise(sized(images, net.shape)), False)
+        return net.outputs(variables, sized(images, net.shape))
 
     if layer:  # a wrong name is refused before anything is trained
         out = jax.eval_shape(outputs, jax.ShapeDtypeStruct((1, *net.shape), jnp.float32))[1]

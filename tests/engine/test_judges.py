@@ -14,7 +14,7 @@ from cvdl_jax.cli.tables import spec
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
 from cvdl_jax.data import load as data_load
-from cvdl_jax.engine import from_run, judges
+from cvdl_jax.engine import classifiers, from_run, judges
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import tensor_files
 from experiments import control_samples
@@ -25,8 +25,8 @@ DIGITS = configs.from_plain({"data": {"name": "digits", "train": "train", "valid
 
 @pytest.mark.curriculum("R34")
 def test_our_feature_nets_are_the_files_that_their_pages_describe():
-    files = sorted(judges.OURS.glob("*.safetensors"))
-    assert [file.stem for file in files] == sorted(page.stem for page in judges.OURS.glob("*.json")) != []
+    files = sorted(classifiers.OURS.glob("*.safetensors"))
+    assert [file.stem for file in files] == sorted(page.stem for page in classifiers.OURS.glob("*.json")) != []
     for file in files:
         page = json.loads(file.with_suffix(".json").read_text())
         assert page["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest() and file.stat().st_size < 2e6
@@ -35,7 +35,7 @@ def test_our_feature_nets_are_the_files_that_their_pages_describe():
 
 @pytest.fixture(scope="module")
 def net():
-    return judges.read("lenet5_mnist")
+    return classifiers.read("lenet5_mnist")
 
 
 def test_a_judge_of_a_file_sees_normalised_images_of_its_own_size(net):
@@ -71,7 +71,7 @@ def test_a_judge_that_cannot_be_is_refused(section, said):
 
 
 def test_a_file_that_is_not_its_network_is_refused(tmp_path):
-    ours = tensor_files.read(judges.OURS / "lenet5_mnist.safetensors")
+    ours = tensor_files.read(classifiers.OURS / "lenet5_mnist.safetensors")
     for name, tensors, metadata, said in (
         ("plain", ours.tensors, {}, "does not say which classifier it is; write it anew"),
         (
@@ -85,12 +85,12 @@ def test_a_file_that_is_not_its_network_is_refused(tmp_path):
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(tensor_files.to_bytes(tensors, metadata))
         with pytest.raises(ConfigError, match=said):
-            judges.read(str(path))
+            classifiers.read(str(path))
     changed = {name: x + 1e-3 for name, x in ours.tensors.items()}
     path.write_bytes(tensor_files.to_bytes(changed, ours.metadata))
-    assert judges.read(str(path)).sha256 != ours.sha256  # another file is another name of a distance
+    assert classifiers.read(str(path)).sha256 != ours.sha256  # another file is another name of a distance
     with pytest.raises(ConfigError, match="another network"):
-        judges.read(str(path), ours.sha256)
+        classifiers.read(str(path), ours.sha256)
 
 
 def test_copies_are_found_and_drawn_beside_what_they_are_copies_of(monkeypatch):

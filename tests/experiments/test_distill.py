@@ -14,7 +14,7 @@ import launch
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import State, create_state, step_function
 from cvdl_jax.data import opened
-from cvdl_jax.engine import from_run, judges, runs, teachers
+from cvdl_jax.engine import classifiers, from_run, runs, teachers
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
@@ -45,7 +45,7 @@ def trained():
 def test_the_loss_by_hand(trained):
     """Student behind the statistics of digits, teacher behind those of MNIST."""
     batch, stepped = trained
-    net, label = judges.read("lenet5_mnist"), np.asarray(batch["label"])
+    net, label = classifiers.read("lenet5_mnist"), np.asarray(batch["label"])
     assert load("smoke").normalise != configs.from_plain({"x": net.about["normalise"]}).x
     v = np.asarray(net.model.apply(net.variables, net.normalise(batch["image"]), False)[0], np.float64)
     x = (np.asarray(batch["image"]) - 0.3048) / 0.3752
@@ -67,7 +67,7 @@ def test_the_loss_by_hand(trained):
 
 @pytest.mark.curriculum("I8")
 def test_the_teacher_is_frozen_and_no_parameter(trained):
-    net = judges.read("lenet5_mnist")
+    net = classifiers.read("lenet5_mnist")
     for before, after, _ in trained[1].values():
         jax.tree.map(np.testing.assert_array_equal, after.extra["teacher"]["params"], net.variables["params"])
         assert set(after.params) == {"dense0", "head"} and set(before.opt) == {"model"}
@@ -101,31 +101,33 @@ def test_the_teacher_of_a_run_is_its_average_with_its_statistics(monkeypatch):
     about = {"model": {"name": "mlp", "hidden": [4], "norm": "batch"}, "normalise": {}}
     about |= {"image_shape": [32, 32, 1], "num_classes": 10}
     monkeypatch.setattr(runs, "load_built", lambda *args: (built, State(0, variables["params"], {}, extra), 1))
-    monkeypatch.setattr(judges, "described", lambda *args: {judges.ENTRY: json.dumps(about)})
+    monkeypatch.setattr(classifiers, "described", lambda *args: about)
     with opened.noting() as notes:
         teacher = teachers.load({"workdir": "runs/x"}, INFO)
     jax.tree.map(np.testing.assert_array_equal, teacher.variables["params"], ema)
     image = jnp.asarray(RNG.random((3, 32, 32, 1)), jnp.float32)
     expected = model.apply({"params": ema, "batch_stats": variables["batch_stats"]}, image, False)[0]
-    np.testing.assert_allclose(teacher.logits(teacher.variables, image), expected, rtol=1e-5)  # of running averages
+    np.testing.assert_allclose(
+        teachers.logits(teacher, teacher.variables, image), expected, rtol=1e-5
+    )  # of running averages
     monkeypatch.setattr(runs, "load_built", None)  # a run that is read again does without its source
     with opened.noting(dict(notes)):
         again = teachers.load({"workdir": "runs/x"}, INFO)
     assert jax.tree.structure(again.variables) == jax.tree.structure(teacher.variables)
-    np.testing.assert_allclose(again.logits(teacher.variables, image), expected, rtol=1e-5)
+    np.testing.assert_allclose(teachers.logits(again, teacher.variables, image), expected, rtol=1e-5)
     monkeypatch.setattr(runs, "load_built", lambda *args: (built, State(0, variables["params"], {}, extra), 1))
     for change, message in (
         ({"num_classes": 7}, "the teacher knows 7 classes, the data set has 10"),
         ({"image_shape": [28, 28, 1]}, r"images \[28, 28, 1\], these are \[32, 32, 1\]; set config.data.image_size"),
     ):
-        monkeypatch.setattr(judges, "described", lambda *_, c=change: {judges.ENTRY: json.dumps({**about, **c})})
+        monkeypatch.setattr(classifiers, "described", lambda *_, c=change: {**about, **c})
         with pytest.raises(ConfigError, match=message):
             teachers.load({"workdir": "runs/x"}, INFO)
-    monkeypatch.setattr(judges, "described", lambda *args: {})
+    monkeypatch.setattr(classifiers, "described", lambda *args: {})
     with pytest.raises(ConfigError, match="is not the run of a classifier of images"):
         teachers.load({"workdir": "runs/x"}, INFO)
     built.info = INFO._replace(class_names=("cat", "dog"))
-    monkeypatch.setattr(judges, "described", lambda *args: {judges.ENTRY: json.dumps(about)})
+    monkeypatch.setattr(classifiers, "described", lambda *args: about)
     with pytest.raises(ConfigError, match=r"has the classes \['cat', 'dog'\], the data set \['0'"):
         teachers.load({"workdir": "runs/x"}, INFO)
 

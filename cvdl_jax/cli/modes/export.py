@@ -12,23 +12,22 @@ reads it with):
 is theirs, so that their `load_state_dict` takes it, else by our own names.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax import export
 
 from cvdl_jax.cli.modes.predict import with_statistics
 from cvdl_jax.core.task import State
 from cvdl_jax.core.trees import path_name
-from cvdl_jax.engine import judges, runs
+from cvdl_jax.engine import classifiers, runs
 from cvdl_jax.engine.build import Run
 from cvdl_jax.engine.entries import INPUTS
 from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import ConfigError, DataError, UserError
 from cvdl_jax.models import pretrained, tensor_files
-from cvdl_jax.optim.ema import averaged
 from cvdl_jax.workdir.folder import write_whole
 
 FLAGS = ("workdir", "out", "checkpoint", "weights")  # that it reads
@@ -100,12 +99,12 @@ def weights(built: Run, state: State) -> tuple[bytes, str]:
         built: the run.
         state: of it.
     """
-    shown = jax.device_get(averaged(state))
-    tree = {"params": shown.params, "batch_stats": shown.extra.get("batch_stats", {})}
-    arrays = {path_name(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+    tree = classifiers.weights(state)
+    arrays = {path_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
     image = built.info.spec.get("image")
     metadata = pretrained.preprocessing(built.fitted.normalise, image.shape[1:3] if image is not None else ())
-    metadata |= judges.described(built, jax.device_get(state))  # so that it can judge samples
+    about = classifiers.described(built, jax.device_get(state))
+    metadata |= {classifiers.ENTRY: json.dumps(about)} if about else {}  # so that it can judge samples
     try:
         arrays, names = pretrained.exported(arrays, built.config.model), "the names of torchvision or timm"
     except (ConfigError, DataError, KeyError) as error:
