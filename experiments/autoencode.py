@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.autoencoding import bound, inputs, label_of, make_autoencoder, parts_of, sample
+from cvdl_jax.models.autoencoding import bound, inputs, label_of, learned, make_autoencoder, parts_of, sample
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.optim.ema import averaged
 
@@ -84,4 +84,6 @@ def make(config, info) -> Task:
         raise ConfigError("config.judge looks at samples, which a variational autoencoder alone has; remove it")
     evals |= from_run.judgements(config, info, partial(sample, method))
     train = chain(recipe.augmentation(config, info), recipe.descend(config, info, loss), recipe.average(config, loss))
-    return Task(init, train, evals, partial(report, method, info.class_names, info.seed), feedback.on_eval)
+    features = None if method.model.num_classes else partial(learned, method)  # those that are told labels see more
+    drawn = partial(report, method, info.class_names, info.seed)
+    return Task(init, train, evals, drawn, feedback.on_eval, features=features)

@@ -22,7 +22,7 @@ from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Eval, Task, chain, descend, repeat
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.inpainting import COARSE, GLOBAL, LOCAL, REFINED, complete, cut, make_method, score
+from cvdl_jax.models.inpainting import COARSE, GLOBAL, LOCAL, REFINED, complete, cut, learned, make_method, score
 from cvdl_jax.nn.apply import initialise
 from cvdl_jax.ops.images.holes import window
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
@@ -129,4 +129,5 @@ def make(config, info) -> Task:
         recipe.average(config, of_generators, on="generators"),
     )
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), lambda means, rows: means), info.sizes)
-    return Task(init, train, evals, partial(report, method, info.seed), feedback.on_eval)
+    drawn = partial(report, method, info.seed)
+    return Task(init, train, evals, drawn, feedback.on_eval, features=partial(learned, method))

@@ -132,6 +132,8 @@ class Task(NamedTuple):
         report: `(state, batch, key) -> {name: figure or text}`, drawn once at the end.
         on_eval: `(state, metrics) -> (state, stop)`, once an evaluation: plateau learning rate, early stopping.
         predict: `(state, batch) -> {name: array [b, ...]}` for inputs without labels.
+        features: `(state, batch) -> float [b, d]`, what the network has learned to see, of images alone, where that is
+            not among what `predict` gives.
     """
 
     init: Callable[..., dict[str, Any]]
@@ -140,6 +142,7 @@ class Task(NamedTuple):
     report: Callable[..., Mapping[str, Any]] | None = None
     on_eval: Callable[..., tuple[State, jax.Array]] | None = None
     predict: Callable[..., Mapping[str, jax.Array]] | None = None
+    features: Callable[..., jax.Array] | None = None
 
 
 def unwrapped(rows: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ A run means later what it meant when it was trained: see `engine/kept.py`. Its d
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,29 @@ def logits_of(built: Run, state: State, batch_size: int = 0) -> Logits:
     size = batch_size or config.eval_batch_size or config.batch_size
     of = jax.nn.softmax if key == "scores" else jax.nn.sigmoid
     return Logits(function, size, spec[name].shape[1:], low, high, built.info.class_names or (), of)
+
+
+def features_of(built: Run, state: State, path: str) -> Callable[[State, Mapping[str, jax.Array]], jax.Array]:
+    """What a run's network has learned to see in images: `(state, batch) -> float [b, d]`.
+
+    Args:
+        built: of `load_built`.
+        state: of the same.
+        path: of the section that names the run, for messages.
+
+    Raises:
+        ConfigError: for a run whose task names none.
+    """
+    task = built.task
+    if task.features is not None:
+        return task.features
+    if task.predict is not None and "features" in jax.eval_shape(task.predict, state, dict(built.info.spec)):
+        return lambda state, batch: task.predict(state, batch)["features"]
+    raise ConfigError(
+        f"{path} is a run of experiment {built.config.experiment!r} whose features nobody has named, or are not of "
+        "images alone; name a run that learned without labels, such as one of configs/regimes/simclr.py or "
+        "configs/generate/autoencoder.py"
+    )
 
 
 def load_built(workdir: str | Path, which: str | int = "best", with_data: bool = False) -> tuple[Run, State, int]:

@@ -102,6 +102,13 @@ def bound(method: Method, state: Any, seen: jax.Array, batch: dict[str, jax.Arra
     return jax.nn.logsumexp(weights, 0) - jnp.log(float(method.bound_samples))
 
 
+def learned(method: Method, state: Any, batch: dict[str, jax.Array]) -> jax.Array:
+    """The code, or its mean, in evaluation mode: [b, d]."""
+    _, out = apply_eval(method.model, averaged(state), batch["image"])
+    code = out.get("mean", out["code"])
+    return code.reshape(len(code), -1)
+
+
 def sample(method: Method, state: Any, key: jax.Array, n: int) -> jax.Array:
     """Images decoded from N(0, 1), by the averaged weights where the run keeps an average.
 

@@ -1,5 +1,6 @@
 """What an experiment does with two-stage inpainting: its players, holes, and images that are completed twice."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,12 +10,14 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import NotNegative, Size, UpToOne
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.parallel import row_random
+from cvdl_jax.core.task import State
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.images.holes import discounts, hole_mask
 from cvdl_jax.ops.losses import adversarial
 from cvdl_jax.ops.losses.adversarial import AdversarialLoss
+from cvdl_jax.optim.ema import averaged
 
 COARSE, REFINED = "coarse", "refined"
 GLOBAL, LOCAL = "global", "local"
@@ -100,6 +103,14 @@ def complete(method: Method, params: Any, x: jax.Array, mask: jax.Array, train: 
 def stage(method: Method, params: Any, name: str, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
     """One network's result for an image beside its mask."""
     return apply_params(method.generators[name], params["generators"][name], jnp.concatenate([x, mask], -1), train)[0]
+
+
+def learned(method: Method, state: State, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """The mean over places of the first stage's innermost map, of images without a hole: [b, d]."""
+    params = averaged(state, on="generators").params["generators"][COARSE]
+    x = 2 * batch["image"] - 1
+    shown = jnp.concatenate([x, jnp.zeros_like(x[..., :1])], -1)
+    return apply_params(method.generators[COARSE], params, shown, False)[1]["code"].mean((1, 2))
 
 
 def score(method: Method, params: Any, name: str, x: jax.Array) -> jax.Array:

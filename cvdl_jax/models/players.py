@@ -19,7 +19,7 @@ from cvdl_jax.core.trees import names
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.adaptive_augmentation import Adaptive
 from cvdl_jax.nn import observe
-from cvdl_jax.nn.apply import apply_train
+from cvdl_jax.nn.apply import apply_eval, apply_train
 from cvdl_jax.ops import growing
 from cvdl_jax.ops.losses.adversarial import AdversarialLoss
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate, real_gradient_penalty
@@ -216,6 +216,30 @@ def sample(game: Game, state: State, key: jax.Array, n: int, label: jax.Array | 
     more |= told(game, "generator", state, label) | {"rngs": {"dropout": jax.random.fold_in(key, 1)}}
     images = observe.apply(game.generator, variables, z, False, on="generator", **more)[0]
     return jnp.clip((images + 1) / 2, 0, 1)
+
+
+def learned(game: Game, state: State, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """The maps of all layers of the discriminator, each pooled by maxima to a 4x4 grid, in evaluation mode: [b, d].
+
+    Reference: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+        Networks", section 4.1.
+    """
+    _, out = apply_eval(game.discriminator, state, 2 * batch["image"] - 1, on="discriminator")
+    return jnp.concatenate([pooled(maps) for maps in out["stages"]], 1)
+
+
+def pooled(maps: jax.Array, grid: int = 4) -> jax.Array:
+    """The maxima of maps [b, h, w, c] over a grid of cells that cover them, the last ones smaller: [b, cells c].
+
+    A map of fewer pixels a side than `grid` is taken as it is.
+    """
+    b, h, w, c = maps.shape
+    cells = [-(-n // grid) if n > grid else 1 for n in (h, w)]
+    pads = [-n % cell for n, cell in zip((h, w), cells, strict=True)]
+    low = jnp.asarray(-jnp.inf, maps.dtype)
+    x = jnp.pad(maps, ((0, 0), (0, pads[0]), (0, pads[1]), (0, 0)), constant_values=low)
+    x = x.reshape(b, x.shape[1] // cells[0], cells[0], x.shape[2] // cells[1], cells[1], c)
+    return x.max((2, 4)).reshape(b, -1)
 
 
 def styles(game: Game, state: State, key: jax.Array) -> dict[str, jax.Array]:

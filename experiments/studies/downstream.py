@@ -19,7 +19,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size
 from cvdl_jax.core.task import Eval, State, Task
 from cvdl_jax.data.pixels import to_unit
-from cvdl_jax.engine import recipe, representations, runs
+from cvdl_jax.engine import recipe, runs
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import probes
 from cvdl_jax.metrics.stats import intervals
@@ -70,7 +70,7 @@ def of_run(study, name):
     first = {key: jnp.asarray(x[:1]) for key, x in images["train"].items()}
     other = built.task.init(jax.random.key(built.config.seed + 1), {**first, "image": to_unit(first["image"])})
     untrained = State(jnp.zeros((), jnp.int32), other["params"], {}, other.get("extra", {}))
-    function = jax.jit(representations.features_of(built, path))
+    function = jax.jit(runs.features_of(built, state, path))
     kinds = {"trained": partial(function, jax.device_get(state)), "untrained": partial(function, untrained)}
     return features(kinds | {"pixels": pixels}, images, built.info.num_classes)
 

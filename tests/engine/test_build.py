@@ -174,7 +174,7 @@ def test_the_engine_names_no_experiment_and_writes_no_page():
         code = path.read_text()
         if path.name != "runs.py":  # whose `train` is a command for notebooks, and brings the writer itself
             assert "cvdl_jax.report" not in code, path
-        if path.name not in ("from_run.py", "representations.py"):  # load what a run has trained, and know what it is
+        if path.name != "from_run.py":  # loads what a run has trained, and knows what it is
             assert not [name for name in names if f'"{name}"' in code or f"experiments.{name}" in code], path
 
 

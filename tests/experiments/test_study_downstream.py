@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import State, create_state
-from cvdl_jax.engine import representations
+from cvdl_jax.core.task import State, Task, create_state
+from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import probes
+from cvdl_jax.models import players
 from experiments.studies import downstream
 
 CONFIG = "configs/studies/downstream.py"
@@ -22,10 +23,10 @@ IMAGES = np.random.default_rng(0).uniform(size=(3, 16, 16, 1)).astype(np.float32
 @pytest.mark.curriculum("I22")
 def test_maps_are_pooled_by_maxima_of_a_grid():
     maps = np.random.default_rng(1).normal(size=(2, 9, 4, 3)).astype(np.float32)
-    pooled = np.asarray(representations.pooled(jnp.asarray(maps)))
+    pooled = np.asarray(players.pooled(jnp.asarray(maps)))
     cells = np.stack([np.stack([maps[:, 3 * i : 3 * i + 3, j].max(1) for j in range(4)], 1) for i in range(3)], 1)
     np.testing.assert_array_equal(pooled, cells.reshape(2, -1))
-    np.testing.assert_array_equal(representations.pooled(jnp.asarray(maps[:, :2, :3])), maps[:, :2, :3].reshape(2, -1))
+    np.testing.assert_array_equal(players.pooled(jnp.asarray(maps[:, :2, :3])), maps[:, :2, :3].reshape(2, -1))
 
 
 def shown(path, *overrides):
@@ -36,7 +37,7 @@ def shown(path, *overrides):
     size = batch["image"].shape[1:]
     batch["image"] = jax.random.uniform(jax.random.key(0), (3, *size))
     state = jax.jit(lambda b: create_state(run.task, jax.random.key(0), b))(batch)
-    return representations.features_of(run, "config.study.runs['a']"), state, batch, run
+    return runs.features_of(run, state, "config.study.runs['a']"), state, batch, run
 
 
 @pytest.mark.curriculum("I19", "I22")
@@ -64,12 +65,21 @@ def test_of_a_gan_the_discriminators_maps_are_read():
 
 
 def test_what_a_self_supervised_run_predicts_is_read_and_others_are_refused():
-    task = SimpleNamespace(predict=lambda state, batch: {"features": batch["image"] + state})
-    run = SimpleNamespace(config=SimpleNamespace(experiment="contrastive"), info=None, task=task)
-    assert representations.features_of(run, "")(1, {"image": 2}) == 3
-    run.config.experiment = "classify"
-    with pytest.raises(ConfigError, match="a run of experiment 'classify', whose features nobody has named"):
-        representations.features_of(run, "config.study.runs['a']")
+    spec = {"image": jax.ShapeDtypeStruct((2, 3), np.float32)}
+    task = Task(None, None, predict=lambda state, batch: {"features": batch["image"] + state})
+    run = SimpleNamespace(config=SimpleNamespace(experiment="mine"), info=SimpleNamespace(spec=spec), task=task)
+    np.testing.assert_array_equal(runs.features_of(run, 1.0, "")(1.0, {"image": np.full((2, 3), 2.0)}), 3.0)
+    run.task = task._replace(predict=lambda state, batch: {"scores": batch["image"]})
+    with pytest.raises(ConfigError, match=r"runs\['a'\] is a run of experiment 'mine' whose features nobody"):
+        runs.features_of(run, 1.0, "config.study.runs['a']")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["configs/generate/vae.py:data=digits,form=conditional,smoke", "configs/generate/cgan.py:model=conv,smoke"],
+)
+def test_networks_that_are_told_labels_have_no_features_of_images_alone(path):
+    assert build(configs.load(path)).task.features is None
 
 
 @pytest.mark.curriculum("I22", "I19", "I20")
