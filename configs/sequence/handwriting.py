@@ -8,11 +8,12 @@ transcripts, which CTC lays along the time; here the label of each time is known
 strings (`handwriting`) are drawn: four symbols of 32, 4,000 strings to train on, 500 to select on, 1,000 to test on.
 A letter often begins as another one does, so what is written later tells what is being written now.
 
-Measured on the test split with seed 0, the share of times with a wrong symbol:
+Measured on the test split with seed 0, on one CPU core, the share of times with a wrong symbol; where only the past is
+read, no string is without a mistake:
 
-    reads     error_rate        wall time
-    both      not measured yet
-    forwards  not measured yet
+    reads     error_rate  sequences without a mistake  wall time
+    both      0.005 %     99.9 % [99.44, 99.98]        86 s
+    forwards  27.1 %      0.0 % [0.00, 0.38]           131 s
 """
 
 from cvdl_jax.config import configs

