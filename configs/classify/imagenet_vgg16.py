@@ -15,7 +15,7 @@ training images, the rest to select on, the 50,000 validation images to report o
 Published: 27.0 % top-1 error at one scale of 256 (table 3, D). Not measured here. As `--mode check --topology
 v5e:8x8` says, without a TPU and without the data:
 
-    not run yet
+    1.56 GiB of 16 GiB on each of 64 chips; 397 GFLOP a chip and step, 534.93 MiB sent; estimated 18.2 ms a step
 """
 
 from configs import datasets
