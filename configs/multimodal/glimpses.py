@@ -1,6 +1,7 @@
 """Hard attention: a digit somewhere in an image, read in six glimpses whose places are learned by REINFORCE.
 
     python launch.py --config configs/multimodal/glimpses.py --workdir runs/glimpses
+    python launch.py --config configs/multimodal/glimpses.py --config.policy.reinforce=0.0 --workdir runs/glimpses_anywhere
 
 Mnih et al. 2014, "Recurrent Models of Visual Attention". The images (`translated_digits`) are 40x40 pixels with a digit
 of 16x16 and pieces of others: 6,000 to train on, 1,000 to select on, 2,000 to test on. A glimpse has windows of 8, 16
@@ -22,10 +23,10 @@ def get_config(arg=None):
     arg = configs.parse_arg(arg, smoke=False)
     config = configs.base(policy={"reinforce": 1.0, "baseline": 1.0})
     config.experiment = "glimpse"
-    config.data = {"name": f"translated_digits({SMALL if arg.smoke else ''})", "train": "train"}
+    config.data = {"name": f"translated_digits({SMALL if arg.smoke else 'train=30000'})", "train": "train"}
     config.data.update({"validation": "validation", "test": "test"})
-    config.model = {"name": "ram", "size": 8, "scales": 3, "glimpses": 6, "deviation": 0.15}
-    config.total_epochs, config.batch_size = 60, 64
+    config.model = {"name": "ram", "size": 8, "scales": 3, "glimpses": 6, "deviation": 0.3}
+    config.total_epochs, config.batch_size = 40, 64
     config.optim = {"name": "adam", "lr": 1e-3, "clip_norm": 5.0}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 2}
     config.eval = {"every_percent": 10}
