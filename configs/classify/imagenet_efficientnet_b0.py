@@ -15,7 +15,7 @@ training images, the rest to select on, the 50,000 validation images to report o
 Published: 77.1 % top-1 accuracy (table 2). Not measured here. As `--mode check --topology v5e:8x8` says, without a
 TPU and without the data:
 
-    not run yet
+    1.47 GiB of 16 GiB on each of 64 chips; 248 GFLOP a chip and step, 73.02 MiB sent; estimated 676 ms a step (memory)
 """
 
 from configs import datasets

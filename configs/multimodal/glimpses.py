@@ -1,16 +1,18 @@
 """Hard attention: a digit somewhere in an image, read in six glimpses whose places are learned by REINFORCE.
 
     python launch.py --config configs/multimodal/glimpses.py --workdir runs/glimpses
-    python launch.py --config configs/multimodal/glimpses.py --config.policy.reinforce=0.0 --workdir runs/glimpses_anywhere
+    ... --config.policy.reinforce=0.0  # the control: places that no reward has taught
 
 Mnih et al. 2014, "Recurrent Models of Visual Attention". The images (`translated_digits`) are 40x40 pixels with a digit
-of 16x16 and pieces of others: 6,000 to train on, 1,000 to select on, 2,000 to test on. A glimpse has windows of 8, 16
-and 32 pixels at the resolution of the first.
+of 16x16 and pieces of others: 30,000 of 1,149 scans to train on, 1,000 to select on, 2,000 to test on. A glimpse has
+windows of 8, 16 and 32 pixels at the resolution of the first. The number of images and the deviation of places were
+chosen by validation accuracy after 12 epochs; from 6,000 images at most 40 % are learned.
 
 Measured on the test split with seed 0:
 
-    accuracy          distance of the last glimpse  wall time
-    not measured yet
+    places   accuracy          distance of the last glimpse, of the first  wall time
+    learned  not measured yet
+    control  not measured yet
 """
 
 from cvdl_jax.config import configs

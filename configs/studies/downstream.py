@@ -45,5 +45,5 @@ def get_config(arg=None):
     config.study = {**given, "limit": 100 if arg.smoke else 10_000}
     config.experiment = "studies.downstream"
     config = configs.smoke(config) if arg.smoke else config
-    config.total_steps, config.batch_size = 0, 16
+    config.total_steps, config.batch_size, config.eval = 0, 16, {"every_steps": 1}
     return config

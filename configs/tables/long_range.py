@@ -30,9 +30,8 @@ def get_table(arg=None):
     file = f"configs/sequence/long_range.py:data={arg.data}"
     return {
         "title": f"Cells with and without gates: {TASKS[arg.data]}",
-        "caption": "The best constant sum has the squared error 1/6; the checkpoint is selected on the validation split."
-        if adding
-        else "Guessing is right once in 8; the checkpoint is selected on the validation split.",
+        "caption": ("The best constant sum has the squared error 1/6" if adding else "Guessing is right once in 8")
+        + "; the checkpoint is selected on the validation split.",
         "metric": metric,
         "seeds": arg.seeds,
         "data": arg.data,

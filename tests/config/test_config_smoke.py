@@ -79,6 +79,7 @@ def test_config_loads_and_says_how_to_run_it(path):
     config, smoke = configs.load(path), configs.load(smoke_of(path))
     configs.check(config)
     assert smoke.total_steps == (0 if config.total_steps == 0 else 2) and smoke.batch_size <= 16
+    assert config.data.get("name") or "every_epochs" not in config.eval  # smoke runs have an interval of their own
     assert config.experiment == smoke.experiment and config.model.get("name") == smoke.model.get("name")
     assert importlib.util.find_spec(f"experiments.{config.experiment}") is not None
     doc = ast.get_docstring(ast.parse((ROOT / path.partition(":")[0]).read_text(encoding="utf-8")))
