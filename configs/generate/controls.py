@@ -10,16 +10,17 @@
 of the test images from the other, `frechet_halves`, is reported by every run that has a judge. A generator is worth
 quoting where it beats the other two five-fold.
 
-Measured with seed 0, Frechet distance of features of the LeNet-5, 10,000 samples of MNIST:
+Measured with seed 0, Frechet distance of features of the LeNet-5, 10,000 samples of MNIST, whose halves are 1.33 apart,
+and 359 of the digits, whose halves are 7.05 apart:
 
     kind       frechet           classes covered  wall time
-    gaussian   not measured yet
-    real       not measured yet
-    untrained  not measured yet
+    gaussian   367.0             9                20 s
+    real       1.06              10               20 s
+    untrained  1,078             1                30 s
 
     data    frechet           wall time, gaussian
-    mnist   not measured yet
-    digits  not measured yet
+    mnist   367.0             20 s
+    digits  35.5              20 s
 """
 
 from configs import datasets

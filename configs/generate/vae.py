@@ -12,16 +12,17 @@ likelihood: it compares with others of the same form alone.
 
 Published: about 104 nats after 10 epochs of the Flax example's dense network, with 20 numbers.
 
-Measured on the test split with seed 0, in nats an image:
+Measured on the test split with seed 0, in nats an image, on one CPU core that ran other programs for most of the time
+(digits are enlarged to 28x28 pixels, too):
 
     form           loss (- ELBO)     - bound of 50  wall time
-    convolutional  not measured yet
+    convolutional  97.3              93.5           27 min
     dense          not measured yet
     conditional    not measured yet
 
     data    loss (- ELBO)     - bound of 50  wall time, convolutional
-    mnist   not measured yet
-    digits  not measured yet
+    mnist   97.3              93.5           27 min
+    digits  322.4             316.7          82 s
 """
 
 from configs import datasets

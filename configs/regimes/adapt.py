@@ -24,7 +24,7 @@ which is not measured for the others.
 
     source  from there to the other set
     mnist   the rows above
-    digits  not measured yet
+    digits  31.07 % [30.17, 31.98] of MNIST's test images by dann, 91.92 % [88.64, 94.32] of the digits'
 """
 
 from configs import datasets

@@ -11,7 +11,7 @@ Measured with seed 0 on the test images, of without / with dropout:
 
     data    zero              activation        spread            wall time
     mnist   not measured yet
-    digits  not measured yet
+    digits  0.08 / 0.41       0.85 / 0.25       0.38 / 0.38       21 s
 """
 
 from configs.studies import latent_space

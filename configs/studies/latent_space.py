@@ -7,11 +7,13 @@ Kingma and Welling 2014, "Auto-Encoding Variational Bayes", figure 4, has the pl
 divergence nothing keeps clusters of codes from lying far apart: between them is empty space, where what is decoded is
 like no image, a walk from class to class jumps, and a sample of a normal distribution is no digit.
 
-Measured with seed 0 on the test images, of plain / without KL / with KL:
+Measured with seed 0 on the test images, of plain, without KL, with KL:
 
     data    empty             sample            midway            jump              wall time
     mnist   not measured yet
-    digits  not measured yet
+    digits  0.53, 0.55, 0.55  1.15, 1.15, 1.08  1.18, 1.17, 1.14  1.58, 1.58, 1.61  86 s
+
+On the digits, of which there are 1,149, the divergence changes little.
 """
 
 from configs import datasets
