@@ -18,13 +18,13 @@ its first weights, and with the pixels that it saw.
 
 Measured on the test split with seed 0:
 
-    runs     linear_accuracy   knn_accuracy  wall time
-    none     not measured yet
+    runs     linear_accuracy                   knn_accuracy  wall time
+    none     94.43 % [91.55, 96.37] (pixels)   97.49 %       19 s
     trained  not measured yet
 
     data     linear_accuracy of pixels  knn_accuracy of pixels
-    digits   not measured yet
-    mnist    not measured yet
+    digits   94.43 % [91.55, 96.37]     97.49 % [95.30, 98.68]
+    mnist    85.64 % [84.94, 86.31]     95.54 % [95.12, 95.93]
 """
 
 from configs import datasets
