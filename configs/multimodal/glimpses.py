@@ -8,11 +8,12 @@ of 16x16 and pieces of others: 30,000 of 1,149 scans to train on, 1,000 to selec
 windows of 8, 16 and 32 pixels at the resolution of the first. The number of images and the deviation of places were
 chosen by validation accuracy after 12 epochs; from 6,000 images at most 40 % are learned.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on CPU cores that ran other programs; the last glimpse is often beside a digit
+that has been read before:
 
-    places   accuracy          distance of the last glimpse, of the first  wall time
-    learned  not measured yet
-    control  not measured yet
+    places   accuracy              distance of the last glimpse, of the first  wall time
+    learned  80.0 % [78.2, 81.7]   0.70, 0.48                                  10 min
+    control  61.6 % [59.4, 63.7]   0.72, 0.48                                  9 min
 """
 
 from cvdl_jax.config import configs
