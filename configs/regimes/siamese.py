@@ -33,7 +33,8 @@ With the contrastive loss:
     orl_faces  11.4 %            59.7 %            1.1 %              88.9 %  58.3 %               2 min
     faces      4.0 %             54.6 %            1.7 %              58.7 %  5.3 %                4 min
 
-Of drawn `faces` rank1 is of a search among 50 people. Of `orl_faces` it is of a search among eight people, whose chance is 12.5 %; no probe of four others raised an alarm.
+Of drawn `faces` rank1 is of a search among 50 people. Of `orl_faces` it is of a search among eight people, whose chance
+is 12.5 %; no probe of four others raised an alarm.
 """
 
 from cvdl_jax.config import configs
