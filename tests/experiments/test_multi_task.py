@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,7 +177,7 @@ def test_the_sums_are_those_of_the_labels_that_there_are():
     outputs = {"digit": jnp.log(jnp.asarray(np.stack([p, 1 - p], -1))), "angle": jnp.zeros((4, 1))}
     judge = lambda *args: multi_task.as_sums(tasks, multi_task.Balance(), *args)  # noqa: E731
     state = State(jnp.int32(0), {"model": {}}, {}, {"batch_stats": {}})
-    out = multi_task.evaluation_step(lambda state, batch: outputs, tasks, judge, 10, state, batch, None)
+    out = multi_task.evaluation_step(lambda state, batch: outputs, tasks, judge, state, batch, None)
     entropy = -np.log([0.9, 0.4, 0.8]).sum()
     expected = {
         "loss": (3 * entropy + 1 + 4, 3), "digit/loss": (entropy, 3), "digit/accuracy": (2, 3), "angle/loss": (5, 2),
@@ -196,6 +197,68 @@ def test_the_sums_are_those_of_the_labels_that_there_are():
 
     slope = jax.grad(total)(outputs["angle"])
     np.testing.assert_allclose(slope[:, 0], [-2, 0, 4, 0], rtol=1e-6)  # not NaN where the label is
+
+
+def of_an_age(average=()):
+    """A task whose loss is 0.08 at first and 1 - exp(-2) at the end (see above), its sums in training and evaluation.
+
+    Args:
+        average: entries of `extra`.
+
+    Returns:
+        ({step: loss of training}, {step: loss of an evaluation}), of a run of 10 steps.
+    """
+    section = {"name": "age", "entry": "angle", "sigma": 2.0, "centre": 30.0, "scale": 10.0}
+    tasks = shared_trunk.jobs({"age": section}, SPEC)
+    judge = lambda *args: multi_task.as_sums(tasks, multi_task.Balance(), *args)  # noqa: E731
+    batch = {"image": jnp.ones((4, 2, 2, 1)), "angle": jnp.full(4, 30.0), "mask": jnp.ones(4)}
+
+    class Constant(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            z = self.param("z", lambda _: jnp.asarray(0.4))
+            return {"age": jnp.full((len(x), 1), z)}, {}
+
+    look, losses_of_training, losses_of_evaluation = (lambda x: x), {}, {}
+    outputs_fn = lambda state, batch: multi_task.outputs_of(Constant(), look, state, batch)  # noqa: E731
+    for step in (0, 10):
+        state = State(
+            jnp.int32(step), {"model": {"z": jnp.asarray(0.4)}}, {}, {"batch_stats": {"model": {}}, **dict(average)}
+        )
+        _, sums = multi_task.training_loss(Constant(), look, tasks, judge, 10, state, batch, jax.random.key(0))
+        losses_of_training[step] = float(sums["loss"][0] / sums["loss"][1])
+        out = multi_task.evaluation_step(outputs_fn, tasks, judge, state, batch, None)
+        losses_of_evaluation[step] = float(out["loss"][0] / out["loss"][1])
+    return losses_of_training, losses_of_evaluation
+
+
+@pytest.mark.curriculum("I12")
+def test_a_loss_that_changes_in_training_is_the_last_one_in_evaluations():
+    """Else the first checkpoint would be selected, whose loss is another function."""
+    training, evaluation = of_an_age()
+    assert training == pytest.approx({0: 0.08, 10: 1 - np.exp(-2.0)}, rel=1e-5)
+    assert evaluation == pytest.approx({0: 1 - np.exp(-2.0), 10: 1 - np.exp(-2.0)}, rel=1e-5)
+
+
+@pytest.mark.curriculum("I9")
+def test_evaluations_are_of_the_averaged_weights():
+    """An average that is right: no loss, whatever the weights themselves say."""
+    training, evaluation = of_an_age({"ema": {"model": {"z": jnp.asarray(0.0)}}})
+    assert training[10] > 0.8 and evaluation == {0: 0, 10: 0}
+
+
+@pytest.mark.curriculum("I9")
+def test_the_averaged_logarithms_of_variances_weigh_the_losses_of_an_evaluation():
+    tasks = shared_trunk.jobs({"digit": {**DIGIT, "weight": 1.0}}, SPEC)
+    judge = lambda *args: multi_task.as_sums(tasks, multi_task.Balance("uncertainty"), *args)  # noqa: E731
+    batch = {"label": jnp.asarray([0, 1, 1, 0]), "mask": jnp.ones(4)}
+    outputs, losses = {"digit": jnp.zeros((4, 2))}, []
+    for params, average in ((0.5, 0.5), (0.0, 0.5)):
+        raw, mean = ({"model": {}, "log_variances": {"digit": jnp.asarray(s)}} for s in (params, average))
+        state = State(jnp.int32(0), raw, {}, {"batch_stats": {}, "ema": mean})
+        total, count = multi_task.evaluation_step(lambda *_: outputs, tasks, judge, state, batch, None)["loss"]
+        losses.append(float(total / count))
+    assert losses[0] == losses[1] == pytest.approx(np.exp(-0.5) * np.log(2) + 0.25, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +299,7 @@ def test_the_learned_weights_are_parameters_that_a_step_changes(learned):
         (["--config.tasks={}"], "config.tasks is empty"),
         (["--config.balance.weights=uncertainty", "--config.tasks.digit.weight=2.0"], "learns the weights"),
         (["--config.balance.log_variance=1.0"], "has an effect where"),
+        (["--config.augment=mixup"], "'mixup' blends images, and would leave the labels of task"),
         (["--config.augment=flip"], "'flip' may move the image and would leave the labels of task 'angle'"),
     ],
 )  # fmt: skip
