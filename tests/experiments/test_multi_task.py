@@ -364,17 +364,20 @@ def test_both_tasks_are_learned(tmp_path):
 
 # Combined runs --------------------------------------------------------------------------------------------------------
 
-SMALL = ["config.model={'name': 'mlp', 'hidden': (8,)}", "config.log.tensorboard=False"]
+SMALL = ["config.model={'name': 'mlp', 'hidden': (8,)}", "config.log.tensorboard=False", "config.data.test=test[:20]"]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Runs of the two tasks; a third of the angle, on the frozen trunk of the first; a fourth of other data."""
+    """Runs of the two tasks, which keep the labels of their own alone, the second an average of its weights, too; a
+    third of the angle, on the frozen trunk of the first; a fourth of other data. The last test batch is padded.
+    """
     root = tmp_path_factory.mktemp("combined")
     frozen = [f"config.init_from={root / 'digit'}", "config.init.include=trunk",
               "config.optim.lr_factors=(('model/trunk/.*', 0.0),)"]  # fmt: skip
     runs_of = {
-        "digit": ("digit", []), "angle": ("angle", ["config.seed=1"]),
+        "digit": ("digit", ["config.data.features=('image', 'label')"]),
+        "angle": ("angle", ["config.seed=1", "config.data.features=('image', 'angle')", "config.ema.decay=0.5"]),
         "on_trunk": ("angle", ["config.seed=1", *frozen]),
         "larger": ("angle", ["config.data.name=rotated_digits(copies=1, size=12)"]),
     }  # fmt: skip
@@ -398,6 +401,28 @@ def test_combined_runs_say_what_each_says(folders):
         assert measured[f"{task}/loss"] == pytest.approx(results[f"test/{task}/loss"], rel=1e-4)
     with pytest.raises(ConfigError, match="split='tset' is not one of the runs' data; did you mean 'test'"):
         both.measure("tset")
+
+
+@pytest.mark.curriculum("I11")
+def test_another_look_at_the_test_set_is_refused(folders, monkeypatch):
+    """The checkpoints of the end were looked at when the runs ended; others would be chosen by their test figures."""
+    workdirs = [str(folders / "digit"), str(folders / "angle")]
+    load_built = combining.runs.load_built
+    monkeypatch.setattr(combining.runs, "load_built", lambda *args, **more: (*load_built(*args, **more)[:2], 99))
+    other = combining.combine(workdirs)
+    with pytest.raises(ConfigError, match=r"'test' of .*digit was evaluated .*step 99, raw weights"):
+        other.measure("test")
+    assert set(other.measure("validation")) == {"digit/loss", "digit/accuracy", "angle/loss", "angle/error_degrees"}
+
+
+@pytest.mark.curriculum("I11")
+def test_a_trunk_that_computes_something_else_is_not_shared(folders):
+    """The weights agree, and the head of the second was trained on other features."""
+    first, second = combining.load([str(folders / "digit"), str(folders / "on_trunk")])
+    config = second.built.config.copy_and_resolve_references()
+    config.model.activation = "tanh"
+    with pytest.raises(ConfigError, match=r"on_trunk has config\.model\.activation='tanh' and .*digit None"):
+        combining.shared([first, second._replace(built=second.built._replace(config=config))])
 
 
 @pytest.mark.curriculum("I11")
