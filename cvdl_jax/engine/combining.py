@@ -20,7 +20,6 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.task import State
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import order, pixels
-from cvdl_jax.data.split import Split
 from cvdl_jax.engine import runs
 from cvdl_jax.engine.build import Run
 from cvdl_jax.engine.program import to_unit
@@ -101,7 +100,7 @@ def combine(workdirs: Sequence[str], trunk: Literal["own", "shared"] = "own", wh
         return {name: np.asarray(job.head.read(said[name])) for name, job in tasks.items()}
 
     def measure(split: str = "test") -> dict[str, float]:
-        return _measured(parts, tasks, outputs, split)
+        return _measured(parts, outputs, split)
 
     count = sum(np.size(x) for x in jax.tree.leaves(_params(variables, trunk)))
     return Combined(tasks, predict, measure, count)
@@ -111,7 +110,7 @@ def _params(variables: Mapping[str, Any], trunk: str) -> Any:
     return variables["params"] if trunk == "shared" else [part["params"] for part in variables.values()]
 
 
-def _measured(parts: Sequence[Part], tasks: Mapping[str, Job], outputs: Callable, split: str) -> dict[str, float]:
+def _measured(parts: Sequence[Part], outputs: Callable, split: str) -> dict[str, float]:
     """The measures of all tasks on a split: sums over its examples, divided once."""
     splits = [part.built.data.splits if part.built.data else {} for part in parts]
     known = {name for own in splits for name in own}
@@ -124,29 +123,22 @@ def _measured(parts: Sequence[Part], tasks: Mapping[str, Job], outputs: Callable
     ]
     for part, look in looks:
         test_set_ledger.check(part.workdir, look, again=False)
-    size, n, totals = parts[0].built.config.batch_size, splits[0][split].size, {}
+    seen = [replace(own[split], stage=own[split].stage.for_evaluation()) for own in splits]
+    size, n, totals = parts[0].built.config.batch_size, seen[0].size, {}
     for step in range(order.eval_steps(n, size)):
         index, mask = order.eval_batch(step, size, n)
-        batch = _batch([own[split] for own in splits], index)
-        views = shared_trunk.looks(tasks, outputs({"image": batch["image"]}), batch, jnp.asarray(mask))
-        sums = shared_trunk.measures(tasks, views, shared_trunk.losses_of(tasks, views, 1.0))
-        for name, pair in sums.items():
-            totals[name] = totals.get(name, np.zeros(2)) + np.asarray([float(x) for x in pair])
+        batches = [{name: jnp.asarray(x) for name, x in own.batch(index).items()} for own in seen]
+        said = outputs({"image": batches[0]["image"]})
+        for part, batch in zip(parts, batches, strict=True):  # the labels of a task are those of its run
+            views = shared_trunk.looks(part.tasks, said, batch, jnp.asarray(mask))
+            sums = shared_trunk.measures(part.tasks, views, shared_trunk.losses_of(part.tasks, views, 1.0))
+            for name, pair in sums.items():
+                totals[name] = totals.get(name, np.zeros(2)) + np.asarray([float(x) for x in pair])
     metrics = {name: float(total / weight) if weight else float("nan") for name, (total, weight) in totals.items()}
     for part, look in looks:
         own = {f"{split}/{name}": value for name, value in metrics.items() if name.partition("/")[0] in part.tasks}
         test_set_ledger.record(part.workdir, look, own)
     return metrics
-
-
-def _batch(splits: Sequence[Split], index: np.ndarray) -> dict[str, jax.Array]:
-    """The same examples of all runs, as evaluations see them; a run may keep entries that another leaves out."""
-    batch: dict[str, jax.Array] = {}
-    for split in splits:
-        if not split.spec.keys() <= batch.keys():
-            seen = replace(split, stage=split.stage.for_evaluation()).batch(index)
-            batch |= {name: jnp.asarray(x) for name, x in seen.items()}
-    return batch
 
 
 def load(workdirs: Sequence[str], which: str = "best") -> list[Part]:

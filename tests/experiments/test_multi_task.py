@@ -1,5 +1,6 @@
 """Several tasks by one network: the loss of each kind by hand, missing labels, weights, the run."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import flax.linen as nn
@@ -42,6 +43,9 @@ def test_a_class_is_a_softmax():
     )
     np.testing.assert_allclose(found, -np.log([0.5, 0.1]), rtol=1e-5)
     assert said.tolist() == [1, 0] and right.tolist() == [1, 0]
+    head = task_heads.classification((), classes=3)
+    losses_of = jax.jit(lambda truth: head.losses(jnp.zeros((3, 3)), truth, None, 1.0))
+    assert np.isnan(losses_of(jnp.asarray([-1, 3, 2]))).tolist() == [True, True, False]  # no class, and not the last
 
 
 @pytest.mark.curriculum("I12")
@@ -413,6 +417,20 @@ def test_another_look_at_the_test_set_is_refused(folders, monkeypatch):
     with pytest.raises(ConfigError, match=r"'test' of .*digit was evaluated .*step 99, raw weights"):
         other.measure("test")
     assert set(other.measure("validation")) == {"digit/loss", "digit/accuracy", "angle/loss", "angle/error_degrees"}
+
+
+@pytest.mark.curriculum("I11")
+def test_a_task_is_measured_by_the_labels_of_its_own_run(folders):
+    """Two runs may call different entries by one name (config.data.label)."""
+    workdirs = [str(folders / "digit"), str(folders / "angle")]
+    first, second = combining.load(workdirs)
+    split = first.built.data.splits["validation"]
+    other = replace(split, arrays={**split.arrays, "angle": np.full(split.size, 33.0, np.float32)})
+    data = replace(first.built.data, splits={**first.built.data.splits, "validation": other})
+    parts = [first._replace(built=first.built._replace(data=data)), second]
+    variables, outputs_of = combining.separate(parts)
+    measured = combining._measured(parts, lambda batch: outputs_of(variables, batch["image"] / 255), "validation")
+    assert measured == pytest.approx(combining.combine(workdirs).measure("validation"), rel=1e-4)
 
 
 @pytest.mark.curriculum("I11")
