@@ -33,9 +33,8 @@ class Study(NamedTuple):
     severities: tuple[int, ...] = corruptions.SEVERITIES
 
 
-def wrong_of(study, subject, seed):
-    """Errors without corruption bool [n] and with each bool [kinds, severities, n], labels [n], and some images."""
-    images, label = trained.examples(subject, study.split, study.images)
+def wrong_of(study, subject, images, label, seed):
+    """Errors without corruption bool [n] and with each bool [kinds, severities, n], and some images."""
     clean = np.asarray(subject.logits_fn(images)).argmax(1) != label
     trained.record(subject, study.split, 1 - clean.mean())
     wrong, shown = [], []
@@ -43,7 +42,7 @@ def wrong_of(study, subject, seed):
         changed = [corruptions.corrupt(images, kind, severity, seed) for severity in study.severities]
         wrong.append([np.asarray(subject.logits_fn(x)).argmax(1) != label for x in changed])
         shown.append(changed[-1][:SHOWN])
-    return clean, np.asarray(wrong), label, [images[:SHOWN], *shown]
+    return clean, np.asarray(wrong), [images[:SHOWN], *shown]
 
 
 def measure(study, seed):
@@ -53,13 +52,15 @@ def measure(study, seed):
         raise ConfigError(f"config.study.workdirs={study.workdirs} must be folders of different names, at least one")
     metrics, rates, first, true = {}, {}, None, None
     for name, workdir in zip(names, study.workdirs, strict=True):
-        clean, wrong, label, shown = wrong_of(study, trained.classifier(workdir), seed)
+        subject = trained.classifier(workdir)
+        images, label = trained.examples(subject, study.split, study.images)
         true = label if true is None else true
         if not np.array_equal(label, true):
             raise ConfigError(
                 f"config.study.workdirs: {name} and {names[0]} have other images in their split {study.split!r}, and "
                 "errors are divided by those on the same images; name runs of one data set"
             )
+        clean, wrong, shown = wrong_of(study, subject, images, label, seed)
         rates[name] = clean.mean(), wrong.mean(2)
         of_examples = wrong.mean((0, 1))  # [n]: examples are drawn, corruptions are not
         low, high = student_t(of_examples)
