@@ -22,6 +22,7 @@ from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import recipe
 from cvdl_jax.engine.target_domain import target_images
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
@@ -108,6 +109,8 @@ def report(logits_of, class_names, state, batch, key):
 def make(config, info) -> Task:
     """The task of a configuration."""
     check_labelled(config, info)
+    if config.batch_stats != "running":
+        raise ConfigError(f"config.batch_stats={config.batch_stats!r} would not be those of the target; use 'running'")
     method = configs.named(adaptation, config.adapt, "config.adapt")()
     stored = target_images(config, info, method.target_labels)
     model = registry.create(

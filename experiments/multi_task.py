@@ -5,7 +5,8 @@ entry with its labels and, where some examples have none, an entry that is 0 for
 is "fixed", each task's `weight`, or "uncertainty", a logarithm of a variance for each task that is learned with the
 network (`ops/losses/multi_task.py`). `params`: {"model", "log_variances"?: {task: []}}; `extra`: {"batch_stats":
 {"model"}, "ema"?, "ema_statistics"?, "feedback"?}. Evaluations: "validation" during training, "test" once at the end on
-the selected checkpoint: "loss", and of each task, over the examples that have its label, "TASK/loss" and its measure.
+the selected checkpoint: "loss", and of each task, over the examples that have its label, "TASK/loss" and its measure;
+losses that change during a run are those of its end, so that checkpoints can be compared.
 """
 
 from functools import partial
@@ -73,13 +74,12 @@ def outputs_of(model, normalise, state, batch):
     return apply_eval(model, averaged(state), inputs(normalise, batch), on="model")[0]
 
 
-def evaluation_step(outputs_fn, tasks, judge, total_steps, state, batch, key):
+def evaluation_step(outputs_fn, tasks, judge, state, batch, key):
     """Sums over real rows, and of every row which labels it has."""
     outputs, real = outputs_fn(state, batch), batch["mask"]
     views = shared_trunk.looks(tasks, outputs, batch, real)
-    progress = state.step / max(total_steps, 1)
     known = {f"{name}/known": view.known for name, view in views.items()}
-    return judge(progress, averaged(state).params, views, real) | known
+    return judge(1.0, averaged(state).params, views, real) | known
 
 
 def finalise(means, rows):
@@ -107,7 +107,7 @@ def make(config, info) -> Task:
     shared_trunk.check_augmentation(config.augment, tasks)
     model = shared_trunk.make_model(config, tasks)
     normalise, feedback = recipe.normalisation(config), recipe.feedback(config)
-    judge, steps = partial(as_sums, tasks, balance), info.total_steps
+    judge = partial(as_sums, tasks, balance)
     outputs_fn = partial(outputs_of, model, normalise)
 
     def init(key: jax.Array, batch: dict) -> dict:
@@ -117,8 +117,8 @@ def make(config, info) -> Task:
         params = {"model": params, **(variances if learned else {})}
         return {"params": params, "extra": {"batch_stats": {"model": stats}, **feedback.extra}}
 
-    train_loss = partial(training_loss, model, normalise, tasks, judge, steps)
-    step = partial(evaluation_step, outputs_fn, tasks, judge, steps)
+    train_loss = partial(training_loss, model, normalise, tasks, judge, info.total_steps)
+    step = partial(evaluation_step, outputs_fn, tasks, judge)
     return Task(
         init=init,
         train=chain(

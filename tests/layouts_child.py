@@ -22,6 +22,7 @@ STEPS = 12  # more than the 10 after which a buffer is full and an exaggeration 
 MLP = ["--config.model.hidden=(16,)", "--config.model.norm=batch", "--config.ema.decay=0.9"]
 AUGMENT = ["--config.augment=flip | padded_crop(padding=1) | cutout(size=2) | mixup(alpha=0.4)"]
 COMMON_BANK = ["--config.probe.bank=64"]
+DOMAINS = ["--config.model={'name': 'mlp', 'hidden': (16,), 'norm': 'batch', 'dropout': 0.1}"]
 # One case augments, another adds noise to gradients: both act row by row, or leaf by leaf, whatever the model, and they
 # are most of what is compiled.
 CASES = {
@@ -55,6 +56,9 @@ CASES = {
         "--config.model.latent=4",  # numbers that FSDP can share
     ],
     "distilled": ["configs/regimes/distill.py:smoke", "--config.model.hidden=(16,)"],
+    # images of a second domain, drawn for every row; a reversed gradient, and covariances of the rows of all devices
+    "adapted": ["configs/regimes/adapt.py:method=dann,smoke", *DOMAINS, "--config.adapt.units=8"],
+    "aligned": ["configs/regimes/adapt.py:method=coral,smoke", *DOMAINS],
     "diffusion": [
         "configs/generate/ddpm.py:smoke",
         "--config.model.num_classes=10",

@@ -52,6 +52,11 @@ RUNS = {
     ],
     # a teacher in the state, which sees the images as they are augmented for the student
     "distilled": ["--config=configs/regimes/distill.py:smoke", *COMMON, "--config.model.hidden=(8,)"],
+    # images of a second domain drawn anew in every step, two updates of the statistics, a gradient that turns with time
+    "adapted": [
+        "--config=configs/regimes/adapt.py:smoke", *COMMON,
+        "--config.model={'name': 'mlp', 'hidden': (8,), 'norm': 'batch', 'dropout': 0.1}",
+    ],
     # padded boxes that flip with their images; an evaluation of detections on the host
     "detector": [
         "--config=configs/detect/anchors.py:smoke", *COMMON, "--config.model.widths=(4,8)",

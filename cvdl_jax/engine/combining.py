@@ -9,6 +9,7 @@ see the same data by the same preprocessing: a network that reads images in anot
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -27,7 +28,7 @@ from cvdl_jax.models import shared_trunk
 from cvdl_jax.models.shared_trunk import Job
 from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.optim.ema import averaged
-from cvdl_jax.workdir import data_facts
+from cvdl_jax.workdir import data_facts, test_set_ledger
 
 TRUNK = "trunk"  # of the parameters of a `SharedTrunk`
 # Keys of config.data that change neither the examples of an evaluation nor what a network sees of them.
@@ -45,6 +46,7 @@ class Part(NamedTuple):
         model: `(x, train) -> ({task: outputs}, out)`.
         normalise: images in 0..1 -> what the network sees.
         variables: {"params", "batch_stats"} of the network.
+        step: of the checkpoint.
     """
 
     workdir: str
@@ -53,6 +55,7 @@ class Part(NamedTuple):
     model: Any
     normalise: Callable[[jax.Array], jax.Array]
     variables: Mapping[str, Any]
+    step: int
 
 
 class Combined(NamedTuple):
@@ -61,7 +64,8 @@ class Combined(NamedTuple):
     Attributes:
         tasks: {name: Job} of all runs.
         predict: `images [b, h, w, c], bytes or floats in 0..1, -> {task: predictions [b, ...]}`.
-        measure: `split -> {"task/loss", "task/MEASURE": figure}` of a split of the runs' data.
+        measure: `split -> {"task/loss", "task/MEASURE": figure}` of a split of the runs' data. A look at a test set
+            which a run did not take when it ended is counted, and a second one refused (`test_set_ledger.py`).
         parameters: how many numbers the networks hold together.
     """
 
@@ -96,7 +100,7 @@ def combine(workdirs: Sequence[str], trunk: Literal["own", "shared"] = "own", wh
         return {name: np.asarray(job.head.read(said[name])) for name, job in tasks.items()}
 
     def measure(split: str = "test") -> dict[str, float]:
-        return _measured(parts, tasks, outputs, split)
+        return _measured(parts, outputs, split)
 
     count = sum(np.size(x) for x in jax.tree.leaves(_params(variables, trunk)))
     return Combined(tasks, predict, measure, count)
@@ -106,22 +110,35 @@ def _params(variables: Mapping[str, Any], trunk: str) -> Any:
     return variables["params"] if trunk == "shared" else [part["params"] for part in variables.values()]
 
 
-def _measured(parts: Sequence[Part], tasks: Mapping[str, Job], outputs: Callable, split: str) -> dict[str, float]:
+def _measured(parts: Sequence[Part], outputs: Callable, split: str) -> dict[str, float]:
     """The measures of all tasks on a split: sums over its examples, divided once."""
-    splits = {
-        name: data for part in parts for name, data in (part.built.data.splits if part.built.data else {}).items()
-    }
-    if split not in splits:
-        raise ConfigError(f"split={split!r} is not one of the runs' data; {nearest(split, splits)}")
-    data, size, totals = splits[split], parts[0].built.config.batch_size, {}
-    for step in range(order.eval_steps(data.size, size)):
-        index, mask = order.eval_batch(step, size, data.size)
-        batch = {name: jnp.asarray(x) for name, x in data.batch(index).items()}
-        views = shared_trunk.looks(tasks, outputs({"image": batch["image"]}), batch, jnp.asarray(mask))
-        sums = shared_trunk.measures(tasks, views, shared_trunk.losses_of(tasks, views, 1.0))
-        for name, pair in sums.items():
-            totals[name] = totals.get(name, np.zeros(2)) + np.asarray([float(x) for x in pair])
-    return {name: float(total / weight) if weight else float("nan") for name, (total, weight) in totals.items()}
+    splits = [part.built.data.splits if part.built.data else {} for part in parts]
+    known = {name for own in splits for name in own}
+    if any(split not in own for own in splits):
+        raise ConfigError(f"split={split!r} is not one of the runs' data; {nearest(split, known - {split})}")
+    looks = [
+        (part, test_set_ledger.look(part.built.config, split, part.step, "auto"))
+        for part in parts
+        if split in part.built.task.evals and part.built.task.evals[split].final
+    ]
+    for part, look in looks:
+        test_set_ledger.check(part.workdir, look, again=False)
+    seen = [replace(own[split], stage=own[split].stage.for_evaluation()) for own in splits]
+    size, n, totals = parts[0].built.config.batch_size, seen[0].size, {}
+    for step in range(order.eval_steps(n, size)):
+        index, mask = order.eval_batch(step, size, n)
+        batches = [{name: jnp.asarray(x) for name, x in own.batch(index).items()} for own in seen]
+        said = outputs({"image": batches[0]["image"]})
+        for part, batch in zip(parts, batches, strict=True):  # the labels of a task are those of its run
+            views = shared_trunk.looks(part.tasks, said, batch, jnp.asarray(mask))
+            sums = shared_trunk.measures(part.tasks, views, shared_trunk.losses_of(part.tasks, views, 1.0))
+            for name, pair in sums.items():
+                totals[name] = totals.get(name, np.zeros(2)) + np.asarray([float(x) for x in pair])
+    metrics = {name: float(total / weight) if weight else float("nan") for name, (total, weight) in totals.items()}
+    for part, look in looks:
+        own = {f"{split}/{name}": value for name, value in metrics.items() if name.partition("/")[0] in part.tasks}
+        test_set_ledger.record(part.workdir, look, own)
+    return metrics
 
 
 def load(workdirs: Sequence[str], which: str = "best") -> list[Part]:
@@ -138,7 +155,7 @@ def load(workdirs: Sequence[str], which: str = "best") -> list[Part]:
         raise ConfigError(f"runs={tuple(workdirs)}: name the workdirs of two or more runs to combine")
     parts: list[Part] = []
     for workdir in workdirs:
-        built, state, _ = runs.load_built(workdir, which, with_data=True)
+        built, state, step = runs.load_built(workdir, which, with_data=True)
         if not built.config.get("tasks"):
             raise ConfigError(
                 f"runs: {workdir} is a run of experiment {built.config.experiment!r}, which has no config.tasks; runs "
@@ -157,7 +174,7 @@ def load(workdirs: Sequence[str], which: str = "best") -> list[Part]:
         normalise = configs.partially(pixels.normalise, built.fitted.normalise, "config.normalise", "image")
         state = averaged(jax.device_get(state))
         variables = {"params": state.params["model"], "batch_stats": state.extra["batch_stats"]["model"]}
-        parts.append(Part(workdir, built, tasks, model, normalise, variables))
+        parts.append(Part(workdir, built, tasks, model, normalise, variables, step))
     return parts
 
 
@@ -217,12 +234,18 @@ def shared(parts: Sequence[Part]) -> tuple[dict[str, Any], Callable]:
         (variables of one network, `(variables, image) -> {task: outputs}`).
 
     Raises:
-        ConfigError: for a run without a trunk apart from its heads, or with other weights in it.
+        ConfigError: for a run without a trunk apart from its heads, with another network, or with other weights in it.
     """
     first = parts[0]
     for part in parts:
         if TRUNK not in part.variables["params"]:
             raise ConfigError(f"trunk='shared': {part.workdir} has no trunk apart from its heads")
+        own, other = (configs.to_plain(one.built.config.model) for one in (part, first))
+        for key in (key for key in sorted({*own, *other}) if own.get(key) != other.get(key)):
+            raise ConfigError(
+                f"trunk='shared': {part.workdir} has config.model.{key}={own.get(key)!r} and {first.workdir} "
+                f"{other.get(key)!r}, so that its head reads other features; use trunk='own'"
+            )
     theirs = [{key: _named(v.variables[key].get(TRUNK, {})) for key in v.variables} for v in parts]
     for part, own in zip(parts[1:], theirs[1:], strict=True):
         for key, arrays in theirs[0].items():

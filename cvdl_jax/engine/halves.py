@@ -29,18 +29,27 @@ def load(
         target classes); labels count the classes of the source, and those of the target, from 0.
 
     Raises:
-        ConfigError: for a class in both, fewer than two, and as of `recipe.whole_splits`.
+        ConfigError: for a class in both or twice, fewer than two, one without training images, and as of
+            `recipe.whole_splits`.
     """
-    if set(source) & set(target) or min(len(source), len(target)) < 2:
+    if len({*source, *target}) < len(source) + len(target) or min(len(source), len(target)) < 2:
         raise ConfigError(
-            f"{path}.source={tuple(source)} and target={tuple(target)} must be two classes or more each, none in both"
+            f"{path}.source={tuple(source)} and target={tuple(target)} must be two classes or more each, none in both "
+            "and none twice"
         )
     where, given = f"{path}.data", dict(section)
-    _, splits = recipe.whole_splits({**given, "only": tuple(target)}, where, SPLITS)
+    opened, splits = recipe.whole_splits({**given, "only": tuple(target)}, where, SPLITS)
     splits["source"] = recipe.whole_splits({**given, "only": tuple(source)}, where, SPLITS[:1])[1]["train"]
     data = {}
     for name, batch in splits.items():
-        known = np.unique(splits["source" if name == "source" else "train"]["label"])
+        part = "source" if name == "source" else "target"
+        chosen = source if name == "source" else target
+        known = np.sort([opened.class_names.index(one) for one in chosen])
+        missing = np.setdiff1d(known, batch["label"]) if name in ("source", "train") else ()
+        if len(missing):
+            raise ConfigError(
+                f"{path}.{part}={tuple(chosen)}: there is no training image of {opened.class_names[missing[0]]!r}"
+            )
         label = np.searchsorted(known, batch["label"]).astype(np.int32)
         data[name] = {"image": jnp.asarray(batch["image"]), "label": jnp.asarray(label)}
     return data, len(target)

@@ -156,12 +156,14 @@ def whole_splits(
         (the data set, {split: {entry: array [n, ...]}}).
 
     Raises:
-        ConfigError: for a split that the section does not name.
+        ConfigError: for a split that the section does not name, or random windows, which would be drawn only once.
         DataError: if data are missing or damaged.
     """
     data = configs.call(load.load, section, path)
     for name in splits:
         if name not in data.splits:
             raise ConfigError(f"{path}.{name} is missing; this study needs the splits {', '.join(splits)}")
+        if data.splits[name].stage.random:
+            raise ConfigError(f"{path}.crop would draw a window of each image only once; use 'center', 'pad' or 'none'")
     rows = {name: np.arange(min(limit or data.splits[name].size, data.splits[name].size)) for name in splits}
     return data, {name: data.splits[name].batch(rows[name]) for name in splits}

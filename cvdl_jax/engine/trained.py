@@ -100,6 +100,8 @@ def linear_of_digits() -> Trained:
 def examples(trained: Trained, split: str, limit: int = 0, path: str = "config.study.split") -> tuple:
     """The first examples of a split of the classifier's data, as an evaluation sees them.
 
+    Prints it if they lack some classes, as the first ones do where the examples are in the order of their classes.
+
     Args:
         trained: of `classifier`.
         split: train, validation or test.
@@ -117,7 +119,11 @@ def examples(trained: Trained, split: str, limit: int = 0, path: str = "config.s
     look = trained.look(split)
     if look is not None:
         test_set_ledger.check(trained.workdir, look, again=False)
-    return of_split(trained.data.splits[split], limit)
+    images, label = of_split(trained.data.splits[split], limit)
+    present, known = len(np.unique(label)) if label is not None else 0, trained.data.num_classes or 0
+    if label is not None and present < known and len(label) < trained.data.splits[split].size:
+        print(f"the first {len(label)} examples of {split!r} are of {present} of {known} classes", flush=True)
+    return images, label
 
 
 def record(trained: Trained, split: str, accuracy: float) -> None:

@@ -22,7 +22,7 @@ def corruption_errors(errors: Any, reference: Any) -> np.ndarray:
         float64 [c]; their mean is the mCE.
 
     Raises:
-        DataError: for rates that are none, or a corruption on which the reference makes no error.
+        DataError: for rates that are none, or a corruption under which the reference makes no error.
     """
     errors, reference = _rates(errors), _rates(reference)
     return _over(errors.sum(1), reference.sum(1), errors, reference)
@@ -43,7 +43,7 @@ def relative_corruption_errors(errors: Any, clean: float, reference: Any, refere
         float64 [c].
 
     Raises:
-        DataError: see `corruption_errors`.
+        DataError: see `corruption_errors`; also for a corruption that adds nothing to the errors of the reference.
     """
     errors, reference = _rates(errors), _rates(reference)
     return _over((errors - clean).sum(1), (reference - reference_clean).sum(1), errors, reference)
@@ -52,10 +52,11 @@ def relative_corruption_errors(errors: Any, clean: float, reference: Any, refere
 def _over(ours: np.ndarray, theirs: np.ndarray, errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
     if errors.shape != reference.shape:
         raise DataError(f"the reference has error rates {list(reference.shape)}, expected {list(errors.shape)}")
-    if (theirs == 0).any():
+    nothing = np.flatnonzero(theirs < 1e-9)  # sums of differences that are 0 but for rounding, too
+    if nothing.size:
         raise DataError(
-            f"corruption {int(np.flatnonzero(theirs == 0)[0])} changes no answer of the reference, by whose errors "
-            "others are divided; take more images, or another reference"
+            f"corruption {nothing[0]} adds no errors to those of the reference, by which others are divided; take more "
+            "images, or another reference"
         )
     return ours / theirs
 

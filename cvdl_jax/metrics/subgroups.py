@@ -40,7 +40,7 @@ class Gap(NamedTuple):
         low, high: ends of its 95 % bootstrap interval, every group drawn by itself. A gap is never negative, so that
             the interval lies above 0 without any; ask `p` whether there is one.
         p: of Pearson's chi-squared test that the rate is the same in all groups.
-        worst: the group with the smallest rate.
+        worst: the group with the smallest rate; where it is a rate of errors, with the largest.
     """
 
     rates: Mapping[Any, Rate]
@@ -51,7 +51,7 @@ class Gap(NamedTuple):
     worst: Any
 
 
-def gap(hits: Any, groups: Any, resamples: int = 2000, seed: int = 0) -> Gap:
+def gap(hits: Any, groups: Any, resamples: int = 2000, seed: int = 0, errors: bool = False) -> Gap:
     """The gap of a rate between groups.
 
     Args:
@@ -59,14 +59,17 @@ def gap(hits: Any, groups: Any, resamples: int = 2000, seed: int = 0) -> Gap:
         groups: [n], the group of each example.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        errors: whether hits are errors, so that the group with the largest rate is the worst.
 
     Raises:
-        DataError: for fewer than two groups, or arrays that do not belong together.
+        DataError: for fewer than two groups, hits that are not 0 or 1, or arrays that do not belong together.
     """
     hits, groups = np.asarray(hits).astype(float), np.asarray(groups)
     names, place = np.unique(groups, return_inverse=True)
     if hits.shape != groups.shape or hits.ndim != 1 or len(names) < 2:
         raise DataError(f"a gap needs two groups of examples, got {len(names)} and {list(hits.shape)} hits")
+    if not np.isin(hits, (0, 1)).all():
+        raise DataError("hits must be 0 or 1 for each example")
     counts, right = np.bincount(place), np.bincount(place, hits).astype(int)
     rates = {
         name.item(): Rate(int(n), int(k), k / n, *wilson(int(k), int(n)))
@@ -81,7 +84,7 @@ def gap(hits: Any, groups: Any, resamples: int = 2000, seed: int = 0) -> Gap:
     ends = interval(
         spread, hits, place, method="percentile", resamples=resamples, seed=seed, strata=place, vectorised=True
     )
-    worst = min(rates, key=lambda name: rates[name].value)
+    worst = (max if errors else min)(rates, key=lambda name: rates[name].value)
     return Gap(rates, float(np.ptp(right / counts)), ends.low, ends.high, _same(right, counts), worst)
 
 
@@ -121,5 +124,5 @@ def audit(label: Any, guess: Any, groups: Any, positive: int | None = None, seed
         ("false_positives", label != positive),
     ):
         if len(np.unique(groups[rows])) > 1:
-            gaps[name] = gap(said[rows], groups[rows], seed=seed)
+            gaps[name] = gap(said[rows], groups[rows], seed=seed, errors=name == "false_positives")
     return gaps

@@ -9,6 +9,7 @@ The network is a backbone without its head and one linear layer for each task, o
 which says itself where its tasks branch off.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ml_collections import ConfigDict
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import NotNegative, functions
 from cvdl_jax.config.parsing import parse_calls
-from cvdl_jax.data.augment import photometric
+from cvdl_jax.data.augment import photometric, policy
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.models import registry, task_heads
 from cvdl_jax.models.task_heads import Head
@@ -112,7 +113,7 @@ def _job(section: Mapping[str, Any], path: str, spec: Mapping[str, Any]) -> Job:
 
 
 def check_augmentation(text: str, tasks: Mapping[str, Job]) -> None:
-    """Refuses operations that would move what a label says of the image, which no operation here changes.
+    """Refuses operations that would change what a label says of the image: no label here is moved, or blended.
 
     Args:
         text: `config.augment`.
@@ -122,8 +123,13 @@ def check_augmentation(text: str, tasks: Mapping[str, Job]) -> None:
         ConfigError: naming the operation and a task.
     """
     moved = next((name for name, job in tasks.items() if job.head.moves), None)
-    for operation, *_ in parse_calls(text, "config.augment") if moved else ():
-        if operation not in functions(photometric):
+    for operation, *_ in parse_calls(text, "config.augment"):
+        if "num_classes" in inspect.signature(policy.find(operation)).parameters:
+            raise ConfigError(
+                f"config.augment: {operation!r} blends images, and would leave the labels of task "
+                f"{next(iter(tasks))!r} as they are; remove it"
+            )
+        if moved and operation not in functions(photometric):
             raise ConfigError(
                 f"config.augment: {operation!r} may move the image and would leave the labels of task {moved!r} as "
                 f"they are; use operations on colours alone: {', '.join(functions(photometric))}"

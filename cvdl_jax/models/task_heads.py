@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from cvdl_jax.config.binding import Counted, Positive, Probability, Size
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.losses import regression as errors
+from cvdl_jax.ops.losses.classification import softmax_cross_entropy
 
 Shape = tuple[int, ...]
 Pair = tuple[jax.Array, jax.Array]
@@ -48,6 +49,8 @@ class Head(NamedTuple):
 def classification(shape: Shape, classes: Size) -> Head:
     """One of several classes: softmax cross-entropy `-log p_y`, and the share of right answers.
 
+    A label that is no class has the loss NaN, which stops a run; a missing one needs a mask.
+
     Args:
         shape: of the label, int [].
         classes: how many there are.
@@ -58,8 +61,7 @@ def classification(shape: Shape, classes: Size) -> Head:
     _refuse("classification", shape, shape == (), "a class, []")
 
     def losses(scores, truth, beside, progress):
-        log_p = jax.nn.log_softmax(scores)
-        return -jnp.take_along_axis(log_p, truth.astype(jnp.int32)[:, None], 1)[:, 0]
+        return softmax_cross_entropy(scores, truth.astype(jnp.int32))
 
     return Head(classes, losses, lambda scores: scores.argmax(-1), "accuracy", _equal)
 

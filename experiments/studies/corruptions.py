@@ -33,9 +33,8 @@ class Study(NamedTuple):
     severities: tuple[int, ...] = corruptions.SEVERITIES
 
 
-def wrong_of(study, subject, seed):
+def wrong_of(study, subject, images, label, seed):
     """Errors without corruption bool [n] and with each bool [kinds, severities, n], and some images."""
-    images, label = trained.examples(subject, study.split, study.images)
     clean = np.asarray(subject.logits_fn(images)).argmax(1) != label
     trained.record(subject, study.split, 1 - clean.mean())
     wrong, shown = [], []
@@ -51,9 +50,17 @@ def measure(study, seed):
     names = [Path(workdir).name or "linear" for workdir in study.workdirs]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"config.study.workdirs={study.workdirs} must be folders of different names, at least one")
-    metrics, rates, first = {}, {}, None
+    metrics, rates, first, true = {}, {}, None, None
     for name, workdir in zip(names, study.workdirs, strict=True):
-        clean, wrong, shown = wrong_of(study, trained.classifier(workdir), seed)
+        subject = trained.classifier(workdir)
+        images, label = trained.examples(subject, study.split, study.images)
+        true = label if true is None else true
+        if not np.array_equal(label, true):
+            raise ConfigError(
+                f"config.study.workdirs: {name} and {names[0]} have other images in their split {study.split!r}, and "
+                "errors are divided by those on the same images; name runs of one data set"
+            )
+        clean, wrong, shown = wrong_of(study, subject, images, label, seed)
         rates[name] = clean.mean(), wrong.mean(2)
         of_examples = wrong.mean((0, 1))  # [n]: examples are drawn, corruptions are not
         low, high = student_t(of_examples)

@@ -67,7 +67,7 @@ def load(study):
 
 
 def training_loss(model, name, size, state, batch, key):
-    """Sums over images of one network's own, at places that are the same for all."""
+    """Sums over images of one network's own, at places that every network draws by itself."""
     own = state.extra["train"][name]
     rows = jax.random.randint(jax.random.fold_in(key, 0), (size,), 0, len(own["label"]))
     logits = apply_params(model, state.params[name], to_unit(own["image"][rows]), True)[0]

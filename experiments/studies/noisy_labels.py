@@ -20,6 +20,7 @@ from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import label_noise
 from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import recipe
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
@@ -47,6 +48,10 @@ def load(study, seed):
         label_noise.corrupted(splits["train"]["label"], share, data.num_classes, study.kind, seed)
         for share in study.shares
     ]
+    unseen = [share for share, one in zip(study.shares, noisy, strict=True) if share and not one.wrong.any()]
+    if unseen or len(set(study.shares)) < len(study.shares):
+        why = f"{unseen[0]:g} of {len(noisy[0].wrong)} images is none" if unseen else "one is named twice"
+        raise ConfigError(f"config.study.shares={study.shares}: {why}; name other shares")
     arrays["train"]["noisy"] = jnp.stack([jnp.asarray(one.label) for one in noisy], 1)
     arrays["train"]["wrong"] = jnp.stack([jnp.asarray(one.wrong) for one in noisy], 1)
     return arrays, data.num_classes

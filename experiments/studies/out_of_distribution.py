@@ -15,6 +15,7 @@ from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.engine import trained
 from cvdl_jax.engine.external import file_name
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import out_of_distribution as ood
 from cvdl_jax.metrics import selective
 from cvdl_jax.metrics.stats.auc import delong
@@ -50,6 +51,12 @@ def measure(study):
     """All metrics, and what the figure needs."""
     subject = trained.classifier(study.workdir)
     seen, classes = trained.examples(subject, "train", study.fitted)
+    known, own = subject.data.num_classes, len(np.unique(classes))
+    if own < known and len(classes) < subject.data.splits["train"].size:
+        raise ConfigError(
+            f"config.study.fitted={study.fitted}: the first training examples are of {own} of {known} classes, and the "
+            "others would seem unfamiliar; take more"
+        )
     gaussians = ood.fit_gaussians(subject.features(seen, study.layer), classes)
     images, label = trained.examples(subject, study.split, study.images)
     inside, logits = scores(study, subject, gaussians, images)

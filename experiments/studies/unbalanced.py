@@ -77,8 +77,9 @@ def load(study):
     """{split: (pixels in 0..1 [n, d], whether it is the positive class [n])}."""
     binary = {}
     for name, batch in recipe.whole_splits(study.data, "config.study.data", ("train", "test"))[1].items():
-        image = np.asarray(batch["image"], np.float64)
-        binary[name] = image.reshape(len(image), -1) / 255, np.asarray(batch["label"]) == study.positive
+        image = np.asarray(batch["image"])
+        image = image / (255.0 if image.dtype == np.uint8 else 1.0)
+        binary[name] = image.reshape(len(image), -1), np.asarray(batch["label"]) == study.positive
     return binary
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
-from cvdl_jax.core.task import create_state
+from cvdl_jax.core.task import State, create_state
 from cvdl_jax.data.label_noise import corrupted
 from cvdl_jax.errors import ConfigError, DataError
 from experiments.studies import noisy_labels
@@ -53,6 +53,27 @@ def test_noise_that_cannot_be_is_refused():
         corrupted(LABELS, 0.1, 4)
     with pytest.raises(ConfigError, match="kind='pairs' must be"):
         corrupted(LABELS, 0.1, 5, "pairs")
+
+
+@pytest.mark.curriculum("U13")
+def test_draws_of_the_study_are_of_its_seed_and_of_the_step():
+    config = configs.load("configs/studies/noisy_labels.py:smoke")
+    study = configs.call(noisy_labels.Study, config.study, "config.study")
+    data = [noisy_labels.load(study, seed)[0] for seed in (1, 1, 2)]
+    first, again, other = (np.asarray(one["train"]["noisy"]) for one in data)
+    assert (first == again).all() and (first != other).any()
+    state = State(jnp.int32(0), {}, {}, data[0])
+    rows = [np.asarray(noisy_labels.draw(8, state, {}, jax.random.key(i))[1]["image"]) for i in (0, 1)]
+    assert (rows[0] != rows[1]).any()
+
+
+@pytest.mark.parametrize(("shares", "words"), [((0.0, 0.01), "0.01 of 32 images is none"), ((0.5, 0.5), "named twice")])
+def test_shares_without_a_wrong_label_and_equal_ones_are_refused(shares, words):
+    """Of none, there would be no share that is learned by heart; of equal ones, one would hide the other."""
+    config = configs.load("configs/studies/noisy_labels.py:smoke")
+    config.study.shares = shares
+    with pytest.raises(ConfigError, match=words):
+        noisy_labels.make(config, Info(None, (), {}, {}, 16, 2, 1.0, 0))
 
 
 @pytest.mark.curriculum("U13")

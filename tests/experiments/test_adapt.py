@@ -10,8 +10,11 @@ import pytest
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import create_state
+from cvdl_jax.data.augment import policy
 from cvdl_jax.engine import target_domain
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models import registry
+from cvdl_jax.nn.apply import apply_train
 from cvdl_jax.nn.domain_classifier import DomainClassifier
 from cvdl_jax.ops import domain_adaptation as domains
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
@@ -56,8 +59,8 @@ def test_distances_of_domains_by_hand():
         domains.coral_distance(jnp.ones((1, 3)), jnp.ones((5, 3)))
 
 
-def made(monkeypatch, method, stored=STORED, **settings):
-    """(task, its first state) of a small perceptron, by plain gradient descent."""
+def made(monkeypatch, method, stored=STORED, more=(), **settings):
+    """(task, its first state) of a small perceptron, by plain gradient descent; `more` are keys of the config."""
     labelled = method == "oracle"
     kept = {"target": {k: stored[k] for k in (("image", "label") if labelled else ("image",))}, "target_test": stored}
     monkeypatch.setattr(adapt, "target_images", lambda config, info, want: kept if want == labelled else None)
@@ -65,6 +68,7 @@ def made(monkeypatch, method, stored=STORED, **settings):
     config.augment, config.normalise, config.model = "", {}, {"name": "mlp", "hidden": (5,)}
     config.optim = {"name": "sgd", "lr": RATE, "momentum": 0.0}
     config.adapt.update(settings)
+    config.update(dict(more))
     spec = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in BATCH.items()}
     info = Info(3, (), spec, {"train": B, "validation": B, "test": B}, B, STEPS, 1.0, 0)
     task = adapt.make(config, info)
@@ -114,6 +118,10 @@ def test_a_step_goes_along_the_slopes_of_the_papers_objective(monkeypatch, metho
         partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), new.params["classifier"], moved["classifier"]
     )
     if method == "dann":
+        judge = partial(DomainClassifier(4).apply, {"params": state.params["domain"]})
+        ours, theirs = (judge(applied(state.params["classifier"], x)[1]) for x in (BATCH["image"], target))
+        right = ((ours > 0).mean() + (theirs <= 0).mean()) / 2
+        assert float(sums["domain_accuracy"][0] / sums["domain_accuracy"][1]) == pytest.approx(float(right))
         slopes = jax.grad(lambda p: 0.7 * parts(p)[1])(state.params)["domain"]
         moved = jax.tree.map(lambda p, g: p - RATE * g, state.params["domain"], slopes)
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), new.params["domain"], moved)
@@ -135,6 +143,54 @@ def test_only_the_oracle_reads_labels_of_the_target(monkeypatch, method):
         swapped = {**BATCH, "label": (BATCH["label"] + 1) % 3}
         one, two = (task.train.update(state, b, jax.random.key(2))[0].params for b in (BATCH, swapped))
         jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+@pytest.mark.curriculum("U7")
+def test_both_domains_are_augmented_each_by_itself_and_normalised(monkeypatch):
+    more = {"augment": "uniform_noise(amount=0.4)", "normalise": {"mean": (0.3,), "std": (0.5,)}}
+    task, state = made(monkeypatch, "coral", more=more)
+    key = jax.random.key(5)
+    _, _, sums = jax.jit(task.train.update)(state, BATCH, key)
+    augment, own = policy.build(more["augment"]), jax.random.fold_in(key, 1)  # the second transform of the chain
+    images = BATCH["image"], drawn(state, key)["target"]
+    seen = [
+        (augment.update(state, {"image": x}, jax.random.fold_in(own, i))[1]["image"] - 0.3) / 0.5
+        for i, x in enumerate(images)
+    ]
+    logits, other = (applied(state.params["classifier"], x)[0] for x in seen)
+    classification = softmax_cross_entropy(logits, BATCH["label"]).mean()
+    np.testing.assert_allclose(sums["classification"][0] / sums["classification"][1], classification, rtol=1e-4)
+    distance = domains.coral_distance(logits, other)
+    np.testing.assert_allclose(sums["adaptation"][0] / sums["adaptation"][1], distance, rtol=1e-3)
+    said = task.predict(state, {"image": BATCH["image"]})["scores"]
+    np.testing.assert_allclose(said, applied(state.params["classifier"], (BATCH["image"] - 0.3) / 0.5)[0], rtol=1e-4)
+
+
+@pytest.mark.curriculum("U7")
+def test_domains_have_random_numbers_of_their_own(monkeypatch):
+    """One image everywhere: only what is dropped can make the logits of one domain others than those of the other."""
+    image = jnp.full((B, 4, 4, 1), 51 / 255)
+    stored = {"image": np.full((9, 4, 4, 1), 51, np.uint8), "label": STORED["label"]}
+    distances = []
+    for dropout in (0.0, 0.5):
+        task, state = made(monkeypatch, "coral", stored, {"model": {"name": "mlp", "hidden": (5,), "dropout": dropout}})
+        _, _, sums = jax.jit(task.train.update)(state, {**BATCH, "image": image}, jax.random.key(0))
+        distances.append(float(sums["adaptation"][0]))
+    assert distances[0] < 1e-9 < 1e-6 < distances[1]
+
+
+@pytest.mark.curriculum("U7")
+def test_statistics_are_of_one_domain_after_the_other(monkeypatch):
+    section = {"name": "mlp", "hidden": (5,), "norm": "batch"}
+    task, state = made(monkeypatch, "coral", more={"model": section})
+    new, _, _ = jax.jit(task.train.update)(state, BATCH, jax.random.key(0))
+    model, expected = registry.create(section, "config.model", num_classes=3), state
+    for image in (BATCH["image"], drawn(state, jax.random.key(0))["target"]):
+        _, expected = apply_train(model, expected, image, jax.random.key(1), on="classifier")
+    stats = [jax.device_get(one.extra["batch_stats"]) for one in (new, expected)]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), *stats)
+    with pytest.raises(ConfigError, match=r"config\.batch_stats='exact' would not be those of the target"):
+        made(monkeypatch, "coral", more={"batch_stats": "exact"})
 
 
 def test_rows_get_examples_of_the_target_with_their_own_labels(monkeypatch):
@@ -163,6 +219,15 @@ def test_the_target_is_evaluated_whole(monkeypatch):
     assert metrics["accuracy_low"] < 5 / 9 < metrics["accuracy_high"]
     assert evaluation.final and not task.evals["validation"].final
     assert [task.evals[split].data for split in ("validation", "test")] == ["validation", "test"]
+
+
+def test_padded_rows_of_the_source_do_not_count():
+    logits = jnp.eye(3)
+    batch = {"image": None, "label": jnp.asarray([0, 0, 2]), "mask": jnp.asarray([1.0, 1.0, 0.0])}
+    sums = adapt.evaluation_step(lambda state, image: logits, None, batch, None)
+    assert [float(x) for x in sums["accuracy"]] == [1, 2]
+    want = softmax_cross_entropy(logits, batch["label"])[:2].sum()
+    np.testing.assert_allclose(sums["loss"], [want, 2], rtol=1e-6)
 
 
 def test_another_set_of_classes_or_sizes_is_refused():

@@ -1,7 +1,9 @@
 """Several tasks by one network: the loss of each kind by hand, missing labels, weights, the run."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,9 @@ def test_a_class_is_a_softmax():
     )
     np.testing.assert_allclose(found, -np.log([0.5, 0.1]), rtol=1e-5)
     assert said.tolist() == [1, 0] and right.tolist() == [1, 0]
+    head = task_heads.classification((), classes=3)
+    losses_of = jax.jit(lambda truth: head.losses(jnp.zeros((3, 3)), truth, None, 1.0))
+    assert np.isnan(losses_of(jnp.asarray([-1, 3, 2]))).tolist() == [True, True, False]  # no class, and not the last
 
 
 @pytest.mark.curriculum("I12")
@@ -176,7 +181,7 @@ def test_the_sums_are_those_of_the_labels_that_there_are():
     outputs = {"digit": jnp.log(jnp.asarray(np.stack([p, 1 - p], -1))), "angle": jnp.zeros((4, 1))}
     judge = lambda *args: multi_task.as_sums(tasks, multi_task.Balance(), *args)  # noqa: E731
     state = State(jnp.int32(0), {"model": {}}, {}, {"batch_stats": {}})
-    out = multi_task.evaluation_step(lambda state, batch: outputs, tasks, judge, 10, state, batch, None)
+    out = multi_task.evaluation_step(lambda state, batch: outputs, tasks, judge, state, batch, None)
     entropy = -np.log([0.9, 0.4, 0.8]).sum()
     expected = {
         "loss": (3 * entropy + 1 + 4, 3), "digit/loss": (entropy, 3), "digit/accuracy": (2, 3), "angle/loss": (5, 2),
@@ -196,6 +201,68 @@ def test_the_sums_are_those_of_the_labels_that_there_are():
 
     slope = jax.grad(total)(outputs["angle"])
     np.testing.assert_allclose(slope[:, 0], [-2, 0, 4, 0], rtol=1e-6)  # not NaN where the label is
+
+
+def of_an_age(average=()):
+    """A task whose loss is 0.08 at first and 1 - exp(-2) at the end (see above), its sums in training and evaluation.
+
+    Args:
+        average: entries of `extra`.
+
+    Returns:
+        ({step: loss of training}, {step: loss of an evaluation}), of a run of 10 steps.
+    """
+    section = {"name": "age", "entry": "angle", "sigma": 2.0, "centre": 30.0, "scale": 10.0}
+    tasks = shared_trunk.jobs({"age": section}, SPEC)
+    judge = lambda *args: multi_task.as_sums(tasks, multi_task.Balance(), *args)  # noqa: E731
+    batch = {"image": jnp.ones((4, 2, 2, 1)), "angle": jnp.full(4, 30.0), "mask": jnp.ones(4)}
+
+    class Constant(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            z = self.param("z", lambda _: jnp.asarray(0.4))
+            return {"age": jnp.full((len(x), 1), z)}, {}
+
+    look, losses_of_training, losses_of_evaluation = (lambda x: x), {}, {}
+    outputs_fn = lambda state, batch: multi_task.outputs_of(Constant(), look, state, batch)  # noqa: E731
+    for step in (0, 10):
+        state = State(
+            jnp.int32(step), {"model": {"z": jnp.asarray(0.4)}}, {}, {"batch_stats": {"model": {}}, **dict(average)}
+        )
+        _, sums = multi_task.training_loss(Constant(), look, tasks, judge, 10, state, batch, jax.random.key(0))
+        losses_of_training[step] = float(sums["loss"][0] / sums["loss"][1])
+        out = multi_task.evaluation_step(outputs_fn, tasks, judge, state, batch, None)
+        losses_of_evaluation[step] = float(out["loss"][0] / out["loss"][1])
+    return losses_of_training, losses_of_evaluation
+
+
+@pytest.mark.curriculum("I12")
+def test_a_loss_that_changes_in_training_is_the_last_one_in_evaluations():
+    """Else the first checkpoint would be selected, whose loss is another function."""
+    training, evaluation = of_an_age()
+    assert training == pytest.approx({0: 0.08, 10: 1 - np.exp(-2.0)}, rel=1e-5)
+    assert evaluation == pytest.approx({0: 1 - np.exp(-2.0), 10: 1 - np.exp(-2.0)}, rel=1e-5)
+
+
+@pytest.mark.curriculum("I9")
+def test_evaluations_are_of_the_averaged_weights():
+    """An average that is right: no loss, whatever the weights themselves say."""
+    training, evaluation = of_an_age({"ema": {"model": {"z": jnp.asarray(0.0)}}})
+    assert training[10] > 0.8 and evaluation == {0: 0, 10: 0}
+
+
+@pytest.mark.curriculum("I9")
+def test_the_averaged_logarithms_of_variances_weigh_the_losses_of_an_evaluation():
+    tasks = shared_trunk.jobs({"digit": {**DIGIT, "weight": 1.0}}, SPEC)
+    judge = lambda *args: multi_task.as_sums(tasks, multi_task.Balance("uncertainty"), *args)  # noqa: E731
+    batch = {"label": jnp.asarray([0, 1, 1, 0]), "mask": jnp.ones(4)}
+    outputs, losses = {"digit": jnp.zeros((4, 2))}, []
+    for params, average in ((0.5, 0.5), (0.0, 0.5)):
+        raw, mean = ({"model": {}, "log_variances": {"digit": jnp.asarray(s)}} for s in (params, average))
+        state = State(jnp.int32(0), raw, {}, {"batch_stats": {}, "ema": mean})
+        total, count = multi_task.evaluation_step(lambda *_: outputs, tasks, judge, state, batch, None)["loss"]
+        losses.append(float(total / count))
+    assert losses[0] == losses[1] == pytest.approx(np.exp(-0.5) * np.log(2) + 0.25, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +303,7 @@ def test_the_learned_weights_are_parameters_that_a_step_changes(learned):
         (["--config.tasks={}"], "config.tasks is empty"),
         (["--config.balance.weights=uncertainty", "--config.tasks.digit.weight=2.0"], "learns the weights"),
         (["--config.balance.log_variance=1.0"], "has an effect where"),
+        (["--config.augment=mixup"], "'mixup' blends images, and would leave the labels of task"),
         (["--config.augment=flip"], "'flip' may move the image and would leave the labels of task 'angle'"),
     ],
 )  # fmt: skip
@@ -300,17 +368,20 @@ def test_both_tasks_are_learned(tmp_path):
 
 # Combined runs --------------------------------------------------------------------------------------------------------
 
-SMALL = ["config.model={'name': 'mlp', 'hidden': (8,)}", "config.log.tensorboard=False"]
+SMALL = ["config.model={'name': 'mlp', 'hidden': (8,)}", "config.log.tensorboard=False", "config.data.test=test[:20]"]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Runs of the two tasks; a third of the angle, on the frozen trunk of the first; a fourth of other data."""
+    """Runs of the two tasks, which keep the labels of their own alone, the second an average of its weights, too; a
+    third of the angle, on the frozen trunk of the first; a fourth of other data. The last test batch is padded.
+    """
     root = tmp_path_factory.mktemp("combined")
     frozen = [f"config.init_from={root / 'digit'}", "config.init.include=trunk",
               "config.optim.lr_factors=(('model/trunk/.*', 0.0),)"]  # fmt: skip
     runs_of = {
-        "digit": ("digit", []), "angle": ("angle", ["config.seed=1"]),
+        "digit": ("digit", ["config.data.features=('image', 'label')"]),
+        "angle": ("angle", ["config.seed=1", "config.data.features=('image', 'angle')", "config.ema.decay=0.5"]),
         "on_trunk": ("angle", ["config.seed=1", *frozen]),
         "larger": ("angle", ["config.data.name=rotated_digits(copies=1, size=12)"]),
     }  # fmt: skip
@@ -334,6 +405,42 @@ def test_combined_runs_say_what_each_says(folders):
         assert measured[f"{task}/loss"] == pytest.approx(results[f"test/{task}/loss"], rel=1e-4)
     with pytest.raises(ConfigError, match="split='tset' is not one of the runs' data; did you mean 'test'"):
         both.measure("tset")
+
+
+@pytest.mark.curriculum("I11")
+def test_another_look_at_the_test_set_is_refused(folders, monkeypatch):
+    """The checkpoints of the end were looked at when the runs ended; others would be chosen by their test figures."""
+    workdirs = [str(folders / "digit"), str(folders / "angle")]
+    load_built = combining.runs.load_built
+    monkeypatch.setattr(combining.runs, "load_built", lambda *args, **more: (*load_built(*args, **more)[:2], 99))
+    other = combining.combine(workdirs)
+    with pytest.raises(ConfigError, match=r"'test' of .*digit was evaluated .*step 99, raw weights"):
+        other.measure("test")
+    assert set(other.measure("validation")) == {"digit/loss", "digit/accuracy", "angle/loss", "angle/error_degrees"}
+
+
+@pytest.mark.curriculum("I11")
+def test_a_task_is_measured_by_the_labels_of_its_own_run(folders):
+    """Two runs may call different entries by one name (config.data.label)."""
+    workdirs = [str(folders / "digit"), str(folders / "angle")]
+    first, second = combining.load(workdirs)
+    split = first.built.data.splits["validation"]
+    other = replace(split, arrays={**split.arrays, "angle": np.full(split.size, 33.0, np.float32)})
+    data = replace(first.built.data, splits={**first.built.data.splits, "validation": other})
+    parts = [first._replace(built=first.built._replace(data=data)), second]
+    variables, outputs_of = combining.separate(parts)
+    measured = combining._measured(parts, lambda batch: outputs_of(variables, batch["image"] / 255), "validation")
+    assert measured == pytest.approx(combining.combine(workdirs).measure("validation"), rel=1e-4)
+
+
+@pytest.mark.curriculum("I11")
+def test_a_trunk_that_computes_something_else_is_not_shared(folders):
+    """The weights agree, and the head of the second was trained on other features."""
+    first, second = combining.load([str(folders / "digit"), str(folders / "on_trunk")])
+    config = second.built.config.copy_and_resolve_references()
+    config.model.activation = "tanh"
+    with pytest.raises(ConfigError, match=r"on_trunk has config\.model\.activation='tanh' and .*digit None"):
+        combining.shared([first, second._replace(built=second.built._replace(config=config))])
 
 
 @pytest.mark.curriculum("I11")

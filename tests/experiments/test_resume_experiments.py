@@ -13,6 +13,7 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "diffusion": ("kill@step:13", 8),
     "growing": ("kill@step:13", 8),
     "distilled": ("kill@step:13", 8),
+    "adapted": ("kill@step:13", 8),
     "detector": ("kill@step:13", 8),
     "two_stage": ("kill@step:13", 8),
     "segmenter": ("kill@step:13", 8),

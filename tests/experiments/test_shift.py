@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import launch
+from cvdl_jax.config import configs
+from cvdl_jax.core.info import Info
+from cvdl_jax.core.task import State
 from experiments.studies import shift
 
 KEY = jax.random.key(0)
@@ -83,6 +86,39 @@ def test_the_loss_by_hand_and_weights_give_no_gradient(one_seed):
         lambda p: -(jax.nn.log_softmax(shift.scores(p, data["train"][0]))[jnp.arange(40), data["train"][1]]).mean()
     )(params["erm"])
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), slopes["erm"], alone)
+
+
+@pytest.mark.curriculum("U1", "U2")
+def test_methods_are_evaluated_on_the_test_distribution_by_hand(one_seed):
+    kind, params, data = one_seed
+    state = State(jnp.int32(0), *(jax.tree.map(lambda x: x[None], tree) for tree in (params, {})), {})
+    state = state._replace(extra={"data": jax.tree.map(lambda x: x[None], data)})
+    sums = {name: float(x) for name, (x, _) in shift.evaluation_step(kind, state, {}, None).items()}
+
+    def right(method, which):
+        x, y, _ = data[which]
+        return float((shift.scores(params[method], x).argmax(1) == y).mean())
+
+    for method in shift.METHODS:
+        assert sums[f"{method}/0"] == pytest.approx(right(method, "test"))
+    assert sums["own/0"] == pytest.approx(right("erm", "held_out"))
+    known = np.asarray(data["train"][2])
+    assert sums["effective/0"] == pytest.approx(known.sum() ** 2 / (known**2).sum() / 40, rel=1e-5)
+    away = np.abs(np.asarray(shift.estimated(kind, params, data)) - known).mean()
+    assert sums["weight_error/0"] == pytest.approx(away, rel=1e-5)
+
+
+@pytest.mark.curriculum("U1")
+def test_sets_and_seeds_have_examples_of_their_own():
+    config = configs.load("configs/studies/shift.py:smoke")
+    init = shift.make(config, Info(None, (), {}, {}, 1, 2, 1.0, 0)).init
+    data = jax.jit(lambda key: init(key, {})["extra"]["data"])(jax.random.key(0))
+    x = {name: np.asarray(arrays[0]) for name, arrays in data.items()}
+    assert all((one[0] != one[1]).all() for one in x.values())
+    assert (x["train"] != x["held_out"]).all()
+    assert not np.isin(x["target"][..., 1], x["test"][..., 1]).any()
+    own, test = (np.concatenate(x[name][..., 0]).mean() for name in ("held_out", "target"))
+    assert own < 0.6 < test  # of the training distribution and of the other
 
 
 def test_estimates_do_not_use_labels_of_the_test_distribution(one_seed):

@@ -1,5 +1,6 @@
 """Which cue a network goes by: images whose cues are chosen apart, and what is counted of the answers."""
 
+import itertools
 from collections import Counter
 from functools import partial
 from types import SimpleNamespace
@@ -123,6 +124,12 @@ def test_each_network_learns_from_its_own_images_alone():
         return jnp.zeros((len(image), N)), {}
 
     _, sums = cues.training_loss(SimpleNamespace(apply=apply), "textures", 5, state, {}, jax.random.key(3))
+    cues.training_loss(SimpleNamespace(apply=apply), "textures", 5, state, {}, jax.random.key(4))
+    assert (seen[0] != seen[1]).any()
+    parts = [
+        np.asarray(x["image"]) for x in (train["plain"], state.extra["validation"]["both"], state.extra["test"]["both"])
+    ]
+    assert all((a[:24] != b[:24]).any((1, 2, 3)).all() for a, b in itertools.combinations(parts, 2))  # none of another
     own = np.asarray(train["textures"]["image"]) / np.float32(255)
     assert all(any(np.allclose(image, other) for other in own) for image in seen[0])
     assert float(sums["loss"][0]) == pytest.approx(5 * np.log(N), rel=1e-5) and sums["loss"][1] == 5

@@ -67,6 +67,11 @@ def test_a_network_sees_only_its_first_source_images():
 
     image, rows = state.extra["data"]["source"]["image"], np.asarray(state.extra["rows"])
     loss = float(slope(image))
+    drawn = [
+        float(linear_probes.training_loss(model, "n3", 3, 16, state, {}, jax.random.key(i))[1]["loss"][0])
+        for i in (1, 2)
+    ]
+    assert drawn[0] != drawn[1]
     others = np.setdiff1d(np.arange(len(image)), rows[:, :3])
     assert float(slope(image.at[others].set(0))) == loss
     assert all(float(slope(image.at[rows[seed, :3]].set(0))) != loss for seed in range(2))
@@ -141,6 +146,8 @@ def test_layers_are_shown_from_the_pixels_to_the_scores():
     [
         ("target=('4','5')", "must be two classes or more each, none in both"),
         ("source=('4',)", "must be two classes or more each, none in both"),
+        ("target=('5','5','6')", "none in both and none twice"),
+        ("data.first=3", "config.study.target=.*: there is no training image of '.'"),
         ("shots=(1,200)", r"the smallest target class has 11\d training images"),
         ("sizes=(40,20)", "must ascend, up to the 57. source images"),
         ("sizes=(20,4000)", "must ascend, up to the 57. source images"),

@@ -1,5 +1,7 @@
 """The studies of probes and corruptions, of a linear classifier: each number is of its own images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,12 @@ def test_accuracy_against_level_and_its_interval(subject):
         guess = np.asarray(subject.logits_fn(changed)).argmax(1)
         own = np.asarray(subject.logits_fn(images)).argmax(1)
         assert metrics[f"{kind}_{level:g}/consistency"] == (guess == own).mean()
+    levels = probes.KINDS["rotation"][1]
+    mean = np.mean([metrics[f"rotation_{level:g}/accuracy"] for level in levels])
+    assert metrics["rotation/mean_accuracy"] == pytest.approx(mean)
+    hit = np.asarray(subject.logits_fn(images)).argmax(1) == label
+    recalls = [hit[label == c].mean() for c in range(10)]
+    assert (metrics["worst_class"], metrics["best_class"]) == (min(recalls), max(recalls))
     assert metrics["rotation_80/accuracy"] < metrics["accuracy"] - 0.3
     figures = robustness.draw((clean, curves, shown))
     assert [axis.get_title() for axis in figures["robustness"].axes] == ["rotation", "occlusion"]
@@ -51,8 +59,20 @@ def test_errors_of_corruptions_relative_to_the_first_classifier(subject, monkeyp
     assert metrics["linear/contrast"] == pytest.approx(np.mean(errors))
     want = (rates["random"][1].sum(1) / rates["linear"][1].sum(1)).mean()
     assert metrics["random/mce"] == pytest.approx(want) and metrics["random/mce"] > 2 and "linear/mce" not in metrics
+    (own, errors), (base, reference) = rates["random"], rates["linear"]
+    want = ((errors - own).sum(1) / (reference - base).sum(1)).mean()
+    assert metrics["random/relative_mce"] == pytest.approx(want) and metrics["random/clean_error"] == own > base
     assert metrics["linear/mean_error_low"] < metrics["linear/mean_error"] < metrics["linear/mean_error_high"]
     assert len(shown) == 3 and set(corruptions.draw((asked, rates, shown))) == {"corruptions", "corrupted"}
+
+
+def test_runs_of_other_images_are_refused(subject, monkeypatch):
+    splits = {**subject.data.splits, "test": subject.data.splits["validation"]}
+    other = subject._replace(data=replace(subject.data, splits=splits))
+    monkeypatch.setattr(corruptions.trained, "classifier", lambda workdir: other if workdir else subject)
+    asked = corruptions.Study(("", "runs/other"), images=60, kinds=("contrast",), severities=(5,))
+    with pytest.raises(ConfigError, match="other and linear have other images in their split 'test'"):
+        corruptions.measure(asked, 2)
 
 
 def test_runs_of_one_name_are_refused():

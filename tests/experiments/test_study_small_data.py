@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import create_state
+from cvdl_jax.core.task import Transform, create_state
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
@@ -85,6 +85,29 @@ def test_the_loss_of_a_method_by_hand(small):
     none = jax.tree.map(jnp.zeros_like, params["rotation"])
     flat, _ = values({**params, "rotation": none}, 1.0)
     assert float(flat - total) == pytest.approx(16 * np.log(4), rel=1e-4)
+
+
+@pytest.mark.curriculum("W16")
+def test_images_are_augmented_and_turned_anew_in_every_step(small):
+    _, _, nets, state, batch = small
+    net = nets["auxiliary_weak"][0]
+
+    def loss(net, weight):
+        own = partial(small_data.training_loss, "auxiliary_weak", net, weight)
+        run = jax.jit(lambda batch, key: own(state, batch, key)[1]["loss"][0])
+        return lambda batch, seed: float(run(batch, jax.random.key(seed)))
+
+    def negative(state, batch, key):
+        return state, {**batch, "image": 1 - batch["image"]}, {}
+
+    def noisy(state, batch, key):
+        return state, {**batch, "image": batch["image"] + jax.random.uniform(key, batch["image"].shape)}, {}
+
+    inverted = {**batch, "image": 255 - batch["image"]}
+    plain, changed = loss(net, 0.0), loss(net._replace(augment=Transform(negative)), 0.0)
+    assert changed(batch, 0) == pytest.approx(plain(inverted, 0), rel=1e-5) != plain(batch, 0) == plain(batch, 1)
+    for drawn in (loss(net._replace(augment=Transform(noisy)), 0.0), loss(net, 1.0)):
+        assert drawn(batch, 0) != drawn(batch, 1)
 
 
 @pytest.mark.curriculum("W16")

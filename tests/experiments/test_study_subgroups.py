@@ -21,6 +21,9 @@ def test_groups_by_brightness_and_by_an_entry():
         assert rate.n == 30 and metrics[f"{name}/accuracy"] == pytest.approx(hits[own].mean())
     assert metrics["worst_group"] == min(metrics[f"{name}/accuracy"] for name in study.BRIGHTNESS)
     assert "demographic_parity_gap" in metrics and "subgroups" in study.draw(gaps)
+    first = study.measure(study.Study(images=90, positive=0), 0)[1]["demographic_parity"].rates  # a class as any other
+    named = np.asarray(subject.logits_fn(images)).argmax(1) == 0
+    assert sum(rate.hits for rate in first.values()) == named.sum() > 0
     by_class = study.groups_of(study.Study(group="label"), subject, images)
     names = subject.data.class_names
     np.testing.assert_array_equal(by_class, [str(names[c]) if names else f"label {c}" for c in label])

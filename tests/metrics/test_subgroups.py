@@ -25,7 +25,7 @@ def test_parities_by_hand():
     assert set(subgroups.audit(label, guess, groups)) == {"accuracy"}
     other = subgroups.audit(label, guess, groups, positive=0)  # z = 0 for 2 and for 3 of 4
     assert other["demographic_parity"].worst == "a" and other["equal_opportunity"].value == 0
-    assert other["false_positives"].value == 0.5
+    assert other["false_positives"].value == 0.5 and other["false_positives"].worst == "b"  # more of them are worse
 
 
 @pytest.mark.curriculum("X16")
@@ -57,3 +57,5 @@ def test_the_test_is_scipys_and_the_interval_covers_the_gap():
 def test_one_group_is_refused():
     with pytest.raises(DataError, match="a gap needs two groups"):
         subgroups.gap([1, 0], ["a", "a"])
+    with pytest.raises(DataError, match="hits must be 0 or 1"):
+        subgroups.gap([1, 0.5], ["a", "b"])

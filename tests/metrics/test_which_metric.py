@@ -76,5 +76,24 @@ def test_study_shows_what_accuracy_hides():
     drawn = unbalanced.draw((table, curves))
     assert "undefined: nothing is called positive" in drawn["calling_all_negative"]
     assert drawn["which_metric"].startswith("average precision")
+    flat = unbalanced.measure(study._replace(prevalences=(0.05,), penalty=1000.0), seed=0)[1][1][0.05][1]
+    assert np.ptp(flat) < 0.01 < np.ptp(curves[0.05][1])  # weights that cost so much are small
     with pytest.raises(ConfigError, match=r"0\.5 needs \d+ of \d+ positives"):
         unbalanced.measure(study._replace(prevalences=(0.5,)), seed=0)
+
+
+@pytest.mark.curriculum("N34")
+def test_the_study_fits_training_images_and_measures_test_images(monkeypatch):
+    """The pixel of positives is bright in one split and dark in the other; bytes and floats are the same images."""
+    label = np.arange(40) % 4 == 0
+    images = {"train": label, "test": ~label}
+    splits = {name: {"image": np.uint8(255 * x)[:, None, None, None], "label": label} for name, x in images.items()}
+    study = unbalanced.Study(positive=1, prevalences=(0.2,), draws=1)
+    monkeypatch.setattr(unbalanced.recipe, "whole_splits", lambda *_: (None, splits))
+    loaded = unbalanced.load(study)
+    assert unbalanced.measure(study, 0)[0]["auc"] == 0
+    floats = {name: {**x, "image": np.float32(x["image"] / 255)} for name, x in splits.items()}
+    monkeypatch.setattr(unbalanced.recipe, "whole_splits", lambda *_: (None, floats))
+    for name, (x, y) in unbalanced.load(study).items():
+        np.testing.assert_array_equal(x, loaded[name][0])
+        np.testing.assert_array_equal(y, label)

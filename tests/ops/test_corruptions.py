@@ -150,8 +150,11 @@ def test_corruption_errors_by_hand():
     errors, reference = [[0.1, 0.3], [0.5, 0.5]], [[0.2, 0.6], [0.5, 0.3]]
     np.testing.assert_allclose(corruption_errors(errors, reference), [0.5, 1.25])
     np.testing.assert_allclose(relative_corruption_errors(errors, 0.1, reference, 0.2), [0.2 / 0.4, 0.8 / 0.4])
-    with pytest.raises(DataError, match="corruption 1 changes no answer of the reference"):
+    with pytest.raises(DataError, match="corruption 1 adds no errors to those of the reference"):
         corruption_errors(errors, [[0.1, 0.1], [0, 0]])
+    for nothing in ([0.1, 0.3], [0.1, 0.2]):  # as many errors as without, but for rounding, and fewer
+        with pytest.raises(DataError, match="corruption 0 adds no errors"):
+            relative_corruption_errors(errors, 0.1, [nothing, [0.5, 0.3]], 0.2)
 
 
 def test_what_cannot_be_corrupted_is_refused():
