@@ -171,7 +171,8 @@ CASES = {
         "--config.momentum.queue=64",
         *COMMON_BANK,
     ],
-    # a predictor, and a teacher that follows by less and less
+    # A predictor, without a norm that would leave the projector's last bias without a gradient; and a teacher that
+    # follows by less and less.
     "bootstrap": [
         "configs/regimes/momentum.py:method=byol,smoke",
         "--config.model={'name': 'mlp_tiny', 'hidden': (16,), 'norm': 'batch'}",
@@ -180,6 +181,7 @@ CASES = {
         "--config.projection.size=8",
         "--config.data.image_size=(8,8)",
         "--config.prediction.hidden=(8,)",
+        "--config.prediction.norm=none",
         "--config.prediction.size=8",
         *COMMON_BANK,
     ],
