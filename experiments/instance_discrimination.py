@@ -21,6 +21,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import NotNegative, Positive, Share
 from cvdl_jax.core.parallel import gather_rows
 from cvdl_jax.core.task import Task, chain
+from cvdl_jax.data import views
 from cvdl_jax.data.host import INDEX
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
@@ -62,6 +63,8 @@ def make(config, info) -> Task:
         raise ConfigError(
             "experiment 'instance_discrimination' keeps a vector of each training image; set config.data.numbered=True"
         )
+    mixing = [name for name in views.COUPLED if name != views.REPEATED]
+    views.refuse(config.augment, "config.augment", "makes one image of several, and each is a class here", mixing)
     given = ("method", "state", "batch", "key")
     loss = partial(configs.partially(training_loss, config.instances, "config.instances", *given), method)
 

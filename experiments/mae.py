@@ -106,6 +106,11 @@ def make(config, info) -> Task:
             f"config.masking.share={masking.share} of {n} patches hides {round(masking.share * n)}; some must be seen, "
             "and some not: choose another share, or smaller patches"
         )
+    if masking.normalised and model.patch_size**2 * model.image_shape[2] == 1:
+        raise ConfigError(
+            "config.masking.normalised=True divides by the deviation of a patch, and one of a single number has none; "
+            "set config.model.patch_size=2 or more, or config.masking.normalised=False"
+        )
     normalise, feedback = recipe.normalisation(config), recipe.feedback(config)
     probe = representation.make_probe(config.probe, info)
     given = (masking, model, normalise)

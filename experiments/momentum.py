@@ -3,10 +3,11 @@
 image: [b, h, w, c] in 0..1; label: int [b], which only the evaluations see; index: int [b] for their bank. Views are
 drawn from `config.views`, further ones of DINO's student from `config.small_views`. `config.momentum` names a method of
 `models/momentum.py`. The teacher sees its views in training mode and has statistics of its own; those of a batch are of
-all its rows on all devices, so that nothing says which images share a device (for which MoCo shuffles). `params`:
-{"encoder", "projector", "predictor"?}; `extra`: {"batch_stats" of these, "teacher", "teacher_statistics", "memory",
-"probe"?, "feedback"?}. Evaluations "validation" and "test" are probes of the features of the student's encoder, or of
-the teacher's (`config.evaluate`), see `metrics/representation.py`.
+all its rows on all devices, so that nothing says which images share a device (for which MoCo shuffles). Accumulated
+gradients move queue and centre with each part. `params`: {"encoder", "projector", "predictor"?}; `extra`:
+{"batch_stats" of these, "teacher", "teacher_statistics", "memory", "probe"?, "feedback"?}. Evaluations "validation" and
+"test" are probes of the features of the student's encoder, or of the teacher's (`config.evaluate`), see
+`metrics/representation.py`.
 """
 
 from functools import partial
@@ -23,20 +24,19 @@ from cvdl_jax.data.views import VIEWS, views
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import momentum, self_supervised
-from cvdl_jax.models.momentum import MEMORY, STATISTICS, TEACHER
+from cvdl_jax.models.momentum import MEMORY, PREDICTOR, STATISTICS, TEACHER
 from cvdl_jax.nn.apply import apply_train, initialise
 
 READS = ("model", "projection", "prediction", "momentum", "views", "small_views", "evaluate", "probe", "data",
          "normalise", "augment", "grad", "optim", "plateau", "early_stopping", "compute_dtype", "remat")  # fmt: skip
-PREDICTOR = "predictor"
 
 
 def teacher_of(state):
-    """The state whose parameters and statistics are the teacher's, which begin as the student's."""
+    """The state whose parameters and statistics are the teacher's, which begin as the student's; without optimizer."""
     if TEACHER not in state.extra:
         return state
     extra = {**state.extra, "batch_stats": state.extra[STATISTICS]}
-    return state._replace(params=state.extra[TEACHER], extra=extra)
+    return state._replace(params=state.extra[TEACHER], opt={}, extra=extra)
 
 
 def training_loss(method, following, predictor, state, batch, key):
@@ -73,6 +73,8 @@ def check(config, method, following):
     if bool(config.prediction) != following.predicts:
         what = "needs one, such as {'hidden': (128,), 'size': 64}" if following.predicts else "has none: set it to {}"
         raise ConfigError(f"config.prediction: config.momentum.name={config.momentum.name!r} {what}")
+    if config.prediction.get("prototypes"):
+        raise ConfigError("config.prediction.prototypes: a predictor guesses a vector and has none: leave them out")
     if following.predicts and config.prediction.get("size", 64) != method.projector.size:
         raise ConfigError(f"config.prediction.size must be that of config.projection, {method.projector.size}")
     if bool(config.small_views) != (following.views > 2):

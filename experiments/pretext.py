@@ -21,6 +21,7 @@ from cvdl_jax.models import self_supervised
 from cvdl_jax.models.self_supervised import ENCODER
 from cvdl_jax.nn.apply import apply_eval, apply_train
 from cvdl_jax.ops.losses.classification import softmax_cross_entropy
+from cvdl_jax.optim.ema import averaged
 
 READS = ("model", "pretext", "probe", "data", "normalise", "augment", "grad", "optim", "plateau", "early_stopping",
          "compute_dtype", "remat")  # fmt: skip
@@ -37,7 +38,7 @@ def training_loss(method, state, batch, key):
 def pretext_step(method, task, state, batch, key):
     """The task's accuracy over the real rows."""
     _, shown, _ = pretext.draw(task, state, batch, key)
-    scores, _ = apply_eval(method.encoder, state, method.normalise(shown["image"]), on=ENCODER)
+    scores, _ = apply_eval(method.encoder, averaged(state), method.normalise(shown["image"]), on=ENCODER)
     hits, mask = correct(scores, shown[pretext.PRETEXT]), batch["mask"]
     return {"accuracy": ((hits * mask).sum(), mask.sum()), "right": hits}
 

@@ -153,9 +153,10 @@ CASES = {
         "--config.augment=",
         "--config.ema.decay=0.9",
     ],
-    # views of every row meet those of all devices; the statistics of the projector are of all rows
+    # views of every row meet those of all devices, some of them twins; the statistics of the projector are of all rows
     "views": [
         "configs/regimes/simclr.py:smoke",
+        "--config.data.first=40",
         "--config.model={'name': 'mlp_tiny', 'hidden': (16,), 'norm': 'batch'}",
         "--config.views=flip | translate(fraction=0.2) | uniform_noise(amount=0.1)",
         "--config.projection.hidden=(8,)",
@@ -172,6 +173,41 @@ CASES = {
         "--config.projection.size=8",
         "--config.data.image_size=(8,8)",
         "--config.momentum.queue=64",
+        *COMMON_BANK,
+    ],
+    # A predictor, without a norm that would leave the projector's last bias without a gradient; and a teacher that
+    # follows by less and less.
+    "bootstrap": [
+        "configs/regimes/momentum.py:method=byol,smoke",
+        "--config.model={'name': 'mlp_tiny', 'hidden': (16,), 'norm': 'batch'}",
+        "--config.views=flip | translate(fraction=0.2) | uniform_noise(amount=0.1)",
+        "--config.projection.hidden=(8,)",
+        "--config.projection.size=8",
+        "--config.data.image_size=(8,8)",
+        "--config.prediction.hidden=(8,)",
+        "--config.prediction.norm=none",
+        "--config.prediction.size=8",
+        *COMMON_BANK,
+    ],
+    # a centre of the teacher's scores of all rows, and views that the student sees alone
+    "centred": [
+        "configs/regimes/momentum.py:method=dino,smoke",
+        "--config.model={'name': 'mlp_tiny', 'hidden': (16,), 'norm': 'batch'}",
+        "--config.views=flip | translate(fraction=0.2) | uniform_noise(amount=0.1)",
+        "--config.projection.hidden=(8,)",
+        "--config.projection.size=8",
+        "--config.data.image_size=(8,8)",
+        "--config.projection.prototypes=16",
+        "--config.momentum.more_views=1",
+        "--config.small_views=random_resized_crop(scale=(0.2, 0.5))",
+        *COMMON_BANK,
+    ],
+    # patches that every row hides for itself
+    "masked": [
+        "configs/regimes/mae.py:smoke",
+        "--config.augment=flip | translate(fraction=0.2) | uniform_noise(amount=0.1)",
+        "--config.data.image_size=(8,8)",
+        "--config.ema.decay=0.9",
         *COMMON_BANK,
     ],
     # vectors of all training images, the rows of which every device writes

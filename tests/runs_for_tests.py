@@ -81,6 +81,19 @@ RUNS = {
         "--config=configs/regimes/momentum.py:smoke", *COMMON, "--config.model={'name': 'mlp_tiny', 'norm': 'batch'}",
         "--config.momentum.queue=40",
     ],
+    # a predictor, and a teacher whose pace depends on the step
+    "bootstrap": [
+        "--config=configs/regimes/momentum.py:method=byol,smoke", *COMMON,
+        "--config.model={'name': 'mlp_tiny', 'norm': 'batch'}",
+    ],
+    # a centre of the teacher's scores, and views that the student sees alone
+    "centred": [
+        "--config=configs/regimes/momentum.py:method=dino,smoke", *COMMON, "--config.model={'name': 'mlp_tiny'}",
+        "--config.momentum.more_views=1", "--config.small_views=random_resized_crop(scale=(0.2, 0.5))",
+        "--config.projection.prototypes=16",
+    ],
+    # patches hidden anew in every step, averaged weights
+    "masked": ["--config=configs/regimes/mae.py:smoke", *COMMON, "--config.ema.decay=0.9"],
     # a vector for each training image, of which a step writes some
     "memory": [
         "--config=configs/regimes/instance_discrimination.py:smoke", *COMMON, "--config.model={'name': 'mlp_tiny'}",

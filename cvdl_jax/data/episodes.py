@@ -14,6 +14,7 @@ import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Size
+from cvdl_jax.data import views
 from cvdl_jax.data.order import Episodes
 from cvdl_jax.data.split import Split
 from cvdl_jax.errors import ConfigError
@@ -44,8 +45,8 @@ def grouped(splits: Mapping[str, Split], section: Mapping[str, Any]) -> dict[str
         section: `config.data.episodes`.
 
     Raises:
-        ConfigError: without a training split or the entry, for texts in groups, or for more classes or images than
-            there are.
+        ConfigError: without a training split or the entry, for texts in groups, repeated examples, or more classes or
+            images than there are.
     """
     settings = configs.call(EpisodeSettings, section, PATH)
     train = splits.get("train")
@@ -54,6 +55,12 @@ def grouped(splits: Mapping[str, Split], section: Mapping[str, Any]) -> dict[str
             "batches are of texts of a similar length already; leave out config.data.text.buckets"
         )  # fmt: skip
         raise ConfigError(f"{PATH}: {why}")
+    places = getattr(train.source, "indices", ())
+    if len(np.unique(places)) < len(places):
+        raise ConfigError(
+            f"{PATH}: config.data.resample='oversample' repeats examples, and those of an episode have to differ; leave"
+            " it out, a batch has as many examples of each class anyway"
+        )
     try:
         return {
             **splits,
@@ -85,8 +92,8 @@ def settings_of(config: Any, spec: Mapping[str, Any]) -> EpisodeSettings:
         spec: {name: shape and dtype} of a batch.
 
     Raises:
-        ConfigError: where they are missing, a batch is not one episode or is cut by accumulation, or the images or
-            classes are not delivered.
+        ConfigError: where they are missing, a batch is not one episode or is cut by accumulation, the images or classes
+            are not delivered, or an augmentation makes rows of others.
     """
     section = config.data.get("episodes")
     if not section:
@@ -108,6 +115,8 @@ def settings_of(config: Any, spec: Mapping[str, Any]) -> EpisodeSettings:
         )
     if "accumulate" in config.grad:
         raise ConfigError(f"config.grad={config.grad!r} would take an episode apart; leave accumulate out")
+    why = "makes rows of others, and those of an episode have their classes and places"
+    views.refuse(config.augment, "config.augment", why)
     return settings
 
 

@@ -1,5 +1,7 @@
 """Several views of every image, each of which draws its own augmentation: what contrastive learning compares."""
 
+from collections.abc import Sequence
+
 import jax
 
 from cvdl_jax.config.binding import Size
@@ -9,7 +11,27 @@ from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
 
 VIEWS = "views"
-COUPLED = ("mixup", "cutmix", "mixup_or_cutmix", "mosaic", "repeated_augmentation")  # whose rows hold other rows
+REPEATED = "repeated_augmentation"
+COUPLED = ("mixup", "cutmix", "mixup_or_cutmix", "mosaic", REPEATED)  # whose rows hold other rows
+
+
+def refuse(text: str, path: str, why: str, operations: Sequence[str] = COUPLED, also: Sequence[str] = ()) -> None:
+    """Refuses a policy with some operations.
+
+    Args:
+        text: a policy as `config.augment`.
+        path: its key, for messages.
+        why: they may not be there, behind the name of the operation.
+        operations: their names.
+        also: files of `data/augment` whose operations are refused, too.
+
+    Raises:
+        ConfigError: for the first of them.
+    """
+    files = policy.operations()
+    for name, *_ in parse_calls(text, path):
+        if name in operations or files.get(name) in also:
+            raise ConfigError(f"{path}: {name} {why}; remove it")
 
 
 def views(text: str, count: Size = 2, path: str = "config.views") -> Transform:
@@ -27,10 +49,7 @@ def views(text: str, count: Size = 2, path: str = "config.views") -> Transform:
     made = policy.build(text, None, path)
     if made is None:
         raise ConfigError(f"{path} is empty, and all views of an image would be equal; set a policy such as 'flip'")
-    known = policy.operations()
-    for name, *_ in parse_calls(text, path):
-        if name in COUPLED or known.get(name) == "labels":
-            raise ConfigError(f"{path}: {name} mixes rows or changes labels, and a view is of one image; remove it")
+    refuse(text, path, "mixes rows or changes labels, and a view is of one image", also=("labels",))
 
     def update(state, batch, key):
         each_view = []

@@ -39,7 +39,8 @@ def evaluated_by(task: Task, info: Info, statistics: str) -> Task:
         statistics: "running", "exact" or "batch".
 
     Raises:
-        ConfigError: for another word, a run without batch normalisation, or "exact" without training data.
+        ConfigError: for another word, a run without batch normalisation, or "exact" without training data or for
+            evaluations that make a pass of their own.
     """
     check_name(statistics, STATISTICS, f"config.batch_stats={statistics!r} is not known")
     if statistics == "running":
@@ -51,8 +52,10 @@ def evaluated_by(task: Task, info: Info, statistics: str) -> Task:
             "the batch already), or it is one of --replicas; set config.batch_stats='running'"
         )
     if statistics == "batch":
+        before = {id(e.before): e.before._replace(step=partial(_by_batch, e.before.step))
+                  for e in task.evals.values() if e.before is not None}  # fmt: skip
         return task._replace(
-            evals={name: _replace_step(evaluation) for name, evaluation in task.evals.items()},
+            evals={name: _replace_step(e)._replace(before=before.get(id(e.before))) for name, e in task.evals.items()},
             report=task.report and partial(_by_batch, task.report),
             predict=task.predict and partial(_by_batch, task.predict),
         )
@@ -60,7 +63,12 @@ def evaluated_by(task: Task, info: Info, statistics: str) -> Task:
         raise ConfigError("config.batch_stats='exact' needs config.data.train, the split whose statistics it takes")
     evals, passes = dict(task.evals), {}
     for name, evaluation in task.evals.items():
-        if isinstance(evaluation.data, str) and evaluation.before is None:
+        if isinstance(evaluation.data, str) and evaluation.before is not None:
+            raise ConfigError(
+                f"config.batch_stats='exact': evaluation {name!r} makes a pass over the training split of its own, as "
+                "probes do, which would see the running averages; set config.batch_stats='running' or 'batch'"
+            )
+        if isinstance(evaluation.data, str):
             passes.setdefault(evaluation.step, exact(evaluation.step))  # evaluations of one step share one pass
             evals[name] = evaluation._replace(before=passes[evaluation.step])
     return task._replace(evals=evals)

@@ -32,13 +32,13 @@ from cvdl_jax.engine.program import to_unit
 from cvdl_jax.errors import CheckpointError, ConfigError
 from cvdl_jax.metrics import generation
 from cvdl_jax.metrics.generation import Judge
-from cvdl_jax.models import pretrained, registry, tensor_files
+from cvdl_jax.models import momentum, pretrained, registry, tensor_files
 from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.optim.ema import AVERAGES, averaged, restart_averages
 from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
-KEPT = ("extra/feedback", "extra/teacher/")  # of the run that begins, whatever the source has
+KEPT = ("extra/feedback", "extra/teacher/params/", "extra/teacher/batch_stats/")  # of the run that begins
 LEAST = 0.5  # share of the parameters that a source has to fill, where config.init.least does not say
 CHUNK = 256  # examples that pass through the model at once
 
@@ -134,8 +134,7 @@ def chosen(arrays: dict[str, np.ndarray], rules: Mapping[str, Any]) -> dict[str,
 def load_weights(source: str, state: State, config: Any) -> tuple[State, str]:
     """Replaces the parameters, statistics and averages that the source has under the same name and shape.
 
-    A first convolution for another number of channels, and positions of another grid, are adapted
-    (`models/pretrained.py`).
+    First kernels of other channels, and positions of another grid, are adapted (`models/pretrained.py`).
 
     Args:
         source: a workdir (its selected step is taken), a folder `checkpoints/<step>`, or a file of weights by our names
@@ -177,6 +176,7 @@ def load_weights(source: str, state: State, config: Any) -> tuple[State, str]:
     if fresh:  # not the average of what was just replaced
         state = restart_averages(state, fresh)
         anew = [line for line in anew if not line.startswith(tuple(f"extra/{key}/" for key in fresh))]
+    state, loaded, anew = momentum.completed(state, loaded, anew)
     return state, _report(opened, loaded, [*skipped, *opened.unused], anew, adapted)
 
 

@@ -1,8 +1,8 @@
 """How good an encoder's features are while it is trained without labels: its evaluations by the probes of `probes.py`.
 
 Before an evaluation one pass over the training split, not augmented, adds up what linear scores need, and keeps the
-features of the first training images as a bank. A tenth of the training images, chosen by what they show, chooses the
-strength of the penalty; then all are fitted. No label reaches the encoder, and no evaluated image a probe.
+features of some training images, evenly spread, as a bank. A tenth of the training images, chosen by what they show,
+chooses the strength of the penalty; then all are fitted. No label reaches the encoder, and no evaluated image a probe.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size
@@ -32,13 +33,15 @@ class Probe(NamedTuple):
 
     Attributes:
         neighbours: k of the classifier of nearest neighbours; 0 for none, and no bank.
-        bank: how many training images it may choose from, the first ones.
+        bank: how many training images it may choose from, evenly spread over the split, which may be sorted by class.
         temperature: of its votes.
+        images: of the training split, which the program counts.
     """
 
     neighbours: Counted = 20
     bank: Size = 5000
     temperature: Positive = 0.07
+    images: int = 0
 
 
 def make_probe(section: Mapping[str, Any], info: Info) -> Probe | None:
@@ -54,7 +57,7 @@ def make_probe(section: Mapping[str, Any], info: Info) -> Probe | None:
     """
     if not section:
         return None
-    probe = configs.call(Probe, section, "config.probe")
+    probe = configs.call(Probe, section, "config.probe", images=info.sizes.get("train", 0))
     if not info.num_classes or "label" not in info.spec or "train" not in info.sizes:
         raise ConfigError(
             "config.probe fits classifiers to labelled training images, and there are none; name such a set in "
@@ -83,6 +86,13 @@ def empty(probe: Probe | None, size: int, num_classes: int | None) -> dict[str, 
     return {KEY: kept}
 
 
+def slots_of(probe: Probe) -> np.ndarray:
+    """The place in the bank of every training image, int32 [images]; the number of places for those without one."""
+    slots = np.full(probe.images, probe.bank, np.int32)
+    slots[np.arange(probe.bank) * probe.images // probe.bank] = np.arange(probe.bank)
+    return slots
+
+
 def look(features: Callable, probe: Probe, num_classes: int, state: State, batch: Any, key: jax.Array) -> dict:
     """The sums of one batch of training images; see `Pass.step`."""
     x, mask = features(state, batch), batch["mask"]
@@ -93,9 +103,7 @@ def look(features: Callable, probe: Probe, num_classes: int, state: State, batch
     }
     if not probe.neighbours:
         return sums
-    slots = jnp.where(
-        (mask > 0) & (batch["index"] < probe.bank), batch["index"], probe.bank
-    )  # the last is for the rest
+    slots = jnp.where(mask > 0, jnp.asarray(slots_of(probe))[batch["index"]], probe.bank)
 
     def placed(values: jax.Array) -> jax.Array:
         return jnp.zeros((probe.bank + 1, *values.shape[1:]), x.dtype).at[slots].add(values.astype(x.dtype))[:-1]

@@ -8,7 +8,7 @@ sharpened, as its target. The public functions below are the methods that `confi
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from cvdl_jax.ops.distances import unit
 from cvdl_jax.ops.losses import self_supervision as losses
 
 TEACHER, STATISTICS, MEMORY = "teacher", "teacher_statistics", "memory"  # in `extra`
+PREDICTOR = "predictor"  # in `params`; the teacher has none
 
 
 class Compared(NamedTuple):
@@ -178,21 +179,41 @@ def follow(method: Following, total_steps: int) -> Transform:
         A Transform that keeps `extra["teacher"]`, of all parameters but the predictor's.
     """
 
-    def student(state: State) -> dict[str, Any]:
-        return {name: tree for name, tree in state.params.items() if name != "predictor"}
-
-    def init(state: State) -> State:
-        copies = jax.tree.map(jnp.copy, student(state))
-        stats = {name: jax.tree.map(jnp.copy, state.extra["batch_stats"][name]) for name in copies}
-        return state._replace(extra={**state.extra, TEACHER: copies, STATISTICS: stats})
-
     def update(state: State, batch: Any, key: jax.Array):
         m = method.decay
         if method.rises:
             done = state.step.astype(jnp.float32) / total_steps
             m = 1 - (1 - m) * (jnp.cos(jnp.pi * done) + 1) / 2
         old = state.extra[TEACHER]
-        new = jax.tree.map(lambda t, s: (m * t + (1 - m) * s).astype(t.dtype), old, student(state))
+        new = jax.tree.map(lambda t, s: (m * t + (1 - m) * s).astype(t.dtype), old, _student(state))
         return state._replace(extra={**state.extra, TEACHER: new}), batch, {}
 
-    return Transform(update, init)
+    return Transform(update, begun)
+
+
+def begun(state: State) -> State:
+    """The state with a teacher that is the student: the same parameters and statistics, without a predictor."""
+    copies = jax.tree.map(jnp.copy, _student(state))
+    stats = {name: jax.tree.map(jnp.copy, state.extra["batch_stats"][name]) for name in copies}
+    return state._replace(extra={**state.extra, TEACHER: copies, STATISTICS: stats})
+
+
+def completed(state: State, loaded: Sequence[str], anew: Sequence[str]) -> tuple[State, list[str], list[str]]:
+    """A state some of whose arrays come from another run, with a teacher that is the student unless it came whole.
+
+    Args:
+        state: of any run.
+        loaded: the names of its arrays that came, such as "extra/teacher/encoder/head/bias".
+        anew: those that did not, each perhaps followed by its shape.
+
+    Returns:
+        (state, loaded, anew), without the names of what was replaced.
+    """
+    theirs = tuple(f"extra/{key}/" for key in (TEACHER, STATISTICS))
+    if not any(name.startswith(theirs) for name in anew):
+        return state, list(loaded), list(anew)
+    return begun(state), *([name for name in names if not name.startswith(theirs)] for names in (loaded, anew))
+
+
+def _student(state: State) -> dict[str, Any]:
+    return {name: tree for name, tree in state.params.items() if name != PREDICTOR}

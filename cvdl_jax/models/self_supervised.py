@@ -20,6 +20,7 @@ from cvdl_jax.metrics import representation
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.nn.projection import Projector
+from cvdl_jax.optim.ema import averaged
 
 ENCODER, PROJECTOR = "encoder", "projector"
 
@@ -135,8 +136,8 @@ def embed(method: Method, state: State, images: jax.Array, key: jax.Array) -> tu
 
 
 def features(method: Method, state: State, batch: Any) -> jax.Array:
-    """The encoder's features of images as they are: float [b, d]."""
-    return features_of(apply_eval(method.encoder, state, method.normalise(batch["image"]), on=ENCODER))
+    """The encoder's features of images as they are, by the weights that an evaluation uses: float [b, d]."""
+    return features_of(apply_eval(method.encoder, averaged(state), method.normalise(batch["image"]), on=ENCODER))
 
 
 def evaluation(method: Method, features_fn: Any) -> dict[str, Eval]:

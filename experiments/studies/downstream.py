@@ -8,6 +8,7 @@ nearest neighbours; see `metrics/probes.py`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ class Study(NamedTuple):
     runs: Mapping = {}  # {name: workdir}; none for the pixels of `data` alone
     data: Mapping = {}  # a section as `config.data`, where there are no runs
     checkpoint: str = "best"  # of the runs: best, latest or a step
-    limit: Counted = 10_000  # only the first so many images of each split; 0 for all
+    limit: Counted = 10_000  # only so many images of each split, evenly spread over it; 0 for all
     neighbours: Size = 20
     temperature: Positive = 0.07
 
@@ -52,8 +53,9 @@ def taken(splits, limit, path):
     for name in ("train", "validation", "test"):
         if name not in splits or not {"image", "label"} <= splits[name].spec.keys():
             raise ConfigError(f"{path} has no labelled images of the split {name!r}, which the probes need")
-        size = splits[name].size
-        images[name] = splits[name].batch(np.arange(min(limit or size, size)))
+        split = replace(splits[name], stage=splits[name].stage.for_evaluation())  # without random windows
+        count = min(limit or split.size, split.size)
+        images[name] = split.batch(np.arange(count) * split.size // count)
     return images
 
 

@@ -47,6 +47,13 @@ def test_batches_differ_and_every_example_comes_about_as_often_as_others_of_its_
         np.testing.assert_allclose(counts[LABELS == label], 800 / n, atol=6 * (800 / n) ** 0.5)
 
 
+def test_each_class_draws_its_own_examples():
+    """Of classes of one size, not the same places of every class."""
+    drawn = order.Episodes(np.repeat(np.arange(4), 30), 4, 2)
+    places = np.stack([drawn.batch(0, k).reshape(4, 2) % 30 for k in range(20)])  # [batches, classes, images]
+    assert (places != places[:, :1]).any((1, 2)).mean() > 0.9
+
+
 def test_episodes_are_the_same_on_every_machine():
     drawn = order.Episodes(np.arange(12) % 3, 2, 2)
     assert order.examples(7, np.arange(8), 12, drawn)[1].tolist() == GOLDEN
@@ -105,6 +112,14 @@ def test_impossible_episodes_are_refused(section, message):
         faces(episodes=NUMBERS | section)
 
 
+def test_examples_that_are_repeated_make_no_episodes():
+    """One of them could be the support of its own query."""
+    how = {"name": "digits", "train": "train", "episodes": {"classes": 3, "images": 2}}
+    with pytest.raises(ConfigError, match="resample='oversample' repeats examples, and those of an episode have to"):
+        load(**how, resample="oversample")
+    assert load(**how, resample="undersample").splits["train"].groups is not None
+
+
 def test_episodes_need_a_training_split():
     with pytest.raises(ConfigError, match=r"there is no training split; set config\.data\.train"):
         faces(train="", test="test", episodes=NUMBERS)
@@ -113,10 +128,12 @@ def test_episodes_need_a_training_split():
 def test_what_an_experiment_needs_of_them():
     spec = {"image": None, "identity": None}
     data = {"name": "x", "episodes": NUMBERS}
-    config = ConfigDict({"experiment": "few_shot", "batch_size": 6, "grad": "plain", "data": data})
+    config = ConfigDict({"experiment": "few_shot", "batch_size": 6, "grad": "plain", "augment": "flip", "data": data})
     assert episodes.settings_of(config, spec) == (3, 2, "identity")
     for change, seen, message in (
         ({"grad": "sam(0.1) | accumulate(2)"}, spec, r"would take an episode apart; leave accumulate out"),
+        ({"augment": "flip | mixup"}, spec, "config.augment: mixup makes rows of others, and those of an episode have"),
+        ({"augment": "repeated_augmentation"}, spec, "repeated_augmentation makes rows of others"),
         ({"batch_size": 8}, spec, r"config.batch_size=8 must be 3 classes x 2 images .*; set config.batch_size=6"),
         ({"data": {"name": "x"}}, spec, r"config.data.episodes is missing; 'few_shot' needs several examples"),
         ({}, {"image": None}, r"'few_shot' needs 'image' and 'identity', and is given image; set config.data.features"),

@@ -178,9 +178,37 @@ def test_a_pass_sees_every_example_once_and_not_its_own_result():
         evaluate(program, "first", state, VALIDATION, 0)
 
 
+def looking():
+    """A task whose two evaluations share a pass with the model over the training split."""
+
+    def add(state, batch, key):
+        return {"total": (apply_eval(Model(), state, batch["features"]) * batch["mask"][:, None]).sum(0)}
+
+    task, before = make_task(), Pass(add, lambda state, sums: state)
+    return task._replace(evals={name: e._replace(before=before) for name, e in task.evals.items()})
+
+
+def test_a_pass_of_its_own_normalises_as_the_evaluation_does():
+    """By the real rows of its batches; and it stays one pass for both evaluations."""
+    task = batch_statistics.evaluated_by(looking(), INFO, "batch")
+    first, second = (task.evals[name].before for name in ("first", "second"))
+    assert first is second
+    h, mask = TRAIN.arrays["features"][:8], np.asarray([1, 1, 1, 1, 1, 0, 0, 0], np.float32)
+    made = task.init(jax.random.key(0), {"features": h})
+    state = State(jnp.zeros((), jnp.int32), made["params"], {}, made["extra"])
+    with parallel.padded(jnp.asarray(mask)):
+        total = first.step(state, {"features": h, "mask": mask}, None)["total"]
+    h = h[:5]
+    for i in range(2):
+        h = h @ np.asarray(state.params[f"dense{i}"]["kernel"])
+        h = np.maximum((h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5), 0)
+    np.testing.assert_allclose(total, h.sum(0), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("task", "info", "statistics", "words"),
     [
+        (looking(), INFO, "exact", "evaluation 'first' makes a pass over the training split of its own"),
         (make_task(), INFO, "extact", r"config\.batch_stats='extact' is not known; did you mean 'exact'\?"),
         (make_task(norm=False), INFO, "exact", "keeps no running averages"),
         (make_task(norm=False), INFO, "batch", "keeps no running averages"),

@@ -26,6 +26,7 @@ GROUPS = (
     "queries,contrast",
     "bert,translation",
     "views,teacher,memory",
+    "bootstrap,centred,masked",
 )
 TOLERANCE = 1e-9
 # XLA's older emitters, which compile faster, give this case gradients of the first layers that are off by 2 % where a

@@ -19,9 +19,10 @@ class Tabled:
     """Stands for a module: what it gives of a row is a row of a table by the row's first number."""
 
     def __init__(self, table, scores=False):
-        self.table, self.scores = jnp.asarray(table, jnp.float32), scores
+        self.table, self.scores, self.keys = jnp.asarray(table, jnp.float32), scores, []
 
-    def apply(self, variables, x, train, mutable=None, **how):
+    def apply(self, variables, x, train, mutable=None, rngs=None, **how):
+        self.keys += [tuple(np.asarray(jax.random.key_data(rngs["dropout"])).tolist())] if rngs else []
         features = self.table[x.reshape(len(x), -1)[:, 0].astype(int)]
         out = (features, {"pre_logits": features}) if self.scores else features
         return (out, {}) if mutable else out
@@ -47,6 +48,36 @@ def test_the_views_of_an_image_find_each_other():
         right += (max(s, key=s.get) == (i + 3) % 6) / 2
     np.testing.assert_allclose(sums["loss"], (total, 3), rtol=1e-5)
     np.testing.assert_allclose(sums["batch_accuracy"], (right, 3))
+    keys = method.encoder.keys + method.projector.keys
+    assert len(keys) == 4 == len(set(keys))  # what is dropped of one view says nothing of the other
+
+
+def of_table(table, *views, **more):
+    """The sums of the loss of a table's rows."""
+    method = Method(Tabled(np.arange(len(table))[:, None], True), Tabled(table), lambda x: x, None, None)
+    state = State(0, {"encoder": {}, "projector": {}}, {}, {"batch_stats": {"encoder": {}, "projector": {}}})
+    batch = {"views": tuple(images(*view) for view in views), **more}
+    return contrastive.training_loss(method, state, batch, jax.random.key(0), 0.3)[1]
+
+
+@pytest.mark.curriculum("I17")
+def test_an_image_that_comes_twice_is_no_negative_of_itself():
+    """Rows 0 and 2 show image 5: of the other vectors, those of row 1 and the positive are left to each of them."""
+    table = np.random.default_rng(0).normal(size=(6, 3))
+    sums = of_table(table, (0, 1, 2), (3, 4, 5), index=jnp.asarray([5, 8, 5]))
+    z, total = table / np.linalg.norm(table, axis=1, keepdims=True), 0.0
+    for i in range(6):
+        positive = (i + 3) % 6
+        among = [k for k in range(6) if k != i and (k == positive or k % 3 == 1 or i % 3 == 1)]
+        total += (np.log(sum(np.exp(z[i] @ z[k] / 0.3) for k in among)) - z[i] @ z[positive] / 0.3) / 2
+    np.testing.assert_allclose(sums["loss"], (total, 3), rtol=1e-5)
+    apart = of_table(table, (0, 1, 2), (3, 4, 5), index=jnp.asarray([5, 8, 6]))["loss"][0]
+    np.testing.assert_allclose(apart, of_table(table, (0, 1, 2), (3, 4, 5))["loss"][0], rtol=1e-6)
+
+
+def test_one_image_alone_has_nothing_to_be_told_from():
+    with pytest.raises(ConfigError, match="leaves one image in a batch, and no other to tell it from; use larger"):
+        of_table(np.ones((2, 3)), (0,), (1,))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Prototypical networks: which rows are support and queries, evaluation episodes, and what is refused."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,16 @@ def test_evaluation_is_over_the_episodes_of_the_settings():
         expected = measured(x, labels, 3, shots, 4, 20)
         assert {name: metrics[name] for name in expected} == expected
     assert 1 / 3 < metrics["3way_1shot_accuracy"] < metrics["3way_2shot_accuracy"] < 1
+
+
+def test_evaluations_use_the_averaged_weights():
+    extra = {"batch_stats": {}, "ema": {"scale": jnp.float32(3)}}
+    state = State(0, {"scale": jnp.float32(2)}, {}, extra)
+    batch = {"image": jnp.arange(4.0).reshape(2, 1, 2, 1), "who": jnp.asarray([4, 9])}
+    embed = partial(few_shot.embeddings, Flat(), lambda x: x - 1)
+    rows = few_shot.evaluation_step(embed, "who", state, batch, None)
+    np.testing.assert_allclose(rows["embedding"], [[-3, 0], [3, 6]])
+    np.testing.assert_array_equal(rows["label"], [4, 9])
 
 
 @pytest.fixture(scope="module")

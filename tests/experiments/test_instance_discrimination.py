@@ -61,6 +61,12 @@ def test_a_step_writes_the_places_of_its_images():
     np.testing.assert_allclose(sums["loss"][0], loss.sum(), rtol=1e-4)
 
 
+def test_images_that_are_made_of_several_have_no_class():
+    with pytest.raises(ConfigError, match=r"config\.augment: mixup makes one image of several, and each is a class"):
+        build(configs.load(CONFIG, [MODEL, "--config.augment=flip | mixup"]))
+    build(configs.load(CONFIG, [MODEL, "--config.augment=repeated_augmentation"]))  # whose rows keep their numbers
+
+
 def test_without_numbers_there_is_no_memory():
     with pytest.raises(ConfigError, match="keeps a vector of each training image; set config"):
         build(configs.load(CONFIG, ["--config.data.numbered=False", "--config.probe={}"]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import create_state
+from cvdl_jax.core.task import State, create_state
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
@@ -103,11 +103,65 @@ def test_a_step_learns_from_hidden_patches_alone():
     np.testing.assert_allclose(error, 0, atol=1e-10)
 
 
+class Scaled:
+    """Stands for a masked autoencoder: its guesses are what it is shown, times a parameter."""
+
+    patch_size, grid = 2, (2, 3)
+
+    def apply(self, variables, x, train, visible=None, mutable=None, method=None, **how):
+        x = variables["params"]["scale"] * x
+        out = x.mean((1, 2)) if method else (patches_of(x, 2), {})
+        return (out, {}) if mutable else out
+
+
+def scaled(scale, average):
+    return State(0, {"scale": scale}, {}, {"batch_stats": {}, "ema": {"scale": average}})
+
+
+X = np.random.default_rng(0).uniform(size=(3, 4, 6, 1)).astype(np.float32)
+
+
+@pytest.mark.curriculum("I21")
+def test_the_loss_is_of_pixels_in_0_to_1_of_the_patches_that_are_hidden_in_this_step():
+    given = mae.Masking(0.5, normalised=False), Scaled(), lambda x: 2 * x - 1
+    totals = set()
+    for key in map(jax.random.key, (5, 6)):
+        _, masked = mae.draw(given[0], given[1], jax.random.split(key)[0], 3)
+        _, sums = mae.training_loss(*given, scaled(3.0, 0.0), {"image": jnp.asarray(X)}, key)
+        error = ((patches_of(3 * (2 * X - 1), 2) - patches_of(X, 2)) ** 2).mean(-1)  # [b, patches]
+        total = sum(error[row][np.asarray(masked[row]) > 0].mean() for row in range(3))
+        np.testing.assert_allclose(sums["loss"], (total, 3), rtol=1e-5)
+        totals.add(round(float(total), 4))
+    assert len(totals) == 2
+
+
+@pytest.mark.curriculum("I21")
+def test_evaluations_are_of_real_rows_by_averaged_weights():
+    given, key = (mae.Masking(0.5, normalised=False), Scaled(), lambda x: 2 * x - 1), jax.random.key(2)
+    batch = {"image": jnp.asarray(X), "mask": jnp.asarray([1.0, 1, 0])}
+    _, masked = mae.draw(given[0], given[1], key, 3)
+    error = ((patches_of(5 * (2 * X - 1), 2) - patches_of(X, 2)) ** 2).mean(-1)
+    total = sum(error[row][np.asarray(masked[row]) > 0].mean() for row in range(2))
+    np.testing.assert_allclose(mae.pixels_step(*given, scaled(3.0, 5.0), batch, key)["loss"], (total, 2), rtol=1e-5)
+    seen = mae.features(*given[1:], scaled(3.0, 5.0), batch)
+    np.testing.assert_allclose(seen, 5 * (2 * X - 1).mean((1, 2)), rtol=1e-5)
+
+
+def test_a_token_stands_where_its_patch_was(model):
+    """The order in which visible patches are listed does not matter, and what they show does."""
+    module, variables, x = model
+    visible = mae.draw(mae.Masking(0.6), module, jax.random.key(2), 2)[0]
+    look = jax.jit(lambda at: module.apply(variables, x, False, at)[0])
+    np.testing.assert_allclose(look(visible), look(visible[:, ::-1]), atol=1e-5)
+    assert not np.allclose(look(visible), look((visible + 1) % 16), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("--config.masking.share=0.001", "of 64 patches hides 0; some must be seen, and some not"),
         ("--config.masking.share=1.0", "config.masking.share=1.0 must be in \\(0, 1\\)"),
+        ("--config.model.patch_size=1", "divides by the deviation of a patch, and one of a single number has none"),
         ("--config.model.patch_size=3", "patch_size=3 does not divide the image, 16x16"),
         ("--config.model={'name': 'autoencoder_tiny'}", "'autoencoder_tiny' guesses no patches; use mae_patch4_32"),
     ],

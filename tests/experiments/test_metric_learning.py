@@ -1,5 +1,7 @@
 """Metric learning: the glue around losses and measures, the thresholds, and what is refused."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +74,18 @@ def test_the_judge_is_trained_with_the_encoder_and_partners_change_with_the_step
     assert all(float(jnp.abs(x).max()) > 0 for x in jax.tree.leaves(slope))
 
 
+def test_evaluations_use_the_averaged_encoder_and_judge():
+    judge = {"weight": jnp.asarray([-1.0, -1.0]), "bias": jnp.float32(1)}
+    average = {"encoder": {"scale": jnp.float32(3)}, "judge": jax.tree.map(lambda x: 2 * x, judge)}
+    state = state_of(1.0, **judge)
+    state = state._replace(extra={**state.extra, "ema": average})
+    embed = partial(metric_learning.embeddings, Flat(), lambda x: x - 1, lambda x: x + 0.5)
+    rows = metric_learning.evaluation_step(embed, "who", state, BATCH, None)
+    np.testing.assert_allclose(rows["embedding"], 3 * (BATCH["image"][:, 0, :, 0] - 1) + 0.5)
+    np.testing.assert_array_equal(rows["weight"], [[-2, -2]] * 4)
+    np.testing.assert_array_equal(rows["bias"], [2] * 4)
+
+
 @pytest.mark.curriculum("I13", "I14")
 @pytest.mark.parametrize("learned", [False, True])
 def test_evaluation_at_the_thresholds_of_the_state(learned):
@@ -116,7 +130,8 @@ def test_the_validation_split_chooses_and_nothing_else_changes():
 @pytest.fixture(scope="module")
 def run():
     """The smoke run with the learned distance."""
-    return build(configs.load(f"{CONFIG},loss=weighted_l1", ["--config.model.channels=(4,)"]))
+    far = "--config.embedding.far=0.2"
+    return build(configs.load(f"{CONFIG},loss=weighted_l1", ["--config.model.channels=(4,)", far]))
 
 
 def test_the_run_keeps_thresholds_and_only_validation_chooses(run):
@@ -125,7 +140,7 @@ def test_the_run_keeps_thresholds_and_only_validation_chooses(run):
     assert state["params"].keys() == {"encoder", "judge"} and state["params"]["judge"]["weight"].shape == (64,)
     assert state["extra"].keys() == {"batch_stats", "thresholds"}
     chooses = {name: evaluation.finalize.args for name, evaluation in run.task.evals.items()}
-    assert chooses == {"validation": (0.01, True), "test": (0.01, False)}
+    assert chooses == {"validation": (0.2, True), "test": (0.2, False)}
     assert {name: (e.data, e.final) for name, e in run.task.evals.items()} == {
         "validation": ("validation", False), "test": ("test", True)
     }  # fmt: skip

@@ -1,12 +1,18 @@
 """Student and teacher: what follows what, by how much, what no gradient reaches, and what is remembered."""
 
+import itertools
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import State, create_state
+from cvdl_jax.core.trees import path_name
+from cvdl_jax.engine import from_run
 from cvdl_jax.engine.build import build
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import momentum, self_supervised
@@ -103,6 +109,137 @@ def test_the_teacher_of_a_state_is_what_is_evaluated():
     assert seen.params == "theirs" and seen.extra["batch_stats"] == "their own"
 
 
+def vectors(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.curriculum("I17")
+def test_the_bootstrap_is_of_both_views_and_of_directions():
+    """2 - 2 cos, of vectors of any length, summed over both directions."""
+    s, t = vectors(0, 2, 5, 3), vectors(1, 2, 5, 3)
+    made = momentum.byol().compare([(s[0], t[1]), (s[1], t[0])], {0: t[0], 1: t[1]}, {})
+    expected = 4 - 2 * (unit(s[0]) * unit(t[1])).sum(1) - 2 * (unit(s[1]) * unit(t[0])).sum(1)
+    np.testing.assert_allclose(made.losses, expected, rtol=1e-5)
+    assert made.memory == {} == made.measures
+
+
+@pytest.mark.curriculum("I17")
+def test_the_student_is_compared_with_the_old_centre_and_the_new_one_is_a_mean_with_it():
+    """A loop over pairs of views and rows; the student's distribution is the flatter one."""
+    s, t, c = vectors(0, 3, 4, 6), vectors(1, 2, 4, 6), vectors(2, 6)
+    following = momentum.dino(0.9, 0.3, 0.1, 0.7, more_views=1)
+    pairs = [(s[i], t[j]) for i, j in following.pairs]
+    made = following.compare(pairs, dict(enumerate(t)), {"centre": jnp.asarray(c)})
+    softmax = lambda x: np.exp(x) / np.exp(x).sum()  # noqa: E731
+    losses, entropies = np.zeros(4), np.zeros(4)
+    for i, j in ((1, 0), (2, 0), (0, 1), (2, 1)):
+        for row in range(4):
+            right = softmax((t[j, row] - c) / 0.1)
+            losses[row] -= right @ np.log(softmax(s[i, row] / 0.3)) / 4
+            entropies[row] -= right @ np.log(np.maximum(right, 1e-12)) / 4
+    np.testing.assert_allclose(made.losses, losses, rtol=1e-4)
+    np.testing.assert_allclose(made.measures["teacher_entropy"], entropies, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(made.memory["centre"], 0.7 * c + 0.3 * t.mean((0, 1)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.curriculum("I17")
+def test_a_symmetric_queue_takes_the_second_views_and_loses_its_oldest():
+    s, t, old = vectors(0, 2, 3, 4), vectors(1, 2, 3, 4), unit(vectors(2, 5, 4))
+    following = momentum.moco(5, 0.3, symmetric=True, batch_size=3)
+    made = following.compare([(s[i], t[j]) for i, j in following.pairs], {0: t[0], 1: t[1]}, {"queue": old})
+    losses = np.zeros(3)
+    for i, row in itertools.product(range(2), range(3)):
+        q, k = unit(s[i])[row], unit(t[1 - i])[row]
+        losses[row] += (np.log(np.exp(q @ k / 0.3) + np.exp(old @ q / 0.3).sum()) - q @ k / 0.3) / 2
+    np.testing.assert_allclose(made.losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(made.memory["queue"], np.concatenate([unit(t[1]), old[:2]]), rtol=1e-5)
+
+
+class Noting:
+    """Stands for a module: a multiple of what it sees; its statistic says in which order, and its keys are kept."""
+
+    def __init__(self, out=None):
+        self.out, self.keys = out, []
+
+    def apply(self, variables, x, train, mutable=None, rngs=None, **how):
+        made = variables["params"]["scale"] * x
+        made = made if self.out is None else (made, self.out)
+        if not mutable:
+            return made
+        self.keys.append(tuple(np.asarray(jax.random.key_data(rngs["dropout"])).tolist()))
+        return made, {"batch_stats": {"seen": 10 * variables["batch_stats"]["seen"] + x[0, 0]}}
+
+
+def noted(*parts):
+    """The parameters and statistics of such modules."""
+    return {part: {"scale": jnp.float32(1)} for part in parts}, {part: {"seen": jnp.float32(0)} for part in parts}
+
+
+@pytest.mark.curriculum("I17")
+def test_student_and_teacher_see_both_views_with_keys_and_statistics_of_their_own():
+    """Views whose first numbers are 1 and 2: statistics are 12 where both were seen in order, after what was there."""
+    encoder, projector, predictor = Noting({}), Noting(), Noting()
+    method = self_supervised.Method(encoder, projector, lambda x: x, None, None)
+    params, stats = noted("encoder", "projector", "predictor")
+    params["predictor"] = {"scale": jnp.asarray([[1.0, -1.0]])}
+    theirs, their_stats = noted("encoder", "projector")
+    their_stats = jax.tree.map(lambda x: x + 7, their_stats)
+    extra = {"batch_stats": stats, "teacher": theirs, "teacher_statistics": their_stats, "memory": {}}
+    views = jnp.asarray([[1.0, 3.0]]), jnp.asarray([[2.0, -5.0]])
+    batch = {"views": views}
+    new, sums = page.training_loss(
+        method, momentum.byol(), predictor, State(0, params, {}, extra), batch, jax.random.key(0)
+    )
+    a, b = (unit(view)[0] for view in views)
+    turned = np.asarray([1, -1])
+    np.testing.assert_allclose(sums["loss"], (4 - 2 * (a * turned) @ b - 2 * (b * turned) @ a, 1), rtol=1e-5)
+    assert jax.tree.map(float, new.extra["batch_stats"]) == {
+        part: {"seen": 12.0} for part in ("encoder", "projector", "predictor")
+    }
+    assert jax.tree.map(float, new.extra["teacher_statistics"]) == {
+        part: {"seen": 712.0} for part in ("encoder", "projector")
+    }
+    keys = encoder.keys + projector.keys + predictor.keys
+    assert len(keys) == 10 == len(set(keys))
+
+
+def test_features_are_those_of_the_student_or_of_the_teacher():
+    """The student's by the average that its optimizer keeps, (y - (1 - b) z) / b = (3 - 0.5) / 0.5."""
+    method = self_supervised.Method(Noting({}), None, lambda x: x, None, None)
+    (params, stats), z = noted("encoder"), {"encoder": {"scale": jnp.float32(1)}}
+    params = jax.tree.map(lambda x: 3 * x, params)
+    free = optax.contrib.ScheduleFreeState(jnp.float32(0.5), *[jnp.zeros(())] * 3, (), z)
+    extra = {"batch_stats": stats, "teacher": {"encoder": {"scale": jnp.float32(4)}}, "teacher_statistics": stats}
+    batch, state = {"image": jnp.asarray([[1.0, 2.0]])}, State(0, params, {"model": free}, extra)
+    np.testing.assert_allclose(page.features(method, "student", state, batch), [[5, 10]])
+    np.testing.assert_allclose(page.features(method, "teacher", state, batch), [[4, 8]])
+
+
+def of_run(state, *parts):
+    """Its arrays by their names, all of them one more; those of some parts alone."""
+    leaves = jax.tree_util.tree_leaves_with_path({"params": state.params, "extra": state.extra})
+    return {path_name(p): np.asarray(x + 1) for p, x in leaves if path_name(p).startswith(parts)}
+
+
+def test_weights_of_another_run_are_the_teachers_too(stepped, monkeypatch):
+    """Of a run without a teacher, or with some of it, the student's; of one with a teacher, its own."""
+    _, run, _, state, _, _ = stepped
+    own = ("params/encoder", "params/projector", "extra/batch_stats/encoder", "extra/batch_stats/projector")
+    for parts in (own, (*own, "extra/teacher/encoder"), (*own, "extra/teacher")):
+        arrays = of_run(state, *parts)
+        source = from_run.Source(Path("x"), arrays, frozenset(n.split("/")[1] for n in arrays if n.startswith("extra")))
+        monkeypatch.setattr(from_run, "open_source", lambda *given, source=source: source)
+        new, said = from_run.load_weights("x", state, run.config)
+        for part in ("encoder", "projector"):
+            jax.tree.map(
+                np.testing.assert_array_equal, new.params[part], jax.tree.map(lambda x: x + 1, state.params[part])
+            )
+            expected = jax.tree.map(lambda x: x + 1, state.extra["teacher"][part])
+            expected = expected if parts[-1] == "extra/teacher" else new.params[part]
+            jax.tree.map(np.testing.assert_array_equal, new.extra["teacher"][part], expected)
+        assert "extra/teacher" not in said  # as something that was left as initialised
+
+
 def test_views_that_the_student_alone_sees_are_compared_with_both_of_the_teachers():
     following = momentum.dino(more_views=1)
     assert set(following.pairs) == {(1, 0), (2, 0), (0, 1), (2, 1)} and following.views == 3
@@ -119,6 +256,7 @@ def test_views_that_the_student_alone_sees_are_compared_with_both_of_the_teacher
         ("byol", "--config.prediction={}", "name='byol' needs one"),
         ("byol", "--config.prediction.size=32", "config.prediction.size must be that of config.projection, 64"),
         ("byol", "--config.projection.prototypes=8", "name='byol' has none: leave them out"),
+        ("byol", "--config.prediction.prototypes=64", "config.prediction.prototypes: a predictor guesses a vector"),
         ("dino", "--config.projection.prototypes=0", "name='dino' needs some, such as 256"),
         ("dino", "--config.small_views=flip", "set both, or neither"),
         ("dino", "--config.momentum.more_views=2", "set both, or neither"),

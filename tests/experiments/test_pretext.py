@@ -47,7 +47,7 @@ def test_a_step_learns_from_the_labels_of_the_task(task, classes):
     run = build(
         configs.load(
             f"configs/regimes/pretext.py:task={task},smoke",
-            ["--config.augment=", "--config.model={'name': 'mlp_tiny'}"],
+            ["--config.augment=flip(probability=1.0)", "--config.model={'name': 'mlp_tiny'}"],
         )
     )
     batch = {key: jnp.asarray(x) for key, x in run.data.splits["train"].batch(np.arange(8)).items()}
@@ -63,7 +63,10 @@ def test_a_step_learns_from_the_labels_of_the_task(task, classes):
     assert all(jax.tree.leaves(same)) == (task != "labels")
     if task == "labels":
         np.testing.assert_array_equal(shown[pretext.PRETEXT], batch["label"])
-        np.testing.assert_array_equal(shown["image"], batch["image"])
+        np.testing.assert_array_equal(shown["image"], batch["image"][:, :, ::-1])
+    if task == "rotation":  # of what the augmentation made: mirrored behind it, a quarter turn would be the other one
+        for row, label in enumerate(np.asarray(shown[pretext.PRETEXT])):
+            np.testing.assert_array_equal(shown["image"][row], np.rot90(batch["image"][row, :, ::-1], label))
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), state.params, after.params)
     assert any(jax.tree.leaves(changed))
     expected = {"validation": False, "test": True, "validation_pretext": False, "test_pretext": True}

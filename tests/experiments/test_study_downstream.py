@@ -82,6 +82,30 @@ def test_networks_that_are_told_labels_have_no_features_of_images_alone(path):
     assert build(configs.load(path)).task.features is None
 
 
+@pytest.mark.curriculum("I22")
+def test_a_run_is_compared_with_other_first_weights_and_its_pixels(monkeypatch):
+    """Of images that are spread over each split, as they are and in order."""
+    model = "--config.model={'name': 'mlp_tiny', 'norm': 'batch'}"
+    built = build(configs.load("configs/regimes/simclr.py:smoke", [model, "--config.probe={}"]))
+    batch = {"image": jnp.zeros((1, 16, 16, 1))}
+    state = jax.jit(lambda b: create_state(built.task, jax.random.key(0), b))(batch)
+    monkeypatch.setattr(downstream.runs, "load_built", lambda *given, **more: (built, state, 7))
+    made, labels, classes = downstream.of_run(downstream.Study(runs={"a": "x"}, limit=40), "a")
+    assert classes == 10 and made.keys() == {"trained", "untrained", "pixels"}
+    other = built.task.init(jax.random.key(built.config.seed + 1), batch)
+    untrained = state._replace(params=other["params"], extra=other["extra"])
+    for split in ("train", "validation", "test"):
+        arrays = built.data.splits[split].arrays
+        places = [i * len(arrays["label"]) // 40 for i in range(40)]
+        np.testing.assert_array_equal(labels[split], arrays["label"][places])
+        images = arrays["image"][places].astype(np.float32) / 255
+        np.testing.assert_allclose(made["pixels"][split], images.reshape(40, -1), rtol=1e-6)
+        for kind, weights in (("trained", state), ("untrained", untrained)):
+            seen = built.task.predict(weights, {"image": jnp.asarray(images)})["features"]
+            np.testing.assert_allclose(made[kind][split], seen, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(made["trained"]["test"], made["untrained"]["test"])
+
+
 @pytest.mark.curriculum("I22", "I19", "I20")
 def test_the_validation_images_choose_and_the_test_images_measure():
     rng = np.random.default_rng(0)

@@ -42,8 +42,10 @@ def test_the_state_holds_the_probes_of_the_whole_training_split():
     probe = representation.make_probe({"neighbours": 5, "bank": 70}, INFO)
     before, after = prepared(probe)
     kept, x = after.extra["probe"], 2 * IMAGES.reshape(N, 4)
-    np.testing.assert_allclose(kept["bank"], x[:70], rtol=1e-6)
-    np.testing.assert_array_equal(kept["labels"], LABELS[:70])
+    places = np.asarray([i * N // 70 for i in range(70)])  # from the first to nearly the last
+    assert places[-1] == 147 and len(set(places.tolist())) == 70
+    np.testing.assert_allclose(kept["bank"], x[places], rtol=1e-6)
+    np.testing.assert_array_equal(kept["labels"], LABELS[places])
     np.testing.assert_array_equal(kept["real"], 1)
     held_out = np.asarray((contents(jnp.asarray(IMAGES)) >> 16) % 10 == 0)
     assert 3 <= held_out.sum() <= 30
@@ -61,7 +63,8 @@ def test_accuracies_are_those_of_the_probes_on_real_rows():
     batch = batch_of(np.arange(100, 130), 64)
     out = representation.measure(features, probe, CLASSES, after, batch, None)
     x, y = 2 * IMAGES[100:130].reshape(30, 4), LABELS[100:130]
-    near = probes.knn(x, 2 * IMAGES[:70].reshape(70, 4), LABELS[:70], CLASSES, 5).argmax(1)
+    places = np.arange(70) * N // 70
+    near = probes.knn(x, 2 * IMAGES[places].reshape(70, 4), LABELS[places], CLASSES, 5).argmax(1)
     kept = after.extra["probe"]
     linear = (x @ kept["kernel"] + kept["bias"][None]).argmax(1)
     assert out["knn_accuracy"] == (float((near == y).sum()), 30.0)
@@ -89,6 +92,7 @@ def test_without_neighbours_there_is_no_bank():
         ({"neighbours": 5}, INFO._replace(num_classes=None), "fits classifiers to labelled training images"),
         ({"neighbours": 5}, INFO._replace(spec={"label": 0}), "set config.data.numbered=True"),
         ({"neighbours": 9, "bank": 8}, INFO, "neighbours=9 are asked of a bank of 8 images; choose at most 8"),
+        ({"images": 9}, INFO, "config.probe.images is set by the program; remove it"),
         ({"neighbors": 9}, INFO, "config.probe.neighbors is not an argument of Probe: did you mean 'neighbours'"),
     ],
 )

@@ -12,7 +12,12 @@ from cvdl_jax.config.binding import Positive
 
 
 def nt_xent(
-    anchors: jax.Array, candidates: jax.Array, own: jax.Array, positive: jax.Array, temperature: Positive = 0.5
+    anchors: jax.Array,
+    candidates: jax.Array,
+    own: jax.Array,
+    positive: jax.Array,
+    temperature: Positive = 0.5,
+    twins: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The normalised temperature-scaled cross-entropy: an anchor is to be found by its positive among all but itself.
 
@@ -24,6 +29,8 @@ def nt_xent(
         own: int [m], the place of each anchor among the candidates.
         positive: int [m], the place of its positive.
         temperature: t.
+        twins: bool [m, k], candidates that show the anchor's image: those that are not its positive are left out, since
+            they are no negatives; None where no image comes twice.
 
     Returns:
         losses [m]; whether the positive is the nearest of the others, float [m].
@@ -31,8 +38,10 @@ def nt_xent(
     Reference: Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations", equation 1.
     """
     logits = _wide(anchors) @ _wide(candidates).T / temperature  # [m, k]
-    itself = jax.nn.one_hot(own, len(candidates), dtype=bool)
-    logits = jnp.where(itself, -jnp.inf, logits)
+    out = jax.nn.one_hot(own, len(candidates), dtype=bool)
+    if twins is not None:
+        out = out | (twins & ~jax.nn.one_hot(positive, len(candidates), dtype=bool))
+    logits = jnp.where(out, -jnp.inf, logits)
     losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), positive[:, None], 1)[:, 0]
     return losses, (logits.argmax(1) == positive).astype(losses.dtype)
 
