@@ -21,6 +21,8 @@ def test_smoothing_and_gradients_are_scipys():
     x = RNG.random((17, 23))
     np.testing.assert_allclose(gaussian(x, 2.3), ndimage.gaussian_filter(x, 2.3, mode="nearest"), atol=1e-12)
     np.testing.assert_array_equal(gaussian(x, 0), x)
+    with pytest.raises(ValueError, match=r"sigma=-1.0 must be 0 or more"):
+        gaussian(x, -1.0)
     for axis, ours in enumerate(sobel(x)):
         np.testing.assert_allclose(ours, ndimage.sobel(x, axis, mode="nearest") / 8, atol=1e-12)
     dy, dx = central(x)
@@ -80,6 +82,8 @@ def test_a_descriptor_equals_loops():
             share = max(1 - abs(i + 0.5 - 6 - (r + 0.5) * 5) / 5, 0) * max(1 - abs(j + 0.5 - 12 - (c + 0.5) * 5) / 5, 0)
             votes[r, c, b] += share * max(1 - away, 0) * np.hypot(dy[i, j], dx[i, j])
     columns = len(range(0, 44 - 19, 6))
+    with pytest.raises(DataError, match=r"take grey images \[n, h, w\] of 20 pixels or more, got \[1, 19, 44\]"):
+        sift.dense(x[None, :19], 5, 6)
     np.testing.assert_allclose(sift.dense(x[None], 5, 6)[0, columns + 2], sift.unit(votes.reshape(1, -1))[0], atol=1e-9)
 
 
@@ -157,6 +161,8 @@ def test_fisher_vectors_are_whitened_gradients_and_scikit_images():
     np.testing.assert_allclose(np.linalg.norm(better), 1)
     np.testing.assert_allclose(better / better[0], np.sign(ours / ours[0]) * np.sqrt(abs(ours / ours[0])))
     np.testing.assert_array_equal(fisher_vectors.improved(np.zeros((2, 4))), 0)
+    with pytest.raises(DataError, match="without descriptors has no Fisher vector"):
+        fisher_vectors.encode(x[:0], w, m, v)
 
 
 @pytest.mark.curriculum("X10", "X8")
@@ -174,3 +180,7 @@ def test_linear_machines_are_those_of_scikit_learn():
         np.testing.assert_array_equal(linear_svm.scores(ours, x).argmax(1), theirs.predict(x))
     with pytest.raises(DataError, match=r"classes \[3\] have no examples"):
         linear_svm.fit(x, label, 4)
+    with pytest.raises(DataError, match=r"labels are in 0..3; 3 classes are 0..2"):
+        linear_svm.fit(x, np.append(label[1:], 3), 3)
+    with pytest.raises(DataError, match="1 of 90 examples have features that are no numbers"):
+        linear_svm.fit(np.where(np.arange(90)[:, None] == 7, np.nan, x), label, 3)

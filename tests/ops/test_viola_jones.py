@@ -94,6 +94,18 @@ def test_training_error_stays_below_its_bound():
     assert all(error <= bound + 1e-9 for error, bound in bounds) and bounds[-1][0] < bounds[0][0] / 2
 
 
+@pytest.mark.curriculum("X9")
+def test_votes_of_a_window_do_not_depend_on_its_company():
+    """A cut is the votes of some face; a sum that rounds otherwise for other numbers of windows would lose it."""
+    values, t = RNG.normal(size=(300, 50)), 30
+    stumps = vj.Stumps(RNG.integers(50, size=t), np.zeros(t), RNG.choice([-1, 1], t), RNG.random(t), 0.0)
+    whole = vj.votes(stumps, values)
+    assert [vj.votes(stumps, values[i : i + 1])[0] for i in range(300)] == whole.tolist()
+    np.testing.assert_allclose(whole[0], stumps.alpha[values[0, stumps.feature] * stumps.polarity > 0].sum())
+    with pytest.raises(ValueError, match=r"scale=1.0 must be above 1"):
+        vj.detect(None, [], np.zeros((9, 9)), 4, 1.0)
+
+
 @pytest.fixture(scope="module")
 def trained():
     features = vj.haar_features(16, 2, 2)
