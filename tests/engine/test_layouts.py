@@ -21,6 +21,7 @@ GROUPS = (
     "told,variational,diffusion",
     "detector,embedding",
     "segmenter,distilled,tasks",
+    "depth",
     "two_stage",
     "queries,contrast",
     "bert,translation",

@@ -92,6 +92,26 @@ def test_a_small_image_falls_into_its_areas():
     w = normalised_cuts.affinity(image, 0.5, 2.0, 3.0)
     assert w[0, 1] == pytest.approx(np.exp(-1 / 4)) and w[0, 3] == 0
     assert w[6, 7] == pytest.approx(np.exp(-(0.8**2) / 0.25 - 1 / 4))
+    with pytest.raises(DataError, match=r"finite floats in 0..1, got uint8 \[12, 14, 1\]"):
+        normalised_cuts.affinity((255 * image).astype(np.uint8))
+    with pytest.raises(ValueError, match="least=0 nodes of a part must be 1 or more"):
+        normalised_cuts.segment(w, 0.1, 0)
+
+
+@pytest.mark.curriculum("X6")
+@pytest.mark.parametrize("sign", [1, -1])
+def test_parts_stay_whole_that_are_small_or_hold_together(monkeypatch, sign):
+    """A vector and its negative are the same cut, and either side of it may be the small one."""
+    plain = normalised_cuts.second_eigenvector
+    monkeypatch.setattr(normalised_cuts, "second_eigenvector", lambda w: sign * plain(w))
+    label = np.repeat([0, 1], [8, 3])
+    w = np.where(label[:, None] == label[None], 1.0, 0.001)
+    assert normalised_cuts.segment(w, 0.1, 4).max() == 0
+    np.testing.assert_array_equal(
+        normalised_cuts.segment(w, 0.1, 3) == normalised_cuts.segment(w, 0.1, 3)[0], label == 0
+    )
+    w = np.asarray([[0, 3, 1, 0], [3, 0, 0, 0], [1, 0, 0, 2], [0, 0, 2, 0.0]])  # of ncut 1/7 + 1/5 = 0.343
+    assert normalised_cuts.segment(w, 0.34, 2).max() == 0 and normalised_cuts.segment(w, 0.345, 2).max() == 1
 
 
 @pytest.mark.curriculum("X12")

@@ -57,6 +57,66 @@ def test_extrema_are_above_or_below_all_neighbours():
 
 
 @pytest.mark.curriculum("X7")
+def test_layers_have_the_smoothness_that_they_say():
+    """A point becomes a Gaussian, whose variance is measured: sigma^2, less that of an image as it comes.
+
+    An image has sigma 0.5 as it comes, 1 when it is doubled, where a point had 0; linear interpolation adds 1/2.
+    """
+    image = np.zeros((64, 64))
+    image[32, 32] = 1
+    octaves, differences = sift.scale_space(image, 3, 60)
+    assert [x.shape for x in octaves] == [(6, 128, 128), (6, 64, 64)] and differences[0].shape == (5, 128, 128)
+    for o, layers in enumerate(octaves):
+        for i, layer in enumerate(layers):
+            rows, at = layer.sum(1) / layer.sum(), np.arange(len(layer))
+            mean = rows @ at
+            assert mean == pytest.approx(64 / 2**o)
+            variance = rows @ (at - mean) ** 2 + (1 - 0.5) / 4**o
+            assert variance == pytest.approx((1.6 * 2 ** (i / 3)) ** 2, rel=3e-3)
+
+
+@pytest.mark.curriculum("X7")
+def test_main_orientations_by_hand():
+    """Votes of 6 for 30 degrees and 3 for 40, with (1, 4, 6, 4, 1): 4.5, 8 and 7 at 20, 30 and 40 degrees.
+
+    The parabola has its top at 30 + 10 (4.5 - 7) / (2 (4.5 - 16 + 7)) = 32.8 degrees.
+    """
+
+    def angles(*gradients, sigma=2.0):
+        dy, dx = np.zeros((2, 41, 41))
+        for (y, x), degrees, length in gradients:
+            turn = np.radians(degrees)
+            dy[20 + y, 20 + x], dx[20 + y, 20 + x] = length * np.sin(turn), length * np.cos(turn)
+        return np.degrees(sift.orientations(dy, dx, 20.0, 20.0, sigma))
+
+    np.testing.assert_allclose(angles(((0, 1), 33, 1)), [30])
+    np.testing.assert_allclose(angles(((0, 1), 30, 1), ((0, -1), 40, 0.5)), [30 + 25 / 9])
+    np.testing.assert_allclose(angles(((0, 1), 358, 1), ((-1, 0), 172, 0.81)), [0, 170])  # 80 % of the highest
+    np.testing.assert_allclose(angles(((0, 1), 0, 1), ((-1, 0), 170, 0.79)), [0])
+    # Three pixels away is one deviation, 1.5 sigma: exp(-1/2) of 1.31 is less than 80 %, of 1.33 more.
+    assert (
+        len(angles(((0, 0), 0, 1), ((3, 0), 170, 1.31))) == 1 and len(angles(((0, 0), 0, 1), ((3, 0), 170, 1.33))) == 2
+    )
+    # Nine pixels away is three of them, and the last that votes.
+    assert len(angles(((0, 0), 0, 1), ((0, 9), 170, 85))) == 2 and len(angles(((0, 0), 0, 1), ((0, 10), 170, 999))) == 1
+    even = angles(((0, 1), 30, 1), ((0, -1), 40, 1))  # two equal bins are one peak between them
+    np.testing.assert_allclose(even, [35])
+
+
+@pytest.mark.curriculum("X7")
+def test_gradients_are_of_the_layer_of_the_points_scale(scene, monkeypatch):
+    seen, thresholds, plain = [], [], sift.extrema
+    monkeypatch.setattr(sift, "orientations", lambda dy, dx, y, x, sigma: seen.append((dy, sigma)) or [])
+    monkeypatch.setattr(sift, "extrema", lambda d, threshold: thresholds.append(threshold) or plain(d, threshold))
+    assert not len(sift.detect(scene[0]).scale) and len(seen) > 10
+    octaves = sift.scale_space(scene[0])[0]
+    for dy, sigma in seen:
+        layer = round(3 * np.log2(sigma / 1.6))
+        assert any(dy.shape == o[0].shape and np.array_equal(dy, central(o[layer])[0]) for o in octaves)
+    assert max(thresholds) < 0.04 / 3  # a pixel beside the extremum has less than it
+
+
+@pytest.mark.curriculum("X7")
 def test_a_descriptor_equals_loops():
     x = gaussian(RNG.random((40, 44)), 1)
     dy, dx = central(x)
