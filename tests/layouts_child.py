@@ -139,6 +139,13 @@ CASES = {
         "--config.model.widths=(4,8)",
         "--config.ema.decay=0.9",
     ],
+    # maps that move with their images, whose unknown pixels are of other numbers in each image
+    "depth": [
+        "configs/regimes/depth.py:smoke",
+        "--config.data.name=depth_scenes(size=32, train=64, validation=17, test=16)",
+        "--config.augment=flip | translate(fraction=0.2) | brightness(amount=0.2)",
+        "--config.ema.decay=0.9",
+    ],
     # every row meets those of all devices; captions are drawn, and some of a batch are the same
     "contrast": [
         "configs/multimodal/clip.py:smoke",
@@ -272,8 +279,8 @@ def flat(tree) -> dict[str, np.ndarray]:
 
 
 # An evaluation that adds matrices, whose last batch is padded; and samples, which depend on no layout.
-EVALUATED = {"segmenter": ("validation", 17), "dcgan": ("samples", 0), "variational": ("samples", 0),
-             "diffusion": ("samples", 0)}  # fmt: skip
+EVALUATED = {"segmenter": ("validation", 17), "depth": ("validation", 17), "dcgan": ("samples", 0),
+             "variational": ("samples", 0), "diffusion": ("samples", 0)}  # fmt: skip
 
 
 def evaluated(program, state, name: str, size: int) -> dict[str, np.ndarray]:

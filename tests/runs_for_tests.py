@@ -69,6 +69,8 @@ RUNS = {
         "--config=configs/segment/segnet.py:smoke", *COMMON, "--config.model.depths=(1,1)",
         "--config.model.widths=(4,8)",
     ],
+    # maps of distances that are mirrored with their images, pixels without one; averaged weights
+    "depth": ["--config=configs/regimes/depth.py:smoke", *COMMON],
     # eight tasks with labels of some examples each, learned weights, drop-out, a loss that changes during the run
     "tasks": [
         "--config=configs/regimes/all_in_one.py:weights=uncertainty,smoke", *COMMON, "--config.ema.decay=0.9",

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.stereo import depth_from_disparity
 
 LIGHT = 299_792_458.0  # metres per second
 
@@ -142,5 +143,5 @@ def laser_column(depth: jax.Array, focal: float, baseline: float, angle: float) 
 
 
 def depth_of_laser(column: jax.Array, focal: float, baseline: float, angle: float) -> jax.Array:
-    """`Z = f B / (x + f tan a)`; see `laser_column`."""
-    return focal * baseline / (column + focal * jnp.tan(angle))
+    """`Z = f B / (x + f tan a)`; NaN where the laser never draws a spot, see `laser_column`."""
+    return depth_from_disparity(column + focal * jnp.tan(angle), focal, baseline)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.value_checks import or_nan
 
 Measure = Literal["ssd", "sad", "census"]
 
@@ -85,23 +86,24 @@ def census(image: jax.Array, radius: int = 2) -> jax.Array:
 def disparities_of(costs: jax.Array, subpixel: bool = True) -> jax.Array:
     """The disparity of the least cost, at the vertex of the parabola through it and its neighbours.
 
-    With costs a, b, c at d - 1, d and d + 1 the vertex is at `d + (a - c) / (2 (a - 2 b + c))`.
+    With costs a, b, c at d - 1, d and d + 1 the vertex is at `d + (a - c) / (2 (a - 2 b + c))`. Of equal costs the
+    smallest disparity is taken: where nothing is to be seen, as on a white wall, it says 0, and so does the other view.
 
     Args:
         costs: [h, w, n], from `matching_costs`.
         subpixel: whether to move to the vertex; the first and the last disparity, and costs without a curvature stay.
 
     Returns:
-        float32 [h, w].
+        float32 [h, w], NaN where no cost is finite, as around a pixel that is NaN.
     """
-    best = costs.argmin(-1)
+    best, some = costs.argmin(-1), jnp.isfinite(costs.min(-1))
     if not subpixel or costs.shape[-1] < 3:
-        return best.astype(jnp.float32)
+        return or_nan(some, best.astype(jnp.float32))
     inner = jnp.clip(best, 1, costs.shape[-1] - 2)
     a, b, c = (jnp.take_along_axis(costs, (inner + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
     bend = a - 2 * b + c
     good = (inner == best) & jnp.isfinite(bend) & (bend > 0)
-    return best + jnp.where(good, (a - c) / (2 * jnp.where(good, bend, 1)), 0)
+    return or_nan(some, best + jnp.where(good, (a - c) / (2 * jnp.where(good, bend, 1)), 0))
 
 
 def right_costs(costs: jax.Array) -> jax.Array:
@@ -132,7 +134,7 @@ def consistent(left: jax.Array, right: jax.Array, tolerance: float = 1.0) -> jax
 
 
 def depth_from_disparity(disparity: jax.Array, focal: float, baseline: float) -> jax.Array:
-    """`Z = f B / d`; inf for a disparity of 0, NaN for a negative one, which no point before the cameras has.
+    """`Z = f B / d`; inf for a disparity of 0, NaN for NaN and a negative one, which no point before the cameras has.
 
     Args:
         disparity: d, in pixels, float [...].
@@ -142,4 +144,4 @@ def depth_from_disparity(disparity: jax.Array, focal: float, baseline: float) ->
     Returns:
         float [...], in metres.
     """
-    return jnp.where(disparity < 0, jnp.nan, focal * baseline / jnp.where(disparity > 0, disparity, 0))
+    return or_nan(disparity >= 0, focal * baseline / jnp.where(disparity > 0, disparity, 0))

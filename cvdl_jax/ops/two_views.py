@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.value_checks import or_nan
 
 SAMPLE = 8  # points that determine a fundamental matrix
 
@@ -107,7 +108,7 @@ def relative_pose(e: jax.Array, x1: jax.Array, x2: jax.Array, weights: jax.Array
         weights: [n], of the votes; None for ones.
 
     Returns:
-        (R [3, 3], t [3] of length 1), with X2 = R X1 + t.
+        (R [3, 3], t [3] of length 1), with X2 = R X1 + t; NaN where no point lies before both cameras.
     """
     u, _, v = jnp.linalg.svd(e)
     turn = jnp.asarray([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], e.dtype)
@@ -122,8 +123,9 @@ def relative_pose(e: jax.Array, x1: jax.Array, x2: jax.Array, weights: jax.Array
         before = (points[:, 2] > 0) & ((points @ r.T + t[None])[:, 2] > 0)
         return (before * (1 if weights is None else weights)).sum()
 
-    best = jnp.stack([votes(a, b) for a, b in zip(r, t, strict=True)]).argmax()
-    return r[best], t[best]
+    count = jnp.stack([votes(a, b) for a, b in zip(r, t, strict=True)])
+    best = count.argmax()
+    return or_nan(count[best] > 0, r[best]), or_nan(count[best] > 0, t[best])
 
 
 def sampson_distances(f: jax.Array, x1: jax.Array, x2: jax.Array) -> jax.Array:
@@ -151,7 +153,8 @@ def ransac(
         samples: how many.
 
     Returns:
-        (F of all pairs that agree with the best sample, [3, 3]; which these are, bool [n]).
+        (F of all pairs that agree with the best sample, [3, 3], NaN where fewer than eight do; which these are, bool
+        [n]).
     """
 
     def agreeing(key: jax.Array) -> jax.Array:
@@ -160,4 +163,4 @@ def ransac(
 
     agree = jax.vmap(agreeing)(jax.random.split(key, samples))  # [samples, n]
     best = agree[agree.sum(1).argmax()]
-    return fundamental(x1, x2, best.astype(x1.dtype)), best
+    return or_nan(best.sum() >= SAMPLE, fundamental(x1, x2, best.astype(x1.dtype))), best

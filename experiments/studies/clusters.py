@@ -56,6 +56,7 @@ def measure(study, seed):
         run = jax.jit(partial(gaussian_mixture.fit, k=study.clusters, iterations=study.iterations, kind=kind,
                               floor=study.floor))  # fmt: skip
         mixture, values = run(key, x)
+        gaussian_mixture.check_fit(values, study.floor)
         groups[f"gmm_{kind}"] = gaussian_mixture.responsibilities(mixture, x)[0].argmax(1)
         history[f"gmm_{kind}"] = np.asarray(values)
         metrics[f"gmm_{kind}_log_likelihood"] = values[-1]

@@ -84,21 +84,21 @@ def room(y, label):
     """How clusters lie: silhouette, gap, and the share of nearest neighbours of the same class.
 
     The silhouette of a point is (b - a) / max(a, b), a its mean distance to its own cluster, b that to the nearest
-    other; the gap is the median over points of their distance to the nearest point of another cluster over that to the
-    farthest of the nearest half of their own.
+    other, 0 for one alone; the gap is the median over the others of their distance to the nearest point of another
+    cluster over that to the farthest of the nearest half of their own.
     """
     d = np.sqrt(np.square(y[:, None] - y[None]).sum(-1))
     same = label[:, None] == label[None]
     own = same & ~np.eye(len(y), dtype=bool)
-    a = (d * own).sum(1) / np.maximum(own.sum(1), 1)
+    several, a = own.any(1), (d * own).sum(1) / np.maximum(own.sum(1), 1)
     means = np.stack([d[:, label == c].mean(1) for c in np.unique(label)], 1)
     means[label[:, None] == np.unique(label)[None]] = np.inf
     b = means.min(1)
-    other, half = np.where(same, np.inf, d).min(1), np.nanmedian(np.where(own, d, np.nan), 1)
+    other, half = np.where(same, np.inf, d).min(1), np.nanmedian(np.where(own, d, np.nan)[several], 1)
     nearest = np.where(np.eye(len(y), dtype=bool), np.inf, d).argmin(1)
     return {
-        "silhouette": float(((b - a) / np.maximum(a, b)).mean()),
-        "gap": float(np.median(other / half)),
+        "silhouette": float((several * (b - a) / np.maximum(a, b)).mean()),
+        "gap": float(np.median(other[several] / half)),
         "agreement": float((label[nearest] == label).mean()),
     }
 
@@ -108,10 +108,11 @@ def measure(study, seed):
     x, label = examples(study, seed)
     if not 1 < study.perplexity < len(x) - 1:
         raise ConfigError(f"config.study.perplexity={study.perplexity} must be between 1 and {len(x) - 1}")
+    if not 1 < len(np.unique(label)) < len(label):
+        raise ConfigError("room between clusters needs two clusters and one of two points; set config.study.clusters=2")
     metrics, maps = {f"data_{name}": value for name, value in room(x, label).items()}, {}
     for method in METHODS:
-        seen = jnp.asarray(x, jnp.float32)
-        y, values = jax.device_get(embedded(seen, method, study.perplexity, study.steps, study.rate))
+        y, values = jax.device_get(embedded(jnp.float32(x), method, study.perplexity, study.steps, study.rate))
         metrics |= {f"{method}_{name}": value for name, value in room(y, label).items()}
         metrics[f"{method}_kl"], maps[method] = float(values[-1]), y
     return metrics, (metrics, x, label, maps)
@@ -144,4 +145,6 @@ def draw(shown):
 def make(config, info) -> Task:
     """The study of a configuration."""
     study = configs.call(Crowding, config.study, "config.study")
+    if study.data and "apart" in config.study:
+        raise ConfigError("config.study.apart has no effect on data; it is of procedural clusters: leave it out")
     return studies.measured(config, partial(measure, study, info.seed), draw)

@@ -16,12 +16,14 @@ from cvdl_jax.config.binding import NotNegative, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.data.face_scenes import clutter
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import clusters
 from cvdl_jax.ops.classical import canny, normalised_cuts, region_shape, sift
 from cvdl_jax.ops.classical.smoothing import gaussian
 from cvdl_jax.ops.images.watershed import components
 
 READS = ("study",)
+SPECK = 12  # pixels; what has fewer is no region
 LABELLED = jax.jit(components, static_argnums=(1, 2))
 
 
@@ -92,8 +94,9 @@ def regions(noise, rng):
     """How far the largest region above Otsu's threshold differs from its ellipse, in degrees and in shares of area."""
     mask, area, angle = ellipse(rng, 48)
     image = gaussian(np.where(mask, 0.75, 0.25) + rng.normal(0, noise, mask.shape), 0.7)
-    numbers, _ = LABELLED(image > region_shape.otsu(image), 20, 12)
-    numbers = np.asarray(numbers)
+    numbers = np.asarray(LABELLED(image > region_shape.otsu(image), image.size // SPECK, SPECK)[0])
+    if not numbers.any():
+        raise ConfigError(f"config.study.noise={noise} leaves no region of {SPECK} pixels; use less")
     shape = region_shape.describe(numbers == np.bincount(numbers[numbers > 0]).argmax())
     turn = (shape.orientation - angle + np.pi / 2) % np.pi - np.pi / 2
     values = {"degrees": abs(np.degrees(turn)), "area": abs(shape.area / area - 1), "regions": numbers.max()}

@@ -97,6 +97,8 @@ def make(config, info) -> Task:
     unread = set(config.study) - {"kind", "seeds", "labelled"}
     if study.kind == "karate" and unread:
         raise ConfigError(f"config.study.{min(unread)} has no effect on the karate club; leave it out")
+    if config.model.get("dropout"):
+        raise ConfigError("config.model.dropout has no effect: both networks of this study learn without; leave it out")
     members = 17 if study.kind == "karate" else study.nodes
     if study.labelled >= members:
         raise ConfigError(f"config.study.labelled={study.labelled} leaves no node to test; a class has {members}")

@@ -42,6 +42,9 @@ class Faces(NamedTuple):
 def drawn(study, seed):
     """Features, and windows for training and held out."""
     every = vj.haar_features(study.window)
+    if study.features > len(every.weights):
+        most = f"{len(every.weights)}, which a window of {study.window} pixels has"
+        raise ConfigError(f"config.study.features={study.features} is more than {most}")
     chosen = np.random.default_rng(seed).permutation(len(every.weights))[: study.features]
     starts, sizes = (0, HELD), ((study.faces, study.others), (study.faces // 3 + 1, study.others // 3 + 1))
     faces = [face_scenes.face_windows(s, n, study.window) for s, (n, _) in zip(starts, sizes, strict=True)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cvdl_jax.analysis.embedding import clustering, gaussian_mixture
+from cvdl_jax.errors import DataError
 from cvdl_jax.metrics import clusters
 
 RNG = np.random.default_rng(0)
@@ -100,6 +101,8 @@ def test_linkages_by_hand():
         np.testing.assert_allclose(clustering.agglomerate(x, linkage).heights, [1, height])
     with pytest.raises(ValueError, match="linkage='centroid' is not one of single, complete, average, ward"):
         clustering.agglomerate(x, "centroid")
+    with pytest.raises(ValueError, match="1 of 3 points are NaN or infinite"):
+        clustering.agglomerate(np.asarray([[0.0], [np.nan], [5.0]]))
 
 
 @pytest.mark.curriculum("V2")
@@ -137,6 +140,17 @@ def test_density_and_responsibilities_by_hand():
 
 
 @pytest.mark.curriculum("V2")
+def test_a_step_of_maximisation_by_hand():
+    """Three points to the first component, one to the second: weights 3/4 and 1/4, means 2 and 9, variance 8/3."""
+    x, r = jnp.asarray([[0.0], [2.0], [4.0], [9.0]]), jnp.asarray([[1.0, 0], [1, 0], [1, 0], [0, 1]])
+    for kind, shape in (("diag", (2, 1)), ("full", (2, 1, 1))):
+        mixture = gaussian_mixture.maximise(x, r, kind, 0.5)
+        np.testing.assert_allclose(mixture.weights, [0.75, 0.25], rtol=1e-5)
+        np.testing.assert_allclose(mixture.means, [[2], [9]], rtol=1e-5)
+        np.testing.assert_allclose(mixture.covariances, np.reshape([8 / 3 + 0.5, 0.5], shape), rtol=1e-5)
+
+
+@pytest.mark.curriculum("V2")
 @pytest.mark.parametrize("kind", ["diag", "full"])
 def test_the_floor_gives_a_component_of_one_point_a_density(kind):
     x = jnp.asarray([[0.0, 0.0], [1.0, 0.0], [50.0, 50.0]])
@@ -145,6 +159,10 @@ def test_the_floor_gives_a_component_of_one_point_a_density(kind):
     spread = mixture.covariances[lone]
     np.testing.assert_allclose(spread if kind == "diag" else np.diag(spread), 0.01, rtol=1e-3)
     assert np.isfinite(values).all()
+    gaussian_mixture.check_fit(values, 0.01)
+    _, values = gaussian_mixture.fit(jax.random.key(0), x, 2, 5, kind, 0.0)
+    with pytest.raises(DataError, match=r"no likelihood from iteration 0 on: .* a larger floor of variances than 0.0"):
+        gaussian_mixture.check_fit(values, 0.0)
     with pytest.raises(ValueError, match="kind='tied' is not one of diag, full"):
         gaussian_mixture.fit(jax.random.key(0), x, 2, 5, "tied")
 

@@ -24,6 +24,17 @@ def test_neighbours_have_the_perplexity_and_gaussians_by_hand():
     np.testing.assert_allclose(q[1], [e(-1) / (e(-1) + e(-5)), 0, e(-5) / (e(-1) + e(-5))], rtol=1e-5)
 
 
+@pytest.mark.curriculum("V5", "V6")
+def test_points_that_are_equally_far_from_all_others_have_all_as_neighbours():
+    """Corners of a simplex, or one place: no precision tells neighbours apart, and infinite ones gave NaN."""
+    even = (1 - np.eye(9)) / 8
+    for x in (3 * jnp.eye(9), jnp.ones((9, 2)), 1e-15 * jnp.eye(9)):
+        np.testing.assert_allclose(sne.affinities(x, 4.0), even, rtol=1e-5)
+        np.testing.assert_allclose(tsne.joint(x, 4.0), even / 9, rtol=1e-5)
+    half = jnp.concatenate([3 * jnp.eye(9), jnp.zeros((1, 9))])  # the last one is nearer: of these nothing changes
+    np.testing.assert_allclose(tsne.perplexities(sne.affinities(half, 4.0))[:9], 4.0, rtol=1e-4)
+
+
 @pytest.mark.curriculum("V4")
 def test_gradient_of_sne_is_the_worked_formula_and_the_finite_difference():
     with jax.enable_x64(True):
@@ -85,6 +96,10 @@ def test_scaling_of_a_triangle_by_hand_and_what_is_refused():
         values.sum(), (9 + 16 + 25) / 3
     )  # the trace of B, half the mean squared distance times n
     np.testing.assert_allclose(y.sum(0), 0, atol=1e-12)
+    with pytest.raises(ConfigError, match=r"k=4 coordinates of 3 points; k must be in 1\.\.3"):
+        isomap.classical_scaling(np.ones((3, 3)), 4)
+    y, rest = isomap.isomap(np.ones((5, 2)), 2)  # points at one place have no distances to correlate
+    assert rest == 0 and not y.any() and isomap.residual_variance(np.ones((3, 3)), np.eye(3)[:, :1]) == 1
     lumps = np.concatenate([RNG.normal(m, 0.1, size=(6, 2)) for m in (0, 10, 20)])
     with pytest.raises(ConfigError, match="has 3 parts without a path between them; use more neighbours"):
         isomap.isomap(lumps, 3)

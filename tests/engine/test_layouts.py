@@ -21,7 +21,7 @@ GROUPS = (
     "told,variational,diffusion",
     "detector,embedding",
     "segmenter,distilled,tasks",
-    "adapted,aligned",
+    "adapted,aligned,depth",
     "two_stage",
     "queries,contrast",
     "bert,translation",

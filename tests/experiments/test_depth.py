@@ -62,10 +62,10 @@ def test_the_training_loss_is_that_of_the_batch_and_descends(built):
     run, state, batch = built
     batch = {k: v for k, v in batch.items() if k != "mask"}
     model = depth.registry.create(run.config.model, "config.model", num_classes=1, dtype="float32", remat=False)
-    loss = partial(depth.training_loss, model, lambda x: x, losses.l2, 0.001)
+    loss = partial(depth.training_loss, model, lambda x: x, losses.scale_invariant, 0.001)
     _, sums = quick_jit(loss)(state, batch, jax.random.key(0))
     logs = model.apply({"params": state.params}, batch["image"], False)[0][..., 0]
-    total, weight = losses.l2(logs, *depth.truth(0.001, batch))
+    total, weight = losses.scale_invariant(logs, *depth.truth(0.001, batch))  # weighs images, delta1 pixels
     np.testing.assert_allclose(sums["loss"], (total.sum(), weight.sum()), rtol=1e-4)
     depths, known = (np.asarray(x) for x in depth.truth(0.001, batch))
     ratio = np.exp(np.asarray(logs))[known] / depths[known]

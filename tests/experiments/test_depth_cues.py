@@ -20,6 +20,21 @@ def test_true_disparities_explain_the_right_view(small):
     assert abs(moved - left)[seen].mean() < 0.5 * abs(right - left)[seen].mean()
 
 
+@pytest.mark.curriculum("X2")
+def test_what_another_thing_hides_from_the_right_camera_is_not_counted(small):
+    hidden = 0
+    for index in range(3):
+        _, _, truth, seen = depth_cues.pair(small, index)
+        scene = depth_cues.depth_scenes.imagine(depth_cues.Words(depth_cues.STREAM, index))
+        right = 0.9 * 48 * 0.25 / depth_cues.depth_scenes.render(scene, 48, 0.25)[1]  # f B / Z
+        for y, x in np.argwhere((truth > 0) & (truth < 11)):
+            there = round(x - truth[y, x])
+            visible = there >= 0 and abs(right[y, there] - truth[y, x]) < 1
+            assert seen[y, x] == visible
+            hidden += there >= 0 and not visible
+    assert hidden > 5
+
+
 @pytest.mark.long
 @pytest.mark.curriculum("X2", "X3", "X4")
 def test_figures_are_as_theory_says(small):

@@ -17,6 +17,7 @@ PLACES = {  # run -> where it is killed, the step it continues from
     "detector": ("kill@step:13", 8),
     "two_stage": ("kill@step:13", 8),
     "segmenter": ("kill@step:13", 8),
+    "depth": ("kill@step:13", 8),
     "language": ("kill@step:13", 8),
     "contrast": ("kill@step:13", 8),
     "tasks": ("kill@step:13", 8),

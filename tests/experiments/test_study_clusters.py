@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvdl_jax.analysis.embedding import isomap, sne
+from cvdl_jax.analysis.embedding import isomap, pca, sne, tsne
 from cvdl_jax.config import configs
 from cvdl_jax.core.task import create_state
 from cvdl_jax.engine import build as engine_build
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, DataError
 from experiments import embed
 from experiments.studies import clusters, crowding
 
@@ -64,6 +64,23 @@ def test_room_between_clusters_by_hand():
     assert measures["silhouette"] == pytest.approx(np.mean([4 / 5, 3 / 4, 1.5 / 3.5, 3.5 / 5.5]))
     assert measures["gap"] == pytest.approx(np.median([4 / 1, 3 / 1, 3 / 2, 5 / 2])) and measures["agreement"] == 1
     assert crowding.room(y, np.asarray([0, 1, 1, 0]))["agreement"] == 0
+    alone = crowding.room(y, np.asarray([0, 0, 1, 2]))  # Rousseeuw 1987: 0 for a point alone in its cluster
+    assert alone["silhouette"] == pytest.approx((3 / 4 + 2 / 3 + 0 + 0) / 4)
+    assert alone["gap"] == pytest.approx(np.median([4 / 1, 3 / 1]))
+
+
+@pytest.mark.curriculum("V4", "V5", "V7")
+def test_both_maps_begin_at_the_components_and_descend_a_mean_over_points():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(12, 4)) * [3, 2, 1, 1], jnp.float32)
+    fitted = pca.fit(x, 2)
+    start = pca.transform(fitted.mean, fitted.components, x)
+    start = start / start[:, 0].std() * 1e-2
+    mean = lambda y, p: sne.divergence(y, p) / 12  # noqa: E731
+    for method, p, cost in (("sne", sne.affinities(x, 4.0), mean), ("tsne", tsne.joint(x, 4.0), tsne.divergence)):
+        y, values = crowding.embedded(x, method, 4.0, 1, 0.1)
+        np.testing.assert_allclose(values[0], cost(start, p), rtol=1e-4)
+        np.testing.assert_allclose(y, start - 0.1 * 12 * jax.grad(cost)(start, p), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(values[1], cost(y, p), rtol=1e-4)
 
 
 @pytest.mark.curriculum("V7")
@@ -80,6 +97,10 @@ def test_student_leaves_room_between_clusters_that_sne_crowds():
     assert crowding.draw(shown).keys() == {"crowding"}
     with pytest.raises(ConfigError, match=r"config.study.perplexity=48.0 must be between 1 and 47"):
         crowding.measure(study._replace(perplexity=48.0), 0)
+    with pytest.raises(ConfigError, match="needs two clusters and one of two points"):
+        crowding.measure(study._replace(points=1, perplexity=3.0), 0)
+    with pytest.raises(ConfigError, match=r"config.study.apart has no effect on data"):
+        engine_build.build(configs.load("configs/studies/crowding.py:data=digits,smoke", ["--config.study.apart=3.0"]))
 
 
 @pytest.mark.curriculum("V1", "V2")
@@ -95,3 +116,6 @@ def test_clusters_of_digits_agree_with_their_classes():
     assert len(shown[2]["kmeans"]) == 120 and clusters.draw(shown).keys() == {"clusters", "iterations"}
     with pytest.raises(ConfigError, match=r"config.study.components=65 is more than 64, which there are"):
         clusters.measure(study._replace(components=65), 0)
+    # Ten clusters of 24 points in twelve dimensions: no full covariance is regular without a floor.
+    with pytest.raises(DataError, match=r"singular; take a larger floor of variances than 0.0"):
+        clusters.measure(study._replace(limit=24, components=12, floor=0.0, iterations=2, restarts=1), 0)

@@ -68,3 +68,5 @@ def test_a_laser_by_hand():
     np.testing.assert_allclose(
         active.depth_of_laser(active.laser_column(depth, 1000.0, 0.1, angle), 1000.0, 0.1, angle), depth, rtol=1e-4
     )
+    nowhere = active.depth_of_laser(jnp.asarray([-51.0, np.nan]), 1000.0, 0.1, angle)  # at -50 it meets at infinity
+    assert jnp.isnan(nowhere).all()

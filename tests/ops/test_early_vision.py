@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvdl_jax.errors import DataError
-from cvdl_jax.ops.classical import canny, normalised_cuts, region_shape
+from cvdl_jax.ops.classical import canny, normalised_cuts, region_shape, sift, viola_jones
 
 RNG = np.random.default_rng(0)
 
@@ -92,6 +92,26 @@ def test_a_small_image_falls_into_its_areas():
     w = normalised_cuts.affinity(image, 0.5, 2.0, 3.0)
     assert w[0, 1] == pytest.approx(np.exp(-1 / 4)) and w[0, 3] == 0
     assert w[6, 7] == pytest.approx(np.exp(-(0.8**2) / 0.25 - 1 / 4))
+    with pytest.raises(DataError, match=r"finite floats in 0..1, got uint8 \[12, 14, 1\]"):
+        normalised_cuts.affinity((255 * image).astype(np.uint8))
+    with pytest.raises(ValueError, match="least=0 nodes of a part must be 1 or more"):
+        normalised_cuts.segment(w, 0.1, 0)
+
+
+@pytest.mark.curriculum("X6")
+@pytest.mark.parametrize("sign", [1, -1])
+def test_parts_stay_whole_that_are_small_or_hold_together(monkeypatch, sign):
+    """A vector and its negative are the same cut, and either side of it may be the small one."""
+    plain = normalised_cuts.second_eigenvector
+    monkeypatch.setattr(normalised_cuts, "second_eigenvector", lambda w: sign * plain(w))
+    label = np.repeat([0, 1], [8, 3])
+    w = np.where(label[:, None] == label[None], 1.0, 0.001)
+    assert normalised_cuts.segment(w, 0.1, 4).max() == 0
+    np.testing.assert_array_equal(
+        normalised_cuts.segment(w, 0.1, 3) == normalised_cuts.segment(w, 0.1, 3)[0], label == 0
+    )
+    w = np.asarray([[0, 3, 1, 0], [3, 0, 0, 0], [1, 0, 0, 2], [0, 0, 2, 0.0]])  # of ncut 1/7 + 1/5 = 0.343
+    assert normalised_cuts.segment(w, 0.34, 2).max() == 0 and normalised_cuts.segment(w, 0.345, 2).max() == 1
 
 
 @pytest.mark.curriculum("X12")
@@ -112,12 +132,56 @@ def test_shapes_are_scikit_images():
     assert ours.perimeter == pytest.approx(theirs.perimeter)
     np.testing.assert_allclose(ours.hu, theirs.moments_hu, atol=1e-12)
     image = np.where(mask, 0.7, 0.2) + RNG.normal(0, 0.05, mask.shape)
-    assert region_shape.otsu(image) == pytest.approx(filters.threshold_otsu(image))
+    bin_ = np.ptp(image) / 256  # theirs is the centre of the bin whose largest value is ours
+    assert region_shape.otsu(image) == pytest.approx(filters.threshold_otsu(image), abs=bin_ / 2 + 1e-9)
     assert ((image > region_shape.otsu(image)) == mask).mean() > 0.99
     with pytest.raises(DataError, match="a threshold needs two values"):
         region_shape.otsu(np.ones((3, 3)))
     with pytest.raises(DataError, match="a region needs one"):
         region_shape.describe(np.zeros((3, 3), bool))
+
+
+@pytest.mark.curriculum("X12")
+def test_all_of_the_best_ground_is_ground():
+    """Levels 0 and 0.003 share the first of 256 bins, above whose centre the second one is; 1 is the figure."""
+    values = np.repeat([0.0, 0.003, 1.0], [10, 1000, 50])
+    assert region_shape.otsu(values) == 0.003
+    # Four levels: {0, 1 | 3, 4} has w0 w1 (m0 - m1)^2 = 2 2 9 / 16 of all, {0 | 1, 3, 4} less.
+    assert region_shape.otsu(np.asarray([4.0, 0.0, 3.0, 1.0]), 4) == 1.0
+
+
+@pytest.mark.curriculum("X5", "X7", "X12")
+def test_what_is_no_grey_image_is_refused():
+    """Thresholds are of grey levels in 0..1: bytes would be 255 times too steep everywhere."""
+    image = RNG.random((20, 20))
+    spoilt = np.where(np.eye(20, dtype=bool), np.nan, image)
+    methods = {
+        "canny": canny.canny, "blobs": lambda x: region_shape.blobs(x, (2.0, 3.0, 4.0)), "sift": sift.detect,
+        "viola_jones": lambda x: viola_jones.scan(None, [], x, 4),
+    }  # fmt: skip
+    for name, method in methods.items():
+        method(image.astype(np.float32))
+        with pytest.raises(DataError, match=rf"{name} takes one grey image \[h, w\] .*, got uint8 \[20, 20\]; divide"):
+            method((image * 255).astype(np.uint8))
+        with pytest.raises(DataError, match=r"got float64 \[20, 20, 3\]"):
+            method(np.stack([image] * 3, -1))
+        with pytest.raises(DataError, match=f"{name}: 20 pixels of the image are NaN"):
+            method(spoilt)
+    for shape in ((1, 9), (2, 5), (9, 1)):
+        assert not canny.canny(RNG.random(shape)).any() and canny.canny(RNG.random(shape)).shape == shape
+
+
+@pytest.mark.curriculum("X7", "X12")
+def test_a_blob_between_pixels_is_one():
+    """Four pixels around the middle are equal, of which none is above the others."""
+    y, x = np.mgrid[:48, :64]
+    image = 0.8 * np.exp(-((y - 20.5) ** 2 + (x - 25.5) ** 2) / 18)
+    np.testing.assert_allclose(region_shape.blobs(image, (2.0, 3.0, 4.0, 6.0)), [[20, 25, 3]])
+    points = sift.detect(image)
+    assert len(points.scale) and abs(points.place - [20.5, 25.5]).max() < 0.05
+    stack = np.zeros((3, 6, 6))
+    stack[1, 2:4, 3:5] = 1.0
+    assert sift.extrema(stack, 0.5).tolist() == sift.extrema(-stack, 0.5).tolist() == [[1, 2, 3]]
 
 
 @pytest.mark.curriculum("X12")

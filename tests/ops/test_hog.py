@@ -68,6 +68,8 @@ def test_an_edge_votes_for_its_orientation_whatever_its_contrast():
         ConfigError, match="15x16 pixels has 1x2 cells of 8 pixels and a block 2x2; use at least 16 pixels"
     ):
         hog(jnp.zeros((1, 15, 16, 1)))
+    with pytest.raises(ValueError, match=r"hog takes images \[b, h, w, c\] of floats in 0..1, got uint8"):
+        hog(jnp.zeros((1, 16, 16, 1), jnp.uint8))
 
 
 @pytest.mark.curriculum("L28")

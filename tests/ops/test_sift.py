@@ -21,6 +21,8 @@ def test_smoothing_and_gradients_are_scipys():
     x = RNG.random((17, 23))
     np.testing.assert_allclose(gaussian(x, 2.3), ndimage.gaussian_filter(x, 2.3, mode="nearest"), atol=1e-12)
     np.testing.assert_array_equal(gaussian(x, 0), x)
+    with pytest.raises(ValueError, match=r"sigma=-1.0 must be 0 or more"):
+        gaussian(x, -1.0)
     for axis, ours in enumerate(sobel(x)):
         np.testing.assert_allclose(ours, ndimage.sobel(x, axis, mode="nearest") / 8, atol=1e-12)
     dy, dx = central(x)
@@ -55,6 +57,66 @@ def test_extrema_are_above_or_below_all_neighbours():
 
 
 @pytest.mark.curriculum("X7")
+def test_layers_have_the_smoothness_that_they_say():
+    """A point becomes a Gaussian, whose variance is measured: sigma^2, less that of an image as it comes.
+
+    An image has sigma 0.5 as it comes, 1 when it is doubled, where a point had 0; linear interpolation adds 1/2.
+    """
+    image = np.zeros((64, 64))
+    image[32, 32] = 1
+    octaves, differences = sift.scale_space(image, 3, 60)
+    assert [x.shape for x in octaves] == [(6, 128, 128), (6, 64, 64)] and differences[0].shape == (5, 128, 128)
+    for o, layers in enumerate(octaves):
+        for i, layer in enumerate(layers):
+            rows, at = layer.sum(1) / layer.sum(), np.arange(len(layer))
+            mean = rows @ at
+            assert mean == pytest.approx(64 / 2**o)
+            variance = rows @ (at - mean) ** 2 + (1 - 0.5) / 4**o
+            assert variance == pytest.approx((1.6 * 2 ** (i / 3)) ** 2, rel=3e-3)
+
+
+@pytest.mark.curriculum("X7")
+def test_main_orientations_by_hand():
+    """Votes of 6 for 30 degrees and 3 for 40, with (1, 4, 6, 4, 1): 4.5, 8 and 7 at 20, 30 and 40 degrees.
+
+    The parabola has its top at 30 + 10 (4.5 - 7) / (2 (4.5 - 16 + 7)) = 32.8 degrees.
+    """
+
+    def angles(*gradients, sigma=2.0):
+        dy, dx = np.zeros((2, 41, 41))
+        for (y, x), degrees, length in gradients:
+            turn = np.radians(degrees)
+            dy[20 + y, 20 + x], dx[20 + y, 20 + x] = length * np.sin(turn), length * np.cos(turn)
+        return np.degrees(sift.orientations(dy, dx, 20.0, 20.0, sigma))
+
+    np.testing.assert_allclose(angles(((0, 1), 33, 1)), [30])
+    np.testing.assert_allclose(angles(((0, 1), 30, 1), ((0, -1), 40, 0.5)), [30 + 25 / 9])
+    np.testing.assert_allclose(angles(((0, 1), 358, 1), ((-1, 0), 172, 0.81)), [0, 170])  # 80 % of the highest
+    np.testing.assert_allclose(angles(((0, 1), 0, 1), ((-1, 0), 170, 0.79)), [0])
+    # Three pixels away is one deviation, 1.5 sigma: exp(-1/2) of 1.31 is less than 80 %, of 1.33 more.
+    assert (
+        len(angles(((0, 0), 0, 1), ((3, 0), 170, 1.31))) == 1 and len(angles(((0, 0), 0, 1), ((3, 0), 170, 1.33))) == 2
+    )
+    # Nine pixels away is three of them, and the last that votes.
+    assert len(angles(((0, 0), 0, 1), ((0, 9), 170, 85))) == 2 and len(angles(((0, 0), 0, 1), ((0, 10), 170, 999))) == 1
+    even = angles(((0, 1), 30, 1), ((0, -1), 40, 1))  # two equal bins are one peak between them
+    np.testing.assert_allclose(even, [35])
+
+
+@pytest.mark.curriculum("X7")
+def test_gradients_are_of_the_layer_of_the_points_scale(scene, monkeypatch):
+    seen, thresholds, plain = [], [], sift.extrema
+    monkeypatch.setattr(sift, "orientations", lambda dy, dx, y, x, sigma: seen.append((dy, sigma)) or [])
+    monkeypatch.setattr(sift, "extrema", lambda d, threshold: thresholds.append(threshold) or plain(d, threshold))
+    assert not len(sift.detect(scene[0]).scale) and len(seen) > 10
+    octaves = sift.scale_space(scene[0])[0]
+    for dy, sigma in seen:
+        layer = round(3 * np.log2(sigma / 1.6))
+        assert any(dy.shape == o[0].shape and np.array_equal(dy, central(o[layer])[0]) for o in octaves)
+    assert max(thresholds) < 0.04 / 3  # a pixel beside the extremum has less than it
+
+
+@pytest.mark.curriculum("X7")
 def test_a_descriptor_equals_loops():
     x = gaussian(RNG.random((40, 44)), 1)
     dy, dx = central(x)
@@ -80,6 +142,8 @@ def test_a_descriptor_equals_loops():
             share = max(1 - abs(i + 0.5 - 6 - (r + 0.5) * 5) / 5, 0) * max(1 - abs(j + 0.5 - 12 - (c + 0.5) * 5) / 5, 0)
             votes[r, c, b] += share * max(1 - away, 0) * np.hypot(dy[i, j], dx[i, j])
     columns = len(range(0, 44 - 19, 6))
+    with pytest.raises(DataError, match=r"take grey images \[n, h, w\] of 20 pixels or more, got \[1, 19, 44\]"):
+        sift.dense(x[None, :19], 5, 6)
     np.testing.assert_allclose(sift.dense(x[None], 5, 6)[0, columns + 2], sift.unit(votes.reshape(1, -1))[0], atol=1e-9)
 
 
@@ -157,6 +221,8 @@ def test_fisher_vectors_are_whitened_gradients_and_scikit_images():
     np.testing.assert_allclose(np.linalg.norm(better), 1)
     np.testing.assert_allclose(better / better[0], np.sign(ours / ours[0]) * np.sqrt(abs(ours / ours[0])))
     np.testing.assert_array_equal(fisher_vectors.improved(np.zeros((2, 4))), 0)
+    with pytest.raises(DataError, match="without descriptors has no Fisher vector"):
+        fisher_vectors.encode(x[:0], w, m, v)
 
 
 @pytest.mark.curriculum("X10", "X8")
@@ -174,3 +240,7 @@ def test_linear_machines_are_those_of_scikit_learn():
         np.testing.assert_array_equal(linear_svm.scores(ours, x).argmax(1), theirs.predict(x))
     with pytest.raises(DataError, match=r"classes \[3\] have no examples"):
         linear_svm.fit(x, label, 4)
+    with pytest.raises(DataError, match=r"labels are in 0..3; 3 classes are 0..2"):
+        linear_svm.fit(x, np.append(label[1:], 3), 3)
+    with pytest.raises(DataError, match="1 of 90 examples have features that are no numbers"):
+        linear_svm.fit(np.where(np.arange(90)[:, None] == 7, np.nan, x), label, 3)

@@ -14,8 +14,8 @@ RNG = np.random.default_rng(0)
 @pytest.mark.curriculum("X2")
 def test_depth_by_hand():
     """f = 500 pixels, B = 0.2 m: 10 pixels are 10 m, and half the disparity is twice the depth."""
-    depth = stereo.depth_from_disparity(jnp.asarray([10.0, 5.0, 0.0, -1.0]), 500.0, 0.2)
-    np.testing.assert_allclose(depth, [10, 20, np.inf, np.nan])
+    depth = stereo.depth_from_disparity(jnp.asarray([10.0, 5.0, 0.0, -1.0, np.nan]), 500.0, 0.2)
+    np.testing.assert_allclose(depth, [10, 20, np.inf, np.nan, np.nan])
 
 
 @pytest.mark.curriculum("X2")
@@ -73,6 +73,17 @@ def test_the_vertex_of_a_parabola_and_what_has_none():
     np.testing.assert_array_equal(stereo.disparities_of(costs, False)[0], [2, 0, 0, 5])
     infinite = jnp.asarray([[[jnp.inf, 1.0, 2.0, 9.0]]])
     np.testing.assert_array_equal(stereo.disparities_of(infinite), [[1]])
+    for subpixel in (True, False):  # what no cost speaks for is no disparity of 0, and agrees with nothing
+        nothing = stereo.disparities_of(jnp.asarray([[[jnp.nan] * 4, [jnp.inf] * 4, [1.0, 0, 1, 1]]]), subpixel)
+        np.testing.assert_array_equal(jnp.isnan(nothing), [[True, True, False]])
+        assert not stereo.consistent(nothing, nothing)[0, :2].any()
+
+
+@pytest.mark.curriculum("X2")
+def test_a_match_outside_the_other_view_is_none():
+    """Column 0 with a disparity of 3 would be at -3, whatever the first column there says."""
+    left, right = jnp.asarray([[3.0, 0, -3, -3]]), jnp.asarray([[3.0, 0, 0, -3]])
+    assert stereo.consistent(left, right).tolist() == [[False, True, False, False]]
 
 
 @pytest.mark.curriculum("X2")

@@ -50,6 +50,8 @@ def test_without_noise_everything_comes_back():
     np.testing.assert_allclose(got_r, r, atol=5e-3)
     np.testing.assert_allclose(got_t, t, atol=2e-2)
     assert float(jnp.linalg.det(got_r)) == pytest.approx(1, abs=1e-4)
+    lost = two_views.relative_pose(e, y1[:, :2], y2[:, :2], jnp.zeros(40))  # nothing that tells the four apart
+    assert jnp.isnan(lost[0]).all() and jnp.isnan(lost[1]).all()
 
 
 @pytest.mark.curriculum("X3")
@@ -72,6 +74,39 @@ def test_weights_leave_pairs_out():
 
 
 @pytest.mark.curriculum("X3")
+def test_the_pose_is_that_of_four_with_points_before_both_cameras():
+    """Wherever the second camera stands and however the essential matrix is signed."""
+    pose = jax.jit(two_views.relative_pose)
+    rng = np.random.default_rng(2)
+    for i in range(8):
+        r, t = Rotation.from_euler("xyz", rng.uniform(-0.2, 0.2, 3)).as_matrix(), rng.normal(size=3)
+        t = t / np.linalg.norm(t)
+        points = rng.uniform((-2, -2, 4), (2, 2, 8), (20, 3))
+        other = points @ r.T + t
+        e = (-1) ** i * np.cross(np.eye(3), t).T @ r  # [t]_x R up to its sign
+        np.testing.assert_allclose([x2 @ e @ x1 for x1, x2 in zip(points, other, strict=True)], 0, atol=1e-9)
+        x1, x2 = (jnp.asarray(x[:, :2] / x[:, 2:], jnp.float32) for x in (points, other))
+        got_r, got_t = pose(jnp.asarray(e, jnp.float32), x1, x2)
+        np.testing.assert_allclose(got_r, r, atol=1e-3)
+        np.testing.assert_allclose(got_t, t, atol=1e-3)
+
+
+@pytest.mark.curriculum("X3")
+def test_sampson_by_hand_and_the_threshold_in_pixels(monkeypatch):
+    """A camera beside the first sees points in the same row: y1 - y2 = 0, of gradient 1 in both views."""
+    f = jnp.asarray([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    got = two_views.sampson_distances(f, jnp.asarray([[5.0, 1], [0, 2]]), jnp.asarray([[3.0, 3], [7, 2]]))
+    np.testing.assert_allclose(got, [2**2 / 2, 0])
+    f = f.at[1, 2].set(-2.0)  # y1 = 2 y2
+    np.testing.assert_allclose(two_views.sampson_distances(f, jnp.ones((1, 2)), jnp.ones((1, 2))), [1 / 5])
+    rows = 0.5 * jnp.arange(12.0)
+    pairs = jnp.zeros((12, 2)), jnp.stack([jnp.zeros(12), rows], 1)  # rows / sqrt(2) pixels away from the first model
+    monkeypatch.setattr(two_views, "fundamental", lambda *args: f.at[1, 2].set(-1.0))
+    agree = two_views.ransac(jax.random.key(0), *pairs, threshold=3.0, samples=1)[1]
+    np.testing.assert_array_equal(agree, rows < 3 * 2**0.5)
+
+
+@pytest.mark.curriculum("X3")
 def test_ransac_finds_the_pairs_that_are_right():
     _, _, _, _, (x1, x2) = scene(60)
     rng = np.random.default_rng(1)
@@ -82,6 +117,8 @@ def test_ransac_finds_the_pairs_that_are_right():
     assert agree[20:].all() and agree[:20].sum() <= 3
     assert jnp.sqrt(two_views.sampson_distances(f, x1, x2))[20:].max() < 1
     np.testing.assert_array_equal(run(jax.random.key(0))[0], f)
+    f, agree = jax.jit(lambda key: two_views.ransac(key, x1, 0 * x2, samples=2))(jax.random.key(0))
+    assert agree.sum() < 8 and jnp.isnan(f).all()  # of points that are all one nothing follows
     plain = two_views.fundamental(x1, x2)
     assert jnp.sqrt(two_views.sampson_distances(plain, x1, x2))[20:].mean() > 3
 

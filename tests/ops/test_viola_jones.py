@@ -94,6 +94,18 @@ def test_training_error_stays_below_its_bound():
     assert all(error <= bound + 1e-9 for error, bound in bounds) and bounds[-1][0] < bounds[0][0] / 2
 
 
+@pytest.mark.curriculum("X9")
+def test_votes_of_a_window_do_not_depend_on_its_company():
+    """A cut is the votes of some face; a sum that rounds otherwise for other numbers of windows would lose it."""
+    values, t = RNG.normal(size=(300, 50)), 30
+    stumps = vj.Stumps(RNG.integers(50, size=t), np.zeros(t), RNG.choice([-1, 1], t), RNG.random(t), 0.0)
+    whole = vj.votes(stumps, values)
+    assert [vj.votes(stumps, values[i : i + 1])[0] for i in range(300)] == whole.tolist()
+    np.testing.assert_allclose(whole[0], stumps.alpha[values[0, stumps.feature] * stumps.polarity > 0].sum())
+    with pytest.raises(ValueError, match=r"scale=1.0 must be above 1"):
+        vj.detect(None, [], np.zeros((9, 9)), 4, 1.0)
+
+
 @pytest.fixture(scope="module")
 def trained():
     features = vj.haar_features(16, 2, 2)
@@ -113,6 +125,7 @@ def test_stages_keep_their_rates_on_held_out_windows(trained):
         assert rate.detection == pytest.approx(here[0][passed[0]].mean()) and rate.detection >= 0.97
         assert rate.false_positive == pytest.approx(here[1][passed[1]].mean())
         assert rate.false_positive <= 0.3 or rate.stumps == 12
+        assert stage.cut <= stage.alpha.sum() / 2  # lowered where faces would be lost, and never raised
         passed = [p & h for p, h in zip(passed, here, strict=True)]
     np.testing.assert_array_equal(vj.classify(features, cascade, others[1]), passed[1])
     assert passed[0].mean() > 0.9 and passed[1].mean() < 0.15
@@ -128,6 +141,33 @@ def test_scanning_an_image_is_classifying_its_windows(trained):
     passing = vj.classify(features, cascade, windows)
     assert [tuple(c) for c in corners.tolist()] == [p for p, good in zip(places, passing, strict=True) if good]
     assert looked[0] == len(places) and looked[-1] < looked[0] / 2 and (margin >= 0).all()
+
+
+@pytest.mark.curriculum("X9")
+def test_a_stage_is_trained_on_so_many_others(monkeypatch):
+    seen, plain = [], vj.boost
+    monkeypatch.setattr(vj, "boost", lambda values, label, *more: seen.append(label) or plain(values, label, *more))
+    windows = RNG.random((60, 6, 6))
+    vj.train_cascade(
+        vj.haar_features(6), (windows[:9], windows[9:18]), (windows[18:40], windows[40:]), 1, most=1, limit=7
+    )
+    assert seen[0].tolist() == [True] * 9 + [False] * 7
+
+
+@pytest.mark.curriculum("X9")
+def test_windows_of_smaller_images_are_larger_boxes(monkeypatch):
+    """41x63 pixels are 20x32 at half the size: a window of 10 there is 20.5 high and 19.7 wide."""
+    seen = []
+
+    def scan(features, cascade, image, window, step):
+        seen.append(image.shape)
+        return np.asarray([[2, 4]] if image.shape == (20, 32) else np.zeros((0, 2), int)), None, []
+
+    monkeypatch.setattr(vj, "scan", scan)
+    boxes, counts = vj.detect(None, [], RNG.random((41, 63)), 10, 2.0, least=1)
+    assert seen == [(41, 63), (20, 32), (10, 16)] and counts.tolist() == [1]
+    down, across = 41 / 20, 63 / 32
+    np.testing.assert_allclose(boxes, [[2 * down, 4 * across, 12 * down, 14 * across]])
 
 
 @pytest.mark.curriculum("X9")

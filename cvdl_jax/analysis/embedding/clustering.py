@@ -152,7 +152,7 @@ def agglomerate(x: np.ndarray, linkage: Literal["single", "complete", "average",
         A Tree, in the order and with the heights of SciPy's `linkage`.
 
     Raises:
-        ValueError: for an unknown linkage, or fewer than two points.
+        ValueError: for an unknown linkage, fewer than two points, or points that are NaN or infinite.
     """
     if linkage not in LINKAGES:
         raise ValueError(f"linkage={linkage!r} is not one of {', '.join(LINKAGES)}")
@@ -160,6 +160,8 @@ def agglomerate(x: np.ndarray, linkage: Literal["single", "complete", "average",
     n = len(x)
     if n < 2:
         raise ValueError(f"{n} points; clusters can be joined where there are two")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{np.sum(~np.isfinite(x).all(1))} of {n} points are NaN or infinite; no point is near them")
     d = np.sqrt(np.square(x[:, None] - x[None]).sum(-1))
     np.fill_diagonal(d, np.inf)
     names, sizes = np.arange(n), np.ones(n, np.int64)

@@ -5,9 +5,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from cvdl_jax.analysis.embedding import clustering
+from cvdl_jax.errors import DataError
 
 _HIGH = lax.Precision.HIGHEST
 
@@ -87,7 +89,8 @@ def fit(
     """Expectation and maximisation from the clusters of k-means.
 
     With `floor` 0 the likelihood never decreases. The floor adds a little to the covariances that maximise it, so that
-    it then may, by as little.
+    it then may, by as little. Without a floor a component of too few points has no density: everything is NaN, which
+    `check_fit` says.
 
     Args:
         key: of the first clusters.
@@ -118,3 +121,17 @@ def fit(
 
     mixture, values = lax.scan(step, first, None, iterations)
     return mixture, jnp.append(values, responsibilities(mixture, x)[1])
+
+
+def check_fit(values: np.ndarray, floor: float) -> None:
+    """Refuses a fit that lost a component: likelihoods [iterations + 1] that are NaN make every point one cluster.
+
+    Raises:
+        DataError: naming the iteration and the floor.
+    """
+    bad = ~np.isfinite(np.asarray(values))
+    if bad.any():
+        raise DataError(
+            f"the mixture has no likelihood from iteration {int(bad.argmax())} on: the covariance of a component is "
+            f"singular; take a larger floor of variances than {floor}, fewer components, or other features"
+        )

@@ -60,8 +60,13 @@ def classical_scaling(distances: np.ndarray, k: int = 2) -> tuple[np.ndarray, np
     Returns:
         Points float64 [n, k], the widest coordinate first; all eigenvalues [n], the largest first.
 
+    Raises:
+        ConfigError: for more coordinates than points, or none.
+
     Reference: Torgerson 1952; Borg and Groenen 2005, "Modern Multidimensional Scaling", chapter 12.
     """
+    if not 1 <= k <= len(distances):
+        raise ConfigError(f"k={k} coordinates of {len(distances)} points; k must be in 1..{len(distances)}")
     squares = np.square(np.asarray(distances, np.float64))
     rows = squares.mean(0)
     values, vectors = np.linalg.eigh(-(squares - rows[None] - rows[:, None] + squares.mean()) / 2)
@@ -72,10 +77,14 @@ def classical_scaling(distances: np.ndarray, k: int = 2) -> tuple[np.ndarray, np
 
 
 def residual_variance(geodesic: np.ndarray, y: np.ndarray) -> float:
-    """1 - R^2 of geodesic distances and those of embedded points, over pairs."""
+    """1 - R^2 of geodesic distances and those of embedded points, over pairs.
+
+    Distances that are all equal have no R: 0 where those of the embedded points are all equal too, else 1.
+    """
     embedded = np.sqrt(np.square(y[:, None] - y[None]).sum(-1))
     pairs = np.triu_indices(len(y), 1)
-    return float(1 - np.corrcoef(geodesic[pairs], embedded[pairs])[0, 1] ** 2)
+    flat = [np.ptp(d[pairs]) <= 1e-12 * d.max() for d in (geodesic, embedded)]
+    return float(not all(flat)) if any(flat) else float(1 - np.corrcoef(geodesic[pairs], embedded[pairs])[0, 1] ** 2)
 
 
 def isomap(x: np.ndarray, neighbours: int = 10, k: int = 2) -> tuple[np.ndarray, float]:

@@ -38,7 +38,8 @@ def precisions(distances: jax.Array, perplexity: float) -> jax.Array:
 
     Args:
         distances: squared, [n, n].
-        perplexity: in 1 .. n - 1. A point with more duplicates than that keeps the perplexity of its duplicates.
+        perplexity: in 1 .. n - 1. A point with more duplicates than that keeps the perplexity of its duplicates, and
+            one that is equally far from all others keeps n - 1: its beta is 0.
 
     Raises:
         ValueError: for a perplexity that n points cannot have.
@@ -47,7 +48,9 @@ def precisions(distances: jax.Array, perplexity: float) -> jax.Array:
     if not 1 < perplexity < n - 1:
         raise ValueError(f"perplexity={perplexity} must be between 1 and {n - 1}, the number of other points")
     nearest = jnp.where(_diagonal(n), jnp.inf, distances).min(1)
-    scale = jnp.maximum(distances.sum(1) / (n - 1) - nearest, jnp.finfo(distances.dtype).tiny)  # shift leaves p alone
+    mean = distances.sum(1) / (n - 1)
+    flat = mean - nearest <= 8 * jnp.finfo(distances.dtype).eps * mean  # all distances equal but for rounding
+    scale = jnp.where(flat, 1, mean - nearest)  # a shift of distances leaves p alone
 
     def halve(_, bracket):
         low, high = bracket
@@ -57,7 +60,7 @@ def precisions(distances: jax.Array, perplexity: float) -> jax.Array:
 
     edge = jnp.full(n, BRACKET, distances.dtype)
     low, high = lax.fori_loop(0, BISECTIONS, halve, (-edge, edge))
-    return jnp.exp((low + high) / 2) / scale
+    return jnp.where(flat, 0, jnp.exp((low + high) / 2) / scale)
 
 
 def joint(x: jax.Array, perplexity: float) -> jax.Array:

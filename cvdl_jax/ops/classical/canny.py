@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cvdl_jax.ops.classical.smoothing import gaussian, sobel
+from cvdl_jax.ops.classical.smoothing import gaussian, grey, sobel
 
 
 def thinned(dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
@@ -17,6 +17,8 @@ def thinned(dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
     """
     length = np.hypot(dy, dx)
     h, w = length.shape
+    if min(h, w) < 3:
+        return np.zeros((h, w))  # of border alone
     rows, columns = np.mgrid[1 : h - 1, 1 : w - 1]
     y, x = dy[1:-1, 1:-1], dx[1:-1, 1:-1]
     steep = abs(y) >= abs(x)
@@ -57,12 +59,15 @@ def canny(image: np.ndarray, sigma: float = 1.4, low: float = 0.02, high: float 
     Args:
         image: float [h, w] in 0..1.
         sigma: of the Gaussian in pixels.
-        low: length of a gradient, of 1 a pixel at most, from which a pixel may be an edge,
+        low: length of a gradient, in grey levels of 0..1 a pixel, from which a pixel may be an edge,
         high: and from which it is one.
 
     Returns:
         bool [h, w].
 
+    Raises:
+        DataError: for what is no such image.
+
     Reference: Canny 1986, "A Computational Approach to Edge Detection", sections VI and VIII.
     """
-    return hysteresis(thinned(*sobel(gaussian(image, sigma))), low, high)
+    return hysteresis(thinned(*sobel(gaussian(grey(image, "canny"), sigma))), low, high)

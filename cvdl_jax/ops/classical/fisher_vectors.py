@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from cvdl_jax.errors import DataError
+
 
 def posteriors(x: np.ndarray, weights: np.ndarray, means: np.ndarray, variances: np.ndarray) -> np.ndarray:
     """p(k | x) [n, k] of points x [n, d] under a mixture of diagonal Gaussians."""
@@ -29,10 +31,15 @@ def encode(x: np.ndarray, weights: np.ndarray, means: np.ndarray, variances: np.
     Returns:
         float64 [2 k d], those of means first.
 
+    Raises:
+        DataError: for an image without descriptors.
+
     Reference: Perronnin, Sanchez and Mensink 2010, "Improving the Fisher Kernel for Large-Scale Image Classification",
     section 2.2; Sanchez et al. 2013, equations 17 and 18.
     """
     x = np.asarray(x, np.float64)
+    if not len(x):
+        raise DataError("an image without descriptors has no Fisher vector; leave it out")
     p, n = posteriors(x, weights, means, variances), len(x)
     mass, first, second = p.sum(0)[:, None], p.T @ x, p.T @ np.square(x)  # [k, 1], [k, d], [k, d]
     by_mean = (first - mass * means) / np.sqrt(variances)

@@ -44,7 +44,7 @@ def fit(x: np.ndarray, label: np.ndarray, classes: int, c: float = 1.0, steps: i
         steps: of Newton's method at most; it ends before where the set of examples inside the margin repeats.
 
     Raises:
-        DataError: for a class without examples.
+        DataError: for a class without examples, a label that is no class, features that are NaN or infinite.
 
     Reference: Keerthi and DeCoste 2005, "A Modified Finite Newton Method for Fast Solution of Large Scale Linear SVMs".
     """
@@ -52,7 +52,11 @@ def fit(x: np.ndarray, label: np.ndarray, classes: int, c: float = 1.0, steps: i
     missing = sorted(set(range(classes)) - set(label.tolist()))
     if missing:
         raise DataError(f"classes {missing} have no examples; a machine for each of {classes} classes needs some")
+    if label.min() < 0 or label.max() >= classes:
+        raise DataError(f"labels are in {label.min()}..{label.max()}; {classes} classes are 0..{classes - 1}")
     x = np.concatenate([np.asarray(x, np.float64), np.ones((len(x), 1))], 1)
+    if not np.isfinite(x).all():
+        raise DataError(f"{np.sum(~np.isfinite(x).all(1))} of {len(x)} examples have features that are no numbers")
     columns = [_fit_one(x, np.where(label == k, 1.0, -1.0), c, steps) for k in range(classes)]
     whole = np.stack(columns, 1)
     return LinearSVM(whole[:-1], whole[-1])

@@ -6,6 +6,8 @@ Segmentation".
 
 import numpy as np
 
+from cvdl_jax.errors import DataError
+
 
 def affinity(image: np.ndarray, colour: float = 0.1, place: float = 4.0, radius: float = 5.0) -> np.ndarray:
     """`w_ij = exp(-|F_i - F_j|^2 / colour^2 - |X_i - X_j|^2 / place^2)` of pixels less than `radius` apart: [n, n].
@@ -16,8 +18,15 @@ def affinity(image: np.ndarray, colour: float = 0.1, place: float = 4.0, radius:
         place: distance in pixels, likewise.
         radius: in pixels; 0 beyond.
 
+    Raises:
+        DataError: for bytes, NaN or another shape.
+
     Reference: equation 11.
     """
+    if image.ndim != 3 or not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
+        raise DataError(
+            f"normalised cuts take an image [h, w, c] of finite floats in 0..1, got {image.dtype} {list(image.shape)}"
+        )
     h, w, c = image.shape
     features = np.asarray(image, np.float64).reshape(-1, c)
     at = np.stack(np.mgrid[:h, :w], -1).reshape(-1, 2).astype(float)
@@ -54,10 +63,15 @@ def segment(w: np.ndarray, most: float = 0.1, least: int = 4) -> np.ndarray:
     Args:
         w: affinities [n, n].
         most: ncut from which a part stays whole.
-        least: nodes of a part; smaller ones are not made.
+        least: nodes of a part, 1 or more; smaller ones are not made.
+
+    Raises:
+        ValueError: for parts of no node.
 
     Reference: section 3.2.
     """
+    if least < 1:
+        raise ValueError(f"least={least} nodes of a part must be 1 or more")
     label, open_, number = np.zeros(len(w), int), [np.arange(len(w))], 0
     while open_:
         part = open_.pop()

@@ -9,15 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from cvdl_jax.errors import DataError
-from cvdl_jax.ops.classical.smoothing import gaussian
+from cvdl_jax.ops.classical.smoothing import gaussian, grey
 
 
 def otsu(image: np.ndarray, bins: int = 256) -> float:
     """The threshold that maximises the variance between what is below and what is above it, `w0 w1 (m0 - m1)^2`.
 
+    It is the largest value of the ground, all bins up to the best one: what is above it is figure. (A centre of a bin
+    would take a part of the pixels that were counted as ground for figure.)
+
     Args:
         image: of any shape; two values at least.
-        bins: of the histogram, whose centres are the thresholds; ground is up to the threshold.
+        bins: of the histogram, from the smallest to the largest value.
 
     Reference: Otsu 1979, "A Threshold Selection Method from Gray-Level Histograms", equation 18.
     """
@@ -29,7 +32,7 @@ def otsu(image: np.ndarray, bins: int = 256) -> float:
     low, sums = np.cumsum(counts)[:-1], np.cumsum(counts * centres)[:-1]
     high, rest = counts.sum() - low, (counts * centres).sum() - sums
     between = low * high * (sums / low - rest / high) ** 2
-    return float(centres[between.argmax()])
+    return float(values[values < edges[between.argmax() + 1]].max())
 
 
 class Shape(NamedTuple):
@@ -113,7 +116,7 @@ def perimeter(mask: np.ndarray) -> float:
 def blobs(image: np.ndarray, sigmas: tuple[float, ...], threshold: float = 0.1) -> np.ndarray:
     """Bright blobs float64 [k, 3] (row, column, sigma): maxima of `-sigma^2 (L_yy + L_xx)` over place and scale.
 
-    A disc of radius r answers most at sigma = r / sqrt(2).
+    A disc of radius r answers most at sigma = r / sqrt(2). Of equal neighbours the first is the maximum.
 
     Args:
         image: float [h, w] in 0..1.
@@ -122,6 +125,7 @@ def blobs(image: np.ndarray, sigmas: tuple[float, ...], threshold: float = 0.1) 
 
     Reference: Marr and Hildreth 1980; Lindeberg 1998, "Feature Detection with Automatic Scale Selection".
     """
+    image = grey(image, "blobs")
 
     def answer(sigma: float) -> np.ndarray:
         p = np.pad(gaussian(image, sigma), 1, "edge")
@@ -130,9 +134,7 @@ def blobs(image: np.ndarray, sigmas: tuple[float, ...], threshold: float = 0.1) 
     stack = np.stack([answer(sigma) for sigma in sigmas])
     p = np.pad(stack, 1, constant_values=-np.inf)
     s, h, w = stack.shape
-    around = [
-        p[i : i + s, j : j + h, k : k + w]
-        for i in range(3) for j in range(3) for k in range(3) if (i, j, k) != (1, 1, 1)
-    ]  # fmt: skip
-    peaks = np.argwhere(np.logical_and.reduce([stack > other for other in around]) & (stack >= threshold))
+    around = [p[i : i + s, j : j + h, k : k + w] for i in range(3) for j in range(3) for k in range(3)]
+    highest = [stack > other for other in around[:13]] + [stack >= other for other in around[14:]]
+    peaks = np.argwhere(np.logical_and.reduce(highest) & (stack >= threshold))
     return np.asarray([(y, x, sigmas[i]) for i, y, x in peaks], np.float64).reshape(-1, 3)

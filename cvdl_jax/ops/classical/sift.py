@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvdl_jax.ops.classical.smoothing import central, gaussian
+from cvdl_jax.errors import DataError
+from cvdl_jax.ops.classical.smoothing import central, gaussian, grey
 
 SIGMA, SEEN = 1.6, 0.5  # smoothing of the first image of an octave; what an image has as it comes
 CELLS, BINS = 4, 8  # of a descriptor
@@ -76,6 +77,8 @@ def doubled(image: np.ndarray) -> np.ndarray:
 def extrema(d: np.ndarray, threshold: float) -> np.ndarray:
     """Places int [n, 3] (scale, row, column) of differences [s, h, w] above all 26 neighbours, or below all.
 
+    Of equal neighbours the first is the extremum: a blob whose middle is between pixels has several.
+
     Args:
         d: differences of Gaussians.
         threshold: those of smaller magnitude are left out.
@@ -83,10 +86,11 @@ def extrema(d: np.ndarray, threshold: float) -> np.ndarray:
     inner = d[1:-1, 1:-1, 1:-1]
     around = [
         d[1 + i : d.shape[0] - 1 + i, 1 + j : d.shape[1] - 1 + j, 1 + k : d.shape[2] - 1 + k]
-        for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if (i, j, k) != (0, 0, 0)
+        for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)
     ]  # fmt: skip
-    high = np.logical_and.reduce([inner > other for other in around])
-    low = np.logical_and.reduce([inner < other for other in around])
+    before, after = around[:13], around[14:]
+    high = np.logical_and.reduce([inner > x for x in before] + [inner >= x for x in after])
+    low = np.logical_and.reduce([inner < x for x in before] + [inner <= x for x in after])
     return np.argwhere((high | low) & (abs(inner) >= threshold)) + 1
 
 
@@ -155,7 +159,7 @@ def orientations(dy: np.ndarray, dx: np.ndarray, y: float, x: float, sigma: floa
     votes = np.bincount(place.ravel(), weight.ravel(), HISTOGRAM)
     votes = sum(w * np.roll(votes, k) for k, w in zip((-2, -1, 0, 1, 2), np.asarray([1, 4, 6, 4, 1]) / 16, strict=True))
     before, after = np.roll(votes, 1), np.roll(votes, -1)
-    peaks = np.flatnonzero((votes > before) & (votes > after) & (votes >= 0.8 * votes.max()))
+    peaks = np.flatnonzero((votes > before) & (votes >= after) & (votes >= 0.8 * votes.max()))
     top = [b + (before[b] - after[b]) / (2 * (before[b] - 2 * votes[b] + after[b])) for b in peaks]
     return [2 * math.pi * t / HISTOGRAM for t in top]
 
@@ -203,7 +207,11 @@ def detect(image: np.ndarray, scales: int = 3, contrast: float = 0.04, edge: flo
         scales: of an octave.
         contrast: the least difference of an extremum, times `scales`.
         edge: the largest ratio of its two curvatures.
+
+    Raises:
+        DataError: for what is no such image.
     """
+    image = grey(image, "sift")
     octaves, differences = scale_space(image, scales)
     rows: list[tuple] = []
     for o, (layers, d) in enumerate(zip(octaves, differences, strict=True)):
@@ -249,9 +257,16 @@ def dense(images: np.ndarray, cell: int = 3, step: int = 3) -> np.ndarray:
         images: in 0..1, at least 4 cells wide and high.
         cell: side of a cell in pixels.
         step: pixels between descriptors.
+
+    Raises:
+        DataError: for smaller images.
     """
-    p = np.pad(np.asarray(images, np.float64), ((0, 0), (1, 1), (1, 1)), "edge")
-    dy, dx = (p[:, 2:, 1:-1] - p[:, :-2, 1:-1]) / 2, (p[:, 1:-1, 2:] - p[:, 1:-1, :-2]) / 2
+    if images.ndim != 3 or min(images.shape[1:]) < CELLS * cell:
+        raise DataError(
+            f"dense descriptors of {CELLS} cells of {cell} pixels take grey images [n, h, w] of {CELLS * cell} pixels "
+            f"or more, got {list(images.shape)}"
+        )
+    dy, dx = central(images)
     turn = np.arctan2(dy, dx) % (2 * math.pi) / (2 * math.pi) * BINS
     apart = abs(turn[..., None] - np.arange(BINS))
     votes = np.hypot(dy, dx)[..., None] * np.maximum(1 - np.minimum(apart, BINS - apart), 0)  # [n, h, w, 8]

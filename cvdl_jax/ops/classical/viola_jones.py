@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvdl_jax.errors import DataError
+from cvdl_jax.ops.classical.smoothing import grey
 
 CORNERS = 9  # of the largest feature, four rectangles
 FLAT = 1.0 / 255  # the least deviation that pixels of a window, in 0..1, are divided by
@@ -138,8 +139,20 @@ def best_stump(values: np.ndarray, order: np.ndarray, label: np.ndarray, weight:
 
 def votes(stumps: Stumps, values: np.ndarray) -> np.ndarray:
     """Weighted votes [n] of values [n, m] of all features."""
-    chosen = values[:, stumps.feature] * stumps.polarity > stumps.threshold * stumps.polarity
-    return chosen @ stumps.alpha
+    return _votes(values[:, stumps.feature], stumps)
+
+
+def _votes(values: np.ndarray, stumps: Stumps) -> np.ndarray:
+    """Votes [n] of values [n, t] of the stumps' own features, added stump by stump.
+
+    A cut is the votes of some held-out face. The product of a matrix rounds as its number of rows makes it, and faces
+    with exactly these votes would pass in one company and not in another.
+    """
+    chosen = values * stumps.polarity[None] > (stumps.threshold * stumps.polarity)[None]
+    total = np.zeros(len(values))
+    for column, alpha in zip(chosen.T, stumps.alpha, strict=True):
+        total = total + column * alpha
+    return total
 
 
 def boost(values: np.ndarray, label: np.ndarray, enough: Callable[[Stumps], Stumps | None], most: int) -> Stumps:
@@ -274,7 +287,11 @@ def scan(
     Returns:
         Corners int [k, 2] (row, column) of windows that pass; by how much, the votes of the last stage [k] beyond its
         cut; the numbers of windows that each stage looked at.
+
+    Raises:
+        DataError: for what is no such image.
     """
+    image = grey(image, "viola_jones")
     h, w = image.shape
     rows, columns = np.arange(0, h - window + 1, step), np.arange(0, w - window + 1, step)
     corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
@@ -292,8 +309,7 @@ def scan(
         areas = at[..., 0] * at[..., 1]  # the integral of an image of ones
         weights = features.weights[stage.feature]
         values = (sums * weights[None]).sum(-1) - mean[:, None] * (areas * weights).sum(-1)[None]
-        chosen = values / deviation[:, None] * stage.polarity[None] > (stage.threshold * stage.polarity)[None]
-        margin = chosen @ stage.alpha - stage.cut
+        margin = _votes(values / deviation[:, None], stage) - stage.cut
         kept = margin >= 0
         corners, mean, deviation, margin = corners[kept], mean[kept], deviation[kept], margin[kept]
     return corners, margin, looked
@@ -326,9 +342,16 @@ def detect(
     Returns:
         Boxes float64 [k, 4] (top, left, bottom, right in pixels), and how many windows voted for each [k], the most
         first.
+
+    Raises:
+        DataError: for what is no such image.
+        ValueError: for sizes that do not grow.
     """
     from PIL import Image
 
+    if not scale > 1:
+        raise ValueError(f"scale={scale} must be above 1; 1.25 is a quarter more from size to size")
+    image = grey(image, "viola_jones")
     h, w = image.shape
     boxes, factor = [], 1.0
     while min(h, w) / factor >= window:

@@ -9,6 +9,7 @@ from jax import lax
 
 from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.ops.images.inputs import check_image
 
 _EPSILON = 1e-3  # of a block's length, so that a block without edges is zero
 
@@ -37,10 +38,11 @@ def hog(
 
     Raises:
         ConfigError: for an image without a whole block.
+        ValueError: for bytes, whose differences would wrap around.
 
     Reference: Dalal and Triggs 2005, "Histograms of Oriented Gradients for Human Detection", section 6.
     """
-    start = border(cell) if inside else 0
+    x, start = check_image(x, "hog"), border(cell) if inside else 0
     rows, columns = ((n - 2 * start) // cell for n in x.shape[1:3])
     if min(rows, columns) < block:
         raise ConfigError(
