@@ -339,6 +339,34 @@ def folder(config: ConfigDict, path: str, size: int = 64, smoke: bool = False) -
     config.select = {"metric": "validation/accuracy", "mode": "max"}
 
 
+def two_folders(config: ConfigDict, before: str, after: str, paired: bool, size: int) -> None:
+    """Two folders of images, squares of `size` pixels; splits that they have not are cut from all images, 80 / 10 / 10.
+
+    Args:
+        config: changed in place.
+        before: the folder of "image".
+        after: that of "image_after" where files of one name are pairs, else of "image_other".
+        paired: whether they are.
+        size: of the images in pixels; a window in their middle keeps the aspect.
+    """
+    import os
+
+    from cvdl_jax.data.class_folders import roots
+    from cvdl_jax.data.folder import survey
+
+    path = f"{before}{os.pathsep}{after}"
+    root, own = roots(path)
+    seen = survey(path)
+    there = {} if seen is None else {key: key for key in ("validation", "test") if key in seen.images}
+    config.data = {"name": f"folder:{path}", "train": "train", **there}
+    if "validation" not in there:
+        fractions = (0.9, 0.1) if there else (0.8, 0.1, 0.1)
+        config.data.split = {"fractions": fractions, "stratified": not paired}
+    config.data.domains = tuple(folder.relative_to(root).as_posix() for folder in own)
+    config.data.paired = paired
+    config.data.image_size, config.data.crop = (size, size), "center"
+
+
 def toy(config: ConfigDict, name: str) -> None:
     """A generated set, such as "xor": 1,000 examples to train on, 500 to select on, 500 to test on.
 

@@ -3,9 +3,9 @@
 `config.control.kind`: "real", training images drawn with replacement, which no generator can beat by much; "gaussian",
 the normal distribution with the mean and covariance of the training pixels, cut to 0..1; "untrained", a generator
 (`config.model`) with its first weights. A generator that is quoted is to beat the last two. A run takes no steps.
-image: [b, h, w, c] in 0..1. `extra`: {"images": uint8 [n, h, w, c]}, {"mean": [d], "root": [d, d]} or {"batch_stats"};
-mean and root are fitted by a pass over the training split before the evaluations: "validation" and "test" as of
-experiment "gan", "samples", and where there is a judge "judge" and "distance".
+image: [b, h, w, c] in 0..1. `extra`: {"images": [n, h, w, c] as they are stored}, {"mean": [d], "root": [d, d]} or
+{"batch_stats"}; mean and root are fitted by a pass over the training split before the evaluations: "validation" and
+"test" as of experiment "gan", "samples", and where there is a judge "judge" and "distance".
 """
 
 from functools import partial
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from cvdl_jax.config import configs
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.core.task import Pass, Task
+from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import generation
@@ -59,7 +60,7 @@ def real(state, key, n):
     """Training images [n, h, w, c], each drawn from all of them."""
     images = state.extra["images"]
     rows = row_random(lambda k, s: jax.random.randint(k, s, 0, len(images)), key, (n,))
-    return images[rows].astype(jnp.result_type(float)) / 255
+    return to_unit(images[rows])
 
 
 def untrained(model, state, key, n):

@@ -45,18 +45,19 @@ def sums_of(parts):
 
 
 def critic_loss(method, state, batch, key):
-    """Sums over images and as many completed ones."""
+    """Sums over images and as many completed ones; slopes are those at the pixels of holes, as in the paper."""
     x, keys, parts = 2 * batch["image"] - 1, jax.random.split(key), {}
     hole = cut(method, x, keys[0])
     refined = complete(method, state.params, x, hole.mask, True)[1]
     made = lax.stop_gradient(hole.mask * refined + (1 - hole.mask) * x)
     t = row_random(jax.random.uniform, keys[1], (len(x),))
-    real, fake = views(method, x, hole.corners), views(method, made, hole.corners)
+    real, fake, inside = (views(method, y, hole.corners) for y in (x, made, hole.mask))
     for name in (GLOBAL, LOCAL):
         judge = partial(score, method, state.params, name)
         parts[name] = method.loss.discriminator(judge(real[name]), judge(fake[name]))
         if method.loss.penalty:
-            slopes = gradient_penalty(judge, interpolate(real[name], fake[name], t))
+            within = lambda y, name=name, judge=judge: judge(jnp.where(inside[name] > 0, y, real[name]))  # noqa: E731
+            slopes = gradient_penalty(within, interpolate(real[name], fake[name], t))
             parts[f"{name}_penalty"] = method.loss.penalty * slopes
     return state, sums_of(parts)
 

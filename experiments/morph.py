@@ -23,6 +23,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Size
 from cvdl_jax.core import gradients
 from cvdl_jax.core.task import Eval, Task, descend
+from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import from_run, recipe, runs
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
@@ -114,7 +115,7 @@ def make(config, info) -> Task:
     stored = recipe.whole_splits(morph.data, "config.morph.data", [morph.split], 2 * morph.pairs)[1][morph.split]
     if "image" not in stored or len(stored["image"]) < 2 * morph.pairs:
         raise ConfigError(f"config.morph.pairs={morph.pairs} needs {2 * morph.pairs} images in {morph.split!r}")
-    shown = jnp.asarray(stored["image"]) / 255
+    shown = to_unit(jnp.asarray(stored["image"]))
     generator = registry.create(
         config.model, "config.model", kinds=("generative",), shape=shown.shape[1:], dtype=config.compute_dtype
     )

@@ -1,12 +1,13 @@
 """Image to image: CycleGAN on two sets of images, or pix2pix on pairs of them.
 
-image, image_after: [b, h, w, c] in 0..1; the players see 2 image - 1. A generator for each way, `forward` from image to
-image_after and `backward`, and for each a discriminator of what it makes (`config.objective`, of
+image, image_after: [b, h, w, c] in 0..1; the players see 2 image - 1. Of sets of which no image belongs to another,
+image and image_other, and once [b, 2], 1 where each is in its split for the first time. A generator for each way,
+`forward` from image to the other and `backward`, and for each a discriminator of what it makes (`config.objective`, of
 `models/image_translating.py`). A step descends both generators together, then both discriminators, which are shown
 images of the pool. `params` and `opt`: {"generators", "discriminators"}, of `params` each {way: ...}; `rows`: {way:
-{"shown", and of a pool "images", "kept"}}; `extra`: {"ema"?, "feedback"?}. Evaluations: "validation" and "test", how
-far translations are from the images that belong to them, which unpaired training has not seen: mean absolute
-differences in 0..1. `unchanged_l1`, of the inputs themselves, is the control.
+{"shown", and of a pool "images", "kept"}}; `extra`: {"ema"?, "feedback"?}. Evaluations: "validation" and "test", mean
+absolute differences in 0..1: of translations and the images that belong to them, where these are known, with
+`unchanged_l1` of the inputs themselves as the control; of inputs that are translated there and back.
 """
 
 from functools import partial
@@ -40,7 +41,7 @@ OTHER = {FORWARD: BACKWARD, BACKWARD: FORWARD}
 
 def seen(batch):
     """{way: its inputs in -1..1}; the inputs of the other way are images of its target's domain."""
-    return {FORWARD: 2 * batch["image"] - 1, BACKWARD: 2 * batch[pairs.AFTER] - 1}
+    return {FORWARD: 2 * batch["image"] - 1, BACKWARD: 2 * batch[pairs.second(batch)] - 1}
 
 
 def generator_loss(method, state, batch, key):
@@ -86,35 +87,33 @@ def discriminator_loss(method, state, batch, key):
 
 
 def evaluation_step(method, state, batch, key):
-    """Sums over real rows: distances of pixels in 0..1."""
+    """Sums over real rows: distances of pixels in 0..1; images of the smaller of two sets count once."""
     params, inputs, mask = averaged(state, on="generators").params, seen(batch), batch["mask"]
-    parts = {"unchanged_l1": distance(inputs[FORWARD], inputs[BACKWARD])}
-    for way in method.objective.ways:
+    known = pairs.AFTER in batch
+    parts = {"unchanged_l1": (distance(inputs[FORWARD], inputs[BACKWARD]), mask)} if known else {}
+    for i, way in enumerate(method.objective.ways):
         made = translate(method, params, way, inputs[way], False)
-        parts[f"{way}_l1"] = distance(made, inputs[OTHER[way]])
+        if known:
+            parts[f"{way}_l1"] = distance(made, inputs[OTHER[way]]), mask
         if len(method.objective.ways) == 2:
-            parts[f"{way}_cycle_l1"] = distance(translate(method, params, OTHER[way], made, False), inputs[way])
-    return {name: ((x * mask).sum() / 2, mask.sum()) for name, x in parts.items()}
+            again = translate(method, params, OTHER[way], made, False)
+            parts[f"{way}_cycle_l1"] = distance(again, inputs[way]), mask if known else mask * batch[pairs.ONCE][:, i]
+    return {name: ((x * weight).sum() / 2, weight.sum()) for name, (x, weight) in parts.items()}
 
 
 def report(method, state, batch, key):
-    """Of each way, inputs, their translations, these translated back, and the images that belong to them."""
+    """Of each way, inputs, their translations, these translated back, and the images that belong to them, if any."""
     from cvdl_jax.analysis.figures.images import mosaic
 
     params, inputs, figures = averaged(state, on="generators").params, seen(batch), {}
     for way in method.objective.ways:
         columns = min(8, len(batch["image"]))
         made = translate(method, params, way, inputs[way], False)
-        rows = [inputs[way], made, inputs[OTHER[way]]]
+        rows = [inputs[way], made, *([inputs[OTHER[way]]] if pairs.AFTER in batch else [])]
         if len(method.objective.ways) == 2:
             rows.insert(2, translate(method, params, OTHER[way], made, False))
         figures[way] = mosaic((jnp.concatenate([x[:columns] for x in rows]) + 1) / 2, columns)
     return figures
-
-
-def together(change):
-    """A function of a batch as a transform."""
-    return lambda state, batch, key: (state, change(batch), {})
 
 
 def make(config, info) -> Task:
@@ -144,7 +143,7 @@ def make(config, info) -> Task:
     ]  # fmt: skip
     average = recipe.average(config, losses["generators"], on="generators")
     augment = recipe.augmentation(config, info)  # of both images of a row alike
-    alike = augment and chain(together(pairs.joined), augment, together(pairs.apart))
+    alike = augment and chain(pairs.join, augment, pairs.part)
     train = chain(alike, *descents, average)
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), lambda means, rows: means), info.sizes)
     return Task(init, train, evals, partial(report, method), feedback.on_eval)

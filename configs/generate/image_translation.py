@@ -5,15 +5,25 @@
 
 Zhu et al. 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks"; Isola et al. 2017,
 "Image-to-Image Translation with Conditional Adversarial Networks".
+
+Two folders of your own, in which files of one name are pairs with `method=paired`, and which may have different numbers
+of images without; each may hold train, val and test, else these are cut from it:
+
+    python launch.py --config \
+        configs/generate/image_translation.py:before=/path/photos,after=/path/paintings --workdir runs/paintings
+
 Drawn faces become beings of another world, and back. The pairs of the test split are hidden from unpaired training and
 measure it: l1 is the mean absolute difference of pixels in 0..1. The weight of a cycle is half the paper's, beside
-least squares with a half. For images of 256 pixels: cyclegan_generator or unet, and patch_discriminator.
+least squares with a half. Of folders without pairs only cycles are measured. For images of 256 pixels (`size=256`):
+cyclegan_generator or unet, and patch_discriminator. An epoch is one of the larger folder; the smaller one begins anew
+whenever all of its images have been shown.
 
     method    forward l1 on test    of unchanged images  wall time
     unpaired  not measured yet
     paired    not measured yet
 """
 
+from configs import datasets
 from cvdl_jax.config import configs
 
 METHODS = {
@@ -33,12 +43,13 @@ METHODS = {
 
 
 def get_config(arg=None):
-    """The run's numbers; `method` is unpaired or paired; `smoke` makes it two steps at tiny size."""
-    arg = configs.parse_arg(arg, method=configs.OneOf(METHODS), smoke=False)
+    """The run's numbers; `before` and `after` are folders of your own; `smoke` makes it two steps at tiny size."""
+    arg = configs.parse_arg(arg, method=configs.OneOf(METHODS), before="", after="", size=64, smoke=False)
     chosen = METHODS[arg.method]
     config = configs.base(objective=chosen["objective"])
-    settings = [f"paired={int(arg.method == 'paired')}"] if arg.method == "paired" else []
+    settings = ["paired=1"] if arg.method == "paired" else []
     settings += ["size=16, train=16, validation=8, test=8"] if arg.smoke else []
+    settings += [f"size={arg.size}"] if arg.size != 64 and not arg.smoke else []
     config.experiment = "translate_images"
     config.data = {
         "name": f"face_domains({', '.join(settings)})" if settings else "face_domains",
@@ -46,6 +57,8 @@ def get_config(arg=None):
         "validation": "validation",
         "test": "test",
     }
+    if arg.before or arg.after:
+        datasets.two_folders(config, arg.before, arg.after, arg.method == "paired", 16 if arg.smoke else arg.size)
     config.normalise = {}
     config.total_steps, config.batch_size, config.eval_batch_size = chosen["steps"], 4, 50
     config.model = {"generator": chosen["generator"], "discriminator": {"name": "patch_discriminator_34"}}

@@ -4,8 +4,10 @@ Boxes and the entries beside them, such as `objects/bbox` and `objects/label`, s
 their first axis varies. Boxes are [ymin, xmin, ymax, xmax] in 0..1, so that resizing an image does not change them.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ PROPOSALS = "proposals/bbox"  # float32 [n, 4], regions that may hold an object;
 MASK = "boxes_mask"  # float32 [max_boxes], 1 where a box is real
 ROUNDING = 1e-5  # tolerance for boxes that leave the image
 DROPPED = "boxes_dropped"  # int32 [], how many boxes of the example had no area
+_CHUNK = 256  # examples looked at at a time
 
 
 def targets(batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,3 +157,28 @@ def _check_range(name: str, boxes: np.ndarray, who: Callable[[], str]) -> None:
             f"{who()}: the box {box} of {name!r} reaches out of the image, [ymin, xmin, ymax, xmax] in 0..1; divide "
             "pixels by the height and width of the image, or cut the box off, and prepare the data set again"
         )
+
+
+def most_of(sources: Mapping[str, Any]) -> Callable[[], int]:
+    """A function that says how many boxes an example has at most; all examples are looked at once, without images.
+
+    Args:
+        sources: {split: Source} with boxes.
+    """
+    lock = threading.Lock()
+
+    @lru_cache(maxsize=1)
+    def count() -> int:
+        sizes = [0]
+        for source in sources.values():
+            name = group(source.features)[0]
+            for start in range(0, len(source), _CHUNK):
+                rows = source.read_entries(range(start, min(start + _CHUNK, len(source))), [name])
+                sizes += [len(row[name]) for row in rows]
+        return max(sizes)
+
+    def most() -> int:
+        with lock:  # several threads may find an example with too many at once
+            return count()
+
+    return most

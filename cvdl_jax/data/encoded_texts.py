@@ -57,6 +57,25 @@ class TextSettings(NamedTuple):
     buckets: tuple[Size, ...] = ()
 
 
+def asked_for(sources: dict[str, Source], section: Mapping[str, Any], caption_length: int) -> dict[str, Source]:
+    """The sources with their texts as numbers, where that is asked for and captions are not.
+
+    Args:
+        sources: of each split.
+        section: `config.data.text`.
+        caption_length: `config.data.caption_length`.
+
+    Raises:
+        ConfigError: if both are on, or as `encoded`.
+    """
+    if section and caption_length:
+        raise ConfigError(
+            "config.data.text and config.data.caption_length both make numbers of texts; set "
+            "config.data.caption_length=0 for texts, or config.data.text={} for captions of images"
+        )
+    return encoded(sources, section) if section else sources
+
+
 def encoded(sources: Mapping[str, Source], section: Mapping[str, Any]) -> dict[str, Source]:
     """The splits of a data set with their texts as numbers, by the vocabulary of a file or of the training split.
 

@@ -1,8 +1,9 @@
-"""Folders of images: `folder:/path`, one sub-folder per class.
+"""Folders of images: `folder:/path`, one sub-folder per class, or `folder:/one:/other`, each of them a class.
 
 If `/path` holds a folder called as a split (`train`, `Training`, `val`, `valid`, `test` ...) that holds class folders,
-the folders of `/path` are splits; otherwise everything is the split `train`. Classes are the sorted names of the class
-folders of all splits. Images are RGB, or grey with `channels=1`. What is left out is counted and named in one warning.
+the folders of `/path` are splits; otherwise everything is the split `train`. Of several folders each may hold splits,
+and is called by its path below the folder that they have in common. Classes are the sorted names of the class folders
+of all splits. Images are RGB, or grey with `channels=1`. What is left out is counted and named in one warning.
 """
 
 import copy
@@ -10,10 +11,11 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvdl_jax.data.class_folders import SPLITS, WORDS, Empty, Layout, roots
 from cvdl_jax.data.digests import Digests, digests, edges, shown
 from cvdl_jax.data.image_files import LeftOut, Tree, common_size, read_image
 from cvdl_jax.data.schema import Feature
@@ -21,20 +23,13 @@ from cvdl_jax.data.sources import Interval, Source, parse_split, places
 from cvdl_jax.errors import DataError
 
 _EDGE = 1 << 12  # bytes at both ends of a file that are always read for the fingerprint
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-WORDS = {word: name for name, words in SPLITS.items() for word in words}
-Empty = Literal["refuse", "keep", "ignore"]
 
 
 class FolderSource(Source):
     """A split of a folder of class folders.
 
     Args:
-        path: of the folder.
+        path: of the folder, or of several with colons between them.
         split: in TFDS's syntax.
         empty: what a class folder without images is: an error, a class without examples, or no class.
         skip_bad: whether images that cannot be read are dealt with elsewhere; else the first look refuses them.
@@ -44,14 +39,14 @@ class FolderSource(Source):
     """
 
     def __init__(self, path: str, split: str, empty: Empty = "refuse", skip_bad: bool = False):
-        root = Path(path).expanduser()
-        if not root.is_dir():
+        root, own = roots(path)
+        for missing in [one for one in own or [root] if not one.is_dir()]:
             raise DataError(
-                f"the image folder {shown(root)} does not exist; write --config.data.name=folder:/path/to/images, or "
-                "--config configs/classify/folder.py:path=/path/to/images"
+                f"the image folder {shown(missing)} does not exist; write --config.data.name=folder:/path/to/images, "
+                "or --config configs/classify/folder.py:path=/path/to/images"
             )
-        self._root, self._digests = root, None
-        layout = Layout(root)
+        self._root, self._given, self._digests = root, path, None
+        layout = Layout(root, own)
         names = layout.classes(empty)
         if not names:
             raise DataError(
@@ -62,9 +57,10 @@ class FolderSource(Source):
             part: [(file, names.index(name)) for name in sorted(classes) for file in classes[name]]
             for part, classes in layout.splits.items()
         }
-        self.real = layout.real
+        self.real, self._folders = layout.real, layout.folders
         layout.left_out.warn()
-        self.name, self.version, self.split, self.location = f"folder:{shown(root.name)}", "", split, str(root)
+        called = ":".join(one.name for one in own or [root])
+        self.name, self.version, self.split, self.location = f"folder:{shown(called)}", "", split, str(root)
         self.intervals = self._intervals(split)
         shape = common_size([file for files in self._files.values() for file, _ in files], skip_bad)
         self.features = {
@@ -82,6 +78,18 @@ class FolderSource(Source):
         other.split, other.intervals, other._digests = split, self._intervals(split), None
         return other
 
+    def files_of(self, split: str, name: str) -> dict[str, Path]:
+        """The images of a class of a whole split: {path below the folder of the class: file}."""
+        folder = self._folders[split].get(name)
+        number = self.features["label"].class_names.index(shown(name))
+        files = [file for file, label in self._files[split] if label == number]
+        return {} if folder is None else {file.relative_to(folder).as_posix(): file for file in files}
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of its whole splits."""
+        return list(self._files)
+
     def _cut(self, sizes: Mapping[str, int]) -> str:
         """What to type where a split is asked for that the folder has not."""
         if "train" not in sizes:
@@ -94,7 +102,7 @@ class FolderSource(Source):
         return (
             f"; cut it from the images there are: {given} --config.data.split.fractions={fractions} "
             "--config.data.split.stratified=True (and --config.data.image_size=64,64 where sizes vary), or use "
-            f"--config configs/classify/folder.py:path={shown(self._root)}"
+            f"--config configs/classify/folder.py:path={shown(self._given)}"
         )
 
     def read(self, indices: Sequence[int]) -> list[dict[str, Any]]:
@@ -207,10 +215,10 @@ def survey(path: str) -> Survey | None:
     """Looks at a folder, for a configuration; None where there is none with training images.
 
     Args:
-        path: of the folder.
+        path: of the folder, or of several with colons between them.
     """
-    root = Path(path).expanduser()
-    splits = Layout(root).splits if root.is_dir() else {}
+    root, own = roots(path)
+    splits = Layout(root, own).splits if all(one.is_dir() for one in own or [root]) else {}
     classes = [files for files in splits.get("train", {}).values() if files]
     if not classes:
         return None
@@ -221,98 +229,6 @@ def survey(path: str) -> Survey | None:
         size = (int(np.median([min(one) for one in some if None not in one])),) * 2
     counts = {split: sum(map(len, part.values())) for split, part in splits.items()}
     return Survey(counts, min(map(len, classes)), size)
-
-
-class Part:
-    """A folder of class folders.
-
-    Attributes:
-        left_out: what is not used of it.
-        outside: images that are in no class folder.
-        classes: {class: everything below its folder}.
-        filled: whether a class folder holds an image.
-    """
-
-    def __init__(self, folder: Path, root: Path, above: frozenset[str] = frozenset()):
-        self.left_out = LeftOut(root)
-        top = Tree(folder, self.left_out, deep=False, above=above)
-        self.outside, self.real = top.files, top.real
-        self.classes = {inner.name: Tree(inner, self.left_out, above=top.real) for inner in top.folders}
-        self.filled = any(tree.files for tree in self.classes.values())
-
-
-class Layout:
-    """The splits and class folders of a folder.
-
-    Attributes:
-        splits: {split: {class: its images}}; a class that a split has a folder for may be without images.
-        real: {split: {real path of a folder below it: class}}.
-        left_out: what is not used.
-    """
-
-    def __init__(self, root: Path):
-        self.root, self.left_out = root, LeftOut(root)
-        self.splits: dict[str, dict[str, list[Path]]] = {}
-        self.real: dict[str, dict[str, str]] = {}
-        top = Tree(root, LeftOut(root), deep=False)
-        said = {f.name: split for split, words in SPLITS.items() for f in top.folders if f.name.lower() in words}
-        parts = {f.name: Part(f, root, top.real) for f in top.folders} if said else {}
-        named = {said[name] for name in said if parts[name].filled}
-        others = [name for name, part in parts.items() if name not in said and (part.filled or part.outside)]
-        if "train" in named or (named and not others):
-            self._read_splits(parts, said)
-            self.left_out.add("images outside class folders", top.files)
-        else:
-            self._add("train", Part(root, root))
-
-    def _read_splits(self, parts: Mapping[str, Part], said: Mapping[str, str]) -> None:
-        known: set[str] = set()
-        for name in sorted(parts, key=lambda name: (name not in said, name)):  # those called as splits first
-            part = parts[name]
-            if not part.filled or (name not in said and not part.classes.keys() & known):
-                self.left_out.add("folders that are no split", [self.root / name])
-                continue
-            known |= part.classes.keys() if name in said else set()
-            same = [n for n in parts if parts[n].filled and said.get(n, n) == said.get(name, name)]
-            self._add(name if len(same) > 1 else said.get(name, name), part)
-        both = sorted(name for name in self.splits if said.get(name) == "train")
-        if "train" not in self.splits and both:
-            raise DataError(
-                f"{shown(self.root)} has {shown(' and '.join(both))}, which are one split; rename one of them"
-            )
-
-    def _add(self, split: str, part: Part) -> None:
-        """Takes a part as a split, unless a link makes one folder two classes."""
-        real = self.real[split] = {}
-        for name, tree in part.classes.items():
-            for path in tree.reached:
-                if real.setdefault(path, name) != name:
-                    raise DataError(
-                        f"{shown(path)} is reached as the class {shown(name)!r} and as the class {shown(real[path])!r} "
-                        f"of {shown(self.root)}; remove one of the links"
-                    )
-        self.splits[split] = {name: tree.files for name, tree in part.classes.items()}
-        self.left_out.merge(part.left_out)
-        self.left_out.add("images outside class folders", part.outside)
-
-    def classes(self, empty: Empty) -> list[str]:
-        """The sorted names of the classes.
-
-        Raises:
-            DataError: naming a class folder without images, unless it is a class, or none, by the setting.
-        """
-        names = sorted({name for classes in self.splits.values() for name in classes})
-        filled = {name for classes in self.splits.values() for name, files in classes.items() if files}
-        lacking = [name for name in names if name not in filled]
-        if lacking and filled and empty == "refuse":
-            raise DataError(
-                f"the class folder {shown(lacking[0])!r} of {shown(self.root)} holds no image that Pillow can read"
-                f"{f', nor do {len(lacking) - 1} others' if lacking[1:] else ''}; fill or remove it, or set "
-                "--config.data.empty_classes=keep (a class without examples) or =ignore (no class)"
-            )
-        if empty == "ignore":
-            self.left_out.add("class folders without images", [self.root / name for name in lacking])
-        return names if filled and empty == "keep" else sorted(filled)
 
 
 def canonical_split(split: str, sizes: Mapping[str, int]) -> str:

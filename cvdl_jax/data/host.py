@@ -14,6 +14,7 @@ import numpy as np
 
 from cvdl_jax.config.binding import partially
 from cvdl_jax.data import boxes, captions, order
+from cvdl_jax.data.pairs import OTHER
 from cvdl_jax.data.schema import Feature, beyond, check_fits
 from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.ops.selective_search import selective_search
@@ -167,12 +168,15 @@ class HostStage:
         Raises:
             DataError: if the images of one example have different sizes where a window is cropped.
         """
-        images = [k for k, f in features.items() if f.kind in ("image", "mask")]
+        images = [k for k, f in features.items() if f.kind in ("image", "mask") and k != OTHER]
         sizes = {example[k].shape[:2] for k in images}
         if self.crop != "none" and len(sizes) > 1:
             raise DataError(f"the images {images} of one example have different sizes {sorted(sizes)}; use crop='none'")
         out = {}
-        unit = order.random_unit(seed, order.HOST, epoch, index, 4 * _TRIES) if self.random else None
+        units = order.random_unit(seed, order.HOST, epoch, index, 8 * _TRIES) if self.random else None
+        unit, apart = (
+            (None, None) if units is None else np.split(units, 2)
+        )  # an image of another set has its own window
         for name, feature in features.items():
             value = example[name]
             if feature.kind == "text":
@@ -180,7 +184,7 @@ class HostStage:
                 continue
             check_fits(name, value, feature)
             if feature.kind in ("image", "mask"):
-                value = self._image(name, value, feature.kind, unit)
+                value = self._image(name, value, feature.kind, apart if name == OTHER else unit)
             elif self.pixel_range and name.startswith("image") and np.issubdtype(value.dtype, np.floating):
                 low, high = self.pixel_range
                 value = ((value - low) / (high - low)).astype(value.dtype)

@@ -60,6 +60,7 @@ class Tree:
         above: real paths of the folders through which it was reached.
 
     Attributes:
+        root: the folder.
         files: the images, sorted by path.
         folders: those directly in it, sorted, hidden ones left out.
         real: real paths of this folder and of those above it.
@@ -67,7 +68,7 @@ class Tree:
     """
 
     def __init__(self, root: Path, left_out: LeftOut, deep: bool = True, above: frozenset[str] = frozenset()):
-        self._left_out = left_out
+        self.root, self._left_out = root, left_out
         self._paths: list[str] = []
         self.reached: set[str] = set()
         real = os.path.realpath(root)

@@ -1,10 +1,9 @@
 """Opens the data set of a config's data section as splits that a training loop can read."""
 
 import hashlib
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size, UpToOne
 from cvdl_jax.data import boxes, captions, encoded_texts, instances, label_order, opened, spread_order, subset
+from cvdl_jax.data import domains as two_sets
 from cvdl_jax.data import episodes as episodic
 from cvdl_jax.data import resample as resampling
 from cvdl_jax.data.catalogue import open_source
@@ -27,7 +27,6 @@ from cvdl_jax.data.subset import Cut
 from cvdl_jax.errors import ConfigError, DataError, nearest
 
 MASK = "segmentation_mask"
-_CHUNK = 256  # examples looked at at a time
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,8 @@ def load(
     first: Counted = 0,
     episodes: Mapping[str, Any] = {},
     spread: str = "",
+    domains: tuple[str, ...] = (),
+    paired: bool = False,
     numbered: bool = False,
 ) -> Data:
     """Opens a data set.
@@ -164,6 +165,9 @@ def load(
         spread: an entry with a class, such as "source", whose shares every batch of the training split has, to an
             example or two, instead of by chance; "" for chance.
         numbered: adds the entry "index", the example's place in its split from 0, for memories of single examples.
+        domains: two classes, whose images become the "image" and the "image_other" of an example, see `domains.py`; ()
+            for one image in an example.
+        paired: the images of `domains` belong together by the names of their files: "image" and "image_after".
 
     Raises:
         DataError: if data are missing, damaged, or two splits share examples.
@@ -173,16 +177,15 @@ def load(
     stage = HostStage(*window, max_boxes, drop_degenerate, pixel_range, proposals, numbered=numbered)
     _check_seed(order_seed)
     allow_pixels(max_pixels)
-    cut = _cut(split, validation, test)
-    wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
-    if not wanted or (cut is not None and not train):
-        raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
+    wanted, cut = _wanted(train, validation, test, split)
     sources = _opened(wanted, lambda at: open_source(name, at, data_dir, label, empty_classes, skip_bad, label_set))
+    sources = two_sets.in_pairs(sources, domains, paired, skip_bad)
     sources, skipped = _prepared(sources, cut, resample, skip_bad, empty_classes, cache)
-    sources = _with_texts(subset.kept(sources, only, first, partial(labels, cache=cache)), text, caption_length)
+    sources = _of_classes(sources, only, first, domains, paired, cache)
+    sources = encoded_texts.asked_for(sources, text, caption_length)
     words = captions.prepared(sources, caption_length, caption_entry, vocabulary, caption_min_count, cache)
     ordered = _splits(sources, replace(stage, captions=words), features, classes, episodes)
-    splits = make_resident(spread_order.evenly(ordered, spread), resident, resident_limit, cache)
+    splits = make_resident(two_sets.mixed_anew(spread_order.evenly(ordered, spread)), resident, resident_limit, cache)
     _look(splits.values(), drop_degenerate)
     return replace(_facts(splits), order_seed=order_seed, skipped=skipped, accept_changed=accept_changed)
 
@@ -193,6 +196,23 @@ def _cut(split: Mapping[str, Any], validation: str, test: str) -> Cut | None:
     if cut is not None:
         subset.check(cut, validation, test)
     return cut
+
+
+def _wanted(train: str, validation: str, test: str, split: Mapping[str, Any]) -> tuple[dict[str, str], Cut | None]:
+    """{name of a split: what it is of the set}, of those that are asked for; how one is cut into several."""
+    cut = _cut(split, validation, test)
+    wanted = {k: s for k, s in (("train", train), ("validation", validation), ("test", test)) if s}
+    if not wanted or (cut is not None and not train):
+        raise ConfigError("config.data asks for no split; set train, validation or test, for example train='train'")
+    return wanted, cut
+
+
+def _of_classes(
+    sources: dict[str, Source], only: Sequence[str], first: int, domains: Sequence[str], paired: bool, cache: bool
+) -> dict[str, Source]:
+    """The sources with the classes, and the first examples, that are asked for, or two classes beside each other."""
+    classes = partial(labels, cache=cache)
+    return two_sets.without_pairs(subset.kept(sources, only, first, classes), domains, paired, classes)
 
 
 def _check_seed(order_seed: int | None) -> None:
@@ -210,16 +230,6 @@ def _opened(wanted: Mapping[str, str], open_part: Callable[[str], Source]) -> di
     return sources
 
 
-def _with_texts(sources: dict[str, Source], text: Mapping[str, Any], caption_length: int) -> dict[str, Source]:
-    """The sources with their texts as numbers, where that is asked for and captions are not."""
-    if text and caption_length:
-        raise ConfigError(
-            f"config.data.text and {captions.LENGTH} both make numbers of texts; set {captions.LENGTH}=0 for texts, or "
-            "config.data.text={} for captions of images"
-        )
-    return encoded_texts.encoded(sources, text) if text else sources
-
-
 def _splits(
     sources: Mapping[str, Source],
     stage: HostStage,
@@ -228,7 +238,7 @@ def _splits(
     episodes: Mapping[str, Any],
 ) -> dict[str, Split]:
     """A split of each source, with the entries that are kept."""
-    most, splits = _most_boxes(sources), {}
+    most, splits = boxes.most_of(sources), {}
     for key, source in sources.items():
         kept = _choose(source, features)
         if stage.captions:
@@ -286,27 +296,6 @@ def _check_classes(sources: Mapping[str, Source]) -> None:
             )
 
 
-def _most_boxes(sources: Mapping[str, Source]) -> Callable[[], int]:
-    """A function that says how many boxes an example has at most; all examples are looked at once, without images."""
-    lock = threading.Lock()
-
-    @lru_cache(maxsize=1)
-    def count() -> int:
-        sizes = [0]
-        for source in sources.values():
-            name = boxes.group(source.features)[0]
-            for start in range(0, len(source), _CHUNK):
-                rows = source.read_entries(range(start, min(start + _CHUNK, len(source))), [name])
-                sizes += [len(row[name]) for row in rows]
-        return max(sizes)
-
-    def most() -> int:
-        with lock:  # several threads may find an example with too many at once
-            return count()
-
-    return most
-
-
 def labels(source: Source, cache: bool = True) -> np.ndarray:
     """The classes of all examples, int [n]; cached, because every example is read for them.
 
@@ -333,7 +322,8 @@ def _look(splits: Collection[Split], drop_degenerate: bool) -> None:
         split.look()
     if drop_degenerate:
         print(*map(_count_dropped, splits), sep="\n", flush=True)
-    for said in filter(None, [say(split) for say in (instances.lost, encoded_texts.count_cut) for split in splits]):
+    says = (instances.lost, encoded_texts.count_cut, two_sets.said)
+    for said in filter(None, [say(split) for say in says for split in splits]):
         print(said, flush=True)
 
 

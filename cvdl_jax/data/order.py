@@ -9,6 +9,9 @@ are then sorted by group, the groups in a random order, so that nearly every bat
 permutation. Or the groups are spread evenly over an epoch, such as sources with different labels: then so many examples
 that follow each other have the shares of the whole, to an example or two.
 
+Or a row is an example of each of two sets, of n and of m <= n: then each set goes through epochs of its own, permuted
+for itself, and position p belongs to epoch `p // n`, by the larger one.
+
 Or every batch is an episode: some classes, drawn at random, and some examples of each. Then an epoch is no permutation:
 what a batch holds is drawn anew, so that an example may come twice in n positions, or not at all.
 """
@@ -19,7 +22,7 @@ import numpy as np
 
 from cvdl_jax.errors import ConfigError
 
-ORDER, HOST, SOURCE, SPLIT, EPISODE = 0, 1, 2, 3, 4  # independent streams of random bits
+ORDER, HOST, SOURCE, SPLIT, EPISODE, SMALLER = 0, 1, 2, 3, 4, 5  # independent streams of random bits
 POOL = 4096
 
 
@@ -68,6 +71,35 @@ class Episodes:
             bits = random_bits(seed, EPISODE, k, 1 + int(c), len(self.members[c]))
             rows.append(self.members[c][np.argsort(bits, kind="stable")[: self.images]])
         return np.concatenate(rows).astype(np.int64)
+
+
+class TwoSets:
+    """Rows of an example of each of two sets; row `u + n ((v - u) mod m)` is u of the larger and v of the smaller.
+
+    So rows 0 ... n - 1 are `(u, u mod m)`, and every combination is a row.
+
+    Args:
+        larger: n, the examples of the larger set.
+        smaller: m, those of the smaller one, at most n.
+    """
+
+    def __init__(self, larger: int, smaller: int):
+        self.larger, self.smaller = larger, smaller
+
+    def row(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """The row of u and v, int64."""
+        return u + self.larger * ((v - u) % self.smaller)
+
+    def members(self, row: int) -> tuple[int, int]:
+        """(u, v) of a row."""
+        again, u = divmod(int(row), self.larger)
+        return u, (u + again) % self.smaller
+
+
+@lru_cache(maxsize=2)
+def permutation_of_smaller(seed: int, epoch: int, m: int) -> np.ndarray:
+    """The order of an epoch of the smaller of two sets, int64 [m]; see `permutation`."""
+    return np.argsort(random_bits(seed, SMALLER, epoch, 0, m), kind="stable").astype(np.int64)
 
 
 def random_bits(seed: int, stream: int, epoch: int, index: int, n: int) -> np.ndarray:
@@ -147,7 +179,7 @@ def host_rows(batch_size: int, process_index: int, process_count: int) -> slice:
 
 
 def examples(
-    seed: int, positions: np.ndarray, n: int, groups: Groups | Episodes | None = None
+    seed: int, positions: np.ndarray, n: int, groups: Groups | Episodes | TwoSets | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The epoch and the example at each position of the shuffled stream.
 
@@ -155,7 +187,7 @@ def examples(
         seed: the run's seed, at least 0.
         positions: int64 [b], each at least 0.
         n: number of examples in the split.
-        groups: of its examples, see `permutation`; or the episodes that batches are.
+        groups: of its examples, see `permutation`; or the episodes that batches are, or the two sets of rows.
 
     Returns:
         (epochs int64 [b], indices int64 [b]).
@@ -168,9 +200,16 @@ def examples(
         for k in np.unique(batches):
             indices[batches == k] = groups.batch(seed, int(k))[places[batches == k]]
         return epochs, indices
+    two = isinstance(groups, TwoSets)
     for epoch in np.unique(epochs):
         rows = epochs == epoch
-        indices[rows] = permutation(seed, int(epoch), n, groups)[positions[rows] % n]
+        indices[rows] = permutation(seed, int(epoch), n, None if two else groups)[positions[rows] % n]
+    if two:
+        smaller = np.empty_like(positions)
+        for epoch in np.unique(positions // groups.smaller):
+            rows = positions // groups.smaller == epoch
+            smaller[rows] = permutation_of_smaller(seed, int(epoch), groups.smaller)[positions[rows] % groups.smaller]
+        return epochs, groups.row(indices, smaller)
     return epochs, indices
 
 

@@ -1,10 +1,12 @@
 """Two views of one scene, "image" and "image_after", as one image whose channels are those of both.
 
+Two images that do not belong together, of two sets, are "image" and "image_other".
+
 Joined before the augmentation, so that what moves pixels moves both views and their mask alike, and a change of
 brightness changes both; operations that need one or three channels refuse them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +15,13 @@ import jax.numpy as jnp
 from cvdl_jax.errors import ConfigError
 
 AFTER = "image_after"
+OTHER = "image_other"
+ONCE = "once"  # beside OTHER, int [2]: 1 where each of the two images is in its split for the first time
+
+
+def second(entries: Container[str]) -> str:
+    """The name of the entry beside "image": "image_after", or "image_other"; "" where there is none."""
+    return next((name for name in (AFTER, OTHER) if name in entries), "")
 
 
 def joined(batch: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -21,22 +30,23 @@ def joined(batch: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         ConfigError: for views of different shapes.
     """
-    if AFTER not in batch:
+    name = second(batch)
+    if not name:
         return batch
-    first, second = batch["image"], batch[AFTER]
-    if first.shape != second.shape:
+    one, two = batch["image"], batch[name]
+    if one.shape != two.shape:
         raise ConfigError(
-            f"'image' is {list(first.shape)} and {AFTER!r} {list(second.shape)}; both views must be of one shape: set "
+            f"'image' is {list(one.shape)} and {name!r} {list(two.shape)}; both views must be of one shape: set "
             "config.data.image_size=(h, w)"
         )
-    rest = {name: x for name, x in batch.items() if name != AFTER}
-    return {**rest, "image": jnp.concatenate([first, second], -1)}
+    rest = {key: x for key, x in batch.items() if key != name}
+    return {**rest, "image": jnp.concatenate([one, two], -1)}
 
 
 def apart(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What `joined` made, with its two views under their own names again."""
-    first, second = jnp.split(batch["image"], 2, -1)
-    return {**batch, "image": first, AFTER: second}
+    """What `joined` made, with its two views as "image" and "image_after"."""
+    one, two = jnp.split(batch["image"], 2, -1)
+    return {**batch, "image": one, AFTER: two}
 
 
 def check(views: int, paired: bool) -> None:
@@ -51,6 +61,11 @@ def check(views: int, paired: bool) -> None:
 def join(state: Any, batch: Mapping[str, Any], key: Any) -> tuple[Any, Mapping[str, Any], dict]:
     """The transform that joins both views of a batch."""
     return state, joined(batch), {}
+
+
+def part(state: Any, batch: Mapping[str, Any], key: Any) -> tuple[Any, Mapping[str, Any], dict]:
+    """The transform that takes joined views of a batch apart."""
+    return state, apart(batch), {}
 
 
 def each_view(normalise: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:

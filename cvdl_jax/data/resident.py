@@ -10,6 +10,7 @@ import numpy as np
 from cvdl_jax.data import boxes, instances
 from cvdl_jax.data import cache as array_cache
 from cvdl_jax.data.host import INDEX
+from cvdl_jax.data.order import TwoSets
 from cvdl_jax.data.readable import Readable
 from cvdl_jax.data.split import Split
 from cvdl_jax.data.subset import Subset
@@ -31,7 +32,10 @@ def make_resident(splits: dict[str, Split], resident: str, limit: int, cache: bo
     Raises:
         ConfigError: for splits that must be in memory and are another one every epoch.
     """
-    able = {k: s for k, s in splits.items() if not s.stage.random and all(f.fixed for f in s.delivered.values())}
+    able = {
+        k: s for k, s in splits.items()
+        if not s.stage.random and not isinstance(s.groups, TwoSets) and all(f.fixed for f in s.delivered.values())
+    }  # fmt: skip
     if resident == "always":
         for split in splits.values():
             split.spec  # noqa: B018  says what to set where shapes vary
@@ -39,6 +43,11 @@ def make_resident(splits: dict[str, Split], resident: str, limit: int, cache: bo
                 raise ConfigError(
                     f"config.data.resident='always' keeps one window per image, crop={split.stage.crop!r} wants a new "
                     "one every epoch; use resident='auto', or crop='center' and the augmentation padded_crop"
+                )
+            if isinstance(split.groups, TwoSets):
+                raise ConfigError(
+                    "config.data.resident='always' keeps rows, and config.data.domains makes other rows of two sets "
+                    "in every epoch; use resident='auto'"
                 )
     total = sum(_bytes(s) for s in able.values())
     if resident == "never" or (resident == "auto" and total > limit):

@@ -28,7 +28,8 @@ class Split:
         features: {name: Feature} of the entries that are kept, as they are in the source.
         arrays: {name: [n, ...]} if the split is resident, else None.
         most: says how many boxes an example of the data set has at most, for an error.
-        groups: of examples that training batches keep together, or the episodes that they are; None for neither.
+        groups: of examples that training batches keep together, the episodes that they are, or the two sets of which a
+            row is one each; None for an order of all examples.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Split:
     features: Mapping[str, Feature]
     arrays: Mapping[str, np.ndarray] | None = None
     most: Callable[[], int] | None = None
-    groups: order.Groups | order.Episodes | None = None
+    groups: order.Groups | order.Episodes | order.TwoSets | None = None
 
     @property
     def size(self) -> int:

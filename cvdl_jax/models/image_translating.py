@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.parallel import row_random
-from cvdl_jax.data.pairs import AFTER
+from cvdl_jax.data.pairs import AFTER, second
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_params
@@ -34,15 +34,16 @@ def make_method(config: Any, info: Info) -> Method:
     Raises:
         ConfigError: for data without pairs of entries, players or losses that do not fit.
     """
-    spec = info.spec
-    if "image" not in spec or AFTER not in spec:
+    spec, after = info.spec, second(info.spec)
+    if "image" not in spec or not after:
         raise ConfigError(
             f"experiment {config.experiment!r} translates 'image' to {AFTER!r}, and config.data.name="
-            f"{config.data.get('name', '')!r} has {', '.join(spec) or 'nothing'}; choose face_domains or aerial_pairs"
+            f"{config.data.get('name', '')!r} has {', '.join(spec) or 'nothing'}; choose face_domains or aerial_pairs, "
+            "or name two classes of a set in config.data.domains"
         )
-    if spec["image"].shape != spec[AFTER].shape:
-        one, other = (list(spec[name].shape[1:]) for name in ("image", AFTER))
-        raise ConfigError(f"'image' is {one} and {AFTER!r} {other}; set config.data.image_size and channels")
+    if spec["image"].shape != spec[after].shape:
+        one, other = (list(spec[name].shape[1:]) for name in ("image", after))
+        raise ConfigError(f"'image' is {one} and {after!r} {other}; set config.data.image_size and channels")
     loss = configs.named(adversarial, config.loss, "config.loss")()
     if loss.penalty or loss.clip:
         raise ConfigError(
@@ -63,6 +64,11 @@ def make_method(config: Any, info: Info) -> Method:
         config.model.discriminator, "config.model.discriminator", kinds=("generative",), dtype=config.compute_dtype
     )
     objective = configs.named(translation, config.objective, "config.objective")()
+    if len(objective.ways) == 1 and after != AFTER:
+        raise ConfigError(
+            f"config.objective={dict(config.objective)} learns from pairs, and the images of config.data.domains are "
+            "none; set config.data.paired=True where the names of their files make pairs, or the objective unpaired"
+        )
     return Method(generator, discriminator, loss, objective, squash)
 
 

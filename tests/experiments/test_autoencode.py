@@ -160,6 +160,13 @@ def test_an_evaluation_leaves_out_padding_and_counts_units_that_vary():
     other = autoencode.evaluation_step(method, state_of(method), padded, jax.random.key(0))
     for name in ("loss", "bound", "latent", "squared_error"):
         np.testing.assert_allclose(out[name], other[name], rtol=1e-6)
+    state = state_of(method)  # averaged weights are those that count
+    averaged = state._replace(
+        params=jax.tree.map(jnp.zeros_like, state.params), extra={**state.extra, "ema": state.params}
+    )
+    again = autoencode.evaluation_step(method, averaged, BATCH, jax.random.key(0))
+    for name in ("loss", "bound"):
+        np.testing.assert_allclose(out[name], again[name], rtol=1e-6)
     rows = {"code": np.array([[0.0, 1.0], [0.0, 2.0], [0.05, 0.0]])}
     assert autoencode.finalise({}, rows)["active_units"] == 1
 

@@ -113,6 +113,53 @@ def test_a_perfect_denoiser_makes_its_image_of_any_noise(steps, eta):
     np.testing.assert_allclose(made, jnp.broadcast_to(IMAGES[:1], (3, *SHAPE)), atol=2e-3)
 
 
+class Same:
+    """A denoiser that says the same noise of everything."""
+
+    num_classes = 0
+
+    def apply(self, variables, x, t, train, **more):
+        return jnp.full_like(x, 0.7), {}
+
+
+def test_the_noise_of_a_bounded_image_is_what_is_left_of_the_input():
+    """Two steps by hand: where x_0 is cut to -1..1 the noise is no longer what the network said."""
+    method = method_of(sampler={"steps": 2, "eta": 0.0, "clip": True})._replace(model=Same())
+    start = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype(np.float32)
+    state = State(jnp.int32(0), {}, {}, {"batch_stats": {}}, {})
+    made = denoising.denoised(method, state, jnp.asarray(start), jax.random.key(0), {})
+    (a, a_r), (s, s_r) = (np.float64(v)[[39, 0]] for v in method.schedule[:2])
+    image = np.clip((start - s * 0.7) / a, -1, 1)
+    x = a_r * image + s_r * (start - a * image) / s
+    np.testing.assert_allclose(made, (np.clip((x - s_r * 0.7) / a_r, -1, 1) + 1) / 2, atol=1e-4)
+    assert (abs(image) == 1).mean() > 0.5
+
+
+def test_every_step_adds_noise_of_its_own(monkeypatch):
+    method = method_of(sampler={"steps": 2, "eta": 1.0})._replace(model=Same())
+    method = method._replace(space=method.space._replace(decode=lambda extra, x: x))
+    monkeypatch.setattr(diffusion, "step_back", lambda schedule, x, image, noise, t, earlier, fresh, eta: x + fresh)
+    state = State(jnp.int32(0), {}, {}, {"batch_stats": {}}, {})
+    made = denoising.denoised(method, state, jnp.zeros((64, *SHAPE)), jax.random.key(0), {})
+    assert float(made.var()) == pytest.approx(2, abs=0.2)  # 4 if both were the same
+    assert abs(np.corrcoef(made[:2].reshape(2, -1))[0, 1]) < 0.5  # and so has every row
+
+
+def test_samples_and_errors_are_those_of_averaged_weights():
+    method = method_of(sampler={"steps": 1, "eta": 0.0}, loss={"predicts": "image"})
+    state, key = state_of(method), jax.random.key(0)
+
+    @quick_jit
+    def look(params, average):
+        seen = state._replace(params=params, extra={**state.extra, "ema": average})
+        return denoising.sample(method, seen, key, 2), diffuse.evaluation_step(method, seen, BATCH, key)["loss"][0]
+
+    nothing = jax.tree.map(jnp.zeros_like, state.params)
+    here, there = look(state.params, state.params), look(nothing, state.params)
+    jax.tree.map(np.testing.assert_array_equal, here, there)
+    assert all(abs(x - y).max() > 0.01 for x, y in zip(here, look(state.params, nothing), strict=True))
+
+
 @pytest.mark.curriculum("S7")
 def test_guidance_of_zero_forgets_the_label_and_of_one_is_the_label():
     def sampled(guidance):

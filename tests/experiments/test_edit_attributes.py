@@ -133,6 +133,11 @@ def test_an_evaluation_turns_one_attribute_after_the_other():
     assert mean(values["edited_of_unchanged"]) == pytest.approx(1 - np.mean(seen))
     own = 0.5 * x[:3] + 0.1 * a[:3, None, None]
     assert mean(values["reconstruction_l1"]) == pytest.approx(abs(own - x[:3]).mean() / 2, rel=1e-5)
+    # the averaged generator is the one that counts
+    present = {**STATE.params, "generator": {"scale": jnp.float32(9.0)}}
+    averaged = STATE._replace(params=present, extra={**STATE.extra, "ema": STATE.params["generator"]})
+    again = edit_attributes.evaluation_step(METHOD, averaged, batch, None)
+    assert {name: mean(pair) for name, pair in again.items()} == {name: mean(pair) for name, pair in values.items()}
 
 
 @pytest.mark.parametrize(

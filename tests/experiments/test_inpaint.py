@@ -110,7 +110,7 @@ def test_the_losses_are_those_of_both_stages_and_both_critics():
     windows = [w[r : r + 4, c : c + 4] for w, (r, c) in zip(whole, np.asarray(hole.corners), strict=True)]
     assert mean(sums["global"]) == pytest.approx(-0.5 * 0.5 * whole.mean(), rel=1e-4)
     assert mean(sums["local"]) == pytest.approx(-0.5 * 2 * np.mean(windows), rel=1e-4)
-    # the critics: their own hole; a linear critic has the slope w / sqrt(n) everywhere
+    # the critics: their own hole; a linear critic has the slope w / n at each number, of which those of the hole count
     _, sums = inpaint.critic_loss(METHOD, STATE, batch, key)
     hole = cut(METHOD, 2 * X - 1, jax.random.split(key)[0])
     mask = np.float64(hole.mask)
@@ -122,7 +122,8 @@ def test_the_losses_are_those_of_both_stages_and_both_critics():
     ]
     assert mean(sums["local"]) == pytest.approx(2 * np.mean(inside), rel=1e-4)
     for name, w, n in (("global", 0.5, 240), ("local", 2.0, 48)):
-        assert mean(sums[f"{name}_penalty"]) == pytest.approx(10 * (w / np.sqrt(n) - 1) ** 2, rel=1e-4)
+        slope = w / n * np.sqrt(4 * 4 * 3)  # Yu et al. 2018, equation 5
+        assert mean(sums[f"{name}_penalty"]) == pytest.approx(10 * (slope - 1) ** 2, rel=1e-4)
 
 
 def test_the_loss_of_critics_does_not_reach_the_stages():
@@ -142,6 +143,11 @@ def test_errors_are_counted_inside_of_holes_of_real_rows():
     assert mean(values["coarse_l1"]) == pytest.approx(np.mean(expected), rel=1e-5)
     colours = [abs(X[i][~mask[i]].mean(0) - X[i][mask[i]]).mean() for i in range(2)]
     assert mean(values["mean_colour_l1"]) == pytest.approx(np.mean(colours), rel=1e-5)
+    # the averaged stages are those that count
+    present = {**STATE.params, "generators": jax.tree.map(lambda p: p + 1, STATE.params["generators"])}
+    averaged = STATE._replace(params=present, extra={"ema": STATE.params["generators"]})
+    again = inpaint.evaluation_step(METHOD, averaged, {"image": X, "mask": jnp.asarray([1.0, 1, 0])}, key)
+    assert mean(again["refined_l1"]) == mean(values["refined_l1"])
 
 
 @pytest.mark.parametrize(

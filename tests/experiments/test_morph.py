@@ -71,6 +71,13 @@ def test_codes_find_their_images_and_a_way_leads_from_one_to_the_other(monkeypat
     np.testing.assert_allclose(morph.decoded(Copy(), twice, codes).reshape(2, -1), 2 * codes, rtol=1e-5, atol=1e-6)
 
 
+def test_images_of_floats_are_taken_as_they_are(monkeypatch):
+    floats = np.random.default_rng(0).random((2, 8, 8, 1), np.float32)
+    monkeypatch.setattr(morph.recipe, "whole_splits", lambda *a: (None, {"test": {"image": floats}}))
+    state = create_state(task_of(monkeypatch, pairs=1), jax.random.key(0), {})
+    np.testing.assert_array_equal(state.extra["images"], floats)
+
+
 def test_too_few_images_and_unknown_settings_are_named(monkeypatch):
     with pytest.raises(ConfigError, match=r"config\.morph\.point"):
         task_of(monkeypatch, point=3)

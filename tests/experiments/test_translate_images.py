@@ -1,5 +1,6 @@
 """Image to image: objectives by hand, who is updated by what, the pool of images, refusals, the networks."""
 
+import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,7 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+import launch
+from cvdl_jax.analysis.figures import images
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import State, create_state
@@ -182,6 +186,12 @@ def info_of(**shapes):
     [
         ({}, {"image": (8, 8, 3)}, "translates 'image' to 'image_after', and config.data.name='face_domains"),
         ({}, {"image": (8, 8, 3), "image_after": (8, 9, 3)}, r"'image' is \[8, 8, 3\] and 'image_after' \[8, 9, 3\]"),
+        ({}, {"image": (8, 8, 3), "image_other": (8, 8, 1)}, r"'image' is \[8, 8, 3\] and 'image_other' \[8, 8, 1\]"),
+        (
+            {"objective": {"name": "paired"}},
+            {"image": (8, 8, 3), "image_other": (8, 8, 3)},
+            "learns from pairs, and the images of config.data.domains are none; set config.data.paired=True",
+        ),
         ({"loss": {"name": "wasserstein"}}, None, "has no penalties; choose least_squares"),
         ({"objective": {"name": "paird"}}, None, "did you mean 'paired'"),
         ({"objective": {"name": "unpaired", "cycle": -1.0}}, None, "config.objective.cycle=-1.0"),
@@ -194,6 +204,68 @@ def test_mistakes_are_named(change, shapes, words):
         config[name] = value
     with pytest.raises(ConfigError, match=words):
         image_translating.make_method(config, info_of(**(shapes or {"image": (8, 8, 3), "image_after": (8, 8, 3)})))
+
+
+def test_sets_without_pairs_are_measured_by_cycles_alone(monkeypatch):
+    """No distance to an image that does not belong to it; an image that fills a row of the smaller set counts once."""
+    players = method(translation.unpaired(cycle=1.0, pool=0))
+    state = State(jnp.int32(0), parameters(("forward", "backward")), {}, {}, {})
+    once = jnp.asarray([[1, 1], [1, 1], [1, 0], [1, 1]])  # the last row is padding
+    batch = {"image": BATCH["image"], "image_other": BATCH["image_after"], "once": once,
+             "mask": jnp.asarray([1.0, 1, 1, 0])}  # fmt: skip
+    values = translate_images.evaluation_step(players, state, batch, None)
+    assert set(values) == {"forward_cycle_l1", "backward_cycle_l1"}
+    x, y = (2 * BATCH[name] - 1 for name in ("image", "image_after"))
+    there, back = abs(1.2 * (0.8 * x + 0.1) - 0.2 - x)[:3].mean(), abs(0.8 * (1.2 * y - 0.2) + 0.1 - y)[:2].mean()
+    assert float(values["forward_cycle_l1"][0] / values["forward_cycle_l1"][1]) == pytest.approx(there / 2, rel=1e-5)
+    assert float(values["backward_cycle_l1"][0] / values["backward_cycle_l1"][1]) == pytest.approx(back / 2, rel=1e-5)
+    present = {**state.params, "generators": jax.tree.map(jnp.zeros_like, state.params["generators"])}
+    averaged = state._replace(params=present, extra={"ema": state.params["generators"]})
+    again = translate_images.evaluation_step(players, averaged, batch, None)  # of the averaged generators
+    jax.tree.map(np.testing.assert_array_equal, again, values)
+    monkeypatch.setattr(images, "mosaic", lambda x, columns: x)
+    figures = [translate_images.report(players, state, given, None)["forward"] for given in (batch, BATCH)]
+    assert [len(x) for x in figures] == [3 * 4, 4 * 4]  # inputs, translations, these translated back, and the truth
+    np.testing.assert_allclose(figures[1][12:], BATCH["image_after"], atol=1e-6)
+
+
+def test_both_images_of_a_row_are_augmented_alike(monkeypatch):
+    monkeypatch.setattr(translate_images, "make_method", lambda config, info: method(translation.unpaired(pool=0)))
+    config = configs.load(PATH)
+    config.augment, config.ema = "flip", {}
+    for second in ("image_after", "image_other"):
+        batch = {"image": BATCH["image"], second: BATCH["image"] + 1}
+        spec = {name: jax.ShapeDtypeStruct(SHAPE, jnp.float32) for name in batch}
+        task = translate_images.make(config, Info(None, (), spec, {"train": 4}, 4, 2, 1.0, 0))
+        state = create_state(task, jax.random.key(0), batch)
+        _, seen, _ = jax.jit(task.train.update)(state, batch, jax.random.key(1))
+        np.testing.assert_allclose(seen["image"] + 1, seen["image_after"], rtol=1e-6)
+        turned = [not np.array_equal(seen["image"][i], BATCH["image"][i]) for i in range(4)]
+        assert 0 < sum(turned) < 4
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("how", ["unpaired", "paired"])
+def test_two_folders_of_a_user_are_trained_on(how, tmp_path, capsys):
+    """Of other sizes, and of different numbers where there are no pairs."""
+    for name, number in (("photos", 30), ("paintings", 30 if how == "paired" else 21)):
+        (tmp_path / name).mkdir()
+        for i in range(number):
+            pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    folders = f"before={tmp_path / 'photos'},after={tmp_path / 'paintings'},method={how},smoke"
+    workdir = tmp_path / "run"
+    command = [f"--config=configs/generate/image_translation.py:{folders}", f"--workdir={workdir}"]
+    assert launch.main(command) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    metrics = json.loads((workdir / "results.json").read_text())["metrics"]
+    if how == "paired":
+        assert {"test/forward_l1", "test/unchanged_l1"} <= set(metrics)
+    else:
+        assert "24 images of 'photos' and 17 images of 'paintings'; an epoch is 24" in said
+        assert {"test/forward_cycle_l1", "test/backward_cycle_l1"} <= set(metrics)
+        assert not [name for name in metrics if name.endswith(("forward_l1", "unchanged_l1"))]
 
 
 def test_a_score_has_seen_one_patch():

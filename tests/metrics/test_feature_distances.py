@@ -14,7 +14,7 @@ from cvdl_jax.metrics.feature_distances import (
     nearest,
     neighbourhoods,
 )
-from cvdl_jax.metrics.generation import judgement
+from cvdl_jax.metrics.generation import distances, judgement
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 4)), RNG.normal(0.7, 1.5, size=(50, 4)) @ RNG.normal(size=(4, 4))
@@ -40,6 +40,13 @@ def test_frechet_distance_in_closed_form():
     flat = Moments(np.zeros(2), np.diag([4.0, 0.0]), 9)
     wide = Moments(np.zeros(2), np.diag([9.0, 1.0]), 9)
     np.testing.assert_allclose(frechet_distance(flat, wide), (3 - 2) ** 2 + 1, rtol=1e-8)
+
+
+def test_the_least_distance_is_that_of_two_halves_which_share_no_image():
+    metrics = distances(X[:50], Y, "judge")
+    assert metrics["frechet_50_judge"] == frechet_distance(moments(X[:50]), moments(Y))
+    halves = frechet_distance(moments(X[:50:2]), moments(X[1:50:2]))
+    assert metrics["frechet_halves_50_judge"] == pytest.approx(halves, rel=1e-9) and halves > 0.01
 
 
 @pytest.mark.curriculum("R30")
