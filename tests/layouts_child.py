@@ -55,6 +55,42 @@ CASES = {
         "--config.model.hidden=(8,)",
         "--config.model.latent=4",  # numbers that FSDP can share
     ],
+    # two players for each way; pools of images, which are state of the rows
+    "images": [
+        "configs/generate/image_translation.py:smoke",
+        "--config.data.name=face_domains(size=16, train=64, validation=16, test=16)",
+        "--config.model.generator={'name': 'translator_tiny'}",
+        "--config.model.discriminator={'name': 'patch_discriminator_tiny'}",
+        "--config.augment=flip | uniform_noise(amount=0.05)",
+        "--config.ema.decay=0.9",
+    ],
+    # a critic of pairs
+    "pairs": [
+        "configs/generate/image_translation.py:method=paired,smoke",
+        "--config.data.name=face_domains(paired=1, size=16, train=64, validation=16, test=16)",
+        "--config.model.generator.widths=(8,16)",
+        "--config.model.discriminator={'name': 'patch_discriminator_tiny'}",
+        "--config.ema.decay=0.9",
+    ],
+    # attributes that are drawn, an encoder with batch norm, two critic steps with a penalty for each row
+    "edits": [
+        "configs/generate/attgan.py:smoke",
+        "--config.data.name=faces(size=16, train=64, validation=16, test=16)",
+        "--config.model.discriminator.hidden=8",
+        "--config.ema.decay=0.9",
+    ],
+    # holes that are drawn, two critics
+    "inpainted": [
+        "configs/generate/inpainting.py:smoke",
+        "--config.data.name=faces(size=16, train=64, validation=16, test=16)",
+        "--config.ema.decay=0.9",
+    ],
+    # a frozen encoder in the state, a critic of three classes
+    "transferred": [
+        "configs/generate/domain_transfer.py:smoke",
+        "--config.data.name=faces(size=16, train=64, validation=16, test=16)",
+        "--config.ema.decay=0.9",
+    ],
     "distilled": ["configs/regimes/distill.py:smoke", "--config.model.hidden=(16,)"],
     # images of a second domain, drawn for every row; a reversed gradient, and covariances of the rows of all devices
     "adapted": ["configs/regimes/adapt.py:method=dann,smoke", *DOMAINS, "--config.adapt.units=8"],

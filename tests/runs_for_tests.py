@@ -37,6 +37,16 @@ RUNS = {
     ],
     # two generators and two discriminators; pools of images, of which random ones are replaced
     "images": ["--config=configs/generate/image_translation.py:smoke", *COMMON, "--config.ema.decay=0.9"],
+    # one generator, a critic of pairs
+    "pairs": ["--config=configs/generate/image_translation.py:method=paired,smoke", *COMMON, "--config.ema.decay=0.9"],
+    # attributes that are drawn, two critic steps, a penalty; statistics of the averaged generator
+    "edits": ["--config=configs/generate/attgan.py:smoke", *COMMON, "--config.ema.decay=0.9"],
+    # holes that are drawn, two stages, two critics
+    "inpainted": ["--config=configs/generate/inpainting.py:smoke", *COMMON, "--config.ema.decay=0.9"],
+    # an encoder that is kept with the state
+    "transferred": ["--config=configs/generate/domain_transfer.py:smoke", *COMMON, "--config.ema.decay=0.9"],
+    # five networks, of which one is shown what the others make
+    "swapped": ["--config=configs/generate/face_swapping.py:smoke", *COMMON],
     # codes drawn and images corrupted anew in every step, a bound of several samples, averaged weights
     "variational": ["--config=configs/generate/vae.py:smoke", *COMMON, "--config.corruption=gaussian_noise(std=0.2)"],
     # times, noise and hidden labels of every step, drop-out, averaged weights, samples by guidance

@@ -19,6 +19,8 @@ GROUPS = (
     "residual,language",
     "pgd,gan,qlearn,policy",
     "told,variational,diffusion",
+    "images,pairs",
+    "edits,inpainted,transferred",
     "detector,embedding",
     "segmenter,distilled,tasks",
     "adapted,aligned,depth",

@@ -9,6 +9,11 @@ pytestmark = pytest.mark.long
 PLACES = {  # run -> where it is killed, the step it continues from
     "adversarial": ("kill@step:13", 8),
     "images": ("kill@step:13", 8),
+    "pairs": ("kill@step:13", 8),
+    "edits": ("kill@step:13", 8),
+    "inpainted": ("kill@step:13", 8),
+    "transferred": ("kill@step:13", 8),
+    "swapped": ("kill@step:13", 8),
     "variational": ("kill@step:13", 8),
     "diffusion": ("kill@step:13", 8),
     "growing": ("kill@step:13", 8),

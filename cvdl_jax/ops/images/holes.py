@@ -49,7 +49,11 @@ def discounts(corners: jax.Array, side: int, height: int, width: int, decay: flo
 
 def window(images: jax.Array, corners: jax.Array, side: int) -> jax.Array:
     """The square of each image: [b, side, side, c] of images [b, h, w, c] at corners int [b, 2]."""
-    return jax.vmap(lambda x, at: lax.dynamic_slice(x, (at[0], at[1], 0), (side, side, x.shape[-1])))(images, corners)
+
+    def one(x: jax.Array, at: jax.Array) -> jax.Array:
+        return lax.dynamic_slice(x, (at[0], at[1], jnp.zeros((), at.dtype)), (side, side, x.shape[-1]))
+
+    return jax.vmap(one)(images, corners)
 
 
 def _offsets(corners: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
