@@ -42,6 +42,8 @@ MEANING = {
     "warmup": "a smaller d at first, `(1 + k) / (10 + k)` at step k", "tensorboard": "write `tb/` in the run's folder",
     "wandb": "name of a project; empty for off", "metric": "such as `validation/accuracy`; empty for the newest step",
     "mode": "which is better, or how a step is spread over devices", "fsdp": "devices that parameters are split over",
+    "entries": "of the data set: a class, a text or a whole number of each example, whose groups the report compares",
+    "positive": "the class whose parity between groups is measured too",
 }  # fmt: skip
 # Sections that functions of the library take: (title, "module:function", or "module" for all its public functions).
 # The arguments that the program gives are left out.
@@ -232,9 +234,9 @@ def experiments() -> list[str]:
 
 
 def of_tables() -> list[str]:
-    """The keys of a table's file, of its metric, rows, recipes and published numbers."""
+    """The keys of a table's file, of its metrics, rows, recipes, published numbers and runs that it needs."""
     parts = []
-    for title in ("TABLE", "METRIC", "ROW", "RECIPE", "PUBLISHED"):
+    for title in ("TABLE", "METRIC", "COLUMN", "ROW", "RECIPE", "PUBLISHED", "NEEDS"):
         keys = getattr(tables, title)
         rows = ((k, kind, ... if default is tables.REQUIRED else default, "") for k, (kind, default) in keys.items())
         parts.append(f"{title.lower()}:\n\n{table(rows)}")

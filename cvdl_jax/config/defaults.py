@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "plateau": {},  # metric, factor, patience, ...: the learning rate falls when the metric stalls
     "early_stopping": {},  # metric, patience, ...
     "diagnostics": {},  # activations=True: drift, saturation and dead units; gradients=True: norms of every layer
+    "subgroups": {},  # entries=("identity",): groups of examples that the report compares; positive: a class
     "test_time": {},  # views="identity | flip", average: evaluate the mean prediction of several views of an image
     "batch_stats": "running",  # of batch normalisation in evaluations: or "exact", of the training split, or "batch"
     "compute_dtype": "float32",  # or "bfloat16"; parameters stay float32
@@ -40,4 +41,4 @@ DEFAULTS: dict[str, Any] = {
 }
 # Added after digests were published: left out of a digest while at their default, which of other keys is {}.
 LATER = ("diagnostics", "class_weights", "batch_stats", "test_time", "auxiliary_weight", "init", "growth", "ada",
-         "robust")  # fmt: skip
+         "robust", "subgroups")  # fmt: skip

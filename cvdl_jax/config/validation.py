@@ -54,6 +54,7 @@ CLOSED: dict[str, dict[str, Any]] = {
     "checkpoint": _EVERY | {"keep": Count},
     "select": {"metric": str, "mode": Literal["min", "max"]},
     "parallel": {"mode": Literal["jit", "pmap"], "fsdp": Count},
+    "subgroups": {"entries": tuple[str, ...], "positive": Counted},
     "init": {"include": str, "exclude": str, "rename": tuple[tuple[str, str], ...], "least": Probability},
 }
 LARGEST, LARGER = 2**31, ("seed", "_examples", "_limit")  # whole numbers become int32, but for these
@@ -109,6 +110,11 @@ def check(config: Mapping[str, Any]) -> None:
         for key, default in DEFAULTS[name].items():
             if key not in config[name] and not key.startswith("every_"):
                 raise ConfigError(f"config.{name}.{key} is missing; its default is {default!r}")
+    if config["subgroups"] and not config["subgroups"].get("entries"):
+        raise ConfigError(
+            f"config.subgroups={config['subgroups']} names no entry of the data set whose groups are compared; set "
+            "config.subgroups.entries"
+        )
     if config["init"] and not config["init_from"]:
         raise ConfigError(f"config.init={config['init']} says what is taken of config.init_from, which is empty")
     for name in ("model", "loss", "data", "optim"):

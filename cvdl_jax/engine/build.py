@@ -28,6 +28,7 @@ FITTED = ("normalise", "class_weights")  # sections that may be fitted on the tr
 LOOP = (
     "experiment", "seed", "total_epochs", "total_steps", "total_examples", "batch_size", "eval_batch_size", "eval",
     "log", "checkpoint", "select", "diagnostics", "batch_stats", "init_from", "init", "parallel", "steps_per_call",
+    "subgroups",
 )  # fmt: skip
 EXPERIMENTS = configs.ROOT / "experiments"  # beside the package, and importable as it is
 

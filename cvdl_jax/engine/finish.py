@@ -13,8 +13,9 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.formatting import interval, score
 from cvdl_jax.core.parallel import is_first_process, to_host
 from cvdl_jax.core.task import Added, State, unwrapped
+from cvdl_jax.data import subgroups
 from cvdl_jax.data.load import Data
-from cvdl_jax.engine import kept
+from cvdl_jax.engine import kept, preflight
 from cvdl_jax.engine.context import FinishedRun, RunContext
 from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.engine.program import to_unit
@@ -133,13 +134,16 @@ def evaluate_all(
 
 
 def save_predictions(context: RunContext, name: str, rows: dict[str, Any]) -> None:
-    """Writes `predictions/<evaluation>.npz`: ids and the per-example arrays, in the order of the split."""
+    """Writes `predictions/<evaluation>.npz`: ids, groups and the per-example arrays, in the order of the split."""
     rows = {key: x for key, x in rows.items() if not isinstance(x, Added)}
     if not rows:
         return
     split = context.split(name)
-    ids = {"ids": np.asarray(split.ids)} if split is not None else {}
-    predictions.write(context.workdir.predictions / f"{name}.npz", {**ids, **rows})
+    about = {"ids": np.asarray(split.ids)} if split is not None else {}
+    for entry in context.built.config.subgroups.get("entries", ()) if split is not None else ():
+        names = subgroups.names_of(split.source, entry, split.size, preflight.ENTRIES)
+        about[f"{predictions.GROUP}{entry}"] = names
+    predictions.write(context.workdir.predictions / f"{name}.npz", {**about, **rows})
 
 
 def draw(run: FinishedRun, state: State) -> None:

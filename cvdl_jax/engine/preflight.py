@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.core.task import Added, Eval, unwrapped
+from cvdl_jax.data import subgroups
 from cvdl_jax.engine.program import Program
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.optim.optimizer import schedule_free_states
 from cvdl_jax.workdir.metric_log import check_wandb
+
+ENTRIES = "config.subgroups.entries"
 
 
 def check(config: Any, periodic: Sequence[str], begun: bool) -> None:
@@ -99,6 +102,40 @@ def check_averages(config: Any, program: Program, begun: bool) -> None:
     if not begun:
         raise ConfigError(f"{problem}; take those of the average: --config.batch_stats=exact")
     warnings.warn(f"{problem}; for figures of the average: --mode eval --config.batch_stats=exact", stacklevel=2)
+
+
+def check_subgroups(built: Any, program: Program) -> None:
+    """Refuses groups that there are none of, and those of a run that classifies no examples.
+
+    Args:
+        built: of `build.build`.
+        program: of the same, not compiled yet; its evaluations are traced.
+
+    Raises:
+        ConfigError: naming the entry, and the nearest one that makes groups.
+    """
+    section = built.config.subgroups
+    if not section:
+        return
+    splits = [evaluation.data for evaluation in built.task.evals.values() if isinstance(evaluation.data, str)]
+    classifying = [name for name in built.task.evals if _classifies(program.eval_outputs(name))] if splits else []
+    if not classifying:
+        raise ConfigError(
+            f"config.subgroups compares groups of examples that are classified, and experiment "
+            f"{built.config.experiment!r} evaluates none; leave it empty"
+        )
+    for split in splits:
+        for entry in section.entries:
+            subgroups.check(built.data.splits[split].source, entry, ENTRIES)
+    positive, classes = section.get("positive"), built.info.num_classes
+    if positive is not None and positive >= classes:
+        raise ConfigError(f"config.subgroups.positive={positive} is not one of {classes} classes, 0 to {classes - 1}")
+
+
+def _classifies(outputs: dict[str, Any]) -> bool:
+    scores, label = outputs.get("scores"), outputs.get("label")
+    shapes = [getattr(x, "shape", None) for x in (scores, label)]
+    return None not in shapes and len(shapes[0]) == 2 and shapes[1] == shapes[0][:1]
 
 
 def check_reported(metric: str, known: dict[str, Sequence[str] | None], path: str) -> None:

@@ -122,6 +122,7 @@ class Loop:
         self.program = make_program(self.built, meta.get("steps_per_call", "auto"))
         preflight.check_metrics(config, self.program)
         preflight.check_averages(config, self.program, workdir.begun())
+        preflight.check_subgroups(self.built, self.program)
         self.stride = Stride(self.program.steps_per_call, fixed=jax.process_count() > 1)
         info, unit = self.info, "img" if "image" in self.info.spec else "examples"  # as data sets name their entries
         self.progress = Progress(

@@ -11,13 +11,14 @@ Reference: Hardt et al. 2016, "Equality of Opportunity in Supervised Learning", 
 2020, "Distributionally Robust Neural Networks for Group Shifts" (worst group).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvdl_jax.errors import DataError
-from cvdl_jax.metrics.stats.intervals import wilson
+from cvdl_jax.metrics.stats.intervals import Difference, difference, wilson
 from cvdl_jax.metrics.stats.resampling import interval
 
 
@@ -51,6 +52,61 @@ class Gap(NamedTuple):
     worst: Any
 
 
+class Extremes(NamedTuple):
+    """The groups with the smallest and the largest rate, for a report that shows small groups too.
+
+    The bootstrap of `gap` has no width for a group without a mistake, or with nothing else, however few examples it
+    has; this interval is as wide as the smaller of the two groups makes it. It takes both groups as given, though they
+    are chosen for being extreme: whether the groups differ at all, `p` says.
+
+    Attributes:
+        rates: {group: Rate}, the smallest first; of equal ones that with more examples.
+        lowest: the group with the smallest rate.
+        highest: the group with the largest rate.
+        gap: the rate of the highest less that of the lowest, with Newcombe's 95 % interval.
+        p: of Pearson's chi-squared test that the rate is the same in all groups.
+    """
+
+    rates: Mapping[Any, Rate]
+    lowest: Any
+    highest: Any
+    gap: Difference
+    p: float
+
+
+def rates(hits: Any, groups: Any) -> dict[Any, Rate]:
+    """The rate of each group that has examples, in the order of the groups.
+
+    Args:
+        hits: 0, 1 or bool [n].
+        groups: [n], the group of each example.
+
+    Raises:
+        DataError: for arrays that do not belong together, or hits that are not 0 or 1.
+    """
+    hits, groups = np.asarray(hits).astype(float), np.asarray(groups)
+    if hits.shape != groups.shape or hits.ndim != 1:
+        raise DataError(f"every example needs a group, got {list(groups.shape)} groups of {list(hits.shape)} hits")
+    if not np.isin(hits, (0, 1)).all():
+        raise DataError("hits must be 0 or 1 for each example")
+    names, place = np.unique(groups, return_inverse=True)
+    counts, right = np.bincount(place), np.bincount(place, hits).astype(int)
+    return {
+        name.item(): Rate(int(n), int(k), k / n, *wilson(int(k), int(n)))
+        for name, n, k in zip(names, counts, right, strict=True)
+    }
+
+
+def extremes(hits: Any, groups: Any) -> Extremes:
+    """The groups with the smallest and the largest rate; arguments and errors as of `gap`."""
+    of = sorted(rates(hits, groups).items(), key=lambda item: (item[1].value, -item[1].n))
+    if len(of) < 2:
+        raise DataError(f"a gap needs two groups of examples, got {len(of)}")
+    (lowest, low), (highest, high) = of[0], of[-1]
+    counts, right = (np.array([getattr(rate, key) for _, rate in of]) for key in ("n", "hits"))
+    return Extremes(dict(of), lowest, highest, difference(high.hits, high.n, low.hits, low.n), _same(right, counts))
+
+
 def gap(hits: Any, groups: Any, resamples: int = 2000, seed: int = 0, errors: bool = False) -> Gap:
     """The gap of a rate between groups.
 
@@ -68,13 +124,8 @@ def gap(hits: Any, groups: Any, resamples: int = 2000, seed: int = 0, errors: bo
     names, place = np.unique(groups, return_inverse=True)
     if hits.shape != groups.shape or hits.ndim != 1 or len(names) < 2:
         raise DataError(f"a gap needs two groups of examples, got {len(names)} and {list(hits.shape)} hits")
-    if not np.isin(hits, (0, 1)).all():
-        raise DataError("hits must be 0 or 1 for each example")
-    counts, right = np.bincount(place), np.bincount(place, hits).astype(int)
-    rates = {
-        name.item(): Rate(int(n), int(k), k / n, *wilson(int(k), int(n)))
-        for name, n, k in zip(names, counts, right, strict=True)
-    }
+    of_groups = rates(hits, groups)
+    counts, right = (np.array([getattr(rate, key) for rate in of_groups.values()]) for key in ("n", "hits"))
 
     def spread(h: np.ndarray, g: np.ndarray) -> np.ndarray:
         """Of resamples [r, n]."""
@@ -84,19 +135,29 @@ def gap(hits: Any, groups: Any, resamples: int = 2000, seed: int = 0, errors: bo
     ends = interval(
         spread, hits, place, method="percentile", resamples=resamples, seed=seed, strata=place, vectorised=True
     )
-    worst = (max if errors else min)(rates, key=lambda name: rates[name].value)
-    return Gap(rates, float(np.ptp(right / counts)), ends.low, ends.high, _same(right, counts), worst)
+    worst = (max if errors else min)(of_groups, key=lambda name: of_groups[name].value)
+    return Gap(of_groups, float(np.ptp(right / counts)), ends.low, ends.high, _same(right, counts), worst)
 
 
 def _same(right: np.ndarray, counts: np.ndarray) -> float:
     """P of the chi-squared test of one rate; 1 where all or none of the examples count."""
-    from scipy.stats import chi2_contingency
+    from scipy.special import chdtrc  # lighter than scipy.stats
 
-    table = np.stack([right, counts - right])
-    return 1.0 if (table.sum(1) == 0).any() else float(chi2_contingency(table, correction=False).pvalue)
+    table = np.stack([right, counts - right])  # [2, g]
+    if (table.sum(1) == 0).any():
+        return 1.0
+    expected = table.sum(1, keepdims=True) * counts / counts.sum()
+    return float(chdtrc(len(counts) - 1, ((table - expected) ** 2 / expected).sum()))
 
 
-def audit(label: Any, guess: Any, groups: Any, positive: int | None = None, seed: int = 0) -> dict[str, Gap]:
+def audit(
+    label: Any,
+    guess: Any,
+    groups: Any,
+    positive: int | None = None,
+    seed: int = 0,
+    measure: Callable[[Any, Any], Any] | None = None,
+) -> dict[str, Any]:
     """The gaps of a classifier between groups, by name.
 
     Args:
@@ -105,6 +166,7 @@ def audit(label: Any, guess: Any, groups: Any, positive: int | None = None, seed
         groups: [n].
         positive: the class that counts as positive; None for the accuracy alone.
         seed: of the bootstrap.
+        measure: (hits, groups) -> what is made of them, `gap` or `extremes`; None for `gap`.
 
     Returns:
         {"accuracy"}, and of a positive class {"demographic_parity", "equal_opportunity", "false_positives"}, those of
@@ -114,7 +176,9 @@ def audit(label: Any, guess: Any, groups: Any, positive: int | None = None, seed
         DataError: see `gap`.
     """
     label, guess, groups = np.asarray(label), np.asarray(guess), np.asarray(groups)
-    gaps = {"accuracy": gap(guess == label, groups, seed=seed)}
+    of_errors = measure or partial(gap, seed=seed, errors=True)  # a group with many of them is worse
+    measure = measure or partial(gap, seed=seed)
+    gaps = {"accuracy": measure(guess == label, groups)}
     if positive is None:
         return gaps
     said = guess == positive
@@ -124,5 +188,5 @@ def audit(label: Any, guess: Any, groups: Any, positive: int | None = None, seed
         ("false_positives", label != positive),
     ):
         if len(np.unique(groups[rows])) > 1:
-            gaps[name] = gap(said[rows], groups[rows], seed=seed, errors=name == "false_positives")
+            gaps[name] = (of_errors if name == "false_positives" else measure)(said[rows], groups[rows])
     return gaps

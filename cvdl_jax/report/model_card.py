@@ -15,6 +15,7 @@ from typing import Any
 from cvdl_jax.config import configs
 from cvdl_jax.errors import UserError
 from cvdl_jax.metrics.stats.intervals import wilson
+from cvdl_jax.report.pages import subgroups
 from cvdl_jax.report.pages.run_files import RunFiles, read_run
 from cvdl_jax.workdir import predictions
 from cvdl_jax.workdir.folder import Workdir
@@ -124,10 +125,11 @@ def _metrics(run: RunFiles) -> str:
 
 
 def _groups(run: RunFiles) -> str:
-    """Figures of parts of the data: classes of a classifier, and metrics that have a name of a part."""
+    """Figures of parts of the data: classes and groups of a classifier, and metrics that have a name of a part."""
     metrics, classes = run.results.get("metrics") or {}, run.facts.get("class_names") or []
     names = [n for n in metrics if n.count("/") >= 2 and not n.endswith(("_low", "_high", "/examples"))]
     rows = [(name, _number(metrics[name]), _interval(metrics, name), _count(metrics, name)) for name in names]
+    gaps = []
     for evaluation in predictions.evaluations(Workdir(run.path).predictions):
         if not isinstance(evaluation, predictions.Classified):
             continue
@@ -137,10 +139,30 @@ def _groups(run: RunFiles) -> str:
             name = f"{evaluation.name}: accuracy of class {classes[k] if k < len(classes) else k}"
             low, high = wilson(right, n) if n else (float("nan"),) * 2
             rows += [(name, _number(right / n), f"[{_number(low)}, {_number(high)}]", n)] if n else [(name, "", "", 0)]
+        positive = (run.config.get("subgroups") or {}).get("positive")
+        for entry, measured in subgroups.audits(evaluation, classes, positive).items():
+            of = measured["accuracy"]
+            if entry != subgroups.CLASSES:
+                rows += [
+                    (f"{evaluation.name}: accuracy of {entry} {group}", _number(rate.value),
+                     f"[{_number(rate.low)}, {_number(rate.high)}]", rate.n)
+                    for group, rate in of.rates.items()
+                ]  # fmt: skip
+            kind = "class" if entry == subgroups.CLASSES else entry
+            gaps.append(f"- {evaluation.name}: {subgroups.said(of, kind)}")
+            gaps += [
+                f"- {evaluation.name}: {measure.replace('_', ' ')} of class "
+                f"{classes[positive] if positive < len(classes) else positive}. "
+                f"{subgroups.said(one, kind, ('Lowest', 'highest'))}"
+                for measure, one in measured.items()
+                if measure != "accuracy"
+            ]
     body = (
         _rows(("metric", "value", "interval", "examples"), rows) if rows else ["The run measured no parts of its data."]
     )
-    return _section("Groups", *body, "", f"- {BLANK} groups of people or places that matter and were not measured")
+    return _section(
+        "Groups", *body, "", *gaps, f"- {BLANK} groups of people or places that matter and were not measured"
+    )
 
 
 def _limits(run: RunFiles) -> str:

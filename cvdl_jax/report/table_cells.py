@@ -1,6 +1,7 @@
 """What stands in the cells of a table, from results.json's dict alone; shared by Markdown, LaTeX and the console."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -107,12 +108,42 @@ def data(row: Mapping[str, Any]) -> str:
     return " ".join(str(part) for part in (about["name"], about["version"], (about["fingerprint"] or "")[:8]) if part)
 
 
-def best(results: Mapping[str, Any]) -> set[int]:
-    """Indices of the rows whose value, as it is printed, is the best."""
-    metric = results["metric"]
-    means = {i: row["mean"] for i, row in enumerate(results["rows"]) if row["mean"] is not None}
+def further(row: Mapping[str, Any], k: int, column: Mapping[str, Any]) -> str:
+    """The k-th further metric of a row with its interval, `98.15 [97.87, 98.40]`; a dash where its runs have none."""
+    entry = row["columns"][k]
+    if row["n"] == 0 or entry["n"] == 0:
+        return known(row, None)
+    ends = interval(entry, column)
+    return value(entry, column) + ("" if ends == NO_VALUE else f" {ends}")
+
+
+def further_published(row: Mapping[str, Any], k: int, column: Mapping[str, Any]) -> str:
+    """The published value of the k-th further metric, with its source and, where it is another, its protocol."""
+    entry = row["columns"][k]
+    difference = re.sub(r"^(?=[+-])", "difference ", entry["comparison"])
+    return "; ".join(filter(None, [published(entry, column), difference]))
+
+
+def columns_of(results: Mapping[str, Any]) -> list[tuple[int, str, Mapping[str, Any]]]:
+    """(place, head, column) of the further metrics that a run has, or one that is not made may have."""
+    rows, columns = results["rows"], results.get("columns") or ()
+    shown = [any(not row["n"] or row["columns"][k]["n"] for row in rows) for k in range(len(columns))]
+    return [(k, metric_label(column), column) for k, column in enumerate(columns) if shown[k]]
+
+
+def is_analysis(results: Mapping[str, Any]) -> bool:
+    """Whether no measured row trained anything: parameters, MACs and lengths of training would say nothing of them."""
+    measured = [row for row in results["rows"] if row["n"]]
+    return bool(measured) and all(row.get("parameters") == 0 and row.get("steps") == 0 for row in measured)
+
+
+def best(results: Mapping[str, Any], k: int | None = None) -> set[int]:
+    """Indices of the rows whose value, as it is printed, is the best; k for the k-th further metric."""
+    metric = results["metric"] if k is None else results["columns"][k]
+    of = [row["mean"] if k is None else row["columns"][k]["mean"] for row in results["rows"]]
+    means = {i: mean for i, mean in enumerate(of) if mean is not None}
     means = {i: round(mean, metric["digits"]) for i, mean in means.items() if math.isfinite(mean)}
-    if not means:
+    if not means or metric["better"] == "none":
         return set()
     top = (max if metric["better"] == "max" else min)(means.values())
     return {i for i, mean in means.items() if mean == top}
@@ -134,10 +165,14 @@ def notes(results: Mapping[str, Any]) -> list[str]:
             "Tests are two-sided and paired: McNemar's exact test on the predictions of one seed, the exact sign-flip "
             "test on seeds; they are not corrected for the number of rows."
         )
-    if any(row.get("recipe_memory") or (row["published"] or {}).get("memory") for row in rows):
+    if columns_of(results):
+        sentences.append("Brackets behind a further metric: its interval, likewise.")
+    theirs = [row["published"] for row in rows] + [e["published"] for row in rows for e in row.get("columns") or ()]
+    if any(row.get("recipe_memory") for row in rows) or any(one and one.get("memory") for one in theirs):
         sentences.append(f"{MEMORY_MARK} From memory, not looked up.")
-    sentences.append(
-        "MACs are multiply-accumulates of one example; seconds are those of a run until its last row, compilation and "
-        "evaluations included."
-    )
+    if not is_analysis(results):
+        sentences.append(
+            "MACs are multiply-accumulates of one example; seconds are those of a run until its last row, compilation "
+            "and evaluations included."
+        )
     return [*sentences, *(f"Note: {warning}." for warning in results.get("warnings", ()))]

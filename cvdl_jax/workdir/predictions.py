@@ -8,6 +8,7 @@ A run writes a file for each evaluation when it ends. Every array has one row pe
     scores              float [n, c]      of a classifier, whose softmax are its probabilities; or
     score               float [n]         of one of two classes with a single output, above 0 for class 1
     target, prediction  float [n, ...]    of a regressor
+    group/ENTRY         str [n]           the group of each example, of the entries of config.subgroups
 
 and whatever else the evaluation keeps of each example, such as the boxes of a detector [n, d, 4].
 """
@@ -16,6 +17,7 @@ import shlex
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +25,7 @@ import numpy as np
 from cvdl_jax.errors import DataError
 from cvdl_jax.workdir.folder import replacing
 
+GROUP = "group/"  # before the name of an entry
 NO_ANSWER = -2  # the class of scores with a NaN, or of a score of exactly 0: always wrong; -1 is an absent label
 
 
@@ -36,6 +39,7 @@ class Classified(NamedTuple):
         label: int [n].
         scores: float [n, c].
         skipped: how many examples are not among them.
+        groups: {entry: the group of each example, str [n]}.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Classified(NamedTuple):
     label: np.ndarray
     scores: np.ndarray
     skipped: int
+    groups: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def guess(self) -> np.ndarray:
@@ -117,7 +122,8 @@ def classified(name: str, arrays: dict[str, np.ndarray]) -> Classified | None:
         return None
     ids = arrays.get("ids", np.arange(len(label))).astype(str)
     kept = np.isfinite(scores).all(1) & (label >= 0) & (label < scores.shape[1])
-    return Classified(name, np.flatnonzero(kept), ids[kept], label[kept], scores[kept], int((~kept).sum()))
+    groups = {key.removeprefix(GROUP): x.astype(str)[kept] for key, x in arrays.items() if key.startswith(GROUP)}
+    return Classified(name, np.flatnonzero(kept), ids[kept], label[kept], scores[kept], int((~kept).sum()), groups)
 
 
 def evaluations(folder: Path) -> Iterator[Classified | DataError]:

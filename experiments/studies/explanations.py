@@ -4,10 +4,9 @@ it gains with them alone, whether the largest pixel lies on the object, and whet
 With `config.study.workdir` the maps of a trained classifier are measured, of images of a split of its data; where these
 have masks of the classes (scenes of shapes), the pointing game asks about each class of the image. Without a run, those
 of a network made by hand, of which it is known what it sees: a bright square in one of four quadrants of a noisy image.
-A map of random numbers is measured, too.
+A map of random numbers is measured, too. Areas have 95 % Student intervals over images, where each has one class.
 
-Reference: Petsiuk et al. 2018 for deletion and insertion; Zhang et al. 2018 for the pointing game; Adebayo et al. 2018
-for randomised weights.
+Reference: Petsiuk et al. 2018 (areas); Zhang et al. 2018 (pointing game); Adebayo et al. 2018 (randomised weights).
 """
 
 import time
@@ -24,11 +23,12 @@ from cvdl_jax.analysis.logits import Logits
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Size, bind_calls
 from cvdl_jax.config.parsing import parse_calls
-from cvdl_jax.core import studies
+from cvdl_jax.core import formatting, studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import runs
 from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.optim.ema import averaged, restart_averages
 
 READS = ("study",)
@@ -41,7 +41,8 @@ class Study(NamedTuple):
     workdir: str = ""  # of a trained classifier of images; "" for the network made by hand
     split: str = "validation"  # of its data
     images: Size = 100  # the first so many
-    methods: str = "saliency | ig"  # of `analysis/explain/methods.py`, with their arguments
+    methods: str = "saliency | ig"  # of `analysis/explain/methods.py`, with their arguments; or "random"
+    alone: bool = False  # one method without the map of random numbers; its metrics then bear no name of a method
     steps: Size = 20  # of deletion and insertion
     randomised: Size = 20  # images whose maps are made of randomised weights, too
 
@@ -51,16 +52,17 @@ class Subject(NamedTuple):
 
     logits_fn: Logits
     x: Any
-    target: Any
+    target: Any  # [n]
     truth: Any
     params: Any
     with_params: Callable[[Any], Logits]
+    images: int  # different ones
 
 
 def made_by_hand(study, seed):
     """The network of which it is known what it sees, and images for it."""
     x, target, truth = known.images(study.images, seed)
-    return Subject(known.logits_of(known.PARAMS), jnp.asarray(x), target, truth, known.PARAMS, known.logits_of)
+    return Subject(known.logits_of(known.PARAMS), jnp.asarray(x), target, truth, known.PARAMS, known.logits_of, len(x))
 
 
 def of_run(study):
@@ -72,15 +74,15 @@ def of_run(study):
     split, state = splits[study.split], restart_averages(averaged(state))._replace(opt={})
     index, of = np.arange(min(study.images, split.size)), lambda p: runs.logits_of(built, state._replace(params=p))
     x = to_unit(jnp.asarray(split.batch(index)["image"]))
-    logits_fn, truth = of(state.params), None
+    logits_fn, truth, images = of(state.params), None, len(index)
     target = np.asarray(logits_fn(x)).argmax(-1)
     rows = split.source.read(index.tolist())
     if "segmentation_mask" in rows[0] and rows[0]["image"].shape[:2] == x.shape[1:3]:
         classes = np.stack([row["segmentation_mask"].reshape(x.shape[1:3]) for row in rows])  # 0 is background
         pairs = np.array([(i, c - 1) for i in index for c in np.unique(classes[i]) if c > 0])
-        x, target = x[pairs[:, 0]], pairs[:, 1]
+        x, target, images = x[pairs[:, 0]], pairs[:, 1], len(np.unique(pairs[:, 0]))
         truth = classes[pairs[:, 0]] == (target + 1)[:, None, None]
-    return Subject(logits_fn, x, target, truth, state.params, of)
+    return Subject(logits_fn, x, target, truth, state.params, of, images)
 
 
 def measured_of(study, subject, explain):
@@ -88,9 +90,11 @@ def measured_of(study, subject, explain):
     begin = time.perf_counter()
     maps = np.asarray(explain(subject.logits_fn, subject.x, subject.target))
     numbers = {"seconds": time.perf_counter() - begin}
-    how = {"target": subject.target, "steps": study.steps}
     for name, curve in (("deletion", faithfulness.deletion), ("insertion", faithfulness.insertion)):
-        numbers[name] = curve(subject.logits_fn, subject.x, maps, **how).area.mean()
+        areas = curve(subject.logits_fn, subject.x, maps, subject.target, steps=study.steps).area
+        numbers[name] = areas.mean()
+        if 1 < len(areas) == subject.images:
+            numbers[f"{name}_low"], numbers[f"{name}_high"] = intervals.student_t(areas.tolist())
     numbers["gain"] = numbers["insertion"] - numbers["deletion"]
     if subject.truth is not None:
         numbers["pointing"] = faithfulness.pointing_game(maps, subject.truth).mean()
@@ -105,19 +109,24 @@ def measured_of(study, subject, explain):
 
 def measure(study, seed):
     """All measures of all methods; what cannot explain this network is left out, and says why."""
+    asked = study.methods if study.alone else f"{study.methods} | random"
+    offered = METHODS | {"random": partial(faithfulness.random_maps, seed=seed)}
+    bound = bind_calls(asked, offered, "config.study.methods", logits_fn=None, x=None)
+    if study.alone and len(bound) != 1:
+        raise ConfigError(f"config.study.alone measures one method, config.study.methods names {len(bound)}")
     subject, numbers, maps, reasons = of_run(study) if study.workdir else made_by_hand(study, seed), {}, {}, {}
-    noise = lambda f, x, target: np.random.default_rng(seed).uniform(size=(*x.shape[:3], 1))  # noqa: E731
-    bound = bind_calls(study.methods, METHODS, "config.study.methods", logits_fn=None, x=None)
-    texts = [
-        name + "".join(f"_{v}" for v in (*args, *more.values())) for name, args, more in parse_calls(study.methods)
-    ]
-    for text, (fn, more) in [*zip(texts, bound, strict=True), ("random", (noise, {}))]:
+    texts = [name + "".join(f"_{v}" for v in (*args, *more.values())) for name, args, more in parse_calls(asked)]
+    for text, (fn, more) in zip(texts, bound, strict=True):
         more = {key: value for key, value in more.items() if key not in ("logits_fn", "x")}
         try:
             numbers[text], maps[text] = measured_of(study, subject, partial(fn, **more))
         except ConfigError as error:
+            if study.alone:
+                raise
             reasons[text] = str(error)
     metrics = {f"{text}/{name}": value for text, of in numbers.items() for name, value in of.items()}
+    if study.alone:
+        metrics = {**numbers[texts[0]], "examples": subject.images}
     return metrics, (subject, numbers, maps, reasons)
 
 
@@ -129,11 +138,9 @@ def draw(measured):
     names = subject.logits_fn.class_names
     titles = [str(names[c] if names else c) for c in subject.target[:SHOWN]]
     of_images = [{text: m[i] for text, m in maps.items()} for i in range(len(titles))]
-    columns = list(next(iter(numbers.values())))
-    width = max(map(len, numbers))
-    lines = [" ".join([" " * width, *columns])]
-    lines += [" ".join([t.ljust(width), *(f"{of[c]:{len(c)}.3f}" for c in columns)]) for t, of in numbers.items()]
-    lines += [f"{text}: {why}" for text, why in reasons.items()]
+    columns = [name for name in next(iter(numbers.values())) if not name.endswith(("_low", "_high"))]
+    rows = [[text, *(f"{of[name]:.3f}" for name in columns)] for text, of in numbers.items()]
+    lines = [*formatting.columns(rows, head=["", *columns]), *(f"{text}: {why}" for text, why in reasons.items())]
     return {"maps": explanations.rows(np.asarray(subject.x[:SHOWN]), titles, of_images), "numbers": "\n".join(lines)}
 
 

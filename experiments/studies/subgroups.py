@@ -1,7 +1,8 @@
 """Does a classifier serve all groups alike? Its accuracy in each group of a split, the worst, and the gaps.
 
-Groups are an entry of the data set, one class for each example, that the run need not have trained on; or, where none
-is named, the tercile of the image's mean brightness. A linear classifier of digits is measured without a run.
+Groups are an entry of the data set (`data/subgroups.py`) that the run need not have trained on; or, where none is
+named, the tercile of the image's mean brightness. A linear classifier of digits is measured without a run. The report
+of a run compares its classes, and the groups of `config.subgroups`, by itself.
 """
 
 from typing import NamedTuple
@@ -12,8 +13,9 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
+from cvdl_jax.data import subgroups as entries
 from cvdl_jax.engine import trained
-from cvdl_jax.errors import ConfigError, nearest
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import subgroups
 
 READS = ("study",)
@@ -36,15 +38,7 @@ def groups_of(study, subject, images):
         brightness = images.mean((1, 2, 3))
         return np.asarray(BRIGHTNESS)[np.searchsorted(np.quantile(brightness, (1 / 3, 2 / 3)), brightness)]
     source = subject.data.splits[study.split].source
-    able = [name for name, f in source.features.items() if f.kind == "label" and f.shape == ()]
-    if study.group not in able:
-        raise ConfigError(
-            f"config.study.group={study.group!r} is no class of {source.name}; {nearest(study.group, able)}"
-        )
-    rows = source.read_entries(list(range(len(images))), [study.group])
-    names = source.features[study.group].class_names
-    places = [int(row[study.group]) for row in rows]
-    return np.asarray([str(names[i]) if names else f"{study.group} {i}" for i in places])
+    return entries.names_of(source, study.group, len(images), "config.study.group")
 
 
 def measure(study, seed):

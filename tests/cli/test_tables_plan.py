@@ -1,5 +1,6 @@
 """Planned runs, their states, and the files of tables: names by content, clocks by hand, every mistake by name."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from tables_for_tests import SOFTMAX, begin, fail, finish, planned
 
 import launch
+from cvdl_jax.cli.clusters import jobs
 from cvdl_jax.cli.modes import table as table_mode
 from cvdl_jax.cli.tables import build_all, drive, plan, spec, status
 from cvdl_jax.config import configs
@@ -164,6 +166,7 @@ def test_a_table_with_its_defaults(tmp_path):
     table = spec.load(table_file(tmp_path, TABLE | {"rows": rows}))
     assert table.metric == {
         "key": "test/accuracy", "label": "test accuracy", "unit": "%", "better": "max", "scale": 100.0, "digits": 2,
+        "interval": "Wilson",
     }  # fmt: skip
     assert [(row["seeds"], row["protocol"], row["data"]) for row in table.rows] == [
         ((0, 1), "p", "digits"), ((7,), "q", "digits"),
@@ -178,6 +181,43 @@ def test_metrics_that_are_no_percentages(tmp_path):
     metric = {"key": "test/loss", "label": "loss", "better": "min", "digits": 3}
     table = spec.load(table_file(tmp_path, TABLE | {"metric": metric}))
     assert (table.metric["scale"], table.metric["digits"], table.metric["unit"]) == (1.0, 3, "")
+
+
+def test_further_metrics_and_what_was_published_for_them(tmp_path):
+    """What is not in percent has four digits and may have no best row."""
+    columns = [{"key": "test/loss", "label": "loss", "better": "none"}, COLUMN | {"optional": True}]
+    row = {"name": "A", "config": SOFTMAX, "published_columns": {"test/top5": PUBLISHED}}
+    table = spec.load(table_file(tmp_path, TABLE | {"columns": columns, "rows": [row]}))
+    shown = [[column[key] for key in ("key", "scale", "digits", "better", "optional")] for column in table.columns]
+    assert shown == [["test/loss", 1.0, 4, "none", False], ["test/top5", 100.0, 2, "max", True]]
+    assert table.rows[0]["published_columns"] == {"test/top5": PUBLISHED | {"memory": False}}
+
+
+def test_a_run_that_a_row_measures_must_be_finished(tmp_path, monkeypatch):
+    """Only of the rows that are asked for; a row that is done needs it no more; --status asks for nothing."""
+    needs = {"workdir": str(tmp_path / "trained"), "command": "python launch.py --config a.py --workdir trained"}
+    rows = [{"name": "A", "config": SOFTMAX, "needs": needs}, {"name": "B", "config": SOFTMAX}]
+    file, root = table_file(tmp_path, TABLE | {"rows": rows, "seeds": (0,)}), tmp_path / "out"
+    monkeypatch.setattr(build_all, "check", lambda *_: None)
+    monkeypatch.setattr(drive, "execute", lambda *_: 0)
+
+    def run(*flags, only=""):
+        return table_mode.run(launch.parse([f"--table={file}{only}", f"--workdir={root}", *flags]))
+
+    words = f"A measures the run in {needs['workdir']}, which {{}}; first: {needs['command']}"
+    with pytest.raises(ConfigError, match=re.escape(words.format("does not exist"))):
+        run()
+    assert not root.exists() and run("--status") == 0 and run(only=":only=b") == 0
+    (tmp_path / "trained").mkdir()
+    with pytest.raises(ConfigError, match=re.escape(words.format("is not finished"))):
+        run()
+    with pytest.raises(ConfigError, match=re.escape(words.format("is not finished"))):
+        jobs.collect(launch.parse([f"--table={file}", f"--workdir={root}", "--launcher=slurm"]), [])
+    (tmp_path / "trained" / "DONE").touch()
+    assert run() == 0
+    (tmp_path / "trained" / "DONE").unlink()
+    finish(spec.planned(spec.load(file), [], root)[0], [True])
+    assert run() == 0
 
 
 def test_smoke_tables_have_a_folder_of_their_own(tmp_path):
@@ -213,6 +253,8 @@ def with_row(**values):
 
 
 PUBLISHED = {"value": 1.0, "source": "s", "data": "d", "metric": "m", "protocol": "p"}
+COLUMN = {"key": "test/top5", "label": "top-5 accuracy", "unit": "%"}
+NEED = {"needs": {"workdir": "runs/a"}}
 WRONG = [
     (TABLE | {"titel": "x"}, "'titel' is not a key of it: did you mean 'title'"),
     ({k: v for k, v in TABLE.items() if k != "data"}, "'data' is missing"),
@@ -229,6 +271,12 @@ WRONG = [
     (with_row(published=PUBLISHED | {"value": "97"}), "A: published: value='97' is of type str; expected float"),
     (with_row(published={"value": 97.0}), "A: published: 'source' is missing"),
     ([], "get_table must return a dict, got tuple"),
+    (TABLE | {"columns": ["loss"]}, "column 1 must be a dict with a key and a label, got 'loss'"),
+    (TABLE | {"columns": [COLUMN | {"optinal": True}]}, "column 1: 'optinal' is not a key of it: did you mean 'opt"),
+    (TABLE | {"columns": [COLUMN | {"key": "test/accuracy"}]}, "two metrics have the key 'test/accuracy'"),
+    (TABLE | {"columns": [COLUMN | {"label": "test accuracy"}]}, "two metrics have the label 'test accuracy'"),
+    (with_row(published_columns={"test/top5": PUBLISHED}), "A: published_columns: 'test/top5' is not the key of a"),
+    (with_row(**NEED), "A: needs: 'command' is missing"),
 ]
 
 

@@ -29,13 +29,13 @@ def row(name, seeds=(0, 1, 2, 3, 4), **values):
     """A row of a table file, as `spec.load` gives it."""
     plain = {
         "name": name, "config": SOFTMAX, "overrides": (), "seeds": seeds, "data": "digits", "protocol": "p",
-        "recipe": {"epochs": None, "steps": None, "memory": False}, "published": None,
+        "recipe": {"epochs": None, "steps": None, "memory": False}, "published": None, "published_columns": {},
     }  # fmt: skip
     return plain | values
 
 
-def table(*rows, metric=METRIC):
-    return spec.Table("configs/tables/mine.py", "", (), "mine", "A & B", "Caption_1.", metric, rows)
+def table(*rows, metric=METRIC, columns=()):
+    return spec.Table("configs/tables/mine.py", "", (), "mine", "A & B", "Caption_1.", metric, rows, columns)
 
 
 def right(k, n=100, wrong_at=()):
@@ -312,6 +312,101 @@ def test_markdown(whole):
 def test_columns_without_content_are_left_out(results):
     text = render.markdown(results({"A": {0: right(90)}}))
     assert "published" not in text and "difference" not in text and "| epochs | steps |" in text
+
+
+LOSS = {
+    "key": "test/loss", "label": "loss_1", "unit": "", "better": "min", "scale": 1.0, "digits": 3, "optional": False,
+    "interval": "Student-t",
+}  # fmt: skip
+TOP5 = METRIC | {"key": "test/top5", "label": "top-5", "digits": 1, "optional": True}
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """Results with further metrics: of A two seeds, of B one, which has no top-5 accuracy, of C none."""
+
+    def make(columns=(LOSS, TOP5), **more):
+        of = {("A", 0): {"loss": 0.25, "top5": 0.98}, ("A", 1): {"loss": 0.75, "top5": 0.99}}
+        of["B", 0] = {"loss": 0.375, "loss_low": 0.25, "loss_high": 0.5} | more
+        theirs = PUBLISHED | {"metric": "loss_1", "value": 0.125, "source": "Somebody", "memory": True}
+        rows = [row("A", (0, 1)), row("B", (0,), published_columns={"test/loss": theirs}), row("C", (0,))]
+        planned_table = table(*rows, columns=columns)
+        runs = spec.planned(planned_table, [], tmp_path)
+        for run in runs[:-1]:
+            path = finish(run, right(90)) / "results.json"
+            facts = json.loads(path.read_text())
+            facts["metrics"] |= {f"test/{key}": value for key, value in of[run.row, run.seed].items()}
+            path.write_text(json.dumps(facts))
+        return collect.collect(planned_table, runs, [], None, "2026-01-01T00:00:00Z")
+
+    return make
+
+
+def test_further_metrics_stand_beside_the_first(beside):
+    """Two seeds have Student's interval, 0.5 -+ 12.7062 s / sqrt(2); one seed that of its run; the best is marked."""
+    results = beside()
+    (a_loss, a_top), (b_loss, b_top), (c_loss, _) = (row["columns"] for row in results["rows"])
+    half = 12.7062047 * 0.125**0.5 / 2**0.5
+    assert (a_loss["mean"], a_loss["low"], a_loss["high"]) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    assert (a_loss["interval"], b_loss["interval"]) == ("Student-t over 2 seeds", "Student-t over 100 examples")
+    assert (a_top["mean"], a_top["n"], b_top["mean"], b_top["n"], c_loss["n"]) == (pytest.approx(98.5), 2, None, 0, 0)
+    assert b_loss["comparison"] == "+0.250" and b_loss["published"]["value"] == 0.125
+    text = render.markdown(results)
+    assert "| method | test accuracy (%) | 95 % interval | loss_1 | top-5 (%) | runs |" in text
+    a, b, c = (next(line for line in text.splitlines() if line.startswith(f"| {name} |")) for name in "ABC")
+    assert "| 0.500 ± 0.354 [-2.677, 3.677] | **98.5 ± 0.7 " in a
+    assert "| **0.375 [0.250, 0.500]** | – |" in b and "| 0.125† (Somebody); difference +0.250 |" in b
+    assert "| not run | not run | not run | not run |" in c
+    assert "- Brackets behind a further metric" in text and "- † From memory" in text
+    lines = list(csv.DictReader(io.StringIO(render.comma_separated(results))))
+    assert [line["test/loss"] for line in lines] == ["0.25", "0.75", "0.375", ""]
+    assert [line["test/loss_high"] for line in lines] == ["", "", "0.5", ""] and lines[2]["test/top5"] == ""
+    assert json.loads(json.dumps(results)) == results
+    console = render.console(results)
+    assert "loss_1" in console and "0.375 [0.250, 0.500]" in console
+
+
+def test_further_metrics_in_latex_and_on_the_page(beside, tmp_path):
+    results = beside()
+    text = render.latex(results)
+    assert r"\textbf{0.375 {[}0.250, 0.500{]}}" in text and "0.125\\dag{} &" in text and "B, loss\\_1: Somebody" in text
+    rows = text[text.index(r"\midrule") : text.index(r"\bottomrule")].strip().splitlines()[1:]
+    columns = len(re.search(r"{tabular}{(\w+)}", text)[1])
+    assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in rows} == {columns} and balanced(text)
+    files = write_all(results, tmp_path)
+    page = files[4].read_text()
+    heads = re.findall(r"<th[^>]*><button[^>]*>([^<]*)</button></th>", page)
+    assert heads[:6] == ["row", "test accuracy (%)", "loss_1", "top-5 (%)", "runs", "published: loss_1"]
+    cells = page[page.index(">B</span>") :]
+    assert cells.index(">90.00") < cells.index('<strong class="nowrap">0.375') < cells.index(">0.125")
+    assert "published, loss_1" in page and "; +0.250" in page
+
+
+def test_an_optional_metric_that_no_run_has_is_left_out_and_another_is_missed(beside):
+    top1 = TOP5 | {"key": "test/top1", "label": "top-1"}
+    results = beside((LOSS, top1))
+    results["rows"].pop()  # the one that is not run might have had it
+    assert "top-1" not in render.markdown(results) and "loss_1" in render.markdown(results)
+    with pytest.raises(ConfigError, match=r"metric key 'test/top1' is not in .*; did you mean 'test/top5'"):
+        beside((LOSS, top1 | {"optional": False}))
+
+
+def test_a_table_of_analyses_says_nothing_of_training(beside, tmp_path):
+    results = beside()
+    assert all(
+        word in render.markdown(results) for word in ("| parameters | MACs | epochs | steps | seconds |", "MACs are")
+    )
+    for part in results["rows"][:2]:
+        part |= {"parameters": 0, "steps": 0}
+    text = render.markdown(results)
+    assert "parameters" not in text.partition("## ")[0] and "MACs" not in text and "| against the best |" in text
+    assert "seconds" not in render.console(results) and "Student-t over 100" not in render.console(results)
+    page = write_all(results, tmp_path)[4].read_text()
+    assert "against the best</button>" in page and "params</button>" not in page
+
+
+def test_no_row_is_the_best_where_none_can_be(beside):
+    assert "| 0.375 [0.250, 0.500] |" in render.markdown(beside((LOSS | {"better": "none"},)))
 
 
 def test_latex(whole):

@@ -37,6 +37,32 @@ def test_the_metrics_of_tracing_are_those_of_the_run(config):
     assert program.traces["eval"] == len(built.task.evals)  # once each, compilation included
 
 
+@pytest.mark.parametrize(
+    ("config", "overrides", "words"),
+    [
+        ("classify/softmax", ["entries=('labl',)"], "entries: 'labl' is no entry of .*digits; did you mean 'label'"),
+        (
+            "classify/softmax",
+            ["entries=('image',)"],
+            "'image' has no single class, text .*known: id, label",
+        ),
+        ("classify/softmax", ["entries=('label',)", "positive=10"], "positive=10 is not one of 10 classes, 0 to 9"),
+        ("classify/softmax", ["positive=1"], "'positive': 1} names no entry of the data set"),
+        ("classify/softmax", ["entry=label"], "subgroups.entry is not a key of .*: did you mean 'entries'"),
+        ("classify/linear", [], None),
+        ("generate/vae", ["entries=('label',)"], "experiment 'autoencode' evaluates none; leave it empty"),
+        ("studies/approximation", ["entries=('label',)"], "'studies.approximation' evaluates none"),
+        ("classify/softmax", ["entries=('label',)", "positive=9"], None),
+    ],
+)
+def test_groups_that_cannot_be_compared_are_refused(config, overrides, words):
+    overrides = [f"--config.subgroups.{override}" for override in overrides]
+    if words is None:
+        return preflight.check_subgroups(*program_of(f"configs/{config}.py:smoke", *overrides))
+    with pytest.raises(ConfigError, match=words):
+        preflight.check_subgroups(*program_of(f"configs/{config}.py:smoke", *overrides))
+
+
 def finalised(finalize):
     """The metrics of an evaluation whose step gives a pair and an array."""
     outputs = {"loss": (jax.ShapeDtypeStruct((), np.float32),) * 2, "rows": jax.ShapeDtypeStruct((4, 3), np.int32)}

@@ -5,6 +5,7 @@ import pytest
 
 import launch
 from cvdl_jax.analysis.explain import known
+from cvdl_jax.cli.tables import spec
 from cvdl_jax.config import configs
 from cvdl_jax.errors import ConfigError
 from experiments.studies import explanations as study
@@ -34,6 +35,35 @@ def test_the_squares_are_where_the_truth_says():
     for c, mask in zip(quadrant, truth, strict=True):
         rows, columns = np.nonzero(mask)
         assert {(r // 12) * 2 + k // 12 for r, k in zip(rows, columns, strict=True)} == {c}
+
+
+def test_one_method_alone_is_a_row_of_a_table():
+    """Its metrics bear no name of a method, and are those that it has among others; areas have Student's interval."""
+    asked = study.Study(images=5, methods="gradient_x_input", steps=4, randomised=2)
+    together, (alone, (subject, _, maps, _)) = study.measure(asked, 0)[0], study.measure(asked._replace(alone=True), 0)
+    assert alone["examples"] == 5 and not any("/" in name for name in alone)
+    for name in ("deletion", "insertion", "pointing", "like_all_layers_randomised"):
+        assert alone[name] == together[f"gradient_x_input/{name}"]
+    of = subject.logits_fn, subject.x, maps["gradient_x_input"], subject.target
+    areas = study.faithfulness.insertion(*of, steps=4).area
+    half, mean = 2.7764451 * areas.std(ddof=1) / 5**0.5, areas.mean()
+    assert (alone["insertion_low"], alone["insertion_high"]) == pytest.approx((mean - half, mean + half), rel=1e-5)
+    control = study.measure(asked._replace(methods="random", alone=True), 0)[0]
+    assert control["insertion"] == together["random/insertion"] != alone["insertion"]
+    with pytest.raises(ConfigError, match=r"alone measures one method, config\.study\.methods names 2"):
+        study.measure(asked._replace(methods="gradient | ig", alone=True), 0)
+    with pytest.raises(ConfigError, match="no attention layers"):
+        study.measure(asked._replace(methods="rollout", alone=True), 0)
+
+
+def test_the_table_has_a_row_for_each_method_and_needs_a_run(tmp_path):
+    table = spec.load(f"configs/tables/explanations.py:workdir={tmp_path / 'run'},images=7")
+    runs = spec.planned(table, [], tmp_path)
+    assert len(runs) == 17 and all(run.config.study.alone and run.config.study.images == 7 for run in runs)
+    methods = [run.config.study.methods for run in runs]
+    assert methods[-1] == "random" and "lrp(rule='gamma')" in methods
+    with pytest.raises(ConfigError, match=rf"first: python launch\.py --config .*lenet5\.py.* {tmp_path}/run"):
+        spec.refuse_missing(table, runs)
 
 
 @pytest.mark.long

@@ -26,12 +26,12 @@ def test_groups_by_brightness_and_by_an_entry():
     assert sum(rate.hits for rate in first.values()) == named.sum() > 0
     by_class = study.groups_of(study.Study(group="label"), subject, images)
     names = subject.data.class_names
-    np.testing.assert_array_equal(by_class, [str(names[c]) if names else f"label {c}" for c in label])
+    np.testing.assert_array_equal(by_class, [str(names[c]) if names else str(c) for c in label])
 
 
 def test_a_group_that_is_none_is_refused():
     subject = trained.classifier("")
-    with pytest.raises(ConfigError, match=r"config\.study\.group='labl' is no class of digits; did you mean 'label'"):
+    with pytest.raises(ConfigError, match=r"study\.group: 'labl' is no entry of .* digits; did you mean 'label'"):
         study.groups_of(study.Study(group="labl"), subject, np.zeros((3, 8, 8, 1)))
     with pytest.raises(ConfigError, match=r"config\.study\.positive=10 is not one of 10 classes"):
         study.measure(study.Study(images=20, positive=10), 0)

@@ -54,6 +54,43 @@ def test_the_test_is_scipys_and_the_interval_covers_the_gap():
     assert again.value == gap.value and again.low == pytest.approx(gap.low, abs=0.03)
 
 
+@pytest.mark.curriculum("X16")
+def test_the_farthest_groups_by_hand_with_a_small_one_that_is_not_dropped():
+    """9 of 10, 1 of 2 and 0 of 1: Newcombe's interval of 0.9 from the ends of Wilson's, which one example widens."""
+    hits = np.array([1] * 9 + [0] + [1, 0] + [0])
+    groups = np.repeat(["many", "two", "one"], (10, 2, 1))
+    of = subgroups.extremes(hits, groups)
+    assert list(of.rates) == ["one", "two", "many"] and (of.lowest, of.highest) == ("one", "many")
+    one, many = of.rates["one"], of.rates["many"]
+    assert (one.n, one.hits, one.low) == (1, 0, 0) and one.high == pytest.approx(0.7934507)
+    assert (many.low, many.high) == pytest.approx((0.5958500, 0.9821238), abs=1e-6)
+    assert of.gap.value == pytest.approx(0.9)
+    low = 0.9 - np.hypot(0.9 - many.low, one.high)
+    assert (of.gap.low, of.gap.high) == pytest.approx((low, 0.9 + (many.high - 0.9))) and low < 0.1
+    assert subgroups.gap(hits, groups).low > 0.5  # the bootstrap of the same: no width from the small groups
+    table = np.array([[9, 1, 0], [1, 1, 1]])
+    assert of.p == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
+    equal = subgroups.extremes([1, 1, 1, 0], list("abbc"))  # of equal ones the larger first
+    assert list(equal.rates) == ["c", "b", "a"] and equal.highest == "a"
+
+
+@pytest.mark.curriculum("X16")
+def test_an_audit_may_ask_for_the_farthest_groups():
+    label, guess, groups = [1, 1, 0, 0], [1, 0, 0, 1], ["a", "b", "a", "b"]
+    of = subgroups.audit(label, guess, groups, positive=1, measure=subgroups.extremes)
+    assert set(of) == {"accuracy", "demographic_parity", "equal_opportunity", "false_positives"}
+    assert of["equal_opportunity"].rates["b"].hits == 0 and of["false_positives"].lowest == "a"
+    assert of["demographic_parity"].gap.value == 0 and of["demographic_parity"].p == 1
+    assert of["accuracy"].gap.value == 1 and of["accuracy"].gap.low < 0.5
+
+
+def test_hits_without_their_groups_are_refused():
+    with pytest.raises(DataError, match=r"every example needs a group, got \[1\] groups of \[2\] hits"):
+        subgroups.extremes([1, 0], ["a"])
+    with pytest.raises(DataError, match="a gap needs two groups of examples, got 1"):
+        subgroups.extremes([1, 0], ["a", "a"])
+
+
 def test_one_group_is_refused():
     with pytest.raises(DataError, match="a gap needs two groups"):
         subgroups.gap([1, 0], ["a", "a"])

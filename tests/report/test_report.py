@@ -46,8 +46,8 @@ def test_page_of_a_finished_run(tmp_path):
         assert name in text  # as text
     titles = [text for _, _, text in tree.find("h2")]
     assert titles == [
-        "Results", "Test sets", "Curves", "Classes: test", "Classes: validation", "Parameters", "Time", "Configuration",
-        "Provenance", "Files",
+        "Results", "Test sets", "Curves", "Classes: test", "Subgroups: test", "Classes: validation",
+        "Subgroups: validation", "Parameters", "Time", "Configuration", "Provenance", "Files",
     ]  # fmt: skip
     assert [text for _, _, text in tree.find("a")][1:] == titles
     assert "optim.lr" in text and "Switched off or unset: adversary" in text and "50.0 %" in text

@@ -89,6 +89,15 @@ def test_other_predictions_are_no_classes(other):
     assert predictions.answers(other) is None
 
 
+def test_groups_are_those_of_the_examples_that_are_classified():
+    scores = np.array([[1, 0], [np.nan, 0], [0, 1], [0, 1]], np.float32)
+    label = np.array([0, 0, -1, 1], np.int32)
+    arrays = {"scores": scores, "label": label, "group/place": np.array(["a", "b", "c", "d"]), "group/n": np.arange(4)}
+    of = predictions.classified("test", arrays)
+    assert {name: list(groups) for name, groups in of.groups.items()} == {"place": ["a", "d"], "n": ["0", "3"]}
+    assert not predictions.classified("test", {"scores": scores, "label": label}).groups
+
+
 def test_classes_are_answers_in_the_order_of_the_ids():
     scores = np.array([[0.1, 0.9, 0], [np.nan, 0, 0], [2, 1, 0], [np.nan, 0, 0]])
     arrays = {"ids": np.array(["b", "d", "a", "c"]), "label": np.array([1, 0, 1, -1]), "scores": scores}

@@ -31,6 +31,7 @@ from cvdl_jax.analysis.attacks.access import ORDER, BlackBox
 from cvdl_jax.analysis.attacks.pgd import has_won
 from cvdl_jax.config import binding
 from cvdl_jax.config.parsing import parse_calls
+from cvdl_jax.core import formatting
 from cvdl_jax.errors import ConfigError, DataError, nearest
 from cvdl_jax.metrics.stats import intervals
 
@@ -102,6 +103,12 @@ class Outcome(NamedTuple):
     queries: int
     example: tuple[np.ndarray, np.ndarray]
 
+    def shown(self, logits_fn: Callable, images: np.ndarray, labels: np.ndarray) -> list[tuple]:
+        """The examples as (clean image, changed image, label, predicted class), for `figures/attacks.py:changed`."""
+        places, changed = self.example
+        guesses = np.asarray(logits_fn(changed)).argmax(1) if len(changed) else places
+        return list(zip(images[places], changed, labels[places], guesses, strict=True))
+
 
 class Report(NamedTuple):
     """The outcome of all attacks.
@@ -123,6 +130,22 @@ class Report(NamedTuple):
         shares |= {f"{outcome.name}/robust_accuracy": outcome.robust.mean() for outcome in self.outcomes}
         shares["robust_accuracy"] = self.robust.mean()
         return intervals.with_wilson({name: float(value) for name, value in shares.items()}, n)
+
+    def table(self) -> str:
+        """The accuracies with their intervals, in columns."""
+        metrics = self.metrics()
+
+        def line(words: str, key: str, access: str = "", queries: int = 0) -> list[str]:
+            low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
+            share = f"{formatting.percent(metrics[key])} {formatting.interval(low, high, True)}"
+            return [words, share, access, f"{queries:,}" if queries else ""]
+
+        rows = [["attack", "accuracy, 95 % interval (Wilson)", "sees", "queries"], line("none", "clean_accuracy")]
+        for one in self.outcomes:
+            rows.append(line(one.name, f"{one.name}/robust_accuracy", one.access, one.queries))
+        rows.append(line("all of them", "robust_accuracy"))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        return "\n".join("  ".join(w.ljust(n) for w, n in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def methods(text: str, path: str = "--method") -> list[Method]:

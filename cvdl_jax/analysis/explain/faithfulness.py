@@ -120,6 +120,18 @@ def insertion(
     return _curve(logits_fn, x, maps, target, fill, steps, output, insert=True)
 
 
+def random_maps(logits_fn: LogitsFn, x: Any, target: Any = None, seed: int = 0) -> np.ndarray:
+    """Maps of random numbers in 0..1 [b, h, w, 1], the control of every measure: they explain nothing.
+
+    Args:
+        logits_fn: not asked.
+        x: images [b, h, w, c].
+        target: not asked.
+        seed: of the numbers; they are the same whatever the weights are.
+    """
+    return np.random.default_rng(seed).uniform(size=(*np.shape(x)[:3], 1))
+
+
 def pointing_game(maps: Any, truth: Any, tolerance: int = 0) -> np.ndarray:
     """Whether the largest pixel of each map lies on an object of the class, or within some pixels of it: bool [b].
 

@@ -1,11 +1,23 @@
 """Adversarial examples, drawn: the image, what was made of it, and the difference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cvdl_jax.analysis.figures.images import class_name, titled_tiles
+
+
+def changed(examples: Mapping[str, Sequence[tuple]], class_names: Sequence[str] = ()) -> Any:
+    """`triples` of what each attack changed; None where none of them fooled anything.
+
+    Args:
+        examples: {attack: rows of `robustness.Outcome.shown`}; attacks without any are left out.
+        class_names: one per class, or () for numbers.
+    """
+    some = {name: rows for name, rows in examples.items() if rows}
+    parts = [[np.stack([row[i] for row in rows]) for rows in some.values()] for i in range(4)]
+    return triples(*parts, list(some), class_names) if some else None
 
 
 def triples(

@@ -115,6 +115,8 @@ def _plan(args: Any) -> tuple[str, list[Any]]:
 
     spec, study, root = load(args)
     runs = study.chosen(spec.planned(study, args.overrides, root))
+    if args.mode == "table":
+        spec.refuse_missing(study, runs)
     build_all.check(runs, study.metric["key"], say)
     return study.name, runs
 

@@ -20,7 +20,7 @@ from cvdl_jax.analysis.attacks import robustness
 from cvdl_jax.analysis.figures import attacks as figures
 from cvdl_jax.cli.modes import evaluate
 from cvdl_jax.cli.modes.predict import with_statistics
-from cvdl_jax.core import formatting, parallel
+from cvdl_jax.core import parallel
 from cvdl_jax.data import stream
 from cvdl_jax.engine import finish, kept, out_of_memory, runs
 from cvdl_jax.engine.build import Run
@@ -58,7 +58,7 @@ def run(args: Any) -> int:
         report, shown = attacked(built, logits_fn, name, methods, args.limit)
     metrics = report.metrics()
     print(f"checkpoint {path}, weights {args.weights}, {len(report.clean)} examples of {name}")
-    print(table(report, metrics))
+    print(report.table())
     if look and parallel.is_first_process():
         n = test_set_ledger.record(args.workdir, look, {f"{name}/accuracy": metrics["clean_accuracy"]})
         print(f"{name} of this run has been evaluated {test_set_ledger.times(n)}")
@@ -84,10 +84,7 @@ def attacked(built: Run, logits_fn: Any, name: str, methods: list[robustness.Met
             logits_fn, images, labels, methods, jax.random.fold_in(key, k), batch=logits_fn.batch_size, examples=SHOWN
         )
         for have, outcome in zip(shown, report.outcomes, strict=True):
-            places, changed = outcome.example
-            guesses = np.asarray(logits_fn(changed)).argmax(1) if len(changed) else places
-            rows = zip(images[places], changed, labels[places], guesses, strict=True)
-            have += list(rows)[: SHOWN - len(have)]
+            have += outcome.shown(logits_fn, images, labels)[: SHOWN - len(have)]
         reports.append(report)
         print(f"{sum(len(report.clean) for report in reports)} examples attacked", flush=True)
     return robustness.merge(reports), shown
@@ -113,22 +110,6 @@ def chunks(built: Run, name: str, size: int, limit: int) -> Iterator[tuple[np.nd
         yield np.concatenate(images), np.concatenate(labels)
 
 
-def table(report: robustness.Report, metrics: dict[str, float]) -> str:
-    """The accuracies with their intervals, in columns."""
-
-    def line(words: str, key: str, access: str = "", queries: int = 0) -> list[str]:
-        low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
-        share = f"{formatting.percent(metrics[key])} {formatting.interval(low, high, True)}"
-        return [words, share, access, f"{queries:,}" if queries else ""]
-
-    rows = [["attack", "accuracy, 95 % interval (Wilson)", "sees", "queries"], line("none", "clean_accuracy")]
-    for one in report.outcomes:
-        rows.append(line(one.name, f"{one.name}/robust_accuracy", one.access, one.queries))
-    rows.append(line("all of them", "robust_accuracy"))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return "\n".join("  ".join(w.ljust(n) for w, n in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
 def keep(args: Any, built: Run, name: str, step: int, report: robustness.Report, shown: list[list[tuple]]) -> None:
     """Writes the results into the folder of the run: numbers, a table and images, and its report anew."""
     folder, metrics = Workdir(args.workdir), report.metrics()
@@ -136,17 +117,16 @@ def keep(args: Any, built: Run, name: str, step: int, report: robustness.Report,
     entry = {
         "step": step, "weights": args.weights, "examples": len(report.clean), "changes": list(args.overrides),
         "methods": [one.name for one in report.outcomes], "queries": [one.queries for one in report.outcomes],
-        "metrics": metrics, "table": table(report, metrics),
+        "metrics": metrics, "table": report.table(),
     }  # fmt: skip
     what = ("step", "weights", "examples", "changes", "methods")
     old = [one for one in (read_json(path) if path.exists() else []) if any(one[key] != entry[key] for key in what)]
     texts = [f"step {one['step']}, {one['examples']} examples\n{one['table']}" for one in [*old, entry]]
     drawn: dict[str, Any] = {f"attacks_{name}": "\n\n".join(texts)}
-    some = [(one.name, rows) for one, rows in zip(report.outcomes, shown, strict=True) if rows]
-    if some:
-        parts = [[np.stack([row[i] for row in rows]) for _, rows in some] for i in range(4)]
-        names = [title for title, _ in some]
-        drawn[f"adversarial_{name}"] = figures.triples(*parts, names, built.info.class_names or ())
+    figure = figures.changed({one.name: rows for one, rows in zip(report.outcomes, shown, strict=True)},
+                             built.info.class_names or ())  # fmt: skip
+    if figure is not None:
+        drawn[f"adversarial_{name}"] = figure
     try:
         path.parent.mkdir(exist_ok=True)
         write_json(path, [*old, entry])

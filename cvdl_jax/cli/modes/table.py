@@ -20,4 +20,6 @@ def run(args: Any) -> int:
     """
     spec, table, root = load(args)
     planned = spec.planned(table, args.overrides, root)
+    if not args.status:
+        spec.refuse_missing(table, table.chosen(planned))
     return drive(table, planned, root, args, lambda: collect(table, planned, args.overrides, args.workdir, now()))[0]

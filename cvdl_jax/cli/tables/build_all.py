@@ -84,6 +84,7 @@ def build(metric: str, jobs: Sequence[Sequence[Any]]) -> None:
             program = build.make_program(built)
             preflight.check_metrics(config, program)
             preflight.check_averages(config, program, begun=False)
+            preflight.check_subgroups(built, program)
             preflight.check_reported(metric, preflight.metrics(program, list(built.task.evals)), "its metric")
         except DataError as error:
             missing.append(f"{name}: {error}")

@@ -38,12 +38,14 @@ def collect(
     rows = []
     for entry in table.rows:
         mine = [run for run in planned if run.row == entry["name"]]
-        facts = row_facts(entry, [run_facts(run, table.metric) for run in mine], mine[0].config, table.metric)
+        runs = [run_facts(run, table.metric, table.columns) for run in mine]
+        facts = row_facts(entry, runs, mine[0].config, table.metric)
+        facts["columns"] = [column_facts(column, entry, runs) for column in table.columns]
         rows.append({**facts, "command": table.command(slug(entry["name"]), overrides, workdir)})
     for row in rows:
         row["comparison"] = verdicts.with_published(row, table.metric)
     verdicts.with_best(rows, table.metric)
-    return results_of(table, rows, overrides, workdir, generated)
+    return results_of(table, rows, overrides, workdir, generated) | {"columns": list(table.columns)}
 
 
 def results_of(
@@ -68,7 +70,7 @@ def results_of(
 # One run ------------------------------------------------------------------------------------------------------------
 
 
-def run_facts(planned: Planned, metric: Mapping[str, Any]) -> dict[str, Any]:
+def run_facts(planned: Planned, metric: Mapping[str, Any], columns: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """All that a table tells of one run; what is not known is None."""
     folder = Workdir(planned.workdir)
     state = state_of(planned.workdir, planned.config)
@@ -82,12 +84,14 @@ def run_facts(planned: Planned, metric: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": (meta.get("model") or {}).get("parameters"), "macs": (meta.get("model") or {}).get("macs"),
         "hardware": [hardware(start) for start in starts], "commits": [start.get("commit") for start in starts],
         "dirty": any(start.get("dirty") for start in starts), "data": meta.get("data"),
+        "columns": {},
     }  # fmt: skip
     if state.state != DONE:
         return facts
     results, rows = read_json(folder.results), read(folder.metrics)
     return facts | {
         **measured(results["metrics"], metric, folder.results),
+        "columns": {column["key"]: beside(results["metrics"], column, folder.results) for column in columns},
         "selected_step": results["selected_step"],
         "steps": results["step"],
         "epochs": next((row["epoch"] for row in reversed(rows) if "epoch" in row), None),
@@ -113,6 +117,13 @@ def measured(metrics: Mapping[str, float], metric: Mapping[str, Any], path: Path
         "high": high,
         "examples": None if examples is None else int(examples),
     }
+
+
+def beside(metrics: Mapping[str, float], column: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    """As `measured`, of a further metric; None of an optional one that the run does not have."""
+    if column["optional"] and column["key"] not in metrics:
+        return None
+    return measured(metrics, column, path)
 
 
 def hardware(start: Mapping[str, Any]) -> str:
@@ -176,6 +187,24 @@ def row_facts(
     }  # fmt: skip
 
 
+def column_facts(
+    column: Mapping[str, Any], row: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A further metric of a row, from those of its finished runs that have it.
+
+    Args:
+        column: of the table.
+        row: of the table file.
+        runs: from `run_facts`.
+    """
+    known = [run["columns"].get(column["key"]) for run in runs]
+    measured_runs = [one for one in known if one is not None]
+    facts = {"key": column["key"], "n": len(measured_runs), **spread(measured_runs, column)}
+    facts["published"] = row["published_columns"].get(column["key"])
+    ours = {"data_name": row["data"], "protocol": row["protocol"]}
+    return facts | {"comparison": verdicts.with_published(facts | ours, column)}
+
+
 def spread(done: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], what: str = "seeds") -> dict[str, Any]:
     """Mean, standard deviation and interval: over seeds, or of a single run over its test examples.
 
@@ -189,8 +218,9 @@ def spread(done: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], what: s
         return {"mean": None, "std": None, "low": None, "high": None, "interval": ""}
     if len(values) == 1:
         run = done[0]
+        kind = metric.get("interval", "Wilson")
         examples = (
-            f"Wilson over {count(run['examples'])} examples" if run["examples"] and run["low"] is not None else ""
+            f"{kind} over {count(run['examples'])} examples" if run["examples"] and run["low"] is not None else ""
         )
         return {"mean": values[0], "std": None, "low": run["low"], "high": run["high"], "interval": examples}
     range_ = (0.0, metric["scale"]) if metric["unit"] == "%" else (-math.inf, math.inf)

@@ -39,12 +39,19 @@ REPEAT = "The command of a row goes on with it; with another --workdir it measur
 PROVENANCE = ["method", "hardware", "commit", "configuration", "data", "command"]
 
 
-def columns(results: Mapping[str, Any], value: Callable[[int, Mapping[str, Any]], str]) -> dict[str, list[str]]:
+def columns(
+    results: Mapping[str, Any],
+    value: Callable[[int, Mapping[str, Any]], str],
+    strong: Callable[[str], str] = str,
+    plain: Callable[[str], str] = str,
+) -> dict[str, list[str]]:
     """The columns of the main table, a cell per row; those with nothing in them are left out.
 
     Args:
         results: of results.json.
         value: `(index, row)` -> the cell of the value, marked up.
+        strong: marks up a further metric of the row with the best one.
+        plain: of the other rows.
     """
     metric, rows = results["metric"], results["rows"]
     with_recipe = {key: any(row["recipe"].get(key) for row in rows) for key in ("epochs", "steps")}
@@ -57,16 +64,36 @@ def columns(results: Mapping[str, Any], value: Callable[[int, Mapping[str, Any]]
         "method": [row["name"] for row in rows],
         table_cells.metric_label(metric): [value(i, row) for i, row in enumerate(rows)],
         "95 % interval": [table_cells.interval(row, metric) for row in rows],
+        **{head: further(results, k, column, strong, plain) for k, head, column in table_cells.columns_of(results)},
         "runs": [table_cells.runs(row) for row in rows],
         AGAINST: [row["significance"] for row in rows],
         PUBLISHED: [table_cells.published(row, metric) for row in rows],
         DIFFERENCE: [row["comparison"] for row in rows],
+        **{
+            f"{PUBLISHED}: {column['label']}": [table_cells.further_published(row, k, column) for row in rows]
+            for k, _, column in table_cells.columns_of(results)
+        },
         "parameters": [known(row, "parameters", formatting.count) for row in rows],
         "MACs": [known(row, "macs", partial(formatting.scaled, digits=4)) for row in rows],
         **{name: [table_cells.beside(row, key) for row in rows] for key, name in recipes.items()},
         "seconds": [table_cells.seconds(row) for row in rows],
     }
-    return {name: column for name, column in cells.items() if any(column)}
+    of_training = list(cells)[-5:] if table_cells.is_analysis(results) else []
+    return {name: column for name, column in cells.items() if any(column) and name not in of_training}
+
+
+def further(
+    results: Mapping[str, Any],
+    k: int,
+    column: Mapping[str, Any],
+    strong: Callable[[str], str],
+    plain: Callable[[str], str],
+) -> list[str]:
+    """The cells of the k-th further metric; arguments as for `columns`."""
+    best = table_cells.best(results, k)
+    return [
+        (strong if i in best else plain)(table_cells.further(row, k, column)) for i, row in enumerate(results["rows"])
+    ]
 
 
 def lines(columns: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -93,7 +120,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         text = table_cells.value(row, metric)
         return (f"**{text}**" if i in best else text) + (f" {table_cells.mark(row)}" if table_cells.mark(row) else "")
 
-    cells = columns(results, value)
+    cells = columns(results, value, "**{}**".format)
     origins = [[*provenance_row(row)[:-1], f"`{row['command']}`"] for row in results["rows"]]
     runs = [run_row(row, run, metric) for row in results["rows"] for run in row["runs"]]
     parts = [
@@ -149,14 +176,18 @@ def latex(results: Mapping[str, Any]) -> str:
         mark = table_cells.mark(row)
         return (rf"\textbf{{{text}}}" if i in best else text) + (rf"\,{escape(mark)}" if mark else "")
 
-    cells = columns(results, value)
+    cells = columns(results, value, lambda text: rf"\textbf{{{escape(text)}}}", escape)
     cells.pop(AGAINST, None)  # sentences go to the notes
     if PUBLISHED in cells:
         cells[PUBLISHED] = [table_cells.published_value(row, metric) for row in results["rows"]]
     if DIFFERENCE in cells:
         cells[DIFFERENCE] = [re.sub(r"^not comparable:.*", "not comparable", text) for text in cells[DIFFERENCE]]
-    marked = table_cells.metric_label(metric)
-    cells = {name: column if name == marked else [*map(escape, column)] for name, column in cells.items()}
+    for k, _, column in table_cells.columns_of(results):
+        if f"{PUBLISHED}: {column['label']}" in cells:
+            entries = [row["columns"][k] for row in results["rows"]]
+            cells[f"{PUBLISHED}: {column['label']}"] = [table_cells.published_value(e, column) for e in entries]
+    marked = {table_cells.metric_label(metric), *(head for _, head, _ in table_cells.columns_of(results))}
+    cells = {name: column if name in marked else [*map(escape, column)] for name, column in cells.items()}
     body = ["    " + " & ".join(line) + r" \\" for line in lines(cells)]
     notes = [*table_cells.notes(results), *row_notes(results)]
     comments = [f"% {row['name']}: {row['command']}" for row in results["rows"]]
@@ -189,6 +220,12 @@ def row_notes(results: Mapping[str, Any]) -> list[str]:
     rows = results["rows"]
     tested = [f"{row['name']}: {row['significance']}" for row in rows if row["significance"] not in ("", "best")]
     sourced = [(row["name"], row["published"]["source"], row["comparison"]) for row in rows if row["published"]]
+    sourced += [
+        (f"{row['name']}, {column['label']}", row["columns"][k]["published"]["source"], row["columns"][k]["comparison"])
+        for k, _, column in table_cells.columns_of(results)
+        for row in rows
+        if row["columns"][k]["published"]
+    ]
     why = [". ".join(part for part in (f"{name}: {source}", text) if part) for name, source, text in sourced]
     both = {"Against the best": tested, "Published": why}
     return [f"{title}: {'. '.join(sentences)}." for title, sentences in both.items() if sentences]
@@ -226,13 +263,18 @@ def comma_separated(results: Mapping[str, Any]) -> str:
     """A line for each run, of plain numbers and words; where they come from is in results.json.
 
     `value`, `low` and `high` are in the table's unit; what is not known is empty. A sweep's hyper-parameters have a
-    column each.
+    column each, a table's further metrics three.
     """
     metric, varied = results["metric"], results.get("varied", {})
     rows = [
         {
             "table": results["name"], "method": row["name"], "seed": run["seed"], "state": run["state"],
             "metric": metric["key"], "unit": metric["unit"], **{key: run[key] for key in RUN_COLUMNS},
+            **{
+                f"{column['key']}{end}": (run["columns"].get(column["key"]) or {}).get(end.lstrip("_") or "value")
+                for column in results.get("columns") or ()
+                for end in ("", "_low", "_high")
+            },
             **{key: values.get(row["name"]) for key, values in varied.items()},
             "config": row["config"], "overrides": " ".join(row["overrides"]), "folder": run["workdir"],
         }
@@ -251,6 +293,9 @@ def console(results: Mapping[str, Any]) -> str:
     metric, best = results["metric"], table_cells.best(results)
     cells = columns(results, lambda i, row: table_cells.value(row, metric))
     signs = ["*" if i in best else table_cells.mark(row) for i, row in enumerate(results["rows"])]
-    shown = {"": signs} | {name: cells[name] for name in (*list(cells)[:4], "parameters", "seconds")}
+    first = 4 + len(table_cells.columns_of(results))
+    shown = {"": signs} | {
+        name: cells[name] for name in (*list(cells)[:first], "parameters", "seconds") if name in cells
+    }
     table = formatting.columns(lines(shown), head=list(shown))
     return "\n".join([results["title"], "", *table, "", *table_cells.notes(results)])

@@ -9,12 +9,13 @@ from cvdl_jax.report.pages.markup import Markup, el
 from cvdl_jax.report.pages.table_rows import Row, measured, missing
 
 
-def plot(rows: Sequence[Row], metric: Row) -> Markup:
+def plot(rows: Sequence[Row], metric: Row, one: str = "ours, with its interval") -> Markup:
     """The plot.
 
     Args:
         rows: completed, one with a mean at least; intervals, single runs and published values are drawn too.
         metric: of the table.
+        one: what a dot is.
     """
     values = [v for row in rows for v in _values(row)]
     low, high = min(values), max(values)
@@ -24,7 +25,7 @@ def plot(rows: Sequence[Row], metric: Row) -> Markup:
     shown = [_row(row, low, high, ticks, metric) for row in rows]
     labels = [el("span", numbers.value(t), style=_at(t, low, high)) for t in ticks]
     axis = el("div", el("span"), el("div", labels, class_="track"), el("span"), class_="row axis", aria_hidden="true")
-    return Markup(_key(rows) + el("div", shown, axis, class_="dots"))
+    return Markup(_key(rows, one) + el("div", shown, axis, class_="dots"))
 
 
 def _number(x: Any) -> float | None:
@@ -73,9 +74,9 @@ def _value(x: float, metric: Row) -> str:
     return f"{measured(x, metric)} {metric['unit']}".strip()
 
 
-def _key(rows: Sequence[Row]) -> Markup:
+def _key(rows: Sequence[Row], one: str) -> Markup:
     """What the marks mean, those that are there."""
-    marks = [("mean", "ours, with its interval")]
+    marks = [("mean", one)]
     if any(len(row["values"]) > 1 for row in rows):
         marks.append(("seed", "single runs"))
     if any(_published(row) is not None for row in rows):

@@ -21,6 +21,7 @@ from cvdl_jax.report.pages import (
     provenance,
     replica_scores,
     scores,
+    subgroups,
 )
 from cvdl_jax.report.pages.markup import Cell, Column, Markup, code_block, copied, details, el, section, table
 from cvdl_jax.report.pages.run_files import RunFiles, read_run
@@ -109,8 +110,8 @@ def _metric(key: str, metrics: Mapping[str, float]) -> Cell:
     return Cell(numbers.value(x), x) if ends is None else numbers.proportion(x, *ends)
 
 
-def classifications(run: RunFiles) -> list[Markup]:
-    """A section for each evaluation that classified whole examples, and a note for each file that cannot be read."""
+def classifications(run: RunFiles) -> list[Markup | None]:
+    """Two sections for each evaluation that classified whole examples, and a note for each file that cannot be read."""
     saved, names = run.facts.get("mistakes") or {}, run.facts.get("class_names") or ()
     read, shown = list(predictions.evaluations(run.path / "predictions")), []
     readable = [evaluation for evaluation in read if isinstance(evaluation, predictions.Classified)]
@@ -118,6 +119,7 @@ def classifications(run: RunFiles) -> list[Markup]:
     for evaluation in read:
         if isinstance(evaluation, predictions.Classified):
             shown.append(classes.show(evaluation.name, evaluation, names, saved.get(evaluation.name), temperature))
+            shown.append(subgroups.show(evaluation, names, run.config.get("subgroups") or {}))
         else:
             shown.append(section(f"damaged-{len(shown)}", "Predictions", el("p", evaluation, class_="note")))
     return shown

@@ -71,15 +71,16 @@ def header(results: Mapping[str, Any]) -> Markup:
 
 def main_table(results: Mapping[str, Any]) -> Markup:
     """The table; beneath every row, folded, where it comes from."""
-    rows, metric = results["rows"], results["metric"]
+    rows, metric, further = results["rows"], results["metric"], table_cells.columns_of(results)
+    theirs = [k for k, _, _ in further if any(row["columns"][k]["published"] for row in rows)]
     columns = [
         Column("row"),
-        Column(
-            table_cells.metric_label(metric), True, f"{'higher' if metric['better'] == 'max' else 'lower'} is better"
-        ),
+        Column(table_cells.metric_label(metric), True, _direction(metric)),
+        *(Column(head, True, _direction(column)) for _, head, column in further),
         Column("runs", True, "runs that are done"),
         Column("published", True, "as its source says"),
         Column("difference", False, "ours less the published value"),
+        *(Column(f"published: {results['columns'][k]['label']}", True, "as its source says") for k in theirs),
         Column("against the best", False, "sorted by the p value"),
         Column("params", True, "values that are trained"),
         Column("MACs", True, "multiply-accumulates for one example"),
@@ -87,14 +88,24 @@ def main_table(results: Mapping[str, Any]) -> Markup:
         Column("time", True, "wall time of a run, the mean over runs, and on what"),
     ]
     filled = {"published": "published", "difference": "comparison", "against the best": "significance"}
-    shown = [c.title not in filled or any(row[filled[c.title]] for row in rows) for c in columns]
-    best = table_cells.best(results)
+    none = {"params", "MACs", "epochs", "time"} if table_cells.is_analysis(results) else set()
+    shown = [
+        c.title not in none and (c.title not in filled or any(row[filled[c.title]] for row in rows)) for c in columns
+    ]
+    best, tops = table_cells.best(results), {k: table_cells.best(results, k) for k, _, _ in further}
     body: list[Any] = []
     for i, row in enumerate(rows):
-        body.append(list(compress(table_rows.cells(row, i, results, i in best), shown)))
-        body.append(table_rows.more(row, i, sum(shown), metric))
+        cells = table_rows.cells(row, i, results, i in best)
+        cells[5:5] = [table_rows.further_published(row, k, results["columns"][k]) for k in theirs]
+        cells[2:2] = [table_rows.further(row, k, column, i in tops[k]) for k, _, column in further]
+        body.append(list(compress(cells, shown)))
+        body.append(table_rows.more(row, i, sum(shown), metric, results.get("columns") or ()))
     caption = f"{results['title']}: a row for each configuration"
     return table(list(compress(columns, shown)), body, caption, id_="results", class_="results")
+
+
+def _direction(metric: Mapping[str, Any]) -> str:
+    return {"max": "higher is better", "min": "lower is better"}.get(metric["better"], "")
 
 
 def sizes(rows: Sequence[Row], label: str) -> Markup | None:

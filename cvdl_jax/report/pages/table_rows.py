@@ -19,6 +19,7 @@ METRIC = {"key": "", "label": "metric", "unit": "", "better": "max", "digits": 2
 ROW = {
     "name": "", "config": "", "overrides": (), "seeds": (), "n": 0, "values": (), "recipe": {}, "runs": (),
     "mean": None, "std": None, "low": None, "high": None, "published": None, "comparison": "", "significance": "",
+    "columns": (),
 }  # fmt: skip
 RUN = {"seed": "", "state": numbers.NOT_RUN, "message": "", "value": None, "low": None, "high": None}
 PUBLISHED = {"value": math.nan, "source": "", "memory": False}
@@ -110,6 +111,17 @@ def _ours(row: Row, metric: Row, best: bool) -> Cell:
     return Cell(_under([shown, mark], _ends(row, metric)), row["mean"])
 
 
+def further(row: Row, k: int, column: Row, best: bool) -> Cell:
+    """The cell of the k-th further metric."""
+    entry = row["columns"][k]
+    return Cell(missing(row)) if entry["mean"] is None else _ours(entry, column, best)
+
+
+def further_published(row: Row, k: int, column: Row) -> Cell:
+    """The cell of what was published for it."""
+    return _published(row["columns"][k]["published"], column)
+
+
 def _ends(row: Row, metric: Row) -> str | None:
     if row["low"] is None or row["high"] is None:
         return table_cells.without_interval(row)
@@ -142,8 +154,12 @@ def _size(row: Row, key: str) -> Cell:
     return Cell(missing(row)) if n is None else Cell(el("span", numbers.short(n), title=formatting.count(n)), n)
 
 
-def more(row: Row, i: int, columns: int, metric: Row) -> Markup:
+def more(row: Row, i: int, columns: int, metric: Row, further_metrics: Sequence[Row] = ()) -> Markup:
     """The row beneath the i-th row, over so many columns: where its numbers come from, and its runs."""
+    theirs = {}
+    for entry, column in zip(row["columns"], further_metrics, strict=True):
+        said = [_source(entry["published"], column), entry["comparison"]]
+        theirs[f"published, {column['label']}"] = "; ".join(filter(None, said)) or None
     data = row.get("data") or {}
     dirty = [" ", el("em", "and uncommitted changes")] if row.get("dirty") else None
     recipe = [f"{formatting.count(v)} {k}" for k, v in row["recipe"].items() if v is not None]
@@ -161,6 +177,7 @@ def more(row: Row, i: int, columns: int, metric: Row) -> Markup:
         "recipe": ", ".join(recipe) + (table_cells.MEMORY_MARK if row.get("recipe_memory") else "") if recipe else None,
         "protocol": row.get("protocol") or None,
         "published": _source(row["published"], metric),
+        **theirs,
     }
     command = row.get("command")
     parts = [
