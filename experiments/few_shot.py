@@ -19,7 +19,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Size
 from cvdl_jax.core.parallel import gather_rows, row_places
 from cvdl_jax.core.task import Eval, Task, chain
-from cvdl_jax.data import episodes
+from cvdl_jax.data import episodes, views
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import few_shot
@@ -94,6 +94,8 @@ def make(config, info) -> Task:
         )
     if settings.episodes < 2 or settings.way < 2:
         raise ConfigError(f"config.few_shot: episodes={settings.episodes} and way={settings.way} must be at least 2")
+    why = "has no effect: the class of an image here is its place in the episode"
+    views.refuse(config.augment, "config.augment", why, ("label_noise", "smooth_labels"))
     model = registry.create(
         config.model, "config.model", kinds=("backbones",),
         num_classes=settings.embedding, dtype=config.compute_dtype, remat=config.remat,

@@ -98,6 +98,7 @@ def test_the_figure_shows_the_nearest_other_image(run):
         ("--config.few_shot.training_shots=4", "training_shots=4 .* more images of each than shots"),
         ("--config.few_shot.episodes=1", "episodes=1 and way=5 must be at least 2"),
         ("--config.grad=accumulate(2)", r"config.grad='accumulate\(2\)' would take an episode apart; leave accumulate"),
+        ("--config.augment=label_noise(0.2)", "label_noise has no effect: the class of an image here is its place"),
         ("--config.batch_size=12", "must be 4 classes x 4 images of config.data.episodes; set config.batch_size=16"),
     ],
 )
