@@ -96,3 +96,10 @@ def test_one_group_is_refused():
         subgroups.gap([1, 0], ["a", "a"])
     with pytest.raises(DataError, match="hits must be 0 or 1"):
         subgroups.gap([1, 0.5], ["a", "b"])
+
+
+@pytest.mark.curriculum("X16")
+def test_groups_keep_their_sizes_in_the_bootstrap():
+    """Where all answers are right there is no gap, in no resample: else a small group would be larger or smaller."""
+    same = subgroups.gap(np.ones(40), np.repeat(["a", "b"], (5, 35)), resamples=100)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
