@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cvdl_jax.analysis.embedding import isomap, pca, sne, tsne
+from cvdl_jax.analysis.embedding import isomap, neighbours, pca, sne, tsne
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted, Positive, Size
 from cvdl_jax.core.task import Eval, Task
@@ -75,12 +75,13 @@ def points_of(state):
 
 
 def evaluation_step(method, state, batch, key):
-    """The divergence, the variance kept or left, and how often a point's nearest neighbour has its label."""
+    """The divergence, the variance kept or left, the neighbours kept, and how often the nearest one has the label."""
     points, label = points_of(state), state.extra["label"]
     distances = tsne.squared_distances(points)
     nearest = jnp.where(jnp.eye(len(points), dtype=bool), jnp.inf, distances).argmin(1)  # [n]
     agree, weight = (label == label[nearest]).astype(points.dtype), jnp.ones((), points.dtype)
     sums = {"agreement": (agree.sum(), len(agree) * weight)}
+    sums |= {name: (x, weight) for name, x in neighbours.measures(state.extra["features"], points).items()}
     if method == "tsne":
         sums["kl"] = (tsne.divergence(points, state.extra["affinities"]), weight)
     elif method == "sne":
@@ -104,14 +105,13 @@ def checked(config, info):
     embed = configs.call(Embed, config.embed, "config.embed")
     of_some = {key for keys in USED.values() for key in keys}
     for key in sorted(of_some.difference(USED[embed.method]).intersection(config.embed)):
-        users = " and ".join(NAMES[name] for name, keys in USED.items() if key in keys)
-        what = f"config.embed.{key} has no effect with method={embed.method!r}"
-        raise ConfigError(f"{what}; it is for {users}: leave it out")
+        who = " and ".join(NAMES[name] for name, keys in USED.items() if key in keys)
+        raise ConfigError(f"config.embed.{key} has no effect with method={embed.method!r} but of {who}; leave it out")
     if embed.method in STEPLESS:
         configs.refuse_sections(config, ("optim", "grad"))
-    if embed.method in STEPLESS and info.total_steps:
-        what = f"config.total_steps={info.total_steps}: {NAMES[embed.method]} takes no step"
-        raise ConfigError(f"{what}; set config.total_steps=0")
+        if info.total_steps:
+            steps = f"config.total_steps={info.total_steps}"
+            raise ConfigError(f"{steps}: {NAMES[embed.method]} takes no step; set config.total_steps=0")
     return embed
 
 

@@ -44,9 +44,9 @@ def test_the_experiment_shows_isomap_without_a_step():
 
 
 @pytest.mark.parametrize(("config", "override", "message"), [
-    (SNE, "--config.embed.exaggeration=4.0", "exaggeration has no effect with method='sne'; it is for t-SNE: leave"),
+    (SNE, "--config.embed.exaggeration=4.0", "exaggeration has no effect with method='sne' but of t-SNE; leave"),
     (SNE, "--config.embed.perplexity=40.0", "config.embed.perplexity=40.0 must be between 1 and 39"),
-    (ISOMAP, "--config.embed.perplexity=4.0", "has no effect with method='isomap'; it is for SNE and t-SNE"),
+    (ISOMAP, "--config.embed.perplexity=4.0", "has no effect with method='isomap' but of SNE and t-SNE"),
     (ISOMAP, "--config.total_steps=2", "Isomap takes no step"),
     (ISOMAP, "--config.embed.neighbours=1", "use more neighbours"),
     (ISOMAP, "--config.embed.neighbours=40", "neighbours=40 must be in 1..39"),
