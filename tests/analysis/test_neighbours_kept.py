@@ -11,7 +11,7 @@ from cvdl_jax.errors import ConfigError
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.curriculum("V4")
+@pytest.mark.curriculum("V9")
 def test_five_points_by_hand():
     """On the line 0 1 2.2 3.7 6, the last point is moved between the first two: it becomes the nearest of both."""
     features, points = np.array([[0.0], [1.0], [2.2], [3.7], [6.0]]), np.array([[0.0], [1.0], [2.2], [3.7], [0.4]])
@@ -24,7 +24,7 @@ def test_five_points_by_hand():
     assert continuity == pytest.approx(1 - 5 * 2 / 30)
 
 
-@pytest.mark.curriculum("V4")
+@pytest.mark.curriculum("V9")
 @pytest.mark.parametrize("k", [1, 5, 9])
 def test_they_are_those_of_scikit_learn(k):
     features = RNG.normal(size=(40, 6))
