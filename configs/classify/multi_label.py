@@ -10,8 +10,8 @@ parts are cut at random, each image made a square of 64 pixels.
 
 Measured on the test split with seed 0, on two CPU cores:
 
-    data    mean average precision  exact matches  wall time
-    shapes  not measured yet
+    data    mean average precision  exact matches        wall time
+    shapes  99.4 %                  86.8 % [83.6, 89.5]  32 min, of one core that ran other programs
     bccd    not measured yet
 """
 

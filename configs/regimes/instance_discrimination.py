@@ -7,10 +7,10 @@ Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discr
 128 numbers, a linear projector, half of the old vector kept. The softmax is over all training images; the paper's
 samples of 4,096 are for a million of them. A ResNet-20, and probes as in `simclr.py`.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on CPU cores that ran other programs:
 
-    data     linear_accuracy   knn_accuracy  wall time
-    digits   not measured yet
+    data     linear_accuracy         knn_accuracy            wall time
+    digits   94.99 % [92.21, 96.81]  96.10 % [93.56, 97.66]  214 s
     cifar10  not measured yet
 """
 

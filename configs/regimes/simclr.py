@@ -16,10 +16,10 @@ Fine-tune the encoder on the labels:
     python launch.py --config configs/classify/resnet20.py:data=cifar10 --workdir runs/cifar10_finetuned \
         --config.init_from=runs/cifar10_simclr --config.init.rename='(("/encoder/", "/"),)'
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on CPU cores that ran other programs:
 
-    data     linear_accuracy   knn_accuracy  wall time
-    digits   not measured yet
+    data     linear_accuracy         knn_accuracy            wall time
+    digits   98.33 % [96.40, 99.23]  98.61 % [96.78, 99.40]  527 s
     cifar10  not measured yet
 """
 
