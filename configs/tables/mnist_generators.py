@@ -54,6 +54,12 @@ def get_table(arg=None):
             "key": f"distance/frechet_{samples}_pre_logits_{DIGEST}", "label": "Frechet distance", "unit": "",
             "better": "min", "digits": 2,
         },
+        "columns": [
+            {"key": "judge/classes", "label": "classes covered", "digits": 0},
+            {"key": f"distance/precision_{samples}_pre_logits_{DIGEST}", "label": "precision", "digits": 2},
+            {"key": f"distance/recall_{samples}_pre_logits_{DIGEST}", "label": "recall", "digits": 2},
+            {"key": "samples/nearest", "label": "to the nearest training image", "better": "none", "digits": 2},
+        ],
         "seeds": arg.seeds,
         "data": "digits" if arg.smoke else "MNIST",
         "protocol": "54,000 images to train on",
