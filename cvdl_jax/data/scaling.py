@@ -15,7 +15,6 @@ Reference: LeCun et al. 1998, "Efficient BackProp", section 4.3.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,7 +153,7 @@ def resolved(config: ConfigDict, data: Data | None) -> ConfigDict:
 
 def _chunks(split: Any, name: str) -> Iterable[np.ndarray]:
     """The training examples without random windows, as evaluations see them."""
-    calm = replace(split, stage=split.stage.for_evaluation())
+    calm = split.calm()
     for first in range(0, split.size, CHUNK):
         yield calm.batch(np.arange(first, min(first + CHUNK, split.size)))[name]
 

@@ -1,7 +1,7 @@
 """One split of a data set: its examples after the host stage, one by one, in batches, or as whole arrays."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -39,6 +39,10 @@ class Split:
     arrays: Mapping[str, np.ndarray] | None = None
     most: Callable[[], int] | None = None
     groups: order.Groups | order.Episodes | order.TwoSets | None = None
+
+    def calm(self) -> "Split":
+        """The split as an evaluation sees it, without random windows."""
+        return replace(self, stage=self.stage.for_evaluation())
 
     @property
     def size(self) -> int:

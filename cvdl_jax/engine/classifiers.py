@@ -135,6 +135,8 @@ def described(built: Run, state: Any) -> dict[str, Any]:
     if "scores" not in predicted or predicted["scores"].shape != (built.info.batch_size, classes):
         return {}
     net = assembled(about_run(built), weights(state), "config.model")
+    if jax.tree.structure(shapes(net.model, net.shape)) != jax.tree.structure(net.variables):
+        return {}  # its network is a part of something larger
     images = jax.random.uniform(jax.random.key(0), (4, *net.shape))
     ours, theirs = net.outputs(net.variables, images)[0], built.task.predict(state, {"image": images})["scores"]
     return dict(net.about) if np.allclose(ours, theirs, rtol=1e-3, atol=1e-3) else {}

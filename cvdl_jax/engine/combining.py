@@ -9,7 +9,6 @@ see the same data by the same preprocessing: a network that reads images in anot
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -123,7 +122,7 @@ def _measured(parts: Sequence[Part], outputs: Callable, split: str) -> dict[str,
     ]
     for part, look in looks:
         test_set_ledger.check(part.workdir, look, again=False)
-    seen = [replace(own[split], stage=own[split].stage.for_evaluation()) for own in splits]
+    seen = [own[split].calm() for own in splits]
     size, n, totals = parts[0].built.config.batch_size, seen[0].size, {}
     for step in range(order.eval_steps(n, size)):
         index, mask = order.eval_batch(step, size, n)

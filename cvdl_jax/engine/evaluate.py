@@ -4,7 +4,6 @@ An evaluation may ask for a pass over another split before it, which prepares th
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -127,7 +126,7 @@ def prepare(
             f"config.data.{before.data}"
         )
     split = program.splits[before.data]
-    split = replace(split, stage=split.stage.for_evaluation())
+    split = split.calm()
     sums: Any = None
     for i, (source, mask) in enumerate(batches(program, before, split)):
         if interrupted():

@@ -1,12 +1,9 @@
 """What one run takes from another that has been trained: its weights, its features, its judgement.
 
-    config.init_from = "runs/source"                     # load_weights: what fits is loaded, and what was not is said
-    config.embed = {"workdir": "runs/source", ...}       # load_features: a layer of a classifier, for every example
-    config.judge = {"workdir": "runs/source", ...}       # load_judge: a classifier that judges generated images
-    config.autoencoder = {"workdir": "runs/source", ...} # load_autoencoder: a space for diffusion
-
-This is the one module of the engine that knows what a classifier is: what it loads is a model of `config.model` behind
-`config.normalise`, as the experiment "classify" trains it, or a task that predicts "scores" from "image".
+config.init_from = "runs/source"                     # load_weights: what fits is loaded, and what was not is said
+config.embed = {"workdir": "runs/source", ...}       # load_features: a layer of a classifier, for every example
+config.judge = {"workdir": "runs/source", ...}       # load_judge: a classifier that judges generated images
+config.autoencoder = {"workdir": "runs/source", ...} # load_autoencoder: a space for diffusion
 """
 
 import hashlib
@@ -38,7 +35,10 @@ from cvdl_jax.optim.ema import AVERAGES, averaged, restart_averages
 from cvdl_jax.workdir.checkpoint import read_step
 
 PARTS = ("params", "extra")  # of a state that are loaded; optimizer states and step counts begin anew
-KEPT = ("extra/feedback", "extra/teacher/params/", "extra/teacher/batch_stats/")  # of the run that begins
+KEPT = tuple(f"extra/{name}" for name in (  # of the run that begins: its data, networks that it names, what it fits
+    "feedback", "teacher/params/", "teacher/batch_stats/", "encoder/", "autoencoder/", "scale", "target/image",
+    "target/label", "target_test/", "probe/", "thresholds/",
+))  # fmt: skip
 LEAST = 0.5  # share of the parameters that a source has to fill, where config.init.least does not say
 CHUNK = 256  # examples that pass through the model at once
 
@@ -230,7 +230,7 @@ def load_features(section: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
             f"config.embed.splits={section.splits}: expected splits of {sorted(data.splits) if data else 'no data'}"
         )
     features, labels, room = [], [], section.limit or np.inf
-    for split in (data.splits[name] for name in section.splits):
+    for split in (data.splits[name].calm() for name in section.splits):
         if "label" not in split.spec or not {"image", "features"} & split.spec.keys():
             raise ConfigError(f"experiment 'embed' needs 'label' and 'image' or 'features'; {data.name} lacks them")
         size = int(min(split.size, room))

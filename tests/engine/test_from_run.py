@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -14,7 +15,7 @@ from PIL import Image
 
 import launch
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import create_state
+from cvdl_jax.core.task import State, create_state
 from cvdl_jax.core.trees import path_name
 from cvdl_jax.data import load as data_load
 from cvdl_jax.engine import finish, from_run, runs, train
@@ -131,6 +132,28 @@ def test_statistics_are_loaded_and_moments_are_not(source):
     assert float(abs(np.asarray(there["extra"]["batch_stats"]["norm0"]["mean"])).max()) > 0
     assert_equal(state.opt, fresh.opt)
     assert int(state.step) == 0
+
+
+def test_data_and_frozen_networks_of_the_source_stay_there(monkeypatch):
+    """A run has named its own: those of another run, of the same shape, would take their place without a word."""
+    one = lambda: np.zeros(3, np.float32)  # noqa: E731
+    comes = {"batch_stats": {"mean": one()}, "ema": {"w": one()}, "target": {"w": one()}, "memory": {"queue": one()}}
+    stays = {
+        "encoder": {"params": {"k": one()}}, "autoencoder": {"k": one()}, "scale": {"std": one()},
+        "probe": {"x": one()}, "target_test": {"image": one(), "label": one()}, "thresholds": {"verify": one()},
+        "feedback": {"best": one()},
+    }  # fmt: skip
+    extra = {**comes, **stays, "target": {"w": one(), "image": one(), "label": one()}}
+    state = jax.tree.map(jax.numpy.asarray, State(0, {"w": one()}, {}, extra))
+    named = {f"extra/{path_name(p)}": x + 1 for p, x in jax.tree_util.tree_leaves_with_path(extra)}
+    source = from_run.Source(Path("x"), {"params/w": one() + 1, **named}, frozenset(extra))
+    monkeypatch.setattr(from_run, "open_source", lambda *_: source)
+    loaded, said = from_run.load_weights("x", state, SimpleNamespace(init={}))
+    assert loaded.params["w"].all() and loaded.extra["ema"]["w"].all() and loaded.extra["target"]["w"].all()
+    assert loaded.extra["batch_stats"]["mean"].all() and loaded.extra["memory"]["queue"].all()
+    assert not any(np.any(x) for k in stays for x in jax.tree.leaves(loaded.extra[k]))
+    assert not loaded.extra["target"]["image"].any() and not loaded.extra["target"]["label"].any()
+    assert "5 arrays loaded" in said and "not used" not in said
 
 
 @pytest.mark.curriculum("I1")

@@ -132,6 +132,14 @@ def test_the_teacher_of_a_run_is_its_average_with_its_statistics(monkeypatch):
         teachers.load({"workdir": "runs/x"}, INFO)
 
 
+def test_a_classifier_inside_of_a_larger_network_is_no_teacher():
+    """Of domain adaptation, `params` are {"classifier", ...}: `config.model` alone has no use for them."""
+    run = build(configs.load("configs/regimes/adapt.py:smoke"))
+    batch = {name: jnp.zeros(x.shape, x.dtype) for name, x in run.info.spec.items()}
+    state = jax.jit(lambda b: create_state(run.task, jax.random.key(0), b))(batch)
+    assert "classifier" in state.params and classifiers.described(run, state) == {}
+
+
 @pytest.mark.curriculum("I8")
 @pytest.mark.parametrize(
     ("overrides", "message"),
