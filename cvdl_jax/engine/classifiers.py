@@ -35,7 +35,7 @@ class Classifier(NamedTuple):
         variables: {"params", "batch_stats"} of it.
         normalise: images in 0..1 -> its inputs.
         shape: (h, w, c) of its images.
-        about: what JSON holds of it: model, normalise, image_shape and num_classes.
+        about: what JSON holds of it: model, normalise, image_shape, num_classes, and class_names where they are known.
         sha256: of its file; "" of a run.
     """
 
@@ -118,6 +118,7 @@ def about_run(built: Run) -> dict[str, Any]:
         "normalise": configs.to_plain(built.fitted).get("normalise", {}),
         "image_shape": list(built.info.spec["image"].shape[1:]),
         "num_classes": built.info.num_classes,
+        "class_names": list(built.info.class_names or ()),
     }
 
 

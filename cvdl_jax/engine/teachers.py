@@ -49,11 +49,16 @@ def load(section: Mapping[str, Any], info: Info, path: str = "config.distill") -
         raise ConfigError(f"{path}.workdir{what}; name the run of a classifier, or a file of one, and not both")
     if "image" not in info.spec:
         raise ConfigError(f"config.data: a teacher sees images, and these examples have {', '.join(info.spec)}")
-    make = lambda: _of_run(section, info, path) if workdir else _of_file(section, path)  # noqa: E731
+    make = lambda: _of_run(section, path) if workdir else _of_file(section, path)  # noqa: E731
     teacher = classifiers.kept(f"teacher {workdir or file}", make, path)
     classes, seen = teacher.about["num_classes"], tuple(info.spec["image"].shape[1:])
     if classes != info.num_classes:
         raise ConfigError(f"{path}: the teacher knows {classes} classes, the data set has {info.num_classes}")
+    names, own = list(teacher.about.get("class_names") or ()), list(info.class_names or ())
+    if names and own and names != own:
+        raise ConfigError(
+            f"{path}: the teacher {workdir or file!r} has the classes {names[:10]}, the data set {own[:10]}"
+        )
     if teacher.shape != seen:
         height, width, channels = teacher.shape
         raise ConfigError(
@@ -63,7 +68,7 @@ def load(section: Mapping[str, Any], info: Info, path: str = "config.distill") -
     return teacher
 
 
-def _of_run(section: Mapping[str, Any], info: Info, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _of_run(section: Mapping[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `classifiers.described` says of a run, and its weights on the host."""
     where = f"{path}.workdir={section['workdir']!r}"
     if section.get("sha256"):
@@ -75,9 +80,6 @@ def _of_run(section: Mapping[str, Any], info: Info, path: str) -> tuple[dict[str
             f"{where} is not the run of a classifier of images that predicts what config.model gives for its "
             "normalised inputs; name one that does, such as one of configs/classify/lenet5.py"
         )
-    theirs = tuple(built.info.class_names or ())
-    if theirs and info.class_names and theirs != tuple(info.class_names):
-        raise ConfigError(f"{where} has the classes {list(theirs)[:10]}, the data set {list(info.class_names)[:10]}")
     return about, classifiers.weights(state)
 
 
