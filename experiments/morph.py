@@ -100,7 +100,7 @@ def features_of(morph, channels):
     """F as a function of images in 0..1."""
     if not morph.workdir:
         return lambda x: x
-    built, state, _ = runs.load_built(morph.workdir, morph.checkpoint, with_data=True)
+    built, state, _ = runs.load_evaluated(morph.workdir, morph.checkpoint, with_data=True)
     made_for = built.info.spec["image"].shape[1:] if "image" in built.info.spec else ()
     if len(made_for) != 3 or made_for[-1] != channels:
         raise ConfigError(f"config.morph.workdir={morph.workdir!r} sees {list(made_for)}, not {channels} channels")

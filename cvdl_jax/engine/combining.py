@@ -154,7 +154,7 @@ def load(workdirs: Sequence[str], which: str = "best") -> list[Part]:
         raise ConfigError(f"runs={tuple(workdirs)}: name the workdirs of two or more runs to combine")
     parts: list[Part] = []
     for workdir in workdirs:
-        built, state, step = runs.load_built(workdir, which, with_data=True)
+        built, state, step = runs.load_evaluated(workdir, which, with_data=True)
         if not built.config.get("tasks"):
             raise ConfigError(
                 f"runs: {workdir} is a run of experiment {built.config.experiment!r}, which has no config.tasks; runs "

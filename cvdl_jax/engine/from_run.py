@@ -219,7 +219,7 @@ def load_features(section: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
         ConfigError: for a run that is no classifier, and unknown layers or splits.
     """
     if section.workdir:
-        built, state, _ = runs.load_built(section.workdir, section.checkpoint, with_data=True)
+        built, state, _ = runs.load_evaluated(section.workdir, section.checkpoint, with_data=True)
         data, features_of = built.data, model_features(built, jax.device_get(state), section)
     else:
         data = configs.call(data_load.load, section.data, "config.embed.data")
@@ -373,7 +373,7 @@ def load_judge(
         return judges.from_file(file, sha256, channels, samples, layer)
     if sha256:
         raise ConfigError("config.judge.sha256 is the digest of a file; set config.judge.file, or remove it")
-    built, state, _ = runs.load_built(workdir, checkpoint, with_data=bool(layer))
+    built, state, _ = runs.load_evaluated(workdir, checkpoint, with_data=bool(layer))
     predict = built.task.predict
     if not classifies(built, state) or "image" not in built.info.spec:
         raise ConfigError(

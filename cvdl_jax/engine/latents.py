@@ -69,7 +69,7 @@ def space(section: Mapping[str, Any], shape: tuple[int, int, int], dtype: Any) -
 
 def _load(source: Source, shape: tuple[int, int, int]) -> tuple[dict[str, Any], Any]:
     """{"model": the section of the source}, and its weights on the host."""
-    built, state, _ = runs.load_built(source.workdir, source.checkpoint)
+    built, state, _ = runs.load_evaluated(source.workdir, source.checkpoint)
     where = f"config.autoencoder.workdir={source.workdir!r}"
     variant = registry.variants().get(built.config.model.get("name", ""))
     if variant is None or variant.context != ("image_shape",):

@@ -77,9 +77,7 @@ def load(workdir: str | Path, which: str | int = "best") -> tuple[Task, State, C
     Raises:
         UserError: if the folder holds no run or no such checkpoint.
     """
-    built, state, step = load_built(workdir, which)
-    if built.config.batch_stats == "exact":
-        state = kept.with_statistics(workdir, state, step) or _with_averages(state, step)
+    built, state, _ = load_evaluated(workdir, which)
     return entries.checked(built), state, built.config
 
 
@@ -187,6 +185,14 @@ def load_built(workdir: str | Path, which: str | int = "best", with_data: bool =
     built = kept.open_run(workdir, with_data=with_data)
     path = checkpoint_path(Path(workdir), which)
     return built, restore_state(path, built), int(path.name)
+
+
+def load_evaluated(workdir: str | Path, which: str | int = "best", with_data: bool = False) -> tuple[Run, State, int]:
+    """As `load_built`, with the batch statistics that the run's evaluations normalised by, where they were kept."""
+    built, state, step = load_built(workdir, which, with_data)
+    if built.config.batch_stats == "exact":
+        state = kept.with_statistics(workdir, state, step) or _with_averages(state, step)
+    return built, state, step
 
 
 def restore_state(path: Path, built: Run) -> State:

@@ -73,7 +73,7 @@ def _of_run(section: Mapping[str, Any], path: str) -> tuple[dict[str, Any], dict
     where = f"{path}.workdir={section['workdir']!r}"
     if section.get("sha256"):
         raise ConfigError(f"{path}.sha256 is the digest of a file; set {path}.file, or remove it")
-    built, state, _ = runs.load_built(section["workdir"], section.get("checkpoint", "best"))
+    built, state, _ = runs.load_evaluated(section["workdir"], section.get("checkpoint", "best"))
     about = classifiers.described(built, jax.device_get(state))
     if not about:
         raise ConfigError(

@@ -66,7 +66,7 @@ def pixels(batch):
 def of_run(study, name):
     """({kind: {split: features}}, {split: labels}, number of classes) of one run."""
     path = f"config.study.runs[{name!r}]"
-    built, state, _ = runs.load_built(study.runs[name], study.checkpoint, with_data=True)
+    built, state, _ = runs.load_evaluated(study.runs[name], study.checkpoint, with_data=True)
     images = taken(built.data.splits, study.limit, path)
     first = {key: jnp.asarray(x[:1]) for key, x in images["train"].items()}
     other = built.task.init(jax.random.key(built.config.seed + 1), {**first, "image": to_unit(first["image"])})

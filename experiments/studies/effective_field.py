@@ -74,7 +74,7 @@ def field_of(study, depth, kind, key):
 
 def fields_of_run(study, key):
     """{"stages.0": (field of new weights, field of trained ones)} of a run's network."""
-    built, state, _ = runs.load_built(study.workdir, with_data=True)
+    built, state, _ = runs.load_evaluated(study.workdir, with_data=True)
     if "image" not in built.info.spec:
         raise ConfigError(f"config.study.workdir={study.workdir!r} has no images; name a run that classifies some")
     batch = from_run.example_batch(built, study.images)

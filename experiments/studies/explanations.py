@@ -67,7 +67,7 @@ def made_by_hand(study, seed):
 
 def of_run(study):
     """Images of a split of a run, and the run's classifier."""
-    built, state, _ = runs.load_built(study.workdir, with_data=True)
+    built, state, _ = runs.load_evaluated(study.workdir, with_data=True)
     splits = built.data.splits if built.data is not None else {}
     if study.split not in splits or "image" not in built.info.spec:
         raise ConfigError(f"config.study.split={study.split!r}: {nearest(study.split, splits)}, of a run with images")

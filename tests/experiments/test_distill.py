@@ -100,7 +100,7 @@ def test_the_teacher_of_a_run_is_its_average_with_its_statistics(monkeypatch):
     built = SimpleNamespace(info=INFO)
     about = {"model": {"name": "mlp", "hidden": [4], "norm": "batch"}, "normalise": {}}
     about |= {"image_shape": [32, 32, 1], "num_classes": 10}
-    monkeypatch.setattr(runs, "load_built", lambda *args: (built, State(0, variables["params"], {}, extra), 1))
+    monkeypatch.setattr(runs, "load_evaluated", lambda *args: (built, State(0, variables["params"], {}, extra), 1))
     monkeypatch.setattr(classifiers, "described", lambda *args: about)
     with opened.noting() as notes:
         teacher = teachers.load({"workdir": "runs/x"}, INFO)
@@ -110,12 +110,12 @@ def test_the_teacher_of_a_run_is_its_average_with_its_statistics(monkeypatch):
     np.testing.assert_allclose(
         teachers.logits(teacher, teacher.variables, image), expected, rtol=1e-5
     )  # of running averages
-    monkeypatch.setattr(runs, "load_built", None)  # a run that is read again does without its source
+    monkeypatch.setattr(runs, "load_evaluated", None)  # a run that is read again does without its source
     with opened.noting(dict(notes)):
         again = teachers.load({"workdir": "runs/x"}, INFO)
     assert jax.tree.structure(again.variables) == jax.tree.structure(teacher.variables)
     np.testing.assert_allclose(teachers.logits(again, teacher.variables, image), expected, rtol=1e-5)
-    monkeypatch.setattr(runs, "load_built", lambda *args: (built, State(0, variables["params"], {}, extra), 1))
+    monkeypatch.setattr(runs, "load_evaluated", lambda *args: (built, State(0, variables["params"], {}, extra), 1))
     for change, message in (
         ({"num_classes": 7}, "the teacher knows 7 classes, the data set has 10"),
         ({"class_names": ["cat", "dog"]}, r"'runs/x' has the classes \['cat', 'dog'\], the data set \['0'"),

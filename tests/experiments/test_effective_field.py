@@ -40,7 +40,7 @@ def test_layers_of_a_run_are_measured_with_new_weights_and_with_its_own(monkeypa
     one = jnp.zeros((3, 3, 2, 2)).at[1, 1].set(1.0)  # the second layer of the run looks at one place
     params = {**made["params"], "conv1": {**made["params"]["conv1"], "kernel": one}}
     state = State(jnp.int32(0), params, {}, made["extra"])
-    monkeypatch.setattr(runs, "load_built", lambda workdir, with_data: (built, state, 0))
+    monkeypatch.setattr(runs, "load_evaluated", lambda workdir, with_data: (built, state, 0))
     settings = study.Study(depths=(1,), draws=1, channels=1, workdir="run", layers=("stages.0", "stages.1"), images=32)
     metrics, found = study.measure(settings, 0)
     new, trained = (extent(found[1][f"stages.1, {name}"]) for name in ("new", "trained"))

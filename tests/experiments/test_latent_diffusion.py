@@ -87,7 +87,7 @@ def test_the_autoencoder_of_a_run_is_taken_with_its_average_and_kept(words_of_im
     plain = {"experiment": "autoencode", "model": {"name": "vq_vae_tiny"}}
     built = SimpleNamespace(config=configs.from_plain(plain), info=INFO)
     state = State(jnp.int32(9), jax.tree.map(jnp.zeros_like, params), {}, {"batch_stats": {}, "ema": params}, {})
-    monkeypatch.setattr(latents.runs, "load_built", lambda workdir, which: (built, state, 9))
+    monkeypatch.setattr(latents.runs, "load_evaluated", lambda workdir, which: (built, state, 9))
     with opened.noting() as notes:
         space, extra = latents.space({"workdir": "runs/x"}, SHAPE, "float32")
     jax.tree.map(np.testing.assert_array_equal, extra["autoencoder"], params)
@@ -97,7 +97,7 @@ def test_the_autoencoder_of_a_run_is_taken_with_its_average_and_kept(words_of_im
     built.config.model.name = "dcgan_generator_tiny"
     with pytest.raises(ConfigError, match=r"the run of 'dcgan_generator_tiny', which is no autoencoder; train one"):
         latents.space({"workdir": "runs/x"}, SHAPE, "float32")
-    monkeypatch.setattr(latents.runs, "load_built", None)  # a run that is read again does without its source
+    monkeypatch.setattr(latents.runs, "load_evaluated", None)  # a run that is read again does without its source
     with opened.noting(dict(notes)):
         again, zeros = latents.space({"workdir": "runs/x"}, SHAPE, "float32")
     assert again.shape == space.shape and jax.tree.structure(zeros) == jax.tree.structure(extra)

@@ -412,7 +412,7 @@ def test_another_look_at_the_test_set_is_refused(folders, monkeypatch):
     """The checkpoints of the end were looked at when the runs ended; others would be chosen by their test figures."""
     workdirs = [str(folders / "digit"), str(folders / "angle")]
     load_built = combining.runs.load_built
-    monkeypatch.setattr(combining.runs, "load_built", lambda *args, **more: (*load_built(*args, **more)[:2], 99))
+    monkeypatch.setattr(combining.runs, "load_evaluated", lambda *args, **more: (*load_built(*args, **more)[:2], 99))
     other = combining.combine(workdirs)
     with pytest.raises(ConfigError, match=r"'test' of .*digit was evaluated .*step 99, raw weights"):
         other.measure("test")
@@ -484,7 +484,7 @@ def test_another_normalisation_is_refused(folders):
 
 def test_runs_of_other_kinds_are_refused(monkeypatch):
     config = configs.ConfigDict({"experiment": "classify", "batch_stats": "running"})
-    monkeypatch.setattr(combining.runs, "load_built", lambda *_, **__: (SimpleNamespace(config=config), None, 0))
+    monkeypatch.setattr(combining.runs, "load_evaluated", lambda *_, **__: (SimpleNamespace(config=config), None, 0))
     with pytest.raises(ConfigError, match="one is a run of experiment 'classify'"):
         combining.load(["one", "two"])
     config.tasks, config.batch_stats = {"digit": {"name": "classification"}}, "exact"

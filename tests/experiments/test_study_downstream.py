@@ -89,7 +89,7 @@ def test_a_run_is_compared_with_other_first_weights_and_its_pixels(monkeypatch):
     built = build(configs.load("configs/regimes/simclr.py:smoke", [model, "--config.probe={}"]))
     batch = {"image": jnp.zeros((1, 16, 16, 1))}
     state = jax.jit(lambda b: create_state(built.task, jax.random.key(0), b))(batch)
-    monkeypatch.setattr(downstream.runs, "load_built", lambda *given, **more: (built, state, 7))
+    monkeypatch.setattr(downstream.runs, "load_evaluated", lambda *given, **more: (built, state, 7))
     made, labels, classes = downstream.of_run(downstream.Study(runs={"a": "x"}, limit=40), "a")
     assert classes == 10 and made.keys() == {"trained", "untrained", "pixels"}
     other = built.task.init(jax.random.key(built.config.seed + 1), batch)
