@@ -14,7 +14,7 @@ memory; and, of their released network, the best white-box attack in the list of
 Theirs has 3.3 million parameters and was trained on all 60,000 images, ours 80,202 and 54,000.
 """
 
-from configs.studies.robust_accuracy import PGD
+from configs.studies.adversarial_accuracy import PGD
 from cvdl_jax.config import configs
 
 CLEAN, UNDER_PGD, UNDER_ALL = "clean accuracy", "accuracy under PGD-40", "accuracy under the ensemble"
@@ -36,7 +36,7 @@ def get_table(arg=None):
     rows = []
     for name, workdir, more in (("trained plainly", arg.plain, ":share=0"), ("adversarial training", arg.robust, "")):
         command = f"python launch.py --config configs/classify/robust_mnist.py{more} --workdir {workdir}"
-        row = {"name": name, "config": f"configs/studies/robust_accuracy.py{':smoke' if arg.smoke else ''}"}
+        row = {"name": name, "config": f"configs/studies/adversarial_accuracy.py{':smoke' if arg.smoke else ''}"}
         if arg.smoke:  # of the linear classifier, whose rows would be one
             row["overrides"] = [f"config.study.images={20 + len(rows)}"]
         else:

@@ -95,7 +95,8 @@ def test_the_first_steps_exaggerate_the_affinities():
     p = (p + p.T) * (1 - np.eye(9, dtype=np.float32))
     p /= p.sum()
     settings = embed.Embed(exaggeration=12.0, exaggeration_steps=3)
-    state = State(jnp.int32(0), {"points": jnp.asarray(y)}, {}, {"affinities": p, "label": jnp.arange(9)}, {})
+    extra = {"affinities": p, "label": jnp.arange(9), "features": jnp.asarray(y)}
+    state = State(jnp.int32(0), {"points": jnp.asarray(y)}, {}, extra, {})
 
     @jax.jit
     def slope_and_kl(step):

@@ -87,7 +87,8 @@ def test_figures_say_what_was_read():
     fn = lambda state, batch: scores_for([[1, 1, 1]], 3)  # noqa: E731
     figure = sequence_labels.report(fn, "x", "label", ("nothing", "A", "B"), (0,), None, batch, None)["predictions"]
     texts = [(text.get_text(), text.get_color()) for axis in figure.axes for text in axis.texts]
-    assert texts == [("A", "black"), ("B", "black"), ("A", "black"), ("A", "tab:red")]
+    true, read = [("true", "tab:gray"), ("A", "black"), ("B", "black")], [("read", "tab:gray"), ("A", "black")]
+    assert texts == [*true, *read, ("A", "tab:red")]
     batch = {"x": jnp.zeros((2, 3, 2)), "target": jnp.asarray([0.5, 1.0])}
     figure = sequence_labels.report(lambda s, b: jnp.ones((2, 1)), "x", "target", (), (), None, batch, None)
     np.testing.assert_array_equal(figure["predictions"].axes[0].lines[1].get_ydata(), [1, 1])

@@ -1,7 +1,7 @@
 """Robust accuracy of a trained classifier: clean, under projected gradient descent, and under an ensemble of attacks.
 
     python launch.py --config configs/classify/robust_mnist.py --workdir runs/robust_mnist
-    python launch.py --config configs/studies/robust_accuracy.py --workdir runs/robust_accuracy \
+    python launch.py --config configs/studies/adversarial_accuracy.py --workdir runs/adversarial_accuracy \
         --config.study.workdir=runs/robust_mnist
 
 The second command attacks the selected checkpoint of the first one's run, which takes an hour or two of two CPU cores;
@@ -20,7 +20,7 @@ ATTACKS = f"{PGD} | autoattack(eps=0.3)"
 def get_config(arg=None):
     """The study's numbers; `smoke` makes short attacks on a few images."""
     arg = configs.parse_arg(arg, smoke=False)
-    config = studies.base("robust_accuracy", workdir="", split="test", images=1000, attacks=ATTACKS)
+    config = studies.base("adversarial_accuracy", workdir="", split="test", images=1000, attacks=ATTACKS)
     if arg.smoke:
         config.study.update({"images": 20, "attacks": "pgd(eps=0.3, steps=2) | fgsm(eps=0.3)"})
     return config

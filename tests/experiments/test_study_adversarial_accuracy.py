@@ -11,7 +11,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.engine import trained
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.stats.intervals import wilson
-from experiments.studies import robust_accuracy as study
+from experiments.studies import adversarial_accuracy as study
 
 
 def test_an_image_is_robust_if_no_attack_fools_the_classifier():
@@ -40,7 +40,7 @@ def test_an_image_is_robust_if_no_attack_fools_the_classifier():
 
 
 def test_an_attack_that_does_not_exist_is_refused_before_anything_is_read():
-    config = configs.load("configs/studies/robust_accuracy.py", ["config.study.attacks=pdg(eps=0.3)"])
+    config = configs.load("configs/studies/adversarial_accuracy.py", ["config.study.attacks=pdg(eps=0.3)"])
     with pytest.raises(ConfigError, match=r"config\.study\.attacks: there is no attack 'pdg'; did you mean 'pgd'"):
         study.make(config, None)
 
