@@ -169,6 +169,7 @@ def test_a_section_of_another_experiment_or_one_that_lacks_is_refused():
 def test_the_engine_names_no_experiment_and_writes_no_page():
     """Experiments are reached by the path that the configuration names; the writer of pages is an argument."""
     names = {path.stem for path in build.EXPERIMENTS.rglob("*.py")} - {"__init__", "replicas"}
+    names -= DEFAULTS.keys()  # a section of every config, of which a study has the name, too
     assert {"classify", "gan", "normalisation"} <= names
     for path in sorted((build.configs.ROOT / "cvdl_jax" / "engine").glob("*.py")):
         code = path.read_text()
