@@ -8,10 +8,10 @@ AdamW with betas 0.9 and 0.95 and decay 0.05, random resized crops and flips. Th
 patches of 4x4 pixels (2x2 of digits), the decoder 2 of 64; the paper trains for 800 epochs and more. Its features are
 the mean of the tokens of patches. Probes as in `simclr.py`.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on CPU cores that ran other programs:
 
-    data     linear_accuracy   knn_accuracy  wall time
-    digits   not measured yet
+    data     linear_accuracy         knn_accuracy            wall time
+    digits   98.33 % [96.40, 99.23]  89.69 % [86.12, 92.43]  25 min, stopped in between
     cifar10  not measured yet
 """
 
