@@ -6,8 +6,8 @@
 
 The second command measures 16 methods on validation images of the first one's run; it can do without, of a network made
 by hand. On the run of configs/classify/multi_label.py, whose scenes have masks, the pointing game is played as well.
-`configs/tables/explanations.py` is a results table of it, a run for each method, measured on 100 images after all epochs
-of the first command (`results/runs/mnist_lenet5_explained`).
+`configs/tables/explanations.py` is a results table of it, a run for each method, of 100 images and a run of the first
+command with all its epochs (`results/runs/mnist_lenet5_explained`).
 
 Measured, seed 0, of the first command's run after `--config.total_epochs=2`, on 40 validation images (and 10 for
 randomised weights: `--config.study.images=40 --config.study.randomised=10`), 83 s of CPU time; area below the curves of
