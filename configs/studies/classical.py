@@ -25,7 +25,7 @@ Measured on the test split with seed 0:
     edges    precision and recall                                      100 % and 100 %   2 s
     sift     share of right matches                                    66.4 %            5 s
     cuts     adjusted Rand index                                       1.00              3 s
-    regions  error of orientation and area                             0.57 deg, 0.76 %  3 s
+    regions  error of orientation and area                             0.57 deg, 0.78 %  3 s
 
     data     accuracy of HOG
     mnist    97.4 %
