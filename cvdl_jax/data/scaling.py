@@ -153,7 +153,7 @@ def resolved(config: ConfigDict, data: Data | None) -> ConfigDict:
 
 def _chunks(split: Any, name: str) -> Iterable[np.ndarray]:
     """The training examples without random windows, as evaluations see them."""
-    calm = split.calm()
+    calm = split.for_evaluation()
     for first in range(0, split.size, CHUNK):
         yield calm.batch(np.arange(first, min(first + CHUNK, split.size)))[name]
 

@@ -40,7 +40,7 @@ class Split:
     most: Callable[[], int] | None = None
     groups: order.Groups | order.Episodes | order.TwoSets | None = None
 
-    def calm(self) -> "Split":
+    def for_evaluation(self) -> "Split":
         """The split as an evaluation sees it, without random windows."""
         return replace(self, stage=self.stage.for_evaluation())
 

@@ -122,7 +122,7 @@ def _measured(parts: Sequence[Part], outputs: Callable, split: str) -> dict[str,
     ]
     for part, look in looks:
         test_set_ledger.check(part.workdir, look, again=False)
-    seen = [own[split].calm() for own in splits]
+    seen = [own[split].for_evaluation() for own in splits]
     size, n, totals = parts[0].built.config.batch_size, seen[0].size, {}
     for step in range(order.eval_steps(n, size)):
         index, mask = order.eval_batch(step, size, n)

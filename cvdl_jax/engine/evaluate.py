@@ -125,7 +125,7 @@ def prepare(
             f"evaluation {name!r} begins with a pass over the split {before.data!r}, which this run has not; set "
             f"config.data.{before.data}"
         )
-    split = program.splits[before.data].calm()
+    split = program.splits[before.data].for_evaluation()
     sums: Any = None
     for i, (source, mask) in enumerate(batches(program, before, split)):
         if interrupted():

@@ -230,7 +230,7 @@ def load_features(section: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
             f"config.embed.splits={section.splits}: expected splits of {sorted(data.splits) if data else 'no data'}"
         )
     features, labels, room = [], [], section.limit or np.inf
-    for split in (data.splits[name].calm() for name in section.splits):
+    for split in (data.splits[name].for_evaluation() for name in section.splits):
         if "label" not in split.spec or not {"image", "features"} & split.spec.keys():
             raise ConfigError(f"experiment 'embed' needs 'label' and 'image' or 'features'; {data.name} lacks them")
         size = int(min(split.size, room))

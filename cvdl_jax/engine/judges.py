@@ -123,7 +123,7 @@ def _images(config: Any, unseen: int) -> tuple[np.ndarray, np.ndarray]:
         raise DataError("the nearest training images need config.data.train; name the split that was trained on")
 
     def images(name: str, most: int) -> np.ndarray:
-        split = data.splits[name].calm()
+        split = data.splits[name].for_evaluation()
         image = split.batch(np.arange(min(most, split.size)))["image"]
         return image if image.dtype == np.uint8 else np.round(255 * image).astype(np.uint8)
 

@@ -166,7 +166,7 @@ def outside(trained: Trained, name: str, split: str = "all", limit: int = 0, dat
 
 def of_split(split: Split, limit: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
     """(images float32 [n, h, w, c] in 0..1, labels int [n] or None) of the first examples of a split; 0 for all."""
-    calm = split.calm()
+    calm = split.for_evaluation()
     images, labels, size = [], [], min(limit or split.size, split.size)
     for start in range(0, size, CHUNK):
         batch = calm.batch(np.arange(start, min(start + CHUNK, size)))

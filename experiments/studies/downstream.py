@@ -52,7 +52,7 @@ def taken(splits, limit, path):
     for name in ("train", "validation", "test"):
         if name not in splits or not {"image", "label"} <= splits[name].spec.keys():
             raise ConfigError(f"{path} has no labelled images of the split {name!r}, which the probes need")
-        split = splits[name].calm()
+        split = splits[name].for_evaluation()
         count = min(limit or split.size, split.size)
         images[name] = split.batch(np.arange(count) * split.size // count)
     return images

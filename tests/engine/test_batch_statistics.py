@@ -37,7 +37,7 @@ class Split:
     def __post_init__(self):
         self.arrays = {"features": RANDOM.normal(3, 2, (self.size, 4)).astype(np.float32)}
 
-    def calm(self):
+    def for_evaluation(self):
         return self
 
 

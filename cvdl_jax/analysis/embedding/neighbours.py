@@ -26,7 +26,7 @@ def ranks(x: jax.Array) -> jax.Array:
     Args:
         x: float [n, d]; of equally far points the first comes first.
     """
-    distances = jnp.where(jnp.eye(len(x), dtype=bool), -1, squared_distances(x))
+    distances = jnp.where(jnp.eye(len(x), dtype=bool), -jnp.inf, squared_distances(x))
     return jnp.argsort(jnp.argsort(distances, 1, stable=True), 1)
 
 

@@ -95,7 +95,7 @@ def with_split(built: Run, name: str) -> Run:
     like = [evaluation for evaluation in evals.values() if isinstance(evaluation.data, str)]
     if not like or name in evals or name not in splits:
         return built
-    split = splits[name].calm()
+    split = splits[name].for_evaluation()
     return built._replace(
         data=replace(built.data, splits={**splits, name: split}),
         task=built.task._replace(evals={**evals, name: like[-1]._replace(data=name, final=False)}),
