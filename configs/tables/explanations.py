@@ -38,8 +38,8 @@ def get_table(arg=None):
         "title": "Explanations of a classifier",
         "caption": "Areas below the probability of the explained class while the pixels that a map ranks first are put "
         "into a black image (insertion, higher is better) or blackened in the image (deletion, lower is better); rank "
-        "correlation of the maps with those of shuffled weights, near 0 where a map depends on them. Random numbers are the "
-        "same whatever the weights are.",
+        "correlation of the maps with those of shuffled weights, near 0 where a map depends on them. Random numbers "
+        "are the same whatever the weights are.",
         "metric": {"key": "study/insertion", "label": "insertion area", "digits": 3, "interval": "Student-t"},
         "columns": [
             {"key": "study/deletion", "label": "deletion area", "better": "min", "digits": 3, "interval": "Student-t"},
