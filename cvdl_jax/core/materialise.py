@@ -29,6 +29,15 @@ def stored(x: jax.Array, any_bits: jax.Array) -> jax.Array:
     return lax.fori_loop(zero, 1, lambda _, __: x, jnp.zeros_like(x))
 
 
+def bits_of(*arrays: jax.Array) -> jax.Array:
+    """A number for `stored` from the first of some arrays that the compiler will not know as a constant: uint32.
+
+    The weights of a network that a function closes over are constants, and a loop whose count follows from them goes.
+    """
+    array = next((x for x in arrays if isinstance(x, jax.core.Tracer)), arrays[0])
+    return lax.bitcast_convert_type(array.ravel()[0].astype(jnp.float32), jnp.uint32)
+
+
 @stored.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple:
     return stored(*primals), tangents[0]

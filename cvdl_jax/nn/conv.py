@@ -1,6 +1,6 @@
 """Convolutions of images, faster than XLA's on CPUs for few channels, for strides and to differentiate.
 
-On other backends everything here is XLA's own convolution. On CPUs there are three cases:
+On other backends everything here is XLA's own convolution. On CPUs there are four cases:
 
 - Few channels. XLA packs patches for a matrix product with next to nothing to multiply, at a few GFLOP/s for one input
   channel. A sum of shifted images times one weight each is a plain loop over pixels, and ten times as fast.
@@ -9,9 +9,12 @@ On other backends everything here is XLA's own convolution. On CPUs there are th
   are matrix products. XLA multiplies the zeros of dilated images instead, and is slow where a derivative of a padded
   convolution has few outputs: the gradient of a gradient penalty took 3.5 times as long, the weight gradient of a
   transposed convolution ten times. To write images to memory first was tried here at four places, without gain.
-- All others, and derivatives in the first case: XLA's. But for a weight gradient the image is written to memory first
-  (`core/materialise.py`): XLA transposes it in a loop, into which it would fuse the normalisation and the activation
-  that made it, and ResNet-20 took 1.4 times as long.
+- The gradient with respect to an image of few channels, as attacks and adversarial training need it. XLA convolves
+  towards one or three channels, which took up to seven times as long as a matrix product for all pixels of a window and
+  a sum of its shifted parts.
+- All others, and other derivatives in the first case: XLA's. But for a weight gradient the image is written to memory
+  first (`core/materialise.py`): XLA transposes it in a loop, into which it would fuse the normalisation and the
+  activation that made it, and ResNet-20 took 1.4 times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,12 +28,13 @@ from flax.linen.linear import ConvGeneralDilatedT
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from cvdl_jax.core.materialise import stored
+from cvdl_jax.core.materialise import bits_of, stored
 from cvdl_jax.core.parallel import backend
 
 IMAGES = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
 # Measured: with at most so many ...
 FEW_CHANNELS = 64  # ... input times output channels, a sum of shifted images is faster than XLA
+FEW_COLOURS, FEW_PIXELS = 4, 32  # ... input channels and pixels of a window, an image's gradient is a matrix product
 FEW_INPUTS = 64  # ... inputs of an output, one product of all blocks is faster than a sum of products
 
 
@@ -74,13 +78,16 @@ def _conv(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple, preci
 @partial(_conv.defjvp, symbolic_zeros=True)
 def _(strides: tuple, padding: tuple, precision: Any, primals: tuple, tangents: tuple) -> tuple:
     (x, kernel), (dx, dkernel) = primals, tangents
+    bits = bits_of(kernel, x)
     dy: Any = 0
     if not isinstance(dx, SymbolicZero):
-        dy += _xla(dx, kernel, strides, padding, precision)
+        few = kernel.shape[2] <= FEW_COLOURS and kernel[..., 0, 0].size <= FEW_PIXELS and max(strides) == 1
+        of_image = _by_windows if few and backend() == "cpu" else _xla
+        dy += of_image(dx, kernel, strides, padding, precision)
     if not isinstance(dkernel, SymbolicZero):
-        bits = lax.bitcast_convert_type(kernel.ravel()[0].astype(jnp.float32), jnp.uint32)
         dy += _xla(stored(x, bits), dkernel, strides, padding, precision)
-    return _conv(x, kernel, strides, padding, precision), dy
+    y = _conv(x, kernel, strides, padding, precision)
+    return (stored(y, bits) if kernel.shape[2] * kernel.shape[3] <= FEW_CHANNELS else y), dy
 
 
 def _xla(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple, precision: Any) -> jax.Array:
@@ -100,6 +107,16 @@ def _shifted(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple) ->
                 part = lax.slice(x, (0, i, j, c), (*end, c + 1), (1, down, right, 1))  # [b, h', w', 1]
                 y = y + part * kernel[None, None, None, i, j, c]
     return y
+
+
+def _by_windows(x: jax.Array, kernel: jax.Array, strides: tuple, padding: tuple, precision: Any) -> jax.Array:
+    """The convolution with stride 1 as a product of all windows with the kernel; its transpose is what is fast."""
+    (kh, kw, channels, features), (b, *_) = kernel.shape, x.shape
+    x = lax.pad(x, x.dtype.type(0), ((0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)))
+    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    places = [(i, j) for i in range(kh) for j in range(kw)]
+    windows = jnp.stack([lax.slice(x, (0, i, j, 0), (b, i + h, j + w, channels)) for i, j in places], 3)
+    return jnp.einsum("bhwkc,kcf->bhwf", windows, kernel.reshape(-1, channels, features), precision=precision)
 
 
 class Conv(nn.Conv):

@@ -56,6 +56,17 @@ def test_derivatives_forward_backward_and_twice():
     np.testing.assert_allclose(batched[1], 2 * xla(x, w), rtol=1e-5, atol=1e-5)
 
 
+def test_the_gradient_of_an_image_of_few_channels_is_that_of_xla():
+    for channels, strides, padding in ((1, (1, 1), "VALID"), (3, (1, 1), ((0, 2), (1, 0))), (3, (2, 1), "SAME")):
+        x, w, ours, xla = pair(strides, padding, (3, 3), channels)
+        y = jax.eval_shape(ours, x, w)
+        up = jnp.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype)
+        ours_d, xla_d = (jax.jit(jax.vjp(f, x, w)[1])(up)[0] for f in (ours, xla))
+        np.testing.assert_allclose(ours_d, xla_d, rtol=1e-5, atol=1e-5)
+        made = str(jax.make_jaxpr(jax.grad(lambda x, f=ours, w=w: f(x, w).sum()))(x))
+        assert ("dot_general" in made) == (max(strides) == 1)
+
+
 def test_only_few_channels_and_plain_convolutions_are_written_anew():
     def shifted(channels, features, **more):
         layer = nn.Conv(features, (3, 3), conv_general_dilated=conv.conv_general_dilated, **more)

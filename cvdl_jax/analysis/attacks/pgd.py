@@ -15,6 +15,7 @@ from jax import lax
 from cvdl_jax.analysis.attacks import threat
 from cvdl_jax.analysis.attacks.access import classes_of, least, logits_of, needs, predicted
 from cvdl_jax.config.binding import Count, Layers, Positive, UpToOne
+from cvdl_jax.core.materialise import bits_of, stored
 from cvdl_jax.core.parallel import backend, row_random
 from cvdl_jax.errors import ConfigError
 
@@ -67,7 +68,8 @@ def pgd(
     start = random_point(key, x, epsilon, norm) if random_start else x
 
     def step(z: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return threat.project(z + step_size * threat.steepest(gradient(z), norm), x, epsilon, norm), None
+        z = threat.project(z + step_size * threat.steepest(gradient(z), norm), x, epsilon, norm)
+        return stored(z, bits_of(z)), None  # the next step's convolution would compute this one's gradient many times
 
     unroll = steps if backend() == "cpu" else 1  # XLA's CPU convolutions are slow inside a loop
     z = lax.scan(step, start, None, length=steps, unroll=unroll)[0]

@@ -28,6 +28,7 @@ from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.ops.normalise import local_response_norm
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -137,7 +138,7 @@ class AlexNet(nn.Module):
                 x = local_response_norm(x)
             if i in POOLED:
                 pad = self.pool_padding[POOLED.index(i)]
-                x = nn.max_pool(x, (3, 3), (2, 2), ((pad, pad), (pad, pad)))
+                x = max_pool(x, 3, 2, pad)
                 stages.append(x)
         x = adaptive_mean(x, self.places).reshape(x.shape[0], -1)  # [b, 9216]
         drop = Dropout(self.dropout)

@@ -23,6 +23,7 @@ from cvdl_jax.nn.common import check_images, head, remat_block
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.residual import Style
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -142,7 +143,7 @@ class DenseNet(nn.Module):
         x = style.convolution(self.channels, 7 if large else 3, 2 if large else 1, "stem")(x.astype(self.dtype))
         if large:
             x = style.activate(x, train, "stem_norm")
-            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # [b, h / 4, w / 4, channels]
+            x = max_pool(x, 3, 2, 1)  # [b, h / 4, w / 4, channels]
         layer, stages = remat_block(DenseLayer, self.remat), []
         for i, depth in enumerate(self.depths):
             if i > 0:

@@ -33,6 +33,7 @@ from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.ops.normalise import local_response_norm
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -116,7 +117,7 @@ class Inception(nn.Module):
             how = (1, self.batch_norm, self.activation, self.kernel_init, self.dtype)
             return Unit(features, size, *how, name=name)(x, train) if features else x
 
-        pooled = nn.max_pool(x, (3, 3), (1, 1), "SAME")
+        pooled = max_pool(x, 3, 1, "same")
         return jnp.concatenate(
             [
                 unit(x, point, 1, "point"),
@@ -262,7 +263,7 @@ def halved(x: jax.Array, window: int = 3) -> jax.Array:
     """
     sizes = [-(-(n - window) // 2) + 1 if n >= window else 1 for n in x.shape[1:3]]
     pads = [(0, max(2 * (size - 1) + window - n, 0)) for size, n in zip(sizes, x.shape[1:3], strict=True)]
-    return nn.max_pool(x, (window, window), (2, 2), pads)
+    return max_pool(x, window, 2, pads)
 
 
 def build(variant: str, num_classes: int, dtype: Any = jnp.float32, **overrides: Any) -> GoogLeNet:

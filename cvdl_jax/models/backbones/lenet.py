@@ -21,6 +21,7 @@ from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import dense, dropout
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.nn.norms import keeps_bias, normaliser, with_activation
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -34,7 +35,7 @@ VARIANTS = {
         "macs": 8_176, "params": 458,  # 26 * 2 + 51 * 4 + 5 * 8 + 9 * 8 + 9 * 10
     },
 }  # fmt: skip
-POOLS = {"average": nn.avg_pool, "max": nn.max_pool}
+POOLS = {"average": nn.avg_pool, "max": max_pool}
 
 
 class LeNet(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from cvdl_jax.config.binding import Share, Size
 from cvdl_jax.errors import ConfigError
@@ -21,6 +22,7 @@ from cvdl_jax.nn.common import check_images
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -95,7 +97,7 @@ class NetworkInNetwork(nn.Module):
         x = x.astype(self.dtype)
         for i, (maps, size, stride) in enumerate(zip(self.maps, self.kernels, strides, strict=True)):
             if i > 0:
-                x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
+                x = max_pool(x, 3, 2, lax.padtype_to_pads(x.shape[1:3], (3, 3), (2, 2), "SAME"))
                 x = Dropout(self.dropout)(x, train)
             for j, features in enumerate(maps):
                 side, step = (size, stride) if j == 0 else (1, 1)

@@ -28,6 +28,7 @@ from cvdl_jax.nn.dropout import DropPath
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.residual import Shortcut, Style
 from cvdl_jax.nn.squeeze_excite import attention
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -264,7 +265,7 @@ class ImageNetResNet(nn.Module):
         x = style.convolution(self.widths[0], size, stride, "stem", self.activation)(x.astype(self.dtype))
         x = style.activate(x, train, "stem_norm")  # [b, h / 2, w / 2, widths[0]]
         if large:
-            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # [b, h / 4, w / 4, widths[0]]
+            x = max_pool(x, 3, 2, 1)  # [b, h / 4, w / 4, widths[0]]
         stages = []
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             for j in range(depth):

@@ -25,6 +25,7 @@ from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.norms import normaliser
 from cvdl_jax.ops.normalise import local_response_norm
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -151,7 +152,7 @@ class VGG(nn.Module):
             if self.output_stride and 2 ** (i + 1) > self.output_stride:
                 dilation *= 2
             else:
-                x = nn.max_pool(x, (2, 2), (2, 2))  # [b, h / 2^(i + 1), w / 2^(i + 1), width]
+                x = max_pool(x, 2)  # [b, h / 2^(i + 1), w / 2^(i + 1), width]
             stages.append(x)
         x = adaptive_mean(x, self.places).reshape(x.shape[0], -1)  # [b, 25088]
         for i, units in enumerate(self.units):

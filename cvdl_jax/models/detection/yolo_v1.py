@@ -20,6 +20,7 @@ from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.residual import Style
 from cvdl_jax.ops.cells import cell_corners, from_cells
 from cvdl_jax.ops.losses import yolo
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -120,7 +121,7 @@ class YoloV1(nn.Module):
         style = Style(self.norm, activation=g, dtype=self.dtype)
         x, stages = x.astype(self.dtype), []
         for i, convolutions in enumerate(self.stages):
-            x = nn.max_pool(x, (2, 2), (2, 2)) if i else x
+            x = max_pool(x, 2) if i else x
             x = remat_block(Stage, self.remat)(convolutions, style, name=f"stage{i}")(x, train)
             stages.append(x)
         b, rows, columns, _ = x.shape

@@ -25,6 +25,7 @@ from cvdl_jax.nn.common import adaptive_mean, check_images, head
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 LOCAL = ("detection", "landmarks", "visibility", "pose", "smile")  # independent of who is seen
@@ -156,7 +157,7 @@ class AllInOne(nn.Module):
 
 
 def _pool(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (3, 3), (2, 2))
+    return max_pool(x, 3, 2)
 
 
 def build(variant: str, heads: tuple[tuple[str, int], ...], dtype: Any = jnp.float32, **overrides: Any) -> AllInOne:

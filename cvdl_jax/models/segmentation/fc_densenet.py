@@ -23,6 +23,7 @@ from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.residual import Style
 from cvdl_jax.nn.upsampling import padded
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -133,7 +134,7 @@ class FCDenseNet(nn.Module):
             x, _ = block(x, depth, f"down{i}")
             stages.append(x)
             x = layer(x.shape[-1], 1, self.dropout, style, name=f"down{i}_transition")(x, train)
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            x = max_pool(x, 2)
         x, new = block(x, self.middle, "middle")
         stages.append(new)
         for i in reversed(range(len(self.depths))):

@@ -27,6 +27,7 @@ from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
 from cvdl_jax.nn.residual import Style
 from cvdl_jax.nn.upsampling import centred, padded, resized
+from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {
@@ -124,7 +125,7 @@ class UNet(nn.Module):
         style = Style(self.norm, "before", "plain", self.activation, self.kernel_init, self.dtype)
         block, whole, stages = remat_block(Block, self.remat), self.padding == "same", []
         for i, width in enumerate(self.widths):
-            x = nn.max_pool(x, (2, 2), (2, 2)) if i else x
+            x = max_pool(x, 2) if i else x
             x = block(width, self.convolutions, whole, style, name=f"down{i}")(x, train)
             stages.append(x)
         if self.views == 2:

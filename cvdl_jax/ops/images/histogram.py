@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cvdl_jax.core.parallel import backend
 from cvdl_jax.ops.images.inputs import check_image, per_image
 
 
@@ -89,14 +90,37 @@ def equalize(x: jax.Array) -> jax.Array:
     x = check_image(x, "equalize")
     b, h, w, c = x.shape
     values = _bytes(x).astype(jnp.int32).transpose(0, 3, 1, 2).reshape(b * c, h * w)  # one histogram a row
-    rows = 256 * jnp.arange(b * c)[:, None]
-    count = jnp.zeros(b * c * 256, jnp.int32).at[(rows + values).reshape(-1)].add(1).reshape(b * c, 256)
+    count = _counts(values)
     below = jnp.cumsum(count, 1) - count  # [b c, 256]
     step = jnp.take_along_axis(below, values.max(1, keepdims=True), 1) // 255  # [b c, 1]
     new = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
     new = jnp.where(step > 0, new, jnp.arange(256)[None])
-    out = jnp.take_along_axis(new, values, 1).reshape(b, c, h, w).transpose(0, 2, 3, 1)
+    out = _looked_up(new, values).reshape(b, c, h, w).transpose(0, 2, 3, 1)
     return out.astype(x.dtype) / 255
+
+
+def _counts(values: jax.Array) -> jax.Array:
+    """How often each byte occurs in each row, int [rows, n] -> int32 [rows, 256].
+
+    Accelerators compare every number with every byte: a TPU adds to single places one after the other, and over several
+    devices the compiler summed the counts of all rows across them.
+    """
+    if backend() != "cpu":
+        return _is_byte(values).astype(jnp.int32).sum(1)
+    rows = 256 * jnp.arange(len(values))[:, None]
+    return jnp.zeros(len(values) * 256, jnp.int32).at[(rows + values).reshape(-1)].add(1).reshape(-1, 256)
+
+
+def _is_byte(values: jax.Array) -> jax.Array:
+    """Which byte each number is: [rows, n] -> bool [rows, n, 256]."""
+    return values[..., None] == jnp.arange(256)[None, None]
+
+
+def _looked_up(table: jax.Array, values: jax.Array) -> jax.Array:
+    """`table[i, values[i, j]]`, by comparisons on accelerators: int [rows, 256], [rows, n] -> [rows, n]."""
+    if backend() != "cpu":
+        return jnp.where(_is_byte(values), table[:, None], 0).sum(-1)
+    return jnp.take_along_axis(table, values, 1)
 
 
 def _bytes(x: jax.Array) -> jax.Array:
