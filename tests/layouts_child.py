@@ -79,12 +79,6 @@ CASES = {
         "--config.model.discriminator.hidden=8",
         "--config.ema.decay=0.9",
     ],
-    # holes that are drawn, two critics
-    "inpainted": [
-        "configs/generate/inpainting.py:smoke",
-        "--config.data.name=faces(size=16, train=64, validation=16, test=16)",
-        "--config.ema.decay=0.9",
-    ],
     # a frozen encoder in the state, a critic of three classes
     "transferred": [
         "configs/generate/domain_transfer.py:smoke",

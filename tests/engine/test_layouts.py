@@ -20,7 +20,7 @@ GROUPS = (
     "pgd,gan,qlearn,policy",
     "told,variational,diffusion",
     "images,pairs",
-    "edits,inpainted,transferred",
+    "edits,transferred",
     "detector,embedding",
     "segmenter,distilled,tasks",
     "adapted,aligned,depth",
