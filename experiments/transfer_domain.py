@@ -138,4 +138,5 @@ def make(config, info) -> Task:
     ]  # fmt: skip
     train = chain(*descents, recipe.average(config, wanted["generator"], on="generator"))
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, net), lambda means, rows: means), info.sizes)
-    return Task(init, train, evals, partial(report, net), feedback.on_eval)
+    predict = lambda state, batch: {"images/transfer": transfer(net, state, batch["image"])}  # noqa: E731
+    return Task(init, train, evals, partial(report, net), feedback.on_eval, predict=predict)

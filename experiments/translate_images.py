@@ -27,6 +27,7 @@ from cvdl_jax.models.image_translating import (
     exchanged,
     make_method,
     patches,
+    predicted,
     scores,
     translate,
 )  # fmt: skip
@@ -146,4 +147,4 @@ def make(config, info) -> Task:
     alike = augment and chain(pairs.join, augment, pairs.part)
     train = chain(alike, *descents, average)
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), lambda means, rows: means), info.sizes)
-    return Task(init, train, evals, partial(report, method), feedback.on_eval)
+    return Task(init, train, evals, partial(report, method), feedback.on_eval, predict=partial(predicted, method))

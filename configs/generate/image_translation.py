@@ -12,6 +12,10 @@ of images without; each may hold train, val and test, else these are cut from it
     python launch.py --config \
         configs/generate/image_translation.py:before=/path/photos,after=/path/paintings --workdir runs/paintings
 
+Then images of a folder, as PNG files of each generator in runs/photos_forward and runs/photos_backward:
+
+    python launch.py --mode predict --workdir runs/paintings --input /path/photos --out runs/photos.csv
+
 Drawn faces become beings of another world, and back. The pairs of the test split are hidden from unpaired training and
 measure it: l1 is the mean absolute difference of pixels in 0..1. The weight of a cycle is half the paper's, beside
 least squares with a half. Of folders without pairs only cycles are measured. For images of 256 pixels (`size=256`):

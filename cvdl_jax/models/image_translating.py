@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.parallel import row_random
+from cvdl_jax.core.task import State
 from cvdl_jax.data.pairs import AFTER, second
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
@@ -16,6 +17,7 @@ from cvdl_jax.nn.apply import apply_params
 from cvdl_jax.ops.losses import adversarial, translation
 from cvdl_jax.ops.losses.adversarial import AdversarialLoss
 from cvdl_jax.ops.losses.translation import Objective
+from cvdl_jax.optim.ema import averaged
 
 
 class Method(NamedTuple):
@@ -123,6 +125,13 @@ def translate(method: Method, params: Any, way: str, x: jax.Array, train: bool, 
     rngs = {} if key is None else {"rngs": {"dropout": key}}
     y = apply_params(method.generator, params["generators"][way], x, train, **rngs)[0]
     return jnp.tanh(y) if method.squash else y
+
+
+def predicted(method: Method, state: State, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """{"images/way": [b, h, w, c] in 0..1} by each generator, whose domain the inputs are taken for."""
+    params, x = averaged(state, on="generators").params, 2 * batch["image"] - 1
+    made = {f"images/{way}": translate(method, params, way, x, False) for way in method.objective.ways}
+    return {name: jnp.clip((y + 1) / 2, 0, 1) for name, y in made.items()}
 
 
 def scores(method: Method, params: Any, way: str, seen: jax.Array, x: jax.Array) -> jax.Array:

@@ -13,10 +13,11 @@ from PIL import Image
 
 import launch
 from cvdl_jax.analysis.figures import images
+from cvdl_jax.cli.modes import predict
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import State, create_state
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.models import image_translating, registry
 from cvdl_jax.models.image_translating import Method, exchanged
 from cvdl_jax.ops.losses import adversarial, translation
@@ -266,6 +267,41 @@ def test_two_folders_of_a_user_are_trained_on(how, tmp_path, capsys):
         assert "24 images of 'photos' and 17 images of 'paintings'; an epoch is 24" in said
         assert {"test/forward_cycle_l1", "test/backward_cycle_l1"} <= set(metrics)
         assert not [name for name in metrics if name.endswith(("forward_l1", "unchanged_l1"))]
+    out = tmp_path / "translated.csv"
+    command = ["--mode=predict", f"--workdir={workdir}", f"--input={tmp_path / 'photos'}", f"--out={out}"]
+    assert launch.main(command) == 0, capsys.readouterr().err
+    ways = ("forward",) if how == "paired" else ("backward", "forward")
+    assert out.read_text().splitlines()[0] == ",".join(("file", *ways))
+    for way in ways:
+        assert len(list((tmp_path / f"translated_{way}").glob("*.png"))) == 30
+
+
+def test_translations_of_a_batch_are_by_the_averaged_generators_in_pixels():
+    ways, half = ("forward", "backward"), jax.tree.map(lambda x: x / 2, parameters(("forward", "backward")))
+    state = State(0, half, {"generators": (), "discriminators": ()}, {"ema": parameters(ways)["generators"]}, {})
+    made = image_translating.predicted(method(translation.unpaired()), state, {"image": BATCH["image"]})
+    x = 2 * BATCH["image"] - 1
+    expected = {"images/forward": 0.8 * x + 0.1, "images/backward": 1.2 * x - 0.2}
+    assert made.keys() == expected.keys()
+    for name, y in expected.items():
+        np.testing.assert_allclose(made[name], np.clip((y + 1) / 2, 0, 1), atol=1e-6)
+    assert min(float(y.min()) for y in made.values()) == 0.0  # some leave the range
+
+
+def test_translations_are_written_as_files(tmp_path):
+    """Grey and coloured, in sub-folders; what is no number is refused before anything is written."""
+    made = {"forward": np.linspace(0, 1, 12).reshape(2, 2, 3, 1), "backward": RNG.uniform(size=(2, 2, 3, 3))}
+    rows = predict.translations(["a.png", "sub/b.jpg"], made, tmp_path / "out.csv")
+    assert rows[0] == ["file", "forward", "backward"]
+    assert rows[2] == ["sub/b.jpg", *(f"{tmp_path}/out_{way}/sub/b.jpg.png" for way in made)]
+    for row, i in ((rows[1], 0), (rows[2], 1)):
+        for path, expected in zip(row[1:], made.values(), strict=True):
+            with Image.open(path) as image:
+                pixels = np.asarray(image).reshape(expected[i].shape)
+            np.testing.assert_array_equal(pixels, np.round(255 * expected[i]))
+    made["backward"][1, 0, 0, 0] = np.nan
+    with pytest.raises(DataError, match="'backward' of 1 of 2 images is no image, sub/b"):
+        predict.translations(["a.png", "sub/b.jpg"], made, tmp_path / "other.csv")
 
 
 def test_a_score_has_seen_one_patch():

@@ -1,12 +1,14 @@
-"""`--mode predict`: what a trained run says of a folder of images, as CSV: probabilities, labels or objects; and masks.
+"""`--mode predict`: what a trained run says of a folder of images, as CSV: probabilities, labels, objects, new images.
 
-Masks are PNG files in a folder beside the CSV, `predictions_masks/` for `predictions.csv`, of the size of the images: a
-pixel's value is the class of a semantic mask, as the data set numbers them, or the number of an object, 0 for none.
+What an image becomes, a translation of it, is a PNG file of the size of the network's images, in a folder beside the
+CSV: `predictions_forward/` for `predictions.csv` and the generator `forward`. Masks are PNG files in
+`predictions_masks/`, of the size of the images: a pixel's value is the class of a semantic mask, as the data set
+numbers them, or the number of an object, 0 for none.
 """
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from cvdl_jax.ops.images import palettes
 from cvdl_jax.ops.images.watershed import boxes_of
 from cvdl_jax.workdir.folder import write_whole
 
+IMAGES = "images/"  # begins the names of outputs that are images in 0..1
 FLAGS = ("workdir", "input", "out", "checkpoint", "weights")  # that it reads
 
 
@@ -50,9 +53,11 @@ def run(args: Any) -> int:
     split, state = as_trained(built, source), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
-    rows = table(built, split.ids, outputs)
+    made = {name.removeprefix(IMAGES): x for name, x in outputs.items() if name.startswith(IMAGES)}
+    rows = translations(split.ids, made, Path(args.out)) if made else table(built, split.ids, outputs)
     masks = outputs.get("ids", outputs.get("segmentation"))
-    also = "" if masks is None else f", {write_masks(built, split, masks, Path(args.out))}"
+    also = f", the images to {', '.join(map(str, folders_of(made, Path(args.out)).values()))}" if made else ""
+    also = also if masks is None else f", {write_masks(built, split, masks, Path(args.out))}"
     write(Path(args.out), rows)
     without = f"; {len(unread)} could not be read and have no row" if unread else ""
     print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}{also}")
@@ -243,17 +248,55 @@ def write_masks(built: Run, split: Split, masks: np.ndarray, out: Path) -> str:
         if whole:
             h, w = split.source.read([i])[0]["image"].shape[:2]
             picture = picture.resize((w, h), Image.Resampling.NEAREST)
-        file, path = io.BytesIO(), folder / f"{file}.png"
-        picture.save(file, format="PNG")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, file.getvalue())
-        except OSError as error:
-            raise DataError(f"{path} cannot be written: {error.strerror}") from error
+        _save(picture, folder / f"{file}.png")
     size = (
         "of the size of the images" if whole else f"of {masks.shape[1]}x{masks.shape[2]} pixels, the network's window"
     )
     return f"masks {size} to {folder}"
+
+
+def folders_of(made: Iterable[str], out: Path) -> dict[str, Path]:
+    """{name of an output: the folder of its images}."""
+    return {name: out.with_name(f"{out.stem}_{name}") for name in made}
+
+
+def translations(files: Sequence[str], made: dict[str, np.ndarray], out: Path) -> list[list[Any]]:
+    """Writes images [n, h, w, c] in 0..1 as PNG files; a heading, then of each image the files that it became.
+
+    Args:
+        files: n names.
+        made: {name: the images}.
+        out: of the CSV.
+
+    Raises:
+        DataError: for images that are not numbers, or files that cannot be written.
+    """
+    from PIL import Image
+
+    folders = folders_of(made, out)
+    for name, images in made.items():
+        broken = np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))
+        if len(broken):
+            raise DataError(
+                f"{name!r} of {len(broken)} of {len(files)} images is no image, {files[broken[0]]} first: the run "
+                "diverged; use an earlier step of it, --checkpoint STEP"
+            )
+        for file, x in zip(files, images, strict=True):
+            x = np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
+            _save(Image.fromarray(x[..., 0] if x.shape[-1] == 1 else x), folders[name] / f"{file}.png")
+    return [["file", *folders], *([file, *(str(folder / f"{file}.png") for folder in folders.values())]
+                                  for file in files)]  # fmt: skip
+
+
+def _save(picture: Any, path: Path) -> None:
+    """Writes a Pillow image as PNG; the file appears whole or not at all."""
+    data = io.BytesIO()
+    picture.save(data, format="PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data.getvalue())
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _colours(built: Run, most: int) -> np.ndarray:
