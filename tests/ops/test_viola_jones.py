@@ -155,6 +155,15 @@ def test_a_stage_is_trained_on_so_many_others(monkeypatch):
 
 
 @pytest.mark.curriculum("X9")
+def test_the_cut_of_a_stage_is_never_raised():
+    """Where one stump tells faces from others, every face has all votes, and half of them are still enough."""
+    faces = np.zeros((20, 6, 6)) + (np.arange(6) < 3)[None, None] + 0.1 * RNG.random((20, 6, 6))
+    stages, rates = vj.train_cascade(vj.haar_features(6), (faces[:9], faces[9:]), (-faces[:9], -faces[9:]), 1)
+    assert rates[0].stumps == 1 and stages[0].cut == stages[0].alpha[0] / 2
+    assert (vj.votes(stages[0], vj.responses(vj.haar_features(6), faces)) == stages[0].alpha[0]).all()
+
+
+@pytest.mark.curriculum("X9")
 def test_windows_of_smaller_images_are_larger_boxes(monkeypatch):
     """41x63 pixels are 20x32 at half the size: a window of 10 there is 20.5 high and 19.7 wide."""
     seen = []
