@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax.config import configs
 from cvdl_jax.core import gradients
 from cvdl_jax.core.parallel import row_random
-from cvdl_jax.core.task import Eval, Task, chain, descend, repeat
+from cvdl_jax.core.task import Eval, Task, chain, repeat
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.models.attribute_editing import PLAYERS, costs, desired, edits, judged, make_method, sums_of
+from cvdl_jax.models.attribute_editing import costs, desired, edits, judged, make_method, sums_of
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops.losses.penalties import gradient_penalty, interpolate
 
@@ -93,12 +92,7 @@ def report(method, state, batch, key):
 
 def make(config, info) -> Task:
     """The two-player task of a configuration."""
-    n, feedback = configs.check_value(config.critic_steps, int, "config.critic_steps"), recipe.feedback(config)
-    method = make_method(config, info)
-    if n < 1 or info.batch_size % n:
-        raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
-    if set(config.optim) != set(PLAYERS):
-        raise ConfigError(f"config.optim has {sorted(config.optim)}; expected the sections {PLAYERS}")
+    n, feedback, method = recipe.critic_steps(config, info), recipe.feedback(config), make_method(config, info)
 
     def init(key: jax.Array, batch: dict) -> dict:
         keys, x, a = jax.random.split(key), batch["image"][:1], batch["label"][:1, None]
@@ -107,17 +101,13 @@ def make(config, info) -> Task:
         stats = {"discriminator": d_stats, "generator": g_stats}
         return {"params": {"discriminator": d, "generator": g}, "extra": {"batch_stats": stats, **feedback.extra}}
 
-    def descent(name, loss, updates):
-        counted = info._replace(total_steps=info.total_steps * updates, batch_size=info.batch_size // updates)
-        counted = counted._replace(steps_per_epoch=info.steps_per_epoch * updates)
-        optimizer = recipe.optimizer(config.optim[name], counted, f"config.optim.{name}")
-        return descend(loss, optimizer, on=name, grad=gradients.build(config.grad))
-
     of_generator = partial(generator_loss, method, n)
+    losses = {"discriminator": partial(discriminator_loss, method), "generator": of_generator}
+    steps = recipe.players(config, info, losses, {"discriminator": n})
     train = chain(
         recipe.augmentation(config, info),
-        repeat(descent("discriminator", partial(discriminator_loss, method), n), n),
-        descent("generator", of_generator, 1),
+        repeat(steps["discriminator"], n),
+        steps["generator"],
         recipe.average(config, of_generator, on="generator"),
     )
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), lambda means, rows: means), info.sizes)

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Task, chain, descend, repeat
+from cvdl_jax.core.task import Task, chain, repeat
 from cvdl_jax.engine import from_run, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import generation
@@ -49,9 +48,8 @@ def grid(game, seed, state, batch, key):
 
 def make_game(config, info) -> Game:
     """The players of the config's two sections, and their rules."""
-    for section in ("model", "optim"):
-        if set(config[section]) != set(PLAYERS):
-            raise ConfigError(f"config.{section} has {sorted(config[section])}; expected the sections {PLAYERS}")
+    if set(config.model) != set(PLAYERS):
+        raise ConfigError(f"config.model has {sorted(config.model)}; expected the sections {', '.join(PLAYERS)}")
     images = {"shape": info.spec["image"].shape[1:], "dtype": config.compute_dtype}
     scores = {"num_classes": 1, "dtype": config.compute_dtype, "remat": config.remat}
     game = Game(
@@ -71,18 +69,6 @@ def make_game(config, info) -> Game:
     return game
 
 
-def descent(config, info, game, name, loss, updates):
-    """The update of a player who makes so many of them in a step, each on a part of the batch."""
-    counted = info._replace(
-        total_steps=info.total_steps * updates,
-        steps_per_epoch=info.steps_per_epoch * updates,
-        batch_size=info.batch_size // updates,
-    )
-    optimizer = recipe.optimizer(config.optim[name], counted, f"config.optim.{name}")
-    made = descend(loss, optimizer, on=name, grad=gradients.build(config.grad))
-    return made if game.growth is None else players.restarted(made, name, game.growth)
-
-
 def scores_of(game, state, images, batch):
     """Scores [b] of images in 0..1, in evaluation mode."""
     more = players.told(game, "discriminator", state, batch.get("label"))
@@ -91,11 +77,9 @@ def scores_of(game, state, images, batch):
 
 def make(config, info) -> Task:
     """The two-player task of a configuration."""
-    n = configs.check_value(config.get("critic_steps", 1), int, "config.critic_steps")
     if "image" not in info.spec:
         raise ConfigError("experiment 'gan' needs a data set of images; set config.data.name")
-    if n < 1 or info.batch_size % n:
-        raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
+    n = recipe.critic_steps(config, info)
     game, feedback = make_game(config, info), recipe.feedback(config)
     sampler = partial(sample, game)
 
@@ -108,13 +92,17 @@ def make(config, info) -> Task:
         return {"params": {"discriminator": d, "generator": g}, "extra": extra}
 
     of_generator = partial(generator_loss, game, n)
-    critic = descent(config, info, game, "discriminator", partial(discriminator_loss, game), n)
+    losses = {"discriminator": partial(discriminator_loss, game), "generator": of_generator}
+    steps = recipe.players(config, info, losses, {"discriminator": n})
+    if game.growth is not None:
+        steps = {name: players.restarted(step, name, game.growth) for name, step in steps.items()}
+    critic = steps["discriminator"]
     critic = chain(critic, partial(clip, game.loss.clip)) if game.loss.clip else critic
     critic = following(critic, game.adaptive) if game.adaptive else critic
     train = chain(
         recipe.augmentation(config, info),
         repeat(critic, n),
-        descent(config, info, game, "generator", of_generator, 1),
+        steps["generator"],
         recipe.average(config, of_generator, on="generator"),
     )
     evals = recipe.evaluations(partial(generation.compared, sampler), info.sizes)

@@ -16,12 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax.config import configs
 from cvdl_jax.core import gradients
 from cvdl_jax.core.parallel import row_random
-from cvdl_jax.core.task import Eval, Task, chain, descend, repeat
+from cvdl_jax.core.task import Eval, Task, chain, repeat
 from cvdl_jax.engine import recipe
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.inpainting import COARSE, GLOBAL, LOCAL, REFINED, complete, cut, learned, make_method, score
 from cvdl_jax.nn.apply import initialise
 from cvdl_jax.ops.images.holes import window
@@ -30,7 +28,6 @@ from cvdl_jax.optim.ema import averaged
 
 READS = ("model", "loss", "hole", "critic_steps", "data", "augment", "grad", "optim", "ema", "plateau",
          "early_stopping", "compute_dtype", "remat")  # fmt: skip
-PLAYERS = ("critics", "generators")
 
 
 def views(method, x, corners):
@@ -102,11 +99,7 @@ def report(method, seed, state, batch, key):
 def make(config, info) -> Task:
     """The task of a configuration."""
     method, feedback = make_method(config, info), recipe.feedback(config)
-    n = configs.check_value(config.critic_steps, int, "config.critic_steps")
-    if n < 1 or info.batch_size % n:
-        raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
-    if set(config.optim) != set(PLAYERS):
-        raise ConfigError(f"config.optim has {sorted(config.optim)}; expected the sections {', '.join(PLAYERS)}")
+    n = recipe.critic_steps(config, info)
 
     def init(key: jax.Array, batch: dict) -> dict:
         x, keys = batch["image"][:1], jax.random.split(key, 4)
@@ -116,17 +109,13 @@ def make(config, info) -> Task:
         judges = {k: initialise(c, keys[2 + i], shown[k], False)[0] for i, (k, c) in enumerate(method.critics.items())}
         return {"params": {"generators": made, "critics": judges}, "extra": dict(feedback.extra)}
 
-    def descent(name, loss, updates):
-        counted = info._replace(total_steps=info.total_steps * updates, batch_size=info.batch_size // updates)
-        counted = counted._replace(steps_per_epoch=info.steps_per_epoch * updates)
-        optimizer = recipe.optimizer(config.optim[name], counted, f"config.optim.{name}")
-        return descend(loss, optimizer, on=name, grad=gradients.build(config.grad))
-
     of_generators = partial(generator_loss, method, n)
+    losses = {"critics": partial(critic_loss, method), "generators": of_generators}
+    steps = recipe.players(config, info, losses, {"critics": n})
     train = chain(
         recipe.augmentation(config, info),
-        repeat(descent("critics", partial(critic_loss, method), n), n),
-        descent("generators", of_generators, 1),
+        repeat(steps["critics"], n),
+        steps["generators"],
         recipe.average(config, of_generators, on="generators"),
     )
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), lambda means, rows: means), info.sizes)

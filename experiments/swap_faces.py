@@ -19,10 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Eval, Task, chain, descend
+from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics.ranking import roc_auc
 from cvdl_jax.models.face_swapping import (
     FACE,
@@ -131,8 +129,6 @@ def report(method, state, batch, key):
 def make(config, info) -> Task:
     """The task of a configuration."""
     method = make_method(config, info)
-    if set(config.optim) != set(LOSSES):
-        raise ConfigError(f"config.optim has {sorted(config.optim)}; expected the sections {', '.join(LOSSES)}")
 
     def init(key: jax.Array, batch: dict) -> dict:
         x, params, extra = batch["image"][:1], {}, {"reenactment": batch["landmarks"].shape[1], "inpainting": 2}
@@ -141,10 +137,6 @@ def make(config, info) -> Task:
             params[name] = initialise(network, jax.random.fold_in(key, i), seen, False)[0]
         return {"params": params, "extra": {}}
 
-    descents = [
-        descend(partial(loss, method), recipe.optimizer(config.optim[name], info, f"config.optim.{name}"), on=name,
-                grad=gradients.build(config.grad))
-        for name, loss in LOSSES.items()
-    ]  # fmt: skip
+    steps = recipe.players(config, info, {name: partial(loss, method) for name, loss in LOSSES.items()})
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), finalise), info.sizes)
-    return Task(init, chain(*descents), evals, partial(report, method))
+    return Task(init, chain(*steps.values()), evals, partial(report, method))

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cvdl_jax.config import configs
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Eval, Task, chain, descend
+from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import encoders, recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import registry
@@ -109,9 +108,8 @@ def make(config, info) -> Task:
     """The task of a configuration."""
     if not {"image", TARGET} <= (info.spec or {}).keys():
         raise ConfigError(f"experiment 'transfer_domain' needs 'image' and {TARGET!r}; set config.data.name=faces")
-    for name, section in (("model", config.model), ("optim", config.optim)):
-        if set(section) != set(PLAYERS):
-            raise ConfigError(f"config.{name} has {sorted(section)}; expected the sections discriminator, generator")
+    if set(config.model) != set(PLAYERS):
+        raise ConfigError(f"config.model has {sorted(config.model)}; expected the sections discriminator, generator")
     objective, feedback = configs.call(losses.Objective, config.objective, "config.objective"), recipe.feedback(config)
     shape, dtype = tuple(info.spec["image"].shape[1:]), {"dtype": config.compute_dtype}
     f, weights = encoders.encoder(config.encoder, shape, config.compute_dtype)
@@ -131,12 +129,9 @@ def make(config, info) -> Task:
         return {"params": {"discriminator": d_params, "generator": g_params}, "extra": extra}
 
     wanted = {"discriminator": partial(discriminator_loss, net), "generator": partial(generator_loss, net, objective)}
-    descents = [
-        descend(loss, recipe.optimizer(config.optim[name], info, f"config.optim.{name}"), on=name,
-                grad=gradients.build(config.grad))
-        for name, loss in wanted.items()
-    ]  # fmt: skip
-    train = chain(*descents, recipe.average(config, wanted["generator"], on="generator"))
+    train = chain(
+        *recipe.players(config, info, wanted).values(), recipe.average(config, wanted["generator"], on="generator")
+    )
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, net), lambda means, rows: means), info.sizes)
     predict = lambda state, batch: {"images/transfer": transfer(net, state, batch["image"])}  # noqa: E731
     return Task(init, train, evals, partial(report, net), feedback.on_eval, predict=predict)

@@ -16,11 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax.core import gradients
-from cvdl_jax.core.task import Eval, Task, chain, descend
+from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import pairs
 from cvdl_jax.engine import recipe
-from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.image_translating import (
     distance,
     empty_pool,
@@ -120,8 +118,6 @@ def report(method, state, batch, key):
 def make(config, info) -> Task:
     """The task of a configuration."""
     method, feedback = make_method(config, info), recipe.feedback(config)
-    if set(config.optim) != {"generators", "discriminators"}:
-        raise ConfigError(f"config.optim has {sorted(config.optim)}; expected the sections discriminators, generators")
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = {"generators": {}, "discriminators": {}}
@@ -135,16 +131,10 @@ def make(config, info) -> Task:
         return {"params": params, "extra": dict(feedback.extra), "rows": rows}
 
     losses = {"generators": partial(generator_loss, method), "discriminators": partial(discriminator_loss, method)}
-    descents = [
-        descend(
-            loss, recipe.optimizer(config.optim[name], info, f"config.optim.{name}"), on=name,
-            grad=gradients.build(config.grad),
-        )
-        for name, loss in losses.items()
-    ]  # fmt: skip
+    steps = recipe.players(config, info, losses)
     average = recipe.average(config, losses["generators"], on="generators")
     augment = recipe.augmentation(config, info)  # of both images of a row alike
     alike = augment and chain(pairs.join, augment, pairs.part)
-    train = chain(alike, *descents, average)
+    train = chain(alike, *steps.values(), average)
     evals = recipe.evaluations(partial(Eval, partial(evaluation_step, method), lambda means, rows: means), info.sizes)
     return Task(init, train, evals, partial(report, method), feedback.on_eval, predict=partial(predicted, method))

@@ -82,6 +82,47 @@ def descend(config: ConfigDict, info: Info, loss: Callable, on: str | None = Non
     return task.descend(loss, optimizer(config.optim, info), on=on, grad=gradients.build(config.grad))
 
 
+def players(
+    config: ConfigDict, info: Info, losses: Mapping[str, Callable], updates: Mapping[str, int] = {}
+) -> dict[str, Transform]:
+    """A step of each of several players on its own sub-tree of `params`, by its section of `config.optim`.
+
+    Args:
+        config: of the run.
+        info: of the run.
+        losses: {player: `(state, batch, key) -> (state, sums)`}.
+        updates: {player: its updates in a step, each on that part of the batch}, of those that make several; their
+            schedules count them, and `task.repeat` makes them.
+
+    Raises:
+        ConfigError: for other sections than the players, or what `descend` refuses.
+    """
+    if set(config.optim) != set(losses):
+        raise ConfigError(f"config.optim has {sorted(config.optim)}; expected the sections {', '.join(sorted(losses))}")
+    steps = {}
+    for name, loss in losses.items():
+        n, path = updates.get(name, 1), f"config.optim.{name}"
+        counted = info._replace(
+            total_steps=info.total_steps * n, steps_per_epoch=info.steps_per_epoch * n,
+            batch_size=info.batch_size // n,
+        )  # fmt: skip
+        made = optimizer(config.optim[name], counted, path)
+        steps[name] = task.descend(loss, made, on=name, grad=gradients.build(config.grad))
+    return steps
+
+
+def critic_steps(config: ConfigDict, info: Info) -> int:
+    """How often a critic is updated in a step: `config.critic_steps`, 1 where there is no such key.
+
+    Raises:
+        ConfigError: for a number that does not divide the batch into parts.
+    """
+    n = configs.check_value(config.get("critic_steps", 1), int, "config.critic_steps")
+    if n < 1 or info.batch_size % n:
+        raise ConfigError(f"config.critic_steps={n} must divide config.batch_size={info.batch_size} into sub-batches")
+    return n
+
+
 def augmentation(config: ConfigDict, info: Info) -> Transform | None:
     """The transform of `config.augment`; None for an empty policy.
 

@@ -42,7 +42,7 @@ def own(tmp_path):
 # What the functions of `engine/recipe.py` read of the config that they are given whole.
 OF_RECIPE = {
     "augmentation": {"augment"}, "descend": {"optim", "grad"}, "average": {"ema"}, "normalisation": {"normalise"},
-    "feedback": {"plateau", "early_stopping"},
+    "feedback": {"plateau", "early_stopping"}, "players": {"optim", "grad"}, "critic_steps": {"critic_steps"},
 }  # fmt: skip
 # What other functions read of the config that they are given whole.
 OF_OTHERS = {

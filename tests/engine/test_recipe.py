@@ -51,6 +51,36 @@ def test_a_step_is_that_of_the_sections_optim_and_grad():
         assert sums["learning_rate"][0] / sums["learning_rate"][1] == np.float32(0.1)
 
 
+def test_each_player_has_its_section_and_its_schedule_counts_its_own_updates():
+    """The critic's three updates a step: an epoch of two steps is one of six updates, each on a third of the batch."""
+    schedule = {"name": "step", "every_epochs": 1}
+    sections = {
+        "critic": {"name": "sgd", "lr": 1.0, "schedule": schedule, "lr_batch_size": 2},
+        "maker": {"name": "sgd", "lr": 4.0, "schedule": schedule},
+    }
+    config = configs.base(optim=sections)
+
+    def loss(of, state, batch, key):
+        return state, {"loss": (state.params[of] * 1.0, jnp.ones(()))}
+
+    info = INFO._replace(batch_size=6)
+    steps = recipe.players(config, info, {name: partial(loss, name) for name in sections}, {"critic": 3})
+    assert list(steps) == list(sections)
+    params = {"critic": jnp.ones(()), "maker": jnp.ones(())}
+    for name, rates in (("critic", [1.0] * 6 + [0.1]), ("maker", [4.0, 4.0, 0.4])):
+        state, moved = steps[name].init(state_of(params)), []
+        for _ in rates:
+            after = steps[name].update(state, {}, KEY)[0]
+            moved.append(float(state.params[name] - after.params[name]))
+            assert all(after.params[other] == params[other] for other in params if other != name)
+            state = after
+        np.testing.assert_allclose(moved, rates, rtol=1e-5)
+    with pytest.raises(
+        ConfigError, match=r"config.optim has \['critic', 'maker'\]; expected the sections critic, judge"
+    ):
+        recipe.players(config, INFO, {"critic": loss, "judge": loss})
+
+
 def test_empty_sections_give_none_and_the_step_draws_as_without_them():
     config = config_with()
     assert recipe.augmentation(config, INFO) is None and recipe.average(config) is None

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -89,6 +90,28 @@ def test_all_captions_of_the_real_rows_are_read_and_every_row_is_written(monkeyp
     total = (right + 2 * wrong) + 2 * wrong + (right + wrong)
     assert float(out["word_loss"][0]) == pytest.approx(total, rel=1e-5) and out["word_loss"][1] == 7
     assert out["greedy"].shape == out["beam"].shape == (3, 3)
+
+
+class Scaled(nn.Module):
+    """Its weight, for images and for words."""
+
+    def setup(self):
+        self.w = self.param("w", nn.initializers.ones, ())
+
+    def look(self, x, train):
+        return self.w * x
+
+    def read(self, tokens, carry, train):
+        return self.w * tokens, carry
+
+    def __call__(self, x, tokens, train):
+        return self.look(x, train), self.read(tokens, x, train)
+
+
+def test_images_are_seen_and_words_read_by_the_averaged_weights():
+    state = State(jnp.int32(3), {"w": jnp.float32(2)}, {}, {"batch_stats": {}, "ema": {"w": jnp.float32(5)}}, {})
+    assert caption.look(Scaled(), lambda x: x + 1, state, {"image": jnp.ones(())}) == 10
+    assert caption.read(Scaled(), state, jnp.ones(()), jnp.zeros(()))[0] == 5
 
 
 @pytest.mark.curriculum("K12")

@@ -2,6 +2,7 @@
 
 import zlib
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +45,21 @@ def test_the_objective_is_that_of_the_paper():
     assert float(sums["loss"][0]) == pytest.approx(entropy + 2 * choice + 3 * error, rel=1e-5)
     assert float(sums["cross_entropy"][0]) == pytest.approx(entropy, rel=1e-5)
     assert sums["accuracy"][0] == 1 and all(weight == 2 for _, weight in sums.values())
+
+
+class Weight(nn.Module):
+    """Logits and places are the image times one weight."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        y = self.param("w", nn.initializers.ones, ()) * x
+        return y, {"places": -y}
+
+
+def test_it_is_evaluated_by_the_averaged_weights():
+    state = State(jnp.int32(3), {"w": jnp.float32(2)}, {}, {"batch_stats": {}, "ema": {"w": jnp.float32(5)}}, {})
+    logits, places = glimpse.looked(Weight(), lambda x: x + 1, state, {"image": jnp.ones(3)})
+    assert logits.tolist() == [10] * 3 and places.tolist() == [-10] * 3
 
 
 @pytest.mark.curriculum("J29")

@@ -126,6 +126,14 @@ def test_the_losses_are_those_of_both_stages_and_both_critics():
         assert mean(sums[f"{name}_penalty"]) == pytest.approx(10 * (slope - 1) ** 2, rel=1e-4)
 
 
+def test_the_stages_descend_on_the_first_part_of_the_batch():
+    """As many images as the critics see at each of their steps: b / n rows, whose holes are drawn for them alone."""
+    key = jax.random.key(5)
+    _, sums = inpaint.generator_loss(METHOD, 3, STATE, {"image": X}, key)
+    _, alone = inpaint.generator_loss(METHOD, 1, STATE, {"image": X[:1]}, key)
+    assert sums["loss"][1] == 1 and float(sums["loss"][0]) == pytest.approx(float(alone["loss"][0]), rel=1e-6)
+
+
 def test_the_loss_of_critics_does_not_reach_the_stages():
     def value(generators):
         state = STATE._replace(params={**STATE.params, "generators": generators})

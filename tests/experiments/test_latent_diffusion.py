@@ -16,7 +16,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
 from cvdl_jax.core.task import State
 from cvdl_jax.data import opened, prompts
-from cvdl_jax.engine import finish, latents
+from cvdl_jax.engine import finish, latents, runs
 from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.models import denoising, registry, spaces
 from cvdl_jax.models.generative.diffusion_unet import no_words
@@ -120,6 +120,8 @@ def test_a_latent_diffusion_runs_on_an_autoencoder_that_was_trained_before(tmp_p
     assert len(read(second / "metrics.jsonl")) == 2
     with np.load(second / "predictions" / "samples.npz") as file:
         assert file["image"].shape[1:] == SHAPE and 0 <= file["image"].min() and file["image"].max() <= 1
+    scale = runs.load_built(second, "latest")[1].extra["scale"]
+    assert float(scale["std"]) not in (0.0, 1.0) and float(scale["mean"]) != 0.0  # measured by the first step
 
 
 # Captions -------------------------------------------------------------------------------------------------------------

@@ -71,6 +71,23 @@ def test_codes_find_their_images_and_a_way_leads_from_one_to_the_other(monkeypat
     np.testing.assert_allclose(morph.decoded(Copy(), twice, codes).reshape(2, -1), 2 * codes, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.curriculum("R28")
+def test_what_is_measured_of_two_pairs(monkeypatch):
+    """Neighbours are pairs, codes are compared by the nearest start, and what random ones give is a mean."""
+    task = task_of(monkeypatch, pairs=2, starts=3)
+    state = create_state(task, jax.random.key(0), {})
+    target, codes = np.float64(state.extra["images"]).reshape(4, 1, 64), np.float64(state.params["codes"])
+    values = {k: float(a / b) for k, (a, b) in task.evals["morph"].step(state, {}, None).items()}
+    far = np.sqrt(((codes - target) ** 2).sum(-1))
+    assert values["distance"] == pytest.approx(far.min(1).mean(), rel=1e-5)
+    chance = np.float64(jax.random.normal(jax.random.key(0), (4, 3, 64)))
+    assert values["of_random_codes"] == pytest.approx(np.sqrt(((chance - target) ** 2).sum(-1)).mean(), rel=1e-5)
+    pairs = [np.sqrt(((target[i] - target[i + 1]) ** 2).sum()) for i in (0, 2)]
+    assert values["between_images"] == pytest.approx(np.mean(pairs), rel=1e-5)
+    best = codes[np.arange(4), far.argmin(1)]
+    assert values["pixel_l1"] == pytest.approx(abs(best - target[:, 0]).mean(), rel=1e-5)
+
+
 def test_images_of_floats_are_taken_as_they_are(monkeypatch):
     floats = np.random.default_rng(0).random((2, 8, 8, 1), np.float32)
     monkeypatch.setattr(morph.recipe, "whole_splits", lambda *a: (None, {"test": {"image": floats}}))

@@ -43,11 +43,15 @@ class Colours(nn.Module):
 
 
 class Keeps(nn.Module):
-    """What it is told of the pixels."""
+    """What it is told of the pixels, more where it is to make a face, and less where it knows one."""
+
+    wanted: float = 0.0
+    known: float = 0.0
 
     @nn.compact
     def __call__(self, x, train):
-        return self.param("w", nn.initializers.ones, ()) * x[..., :3], {}
+        masks = self.wanted * x[..., 3:4] - self.known * x[..., 4:5]
+        return self.param("w", nn.initializers.ones, ()) * x[..., :3] + masks, {}
 
 
 class Mean(nn.Module):
@@ -129,6 +133,43 @@ def test_what_is_not_seen_is_not_told(batch):
     seen, wanted = (jax.random.bernoulli(k, 0.5, (ROWS, SIZE, SIZE, 1)) for k in jax.random.split(key))
     made = completed(METHOD, PARAMS, x, seen, wanted, False)
     np.testing.assert_allclose(made, np.tanh(np.where(seen & wanted, x, 0)), atol=1e-6)
+
+
+@pytest.mark.curriculum("R16")
+def test_the_losses_by_hand(batch):
+    method = METHOD._replace(networks={**NETWORKS, "inpainting": Keeps(0.7, 0.3)})
+    arrays = {name: np.asarray(x, np.float64 if name.startswith("image") else None) for name, x in batch.items()}
+    state, parts = State(jnp.int32(0), PARAMS), {}
+    for name, loss in swap_faces.LOSSES.items():
+        sums = loss(method, state, batch, None)[1]
+        parts[name] = {key: float(total / count) for key, (total, count) in sums.items()}
+    # the reenacted face beside the other view, its regions, and patches that a critic takes for true
+    made, logits, target = map(np.float64, face_swapping.moved(method, PARAMS, batch, True))
+
+    def crossed(logits, regions):
+        p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        return -np.log(np.take_along_axis(p, regions.astype(int), -1)).mean()
+
+    means = made.mean((1, 2, 3)), target.mean((1, 2, 3))
+    expected = {
+        "pixels": abs(made - target).mean(), "regions": 0.5 * crossed(logits, arrays["regions_target_mask"]),
+        "adversarial": 0.25 * np.log1p(np.exp(-means[0])).mean(),
+    }  # fmt: skip
+    assert parts["reenactment"] == pytest.approx({**expected, "loss": sum(expected.values())}, rel=1e-4)
+    assert parts["critic"]["loss"] == pytest.approx(np.log1p(np.exp([-means[1], means[0]])).sum(0).mean(), rel=1e-4)
+    x = 2 * arrays["image_other"] - 1
+    colours = np.stack([-5 * x[..., 0], 5 * x[..., 0], x[..., 0] - 9], -1)
+    assert parts["segmentation"]["loss"] == pytest.approx(crossed(colours, arrays["regions_other_mask"]), rel=1e-4)
+    # a face of which the source's region shows a part, counted where there is to be one
+    x, wanted = 2 * arrays["image_target"] - 1, arrays["regions_target_mask"] == FACE
+    known = wanted & (arrays["regions_mask"] == FACE)
+    assert (
+        0 < known.sum() < wanted.sum()
+        and (known.sum((1, 2, 3)) < (arrays["regions_mask"] == FACE).sum((1, 2, 3))).any()
+    )
+    filled = np.tanh(np.where(known, x, 0) + 0.7 * wanted - 0.3 * known)
+    rows = [abs(filled - x)[i][wanted[i, ..., 0]].mean() for i in range(ROWS)]
+    assert parts["inpainting"]["loss"] == pytest.approx(np.mean(rows), rel=1e-4)
 
 
 @pytest.mark.curriculum("R16", "R38")
