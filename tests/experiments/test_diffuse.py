@@ -55,6 +55,11 @@ def test_the_loss_is_the_squared_error_of_what_is_predicted(predicts):
     np.testing.assert_allclose(sums["loss"], (expected, 4), rtol=1e-4)
 
 
+def test_samples_show_the_classes_in_turn():
+    assert denoising.in_turn(method_of(model={"num_classes": 3}), 7)["label"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert denoising.in_turn(method_of(), 7) == {}
+
+
 @pytest.mark.curriculum("S5")
 def test_the_network_knows_the_time_the_label_and_far_away_pixels():
     method = method_of(model={"num_classes": 3})

@@ -69,6 +69,16 @@ def test_losses_are_sums_of_their_parts_and_do_not_see_pairs(built, both):
     assert float(g["constancy"][0]) == pytest.approx(want, rel=1e-3)
     want = np.square(2 * batch["image_emoji"] - 1 - of_target).mean((1, 2, 3)).sum()
     assert float(g["identity"][0]) == pytest.approx(want, rel=1e-3)
+    both_ways = sum(losses.total_variation(x).sum() for x in (of_source, of_target))
+    assert float(g["smoothness"][0]) == pytest.approx(objective.smoothness * float(both_ways), rel=1e-3)
+    # what was made of the source is class 0, of the target class 1, and the target's own images are class 2
+    pictures = (of_source, of_target, 2 * batch["image_emoji"] - 1)
+    scores = quick_jit(lambda xs: [transfer_domain.score(net, state, x, jax.random.key(0))[0] for x in xs])(pictures)
+    p = [np.asarray(jax.nn.softmax(np.float64(x))) for x in scores]
+    assert float(d["loss"][0]) == pytest.approx(-sum(np.log(x[:, k]).sum() for k, x in enumerate(p)), rel=1e-3)
+    right = np.mean([x.argmax(1) == k for k, x in enumerate(p)])
+    assert float(d["accuracy"][0] / d["accuracy"][1]) == pytest.approx(right, abs=1e-6)
+    assert float(g["game"][0]) == pytest.approx(-sum(np.log(x[:, 2]).sum() for x in p[:2]), rel=1e-3)
 
 
 @pytest.mark.curriculum("R19")
@@ -80,6 +90,29 @@ def test_a_step_changes_both_players_and_leaves_the_encoder(built):
         before, new = (jax.tree.leaves(s.params[name]) for s in (state, after))
         assert all((a != b).any() for a, b in zip(before, new, strict=True))
     assert {"generator/constancy", "discriminator/accuracy"} <= sums.keys()
+
+
+@pytest.mark.curriculum("R19")
+def test_what_is_evaluated_are_pixels_and_the_encoder_s_features(built):
+    run, net, state, batch, _ = built
+    mask = jnp.ones(8)
+
+    @quick_jit
+    def by_hand(images):
+        codes = net[2].apply(state.extra["encoder"], images)
+        stats = state.extra["batch_stats"]["generator"]
+        made = net[1].apply({"params": state.params["generator"], "batch_stats": stats}, codes, False)[0]
+        made = (made + 1) / 2
+        return made, codes, net[2].apply(state.extra["encoder"], made)
+
+    got = quick_jit(run.task.evals["validation"].step)(state, {**batch, "mask": mask}, None)
+    made, before, after = map(np.asarray, by_hand(batch["image"]))
+    want = {
+        "l1": abs(made - batch["image_emoji"]).mean(), "constancy": np.square(before - after).mean(),
+        "identity_l1": abs(by_hand(batch["image_emoji"])[0] - batch["image_emoji"]).mean(),
+    }  # fmt: skip
+    for name, value in want.items():
+        assert float(got[name][0] / got[name][1]) == pytest.approx(float(value), rel=1e-3), name
 
 
 @pytest.mark.curriculum("R19")
