@@ -4,8 +4,8 @@
 
 Szegedy et al. 2015, "Going Deeper with Convolutions", section 5: losses of two classifiers of inner maps are added with
 weight 0.3, and evaluation has none. That network has 22 layers, this one 9, without batch normalisation as there.
-Measured (`results/tables/digits_auxiliary`): 92.1 % without and 94.6 % with them, three seeds, which are too few to tell;
-of one seed McNemar's test does (27 against 7 digits).
+Measured (`results/tables/digits_auxiliary`): 92.1 % without and 94.6 % with them, three seeds, which are too few to
+tell; of one seed McNemar's test does (27 against 7 digits).
 """
 
 from cvdl_jax.config import configs
