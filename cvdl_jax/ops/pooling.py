@@ -7,8 +7,8 @@ zeros.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from functools import partial, reduce
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cvdl_jax.core.parallel import backend
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.conv_arithmetic import Padding, Pads, Sizes, output_size, pads, per_axis, span
 from cvdl_jax.ops.value_checks import check_concrete
-
-MOST_SLICES = 9  # pixels of a window that are compared slice by slice
 
 
 def max_pool(
@@ -53,13 +50,11 @@ def max_pool(
         ConfigError: for sizes that do not fit, or a window that sees nothing but padding.
     """
     x = _images(x, "max_pool")
-    sizes = _sizes(x.shape[1:-1], window, stride, padding, dilation, ceil_mode)
+    sizes = windows_of(x.shape[1:-1], window, stride, padding, dilation, ceil_mode)
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     lowest = np.asarray(lowest, x.dtype)
     if not return_indices and max(sizes.dilation) == 1:
-        if backend() == "cpu" and jnp.issubdtype(x.dtype, jnp.floating):
-            return _largest(x, sizes)
-        return lax.reduce_window(x, lowest, lax.max, *_whole(sizes))
+        return lax.reduce_window(x, lowest, lax.max, *sizes.whole)
     return _first_largest(x, lowest, sizes, return_indices)
 
 
@@ -186,11 +181,11 @@ def avg_pool(
         ConfigError: for sizes that do not fit, a window that sees nothing but padding, or a divisor of 0.
     """
     x = _images(x, "avg_pool")
-    sizes = _sizes(x.shape[1:-1], window, stride, padding, 1, ceil_mode)
+    sizes = windows_of(x.shape[1:-1], window, stride, padding, 1, ceil_mode)
     if divisor_override is not None:
         per_axis("divisor_override", divisor_override, 1)
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    total = lax.reduce_window(x.astype(wide), np.zeros((), wide), lax.add, *_whole(sizes))
+    total = lax.reduce_window(x.astype(wide), np.zeros((), wide), lax.add, *sizes.whole)
     counts = np.ones(())
     for n, k, s, (low, high), count in zip(
         x.shape[1:-1], sizes.window, sizes.stride, sizes.asked, sizes.count, strict=True
@@ -291,7 +286,7 @@ def adaptive_max_pool(x: Any, output: int | Sequence[int | None], *, return_indi
     return largest, jnp.take_along_axis(jnp.broadcast_to(place, y.shape), first, -2).squeeze(-2)
 
 
-class _Sizes(NamedTuple):
+class Windows(NamedTuple):
     """All numbers of a pooling, one for each axis."""
 
     window: tuple[int, ...]
@@ -300,6 +295,11 @@ class _Sizes(NamedTuple):
     asked: Pads  # the padding that was asked for
     around: Pads  # as far as the last windows reach: more with ceil_mode, less where pixels are left over
     count: tuple[int, ...]
+
+    @property
+    def whole(self) -> tuple[Any, ...]:
+        """window_dimensions, window_strides and padding of `lax.reduce_window`, with axes of examples and channels."""
+        return (1, *self.window, 1), (1, *self.stride, 1), ((0, 0), *self.around, (0, 0))
 
 
 def _images(x: Any, operation: str) -> jax.Array:
@@ -312,9 +312,11 @@ def _images(x: Any, operation: str) -> jax.Array:
     return x
 
 
-def _sizes(
-    sides: Sequence[int], window: Sizes, stride: Sizes | None, padding: Padding, dilation: Sizes, ceil_mode: bool
-) -> _Sizes:
+def windows_of(
+    sides: Sequence[int], window: Sizes, stride: Sizes | None = None, padding: Padding = 0, dilation: Sizes = 1,
+    ceil_mode: bool = False,
+) -> Windows:  # fmt: skip
+    """All numbers of a pooling of images with these sides. Args, raises: see `max_pool`."""
     axes = len(sides)
     window = per_axis("window", window, axes)
     stride = per_axis("stride", window if stride is None else stride, axes)
@@ -330,62 +332,10 @@ def _sizes(
                 f"{span(k, d) // 2} on each side is the most for it"
             )
         around.append((low, max(0, int(firsts[-1]) + span(k, d) - n)))
-    return _Sizes(window, stride, dilation, asked, tuple(around), count)
+    return Windows(window, stride, dilation, asked, tuple(around), count)
 
 
-def _whole(sizes: _Sizes) -> tuple[Any, ...]:
-    """window_dimensions, window_strides and padding of `lax.reduce_window`, with the axes of examples and channels."""
-    return (1, *sizes.window, 1), (1, *sizes.stride, 1), ((0, 0), *sizes.around, (0, 0))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _largest(x: jax.Array, sizes: _Sizes) -> jax.Array:
-    """The largest value of every window, fast on CPUs.
-
-    XLA fuses what makes the image into its loops over windows, which are not vectorised: a convolution of one channel,
-    ReLU and pooling took ten times as long as with strided slices, and the derivative 4 to 40 times.
-    """
-    # XLA's form stays in the jaxpr, so that a table of layers and explanations find a pooling there.
-    return lax.platform_dependent(x, cpu=partial(_by_slices, sizes=sizes), default=partial(_by_windows, sizes=sizes))
-
-
-def _by_windows(x: jax.Array, sizes: _Sizes) -> jax.Array:
-    return lax.reduce_window(x, np.asarray(-jnp.inf, x.dtype), lax.max, *_whole(sizes))
-
-
-def _by_slices(x: jax.Array, sizes: _Sizes) -> jax.Array:
-    if math.prod(sizes.window) > MOST_SLICES:
-        return _by_windows(x, sizes)
-    return reduce(jnp.maximum, [part for part, _ in _parts(x, sizes, -jnp.inf)])
-
-
-@_largest.defjvp
-def _(sizes: _Sizes, primals: tuple, tangents: tuple) -> tuple:
-    """What the first of the largest pixels of a window changes by."""
-    (x,), (dx,) = primals, tangents
-    y = _largest(x, sizes)
-    taken, dy = jnp.zeros(y.shape, bool), jnp.zeros(y.shape, dx.dtype)
-    for (part, inside), (change, _) in zip(_parts(x, sizes), _parts(dx, sizes), strict=True):
-        this = ((part == y) | jnp.isnan(part)) & inside & ~taken
-        taken, dy = taken | this, dy + jnp.where(this, change, 0)
-    return y, dy
-
-
-def _parts(x: jax.Array, sizes: _Sizes, fill: float = 0.0) -> Iterator[tuple[jax.Array, np.ndarray | bool]]:
-    """For each pixel of a window: the pixels there of all windows, and which of them are no padding."""
-    b, *sides, c = x.shape
-    x = lax.pad(x, np.asarray(fill, x.dtype), ((0, 0, 0), *((*pair, 0) for pair in sizes.around), (0, 0, 0)))
-    padded = any(map(any, sizes.around))
-    for offset in itertools.product(*map(range, sizes.window)):
-        end = [o + (m - 1) * s + 1 for o, m, s in zip(offset, sizes.count, sizes.stride, strict=True)]
-        at = zip(sizes.count, sizes.stride, offset, sizes.around, sides, strict=True)
-        places = [(np.arange(m) * s + o - low, n) for m, s, o, (low, _), n in at]
-        inside = reduce(np.logical_and.outer, [(place >= 0) & (place < n) for place, n in places])
-        part = lax.slice(x, (0, *offset, 0), (b, *end, c), (1, *sizes.stride, 1))  # [b, *windows, c]
-        yield part, inside[None, ..., None] if padded else True
-
-
-def _first_largest(x: jax.Array, lowest: np.ndarray, sizes: _Sizes, return_indices: bool) -> Any:
+def _first_largest(x: jax.Array, lowest: np.ndarray, sizes: Windows, return_indices: bool) -> Any:
     """The maximum as a running one over the pixels of a window, each a strided slice, so that its place is known."""
     b, *sides, c = x.shape
     x = lax.pad(x, lowest, ((0, 0, 0), *((*pair, 0) for pair in sizes.around), (0, 0, 0)))

@@ -131,9 +131,7 @@ def measure(study, first_seed):
     for name, by in sizes.items():
         accuracies[name] = [result["test"][1] for result in train(by, study.steps, seeds)]
         metrics[f"{name}_macs"] = count(by)
-        factors = ", ".join(f"{what} {by_what:.2f}" for what, by_what in by._asdict().items())
-        each = ", ".join(f"{a:.4f}" for a in accuracies[name])
-        print(f"{name}: {factors}, {metrics[f'{name}_macs']:,} multiply-adds, accuracies {each}", flush=True)
+        print(f"{name} {np.round(by, 2)}: {count(by):,} multiply-adds, {np.round(accuracies[name], 4)}", flush=True)
     if study.seeds == 1:
         return metrics | {name: of[0] for name, of in accuracies.items()}, accuracies
     return metrics | seed_comparison.gains(accuracies, "compound"), accuracies

@@ -22,6 +22,7 @@ from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer, lecun_normal
 from cvdl_jax.nn.norms import keeps_bias, normaliser, with_activation
+from cvdl_jax.nn.pooling import max_pool
 from cvdl_jax.ops import pooling
 from cvdl_jax.ops.precision import at_least_float32
 
@@ -47,7 +48,7 @@ VARIANTS = {
         "macs": 48_288, "params": 2_642,  # 112 + 296 + 2,064 + 170
     },
 }  # fmt: skip
-POOLS = {"max": pooling.max_pool, "average": pooling.avg_pool}
+POOLS = {"max": max_pool, "average": pooling.avg_pool}
 
 
 class ConvNet(nn.Module):

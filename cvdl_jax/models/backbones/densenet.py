@@ -22,8 +22,8 @@ from cvdl_jax.models.torch_names import NameMap, conv_names, dense_names, norm_n
 from cvdl_jax.nn.common import check_images, head, remat_block
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.nn.pooling import max_pool
 from cvdl_jax.nn.residual import Style
-from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {

@@ -32,8 +32,8 @@ from cvdl_jax.nn.common import adaptive_mean, check_images, head, remat_block
 from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.nn.pooling import max_pool
 from cvdl_jax.ops.normalise import local_response_norm
-from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {

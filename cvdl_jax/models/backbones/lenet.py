@@ -21,7 +21,7 @@ from cvdl_jax.nn.conv import Conv
 from cvdl_jax.nn.dropout import dense, dropout
 from cvdl_jax.nn.init import constant, initializer, lecun_normal
 from cvdl_jax.nn.norms import keeps_bias, normaliser, with_activation
-from cvdl_jax.ops.pooling import max_pool
+from cvdl_jax.nn.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {

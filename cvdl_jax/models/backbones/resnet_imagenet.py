@@ -26,9 +26,9 @@ from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_images, head, remat_block
 from cvdl_jax.nn.dropout import DropPath
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.nn.pooling import max_pool
 from cvdl_jax.nn.residual import Shortcut, Style
 from cvdl_jax.nn.squeeze_excite import attention
-from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {

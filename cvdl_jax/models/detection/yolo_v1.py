@@ -17,10 +17,10 @@ from cvdl_jax.models.registry import from_row
 from cvdl_jax.nn.activations import activation
 from cvdl_jax.nn.common import check_images, remat_block
 from cvdl_jax.nn.dropout import Dropout
+from cvdl_jax.nn.pooling import max_pool
 from cvdl_jax.nn.residual import Style
 from cvdl_jax.ops.cells import cell_corners, from_cells
 from cvdl_jax.ops.losses import yolo
-from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {

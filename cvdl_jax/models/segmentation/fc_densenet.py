@@ -21,9 +21,9 @@ from cvdl_jax.nn.common import check_images, head, remat_block
 from cvdl_jax.nn.conv import Conv, ConvTranspose
 from cvdl_jax.nn.dropout import Dropout
 from cvdl_jax.nn.init import initializer
+from cvdl_jax.nn.pooling import max_pool
 from cvdl_jax.nn.residual import Style
 from cvdl_jax.nn.upsampling import padded
-from cvdl_jax.ops.pooling import max_pool
 from cvdl_jax.ops.precision import at_least_float32
 
 VARIANTS = {

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cvdl_jax.core.parallel import backend
 from cvdl_jax.ops.images.inputs import check_image, per_image
 
 
@@ -75,7 +74,7 @@ def autocontrast(x: jax.Array) -> jax.Array:
     return jnp.where(high > low, (x - low) / jnp.where(high > low, high - low, 1), x)
 
 
-def equalize(x: jax.Array) -> jax.Array:
+def equalize(x: jax.Array, compare: bool = False) -> jax.Array:
     """Histogram equalisation of every channel of every image, by Pillow's algorithm.
 
     `new(v) = min(255, (step // 2 + n(< v)) // step)`, where n(< v) counts the smaller bytes of the channel and
@@ -83,6 +82,8 @@ def equalize(x: jax.Array) -> jax.Array:
 
     Args:
         x: float [b, h, w, c] in 0..1, rounded to bytes first.
+        compare: count and look up bytes by comparing each with all of them. That is for accelerators: a TPU adds to
+            single places one after the other, and over several devices its compiler summed the counts of all rows.
 
     Returns:
         [b, h, w, c], multiples of 1 / 255.
@@ -90,22 +91,18 @@ def equalize(x: jax.Array) -> jax.Array:
     x = check_image(x, "equalize")
     b, h, w, c = x.shape
     values = _bytes(x).astype(jnp.int32).transpose(0, 3, 1, 2).reshape(b * c, h * w)  # one histogram a row
-    count = _counts(values)
+    count = _counts(values, compare)
     below = jnp.cumsum(count, 1) - count  # [b c, 256]
     step = jnp.take_along_axis(below, values.max(1, keepdims=True), 1) // 255  # [b c, 1]
     new = jnp.minimum((step // 2 + below) // jnp.maximum(step, 1), 255)
     new = jnp.where(step > 0, new, jnp.arange(256)[None])
-    out = _looked_up(new, values).reshape(b, c, h, w).transpose(0, 2, 3, 1)
+    out = _looked_up(new, values, compare).reshape(b, c, h, w).transpose(0, 2, 3, 1)
     return out.astype(x.dtype) / 255
 
 
-def _counts(values: jax.Array) -> jax.Array:
-    """How often each byte occurs in each row, int [rows, n] -> int32 [rows, 256].
-
-    Accelerators compare every number with every byte: a TPU adds to single places one after the other, and over several
-    devices the compiler summed the counts of all rows across them.
-    """
-    if backend() != "cpu":
+def _counts(values: jax.Array, compare: bool) -> jax.Array:
+    """How often each byte occurs in each row, int [rows, n] -> int32 [rows, 256]."""
+    if compare:
         return _is_byte(values).astype(jnp.int32).sum(1)
     rows = 256 * jnp.arange(len(values))[:, None]
     return jnp.zeros(len(values) * 256, jnp.int32).at[(rows + values).reshape(-1)].add(1).reshape(-1, 256)
@@ -116,9 +113,9 @@ def _is_byte(values: jax.Array) -> jax.Array:
     return values[..., None] == jnp.arange(256)[None, None]
 
 
-def _looked_up(table: jax.Array, values: jax.Array) -> jax.Array:
-    """`table[i, values[i, j]]`, by comparisons on accelerators: int [rows, 256], [rows, n] -> [rows, n]."""
-    if backend() != "cpu":
+def _looked_up(table: jax.Array, values: jax.Array, compare: bool) -> jax.Array:
+    """`table[i, values[i, j]]`: int [rows, 256], [rows, n] -> [rows, n]."""
+    if compare:
         return jnp.where(_is_byte(values), table[:, None], 0).sum(-1)
     return jnp.take_along_axis(table, values, 1)
 
