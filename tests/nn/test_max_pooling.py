@@ -24,6 +24,7 @@ DERIVED = [  # sides, window, stride, padding: tiles, what is left over, overlap
 ]
 
 
+@pytest.mark.curriculum("H17")
 @pytest.mark.parametrize("case", DERIVED, ids=str)
 def test_values_and_derivatives_are_those_of_xla(case):
     sides, window, stride, padding = case
