@@ -81,9 +81,10 @@ def _(strides: tuple, padding: tuple, precision: Any, primals: tuple, tangents: 
     bits = bits_of(kernel, x)
     dy: Any = 0
     if not isinstance(dx, SymbolicZero):
+        how = {"strides": strides, "padding": padding, "precision": precision}
         few = kernel.shape[2] <= FEW_COLOURS and kernel[..., 0, 0].size <= FEW_PIXELS and max(strides) == 1
-        of_image = _by_windows if few and backend() == "cpu" else _xla
-        dy += of_image(dx, kernel, strides, padding, precision)
+        xla, by_windows = partial(_xla, **how), partial(_by_windows, **how)
+        dy += lax.platform_dependent(dx, kernel, cpu=by_windows, default=xla) if few else xla(dx, kernel)
     if not isinstance(dkernel, SymbolicZero):
         dy += _xla(stored(x, bits), dkernel, strides, padding, precision)
     y = _conv(x, kernel, strides, padding, precision)
