@@ -18,14 +18,15 @@ Published, MNIST, maximum norm 0.3: 98.8 % natural, 93.2 % under PGD-40 and 89.3
 et al. 2018, table 1); of their released model 92.52 % under PGD-100, 89.62 % with 50 restarts, and 88.0 % under the
 best white-box attack of 2021 (github.com/MadryLab/mnist_challenge).
 
-Measured with seed 0 on two CPU cores:
+Measured with seed 0 on one CPU core that other programs shared:
 
     data    test accuracy     under PGD-20      PGD-40            ensemble          wall time
-    mnist   98.15 %           90.57 %           90.3 %            86.6 %            2 h, of which tests took most
+    mnist   98.17 %           90.59 %           92.2 %            85.9 %            67 min
     digits  not measured yet  not measured yet  not measured yet  not measured yet  not measured yet
 
-The first two columns are of 10,000 test images, 95 % intervals [97.87, 98.40] and [89.98, 91.13]; the others of the
-first 1,000, [88.3, 92.0] and [84.4, 88.6]: one random start, where the paper's strongest row has 20.
+The first two columns are of 10,000 test images, 95 % intervals [97.89, 98.41] and [90.00, 91.15]; the others of the
+first 1,000 (`results/tables/mnist_robustness`), [90.4, 93.7] and [83.6, 87.9]: steps of 0.01 from one random start, where
+the paper's strongest row has 20. The plain control (`share=0`) has 99.18 % and none under either.
 """
 
 from configs import datasets
