@@ -25,8 +25,8 @@ Measured with seed 0 on one CPU core that other programs shared:
     digits  not measured yet  not measured yet  not measured yet  not measured yet  not measured yet
 
 The first two columns are of 10,000 test images, 95 % intervals [97.89, 98.41] and [90.00, 91.15]; the others of the
-first 1,000 (`results/tables/mnist_robustness`), [90.4, 93.7] and [83.6, 87.9]: steps of 0.01 from one random start, where
-the paper's strongest row has 20. The plain control (`share=0`) has 99.18 % and none under either.
+first 1,000 (`results/tables/mnist_robustness`), [90.4, 93.7] and [83.6, 87.9]: steps of 0.01 from one random start,
+where the paper's strongest row has 20. The plain control (`share=0`) has 99.18 % and none under either.
 """
 
 from configs import datasets
