@@ -3,11 +3,11 @@
     python launch.py --table configs/tables/cifar10_self_supervised.py --workers 1
     python launch.py --table configs/tables/cifar10_self_supervised.py:images=45000,epochs=30 --workers 1
 
-The first command is for a CPU: 10,000 images for 20 epochs, about two hours of two cores. All but the masked
-autoencoder are a ResNet-8 of 78,000 parameters, where the papers train networks a hundred times as large on five times
-the images for ten times as long and more: none of their numbers is comparable, and none is quoted. "First weights" is
-SimCLR's encoder after an epoch at a rate of 1e-12, which only its batch statistics notice; "labels" is the same network
-as a classifier, for as many epochs, and probed alike. Needs CIFAR-10, prepared by TFDS.
+The first command is for a CPU: 10,000 images for 20 epochs, estimated from a few steps at two hours of two cores. All
+but the masked autoencoder are a ResNet-8 of 75,000 parameters, where the papers train networks a hundred times as large
+on five times the images for ten times as long and more: none of their numbers is comparable, and none is quoted. "First
+weights" is SimCLR's encoder after an epoch at a rate of 1e-12, which only its batch statistics notice; "labels" is the
+same network as a classifier, for as many epochs, and probed alike. Needs CIFAR-10, prepared by TFDS.
 """
 
 from cvdl_jax.config import configs

@@ -38,9 +38,11 @@ def max_pool(x: jax.Array, window: Sizes, stride: Sizes | None = None, padding: 
     Raises:
         ConfigError: for sizes that do not fit.
     """
-    if backend() != "cpu" or x.ndim < 3 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating):
+    plain = backend() != "cpu" or x.ndim < 3 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating)
+    windows = None if plain else pooling.windows_of(x.shape[1:-1], window, stride, padding)
+    if windows is None or math.prod(windows.window) > MOST_SLICES:  # as many slices would take long to compile
         return pooling.max_pool(x, window, stride, padding)
-    return _largest(x, pooling.windows_of(x.shape[1:-1], window, stride, padding))
+    return _largest(x, windows)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -56,8 +58,6 @@ def _by_xla(x: jax.Array, windows: Windows) -> jax.Array:
 
 
 def _by_slices(x: jax.Array, windows: Windows) -> jax.Array:
-    if math.prod(windows.window) > MOST_SLICES:
-        return _by_xla(x, windows)
     return reduce(jnp.maximum, [part for part, _ in _parts(x, windows, -jnp.inf)])
 
 

@@ -96,7 +96,7 @@ def test_equalize_leaves_what_has_too_few_pixels():
 
 
 def test_equalize_by_comparisons_is_the_same():
-    """What accelerators compute, where a scatter over all rows would be a sum over devices."""
+    """What TPUs compute, where a scatter over all rows would be a sum over devices."""
     images = jnp.concatenate([IMAGE, IMAGE[:, ::-1] ** 2])
     expected = histogram.equalize(images)
     compared = partial(histogram.equalize, compare=True)

@@ -20,7 +20,7 @@ DERIVED = [  # sides, window, stride, padding: tiles, what is left over, overlap
     ((5, 6), (3, 2), (1, 2), ((0, 1), (1, 0))),
     ((9,), (3,), (2,), ((1, 1),)),
     ((4, 5, 4), (2, 2, 3), (2, 1, 1), ((0, 0), (1, 0), (1, 1))),
-    ((9, 9), (4, 4), (3, 3), ((0, 0), (0, 0))),  # more pixels than are compared slice by slice
+    ((9, 9), (4, 4), (3, 3), ((0, 0), (0, 0))),  # more pixels than are compared slice by slice, which is XLA's own
 ]
 
 

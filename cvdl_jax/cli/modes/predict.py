@@ -56,8 +56,8 @@ def run(args: Any) -> int:
     made = {name.removeprefix(IMAGES): x for name, x in outputs.items() if name.startswith(IMAGES)}
     rows = translations(split.ids, made, Path(args.out)) if made else table(built, split.ids, outputs)
     masks = outputs.get("ids", outputs.get("segmentation"))
-    also = f", the images to {', '.join(map(str, folders_of(made, Path(args.out)).values()))}" if made else ""
-    also = also if masks is None else f", {write_masks(built, split, masks, Path(args.out))}"
+    also = "" if masks is None else f", {write_masks(built, split, masks, Path(args.out))}"
+    also += f", the images to {', '.join(map(str, folders_of(made, Path(args.out)).values()))}" if made else ""
     write(Path(args.out), rows)
     without = f"; {len(unread)} could not be read and have no row" if unread else ""
     print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}{also}")

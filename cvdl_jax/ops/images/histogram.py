@@ -82,8 +82,8 @@ def equalize(x: jax.Array, compare: bool = False) -> jax.Array:
 
     Args:
         x: float [b, h, w, c] in 0..1, rounded to bytes first.
-        compare: count and look up bytes by comparing each with all of them. That is for accelerators: a TPU adds to
-            single places one after the other, and over several devices its compiler summed the counts of all rows.
+        compare: count and look up bytes by comparing each with all of them. That is for TPUs, which add to single
+            places one after the other, and whose compiler summed the counts of all rows over several devices.
 
     Returns:
         [b, h, w, c], multiples of 1 / 255.
