@@ -7,10 +7,19 @@ import pytest
 from jax import lax
 
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.nn import pooling
 from cvdl_jax.nn.pooling import max_pool
 
 RNG = np.random.default_rng(0)
 FOUR = jnp.asarray([[1, 3, 6, 6], [20, 9, 8, 4], [2, 1, 4, 5], [1, 12, 13, 10]], jnp.float32)[None, ..., None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_users_have_it():
+    """Tests that compile quickly have XLA's pooling only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooling, "MOST_SLICES", 9)
+        yield
 
 
 DERIVED = [  # sides, window, stride, padding: tiles, what is left over, overlaps, padding, one and three axes
