@@ -23,11 +23,20 @@ from benchmarks import common
 
 CONTENDERS = {"cpu": ("contiguous", "channels_last"), "gpu": ("eager", "compile", "graph")}
 MODELS = {
-    "cpu": ("lenet5", "resnet20", "vit_tiny", "lstm", "gpt", "unet", "retinanet"),
+    "cpu": ("lenet5", "resnet20", "vit_tiny", "lstm", "gpt", "unet", "retinanet", "dcgan", "ddpm"),
     "gpu": ("lenet5", "resnet20", "resnet50", "vit_small", "vit_base", "swin_t", "convnext_t", "lstm", "gpt", "unet",
-            "retinanet"),
+            "retinanet", "dcgan", "ddpm"),
 }  # fmt: skip
-BATCH = {"vit_tiny": 64, "resnet50": 256, "lstm": 32, "gpt": 32, "unet": 32, "retinanet": 16}  # else 128
+BATCH = {
+    "vit_tiny": 64,
+    "resnet50": 256,
+    "lstm": 32,
+    "gpt": 32,
+    "unet": 32,
+    "retinanet": 16,
+    "dcgan": 64,
+    "ddpm": 64,
+}  # else 128
 FLOAT32 = ("lenet5", "lstm")  # the rest is bfloat16 on a GPU
 VARIANTS = {"resnet50": "resnet50", "vit_small": "vit_small_patch16_224", "vit_base": "vit_base_patch16_224",
             "swin_t": "swin_t", "convnext_t": "convnext_tiny", "resnet20": "resnet20"}  # fmt: skip

@@ -8,6 +8,7 @@ SIZE = ["--config.data.image_size=(32,32)"]
 PLAIN = ["--config.batch_size=128", "--config.augment="]
 DIGITS = ["--config.data.name=digits", "--config.data.train=train", "--config.data.validation=validation"]
 LARGE = ["--config.data.image_size=(224,224)", *RGB, "--config.augment="]
+ALONE = ["--config.ema.statistics=False"]  # PyTorch's side has no second forward pass for the averaged weights
 TRANSFORMERS = {
     "vit_small": "vit_small_patch16_224", "vit_base": "vit_base_patch16_224", "swin_t": "swin_t",
     "convnext_t": "convnext_tiny",
@@ -24,12 +25,13 @@ STEPS = {
     "resnet50": ["configs/classify/resnet20.py", "--config.model.name=resnet50", *LARGE],
     **{name: ["configs/classify/vit_tiny.py:data=cifar10", *DIGITS, *LARGE, f"--config.model.name={variant}",
               "--config.model.drop_path=0.0"] for name, variant in TRANSFORMERS.items()},
-    # The averaged weights' own statistics are a forward pass more, which PyTorch's side does not make.
-    "unet": ["configs/segment/unet.py:data=shapes", "--config.augment=", "--config.ema.statistics=False"],
+    "unet": ["configs/segment/unet.py:data=shapes", "--config.augment=", *ALONE],
     "retinanet": [
         "configs/detect/retinanet.py", "--config.data.name=shapes(size=128, train=512, validation=16, test=16)",
-        "--config.model.levels=(1,2,3)", "--config.batch_size=16", "--config.augment=", "--config.ema.statistics=False",
+        "--config.model.levels=(1,2,3)", "--config.batch_size=16", "--config.augment=", *ALONE,
     ],
+    "dcgan": ["configs/generate/dcgan.py:data=mnist", *DIGITS, "--config.data.image_size=(28,28)", *ALONE],
+    "ddpm": ["configs/generate/ddpm.py:data=mnist", *DIGITS, "--config.data.image_size=(28,28)", *ALONE],
     "lstm": ["configs/sequence/char_rnn.py", "--config.text.name=additions", "--config.streams.reset=0.0"],
     "gpt": ["configs/sequence/char_transformer.py", "--config.text.name=additions", "--config.model.dropout=0.0"],
 }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import torch_dense, torch_models
+from benchmarks import torch_dense, torch_generative, torch_models
 
 FLOAT32 = ("lenet5", "lstm")
 CHANNELS_LAST = (
@@ -20,6 +20,8 @@ CHANNELS_LAST = (
     "convnext_t",
     "unet",
     "retinanet",
+    "dcgan",
+    "ddpm",
 )  # on a GPU; on a CPU both layouts are measured
 SIZES = {"lenet5": (1, 32), "resnet20": (3, 32), "vit_tiny": (3, 32), **torch_dense.SIZES}
 DENSE = tuple(torch_dense.SIZES)
@@ -193,8 +195,14 @@ def step_of(name: str, how: str, batch: int, device: str, steps: int) -> tuple[C
     layout = how if device == "cpu" else "channels_last" if name in CHANNELS_LAST else "contiguous"
     compiled = how == "compile"
     texts = {"lstm": text_step, "gpt": windows_step}
-    made = texts[name](device, compiled) if name in texts else images_step(name, batch, device, layout, compiled)
-    draw, step, parameters = made
+    makers = {"dcgan": torch_generative.gan_step, "ddpm": torch_generative.diffusion_step}
+    if name in texts:
+        draw, step, parameters = texts[name](device, compiled)
+    elif name in makers:
+        memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        draw, step, parameters = makers[name](batch, device, memory, compiled)
+    else:
+        draw, step, parameters = images_step(name, batch, device, layout, compiled)
     run = captured(draw, step) if how == "graph" else step
 
     def call() -> None:
