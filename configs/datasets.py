@@ -154,6 +154,7 @@ def shapes(config: ConfigDict, features: tuple[str, ...], smoke: bool = False) -
 
 
 SEGMENTATION = ("camvid", "shapes")  # sets with masks, for the argument `data` of a config
+SHAPES_LABELS = ("background", "circle", "square", "triangle", "cross", "ring", "bar")
 CAMVID_LABELS = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian", "bicyclist",
     "void",
@@ -179,7 +180,7 @@ def segmentation(config: ConfigDict, name: str, height: int, smoke: bool = False
         config.data.update({"name": f"shapes(classes=1, clutter=40{sizes})", "classes": ("healthy", "lesion")})
     elif name == "shapes" or smoke:
         shapes(config, entries, smoke)
-        config.data.classes = ("background", "circle", "square", "triangle", "cross", "ring", "bar")
+        config.data.classes = SHAPES_LABELS
     else:
         config.data = {"name": name, "train": "train", "validation": "validation", "test": "test", "features": entries}
         config.data.update({"classes": CAMVID_LABELS, "image_size": (height, height * 4 // 3)})

@@ -8,13 +8,17 @@ one half there is no other pair with either of them, so that matching needs no o
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics.confusion import mean_of_known, ratio
 from cvdl_jax.ops.images.watershed import boxes_of
+from cvdl_jax.ops.panoptic import with_stuff
 
 
 class Counts(NamedTuple):
@@ -112,14 +116,14 @@ def of_image(predicted: Mapping[str, Any], truth: Mapping[str, Any], i: int) -> 
 
     Args:
         predicted: ids int [n, h, w], classes int [n, d].
-        truth: ids int [n, h, w], classes int [n, t], mask [n, t], perhaps crowd and difficult bool [n, t]; what
-            lies in either is not counted.
+        truth: ids int [n, h, w], classes int [n, t], mask [n, t], perhaps crowd and difficult bool [n, t] and void
+            bool [n, h, w]; what lies in any of them is not counted.
         i: a row.
     """
     flags = [np.asarray(truth[name][i]) > 0 for name in ("crowd", "difficult") if name in truth]
     crowd = np.any(flags, axis=0) if flags else None
     masks = predicted["ids"][i], predicted["classes"][i], truth["ids"][i], truth["classes"][i]
-    return matched(*masks, truth["mask"][i], crowd)
+    return matched(*masks, truth["mask"][i], crowd, truth["void"][i] if "void" in truth else None)
 
 
 def of_images(predicted: Mapping[str, Any], truth: Mapping[str, Any], num_classes: int) -> Counts:
@@ -129,6 +133,34 @@ def of_images(predicted: Mapping[str, Any], truth: Mapping[str, Any], num_classe
         end = of_image(predicted, truth, i)
         total = sum_of((total, counted(end, predicted["classes"][i], truth["classes"][i], num_classes)), num_classes)
     return total
+
+
+def with_stuff_of_images(
+    is_stuff: np.ndarray, number: np.ndarray, objects: Mapping[str, Any], semantic: Any, least_pixels: int = 0
+) -> dict[str, np.ndarray]:
+    """Objects and stuff of images together, as `of_images` takes them: `ops.panoptic.with_stuff` for each image.
+
+    Args:
+        is_stuff: bool [s], which labels of a semantic map are stuff.
+        number: int [s], the class of each of those labels.
+        objects: ids int [n, h, w], classes int [n, d], mask [n, d], perhaps crowd and difficult bool [n, d].
+        semantic: int [n, h, w], labels below s.
+        least_pixels: of the stuff of a class in an image; what has fewer is void.
+
+    Returns:
+        ids [n, h, w], classes and mask [n, d + s], of objects first; crowd and difficult, if given, likewise.
+    """
+    fill = jax.jit(jax.vmap(partial(with_stuff, is_stuff=jnp.asarray(is_stuff), least_pixels=least_pixels)))
+    ids, classes = map(np.asarray, fill(objects["ids"], objects["classes"], np.asarray(semantic, np.int32)))
+    d, n = np.shape(objects["classes"])[1], len(is_stuff)
+    there = np.stack([np.bincount(x.reshape(-1), minlength=d + n + 1)[d + 1 :] > 0 for x in ids])
+    flags = {name: np.asarray(objects[name]) > 0 for name in ("crowd", "difficult") if name in objects}
+    return {
+        "ids": ids,
+        "classes": np.concatenate([classes[:, :d], np.asarray(number)[classes[:, d:]]], 1),
+        "mask": np.concatenate([np.asarray(objects["mask"]) > 0, there], 1),
+        **{name: np.concatenate([x, np.zeros_like(there)], 1) for name, x in flags.items()},
+    }
 
 
 def counted(segments: Segments, classes: Any, true_classes: Any, num_classes: int) -> Counts:

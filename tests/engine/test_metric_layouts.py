@@ -30,7 +30,8 @@ layouts_child.main()
 def test_layouts_agree(cases, usual, tmp_path):
     script, layouts = tmp_path / "layouts.py", ("one", "jit", "pmap", "fsdp4")
     script.write_text(RUN.format(str(TESTS), CASES))
-    more = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"} if usual else {}  # with the pooling and the convolutions of users
+    # As users have it: with the pooling of slices and the convolutions by shifted images.
+    more = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"} if usual else {}
     process = child(tmp_path, ",".join(cases), *layouts, devices=8, script=script, **more)
     (out,) = ended(process)
     assert process.returncode == 0, out

@@ -149,3 +149,25 @@ def test_difficult_objects_are_not_missed():
     none = {"ids": np.zeros((1, 4, 4), int), "classes": np.zeros((1, 1), int)}
     assert panoptic.of_images(none, one, 1).missed[0] == 1
     assert panoptic.of_images(none, {**one, "difficult": np.ones((1, 1), bool)}, 1).missed[0] == 0
+
+
+@pytest.mark.curriculum("M19")
+def test_objects_and_stuff_of_images_are_put_together():
+    """Labels 0 and 3 are stuff, of the classes 2 and 3; 255 is void, and so is a free pixel of the thing 1."""
+    is_stuff, number = np.zeros(256, bool), np.zeros(256, int)
+    is_stuff[[0, 3]], number[[0, 3]] = True, (2, 3)
+    semantic = np.array([[[0, 0, 1, 3, 255, 3]], [[0, 1, 1, 0, 0, 0]]], np.uint8)
+    ids = np.array([[[0, 1, 0, 0, 0, 2]], [[0, 0, 2, 0, 0, 0]]])
+    objects = {"ids": ids, "classes": np.array([[0, 1], [0, 1]]), "mask": np.array([[1, 1], [0, 1]])}
+    whole = panoptic.with_stuff_of_images(is_stuff, number, {**objects, "crowd": np.array([[0, 1], [0, 0]])}, semantic)
+    at = lambda i, name: [int(whole[name][i, k - 1]) if k else None for k in whole["ids"][i, 0]]  # noqa: E731
+    assert at(0, "classes") == [2, 0, None, 3, None, 1] and at(1, "classes") == [2, None, 1, 2, 2, 2]
+    assert at(0, "mask") == [1, 1, None, 1, None, 1] and whole["mask"].sum(1).tolist() == [4, 2]
+    assert whole["crowd"].sum(1).tolist() == [1, 0] and whole["crowd"][0, 1]
+    few = panoptic.with_stuff_of_images(is_stuff, number, objects, semantic, least_pixels=2)
+    assert (few["ids"] == 0).sum(-1).ravel().tolist() == [4, 1] and few["mask"].sum(1).tolist() == [2, 2]
+    counts = panoptic.of_images(few, {**whole, "void": semantic == 255}, 4)
+    assert counts.matched.tolist() == [1, 1, 1, 0] and counts.missed.tolist() == [0, 0, 1, 1]
+    extra = {**whole, "ids": np.where(semantic == 255, whole["ids"][0, 0, 3], whole["ids"])}  # a wrong guess in void
+    for void, iou in ((semantic == 255, 1.0), (semantic > 255, 0.0)):  # of one right pixel and the void one
+        assert panoptic.of_images(extra, {**whole, "void": void}, 4).iou[3] == iou
