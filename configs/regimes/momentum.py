@@ -11,15 +11,17 @@ all three. Temperatures and losses are those of the papers; the queue (4,096 in 
 in place of 65,536) and the averages, of a run of far fewer steps, are smaller. Probes as in `simclr.py`, of the
 student's features, for DINO of the teacher's.
 
-Measured on the test split with seed 0; the methods on digits, the data sets by MoCo:
+Measured on the test split with seed 0, on CPU cores that other programs shared and that stood still at times; the
+methods on digits, the data sets by MoCo. A linear classifier of the pixels has 94.43 %, their nearest neighbours 97.49
+% (`configs/studies/downstream.py`): in 539 steps on 1,150 digits DINO learns less than that, MoCo and BYOL hardly more.
 
-    method  linear_accuracy   knn_accuracy  wall time
-    moco    not measured yet
-    byol    not measured yet
-    dino    not measured yet
+    method  linear_accuracy         knn_accuracy            wall time
+    moco    96.10 % [93.56, 97.66]  96.38 % [93.90, 97.87]  212 s
+    byol    96.66 % [94.25, 98.08]  91.92 % [88.64, 94.32]  771 s
+    dino    93.59 % [90.57, 95.69]  90.81 % [87.37, 93.38]  350 s
 
-    data     linear_accuracy   knn_accuracy  wall time
-    digits   not measured yet
+    data     linear_accuracy         knn_accuracy            wall time
+    digits   96.10 % [93.56, 97.66]  96.38 % [93.90, 97.87]  212 s
     cifar10  not measured yet
 """
 
