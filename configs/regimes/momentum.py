@@ -13,7 +13,7 @@ student's features, for DINO of the teacher's.
 
 Measured on the test split with seed 0, on CPU cores that other programs shared and that stood still at times; the
 methods on digits, the data sets by MoCo. A linear classifier of the pixels has 94.43 %, their nearest neighbours 97.49
-% (`configs/studies/downstream.py`): in 539 steps on 1,150 digits DINO learns less than that, MoCo and BYOL hardly more.
+% (`configs/studies/downstream.py`): in 539 steps on 1,149 digits DINO learns less than that, MoCo and BYOL hardly more.
 
     method  linear_accuracy         knn_accuracy            wall time
     moco    96.10 % [93.56, 97.66]  96.38 % [93.90, 97.87]  212 s
