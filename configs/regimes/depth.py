@@ -9,10 +9,10 @@ depth is learned with the scale-invariant loss (lambda 0.5), or with the plain s
 the one encoder-decoder of `configs/segment/unet.py` instead of their two scales. The scenes (`depth_scenes`) are 1,000
 to train on, 200 to select on and 400 to test on; the sky, of unknown depth, is left out of the loss and the measures.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on one CPU core that other programs shared:
 
-    loss             abs_rel  rmse (m)  delta < 1.25  wall time
-    scale_invariant  not measured yet
+    loss             abs_rel               rmse (m)           delta < 1.25         wall time
+    scale_invariant  0.079 [0.075, 0.083]  1.01 [0.98, 1.05]  93.5 % [92.8, 94.2]  11 min
     l2               not measured yet
     l1               not measured yet
 """
