@@ -194,7 +194,8 @@ def _check_share(source: str, counts: dict[bool, int], least: float, theirs: Map
 
 
 def _report(opened: Source, loaded: list[str], skipped: list[str], anew: list[str], adapted: list[str]) -> str:
-    lines = [f"initialised from {opened.path}{opened.about}: {len(loaded)} arrays loaded"]
+    path = opened.path.relative_to(Path.cwd()) if opened.path.is_relative_to(Path.cwd()) else opened.path
+    lines = [f"initialised from {path}{opened.about}: {len(loaded)} arrays loaded"]
     for names, what in (
         (adapted, "of them adapted"), (skipped, "of the checkpoint not used"), (anew, "left as initialised"),
     ):  # fmt: skip
@@ -376,9 +377,7 @@ def load_judge(
     built, state, _ = runs.load_evaluated(workdir, checkpoint, with_data=bool(layer))
     predict = built.task.predict
     if not classifies(built, state) or "image" not in built.info.spec:
-        raise ConfigError(
-            f"config.judge.workdir={workdir!r} is a run that does not classify images; name one that does"
-        )
+        raise ConfigError(f"config.judge.workdir={workdir!r} is a run that does not classify images; name another")
     height, width, made_for = built.info.spec["image"].shape[1:]
     if made_for != channels:
         raise ConfigError(

@@ -106,6 +106,13 @@ def test_a_run_starts_from_the_selected_step_of_another(source, tmp_path, capsys
     assert counts and set(counts) == {2}
 
 
+def test_what_is_said_of_a_source_beside_the_run_does_not_depend_on_where_they_lie(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(source.parent)
+    assert start(tmp_path / "run", *STILL, f"--config.init_from={source.name}") == 0
+    line = json.loads((tmp_path / "run" / "meta.json").read_text())["initialised"][0]
+    assert line.startswith(f"initialised from {source.name}/checkpoints/{best_of(source)}:")
+
+
 def test_a_run_starts_from_any_checkpoint_folder(source, tmp_path, capsys):
     other = next(step for step in (2, 4) if step != best_of(source))
     workdir, path = tmp_path / "run", source / "checkpoints" / str(other)

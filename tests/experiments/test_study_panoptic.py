@@ -80,12 +80,12 @@ def test_mistakes(made, change, message):
 
 def test_runs_of_another_kind_or_with_other_classes_are_refused(made):
     folders, section = made
-    with pytest.raises(ConfigError, match="config.study.semantic=.* is a run of experiment 'instances'; name one of"):
+    with pytest.raises(ConfigError, match=r"config.study.semantic=.* is a run of experiment 'instances'; name one of"):
         measured(section, semantic=folders["instances"])
-    with pytest.raises(ConfigError, match="config.study.instances=.* is a run of experiment 'segment'; name one of"):
+    with pytest.raises(ConfigError, match=r"config.study.instances=.* is a run of experiment 'segment'; name one of"):
         measured(section, instances=folders["semantic"])
     other = {**section["data"], "classes": (*section["data"]["classes"][:-2], "bar", "ring")}
-    with pytest.raises(ConfigError, match="config.study.semantic knows the classes"):
+    with pytest.raises(ConfigError, match=r"config.study.semantic knows the classes"):
         measured({**section, "data": other}, semantic=folders["semantic"])
     study = studies.base("panoptic")
     study.total_steps = 3
