@@ -33,8 +33,11 @@ of whose layers are shuffled (near 0 is better):
     guided_gradcam         0.231      0.907        0.41        0.12
     random numbers         0.642      0.645           -           -
 
-Guided back-propagation hardly minds which class the last layer stands for. The pointing game on scenes is not measured
-yet.
+Guided back-propagation hardly minds which class the last layer stands for. On scenes (`results/tables/scenes`: 100
+validation images of the run of configs/classify/multi_label.py, a ResNet-20, 240 questions about a class that is
+there) the largest pixel lies on an object of the class for lrp(rule='gamma') in 94.6 %, deeplift and lrp 91.2 %,
+guided_gradcam 88.3 %, gradcam 80.4 %, saliency 62.5 %, occlusion and shapley, of patches, 47.5 and 43.8 %, deconvnet
+8.8 %, random numbers 4.6 %; shapley, gradcam and gradcam_plus_plus have the largest areas of insertion, 0.93 to 0.95.
 
 Petsiuk et al. 2018, "RISE", section 4.2; Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop", section
 4.1; Adebayo et al. 2018, "Sanity Checks for Saliency Maps", section 3.
