@@ -76,6 +76,7 @@ def test_an_adversarial_example_is_near_in_range_and_misclassified():
         (lambda f: iterative.targeted(f, Z, Y), DataError, "the target of image 0 is its own class"),
         (lambda f: pgd.fgsm(f, Z, np.full(6, 5)), DataError, r"label has classes from 5 to 5; the model has 0..4"),
         (lambda f: pgd.fgsm(f, Z, Y[:2]), DataError, r"label has the shape \[2\] .* give 6 whole numbers"),
+        (lambda f: pgd.fgsm(lambda x: f(x)[:, :1], Z, 0 * Y), DataError, "one score for each image, .* two classes or"),
         (lambda f: pgd.fgsm(f, Z, Y, norm="l1"), ConfigError, "norm='l1' does not exist; choose 'linf' or 'l2'"),
         (lambda f: pgd.fgsm(BlackBox(f, "labels"), Z, Y), ConfigError, "needs gradients, .* use boundary or"),
     ],

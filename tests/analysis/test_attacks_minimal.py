@@ -303,6 +303,31 @@ def test_a_change_beyond_the_radius_does_not_count():
 
 
 @pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (Y + 9, "label has classes from"),
+        (-1 - Y, "label has classes from"),
+        (Y[:2], r"label has the shape \[2\]"),
+        (Y.astype(float), "the type float64; give"),
+        (Y[:, None], "label has the shape"),
+    ],
+)
+@pytest.mark.parametrize("attack", ["pgd(eps=0.1)", "square(eps=0.1, queries=2)"])
+def test_labels_that_do_not_exist_are_no_failures_of_the_model(labels, words, attack):
+    with pytest.raises(DataError, match=words):
+        robustness.measure(linear, X.astype(np.float32), labels, robustness.methods(attack), jax.random.key(0), batch=4)
+
+
+def test_a_model_with_one_score_is_refused_by_every_attack():
+    one = lambda x: linear(x)[:, :1]  # noqa: E731
+    for attack in ("square(eps=0.1, queries=2)", "deepfool(eps=1.0)", "boundary(eps=1.0)"):
+        with pytest.raises(DataError, match="one score for each image, .* two classes or more"):
+            robustness.measure(
+                one, X.astype(np.float32), 0 * Y, robustness.methods(attack), jax.random.key(0), batch=12
+            )
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "--method names no attack; known: apgd, apgd_t"),

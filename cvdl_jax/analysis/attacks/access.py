@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.analysis.attacks import threat
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, DataError
 
 Access = Literal["gradients", "scores", "labels"]
 ORDER = ("labels", "scores", "gradients")  # each grants what those before it do
@@ -134,9 +134,19 @@ def asked_for(model: Any, access: Access, attack: str) -> BlackBox:
 
 
 def classes_of(logits_fn: Callable, x: Any) -> int:
-    """How many classes a model has, without computing anything."""
+    """How many classes a model has, without computing anything.
+
+    Raises:
+        DataError: for a model with one score, of which the largest is always the first.
+    """
     spec = jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x))
-    return jax.eval_shape(logits_fn, spec).shape[-1]
+    classes = jax.eval_shape(logits_fn, spec).shape[-1]
+    if classes < 2:
+        raise DataError(
+            "the model gives one score for each image, and an attack needs those of two classes or more; of one logit "
+            "s [b, 1] give jnp.concatenate([0 * s, s], 1)"
+        )
+    return classes
 
 
 @partial(jax.jit, static_argnums=0)

@@ -27,7 +27,7 @@ from cvdl_jax.analysis.attacks import (
     surrogate,
     threat,
 )
-from cvdl_jax.analysis.attacks.access import ORDER, BlackBox
+from cvdl_jax.analysis.attacks.access import ORDER, BlackBox, classes_of
 from cvdl_jax.analysis.attacks.pgd import has_won
 from cvdl_jax.config import binding
 from cvdl_jax.config.parsing import parse_calls
@@ -235,12 +235,13 @@ def measure(
         The report. A change counts if the class is lost within the radius, 1e-6 beyond at most, and pixels in 0..1.
 
     Raises:
-        DataError: without examples, for images outside 0..1, or labels that do not exist.
+        DataError: without examples, for images outside 0..1, labels that do not exist, or a model with one score.
         ConfigError: for an attack by gradients on a model that has none.
     """
     if not len(images):
         raise DataError("there are no images to attack; name a split that has some")
-    images, labels = np.asarray(threat.check_images(images)), np.asarray(labels)
+    images = np.asarray(threat.check_images(images))
+    labels = np.asarray(threat.check_classes(labels, len(images), classes_of(logits_fn, images[:batch])))
     if any(method.access == "gradients" for method in attacks):
         threat.check_derivative(logits_fn, jnp.asarray(images[:batch]))
     clean = _classified_rightly(logits_fn, images, labels, batch)
