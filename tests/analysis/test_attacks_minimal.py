@@ -321,7 +321,7 @@ def test_labels_that_do_not_exist_are_no_failures_of_the_model(labels, words, at
 def test_a_model_with_one_score_is_refused_by_every_attack():
     one = lambda x: linear(x)[:, :1]  # noqa: E731
     for attack in ("square(eps=0.1, queries=2)", "deepfool(eps=1.0)", "boundary(eps=1.0)"):
-        with pytest.raises(DataError, match="one score for each image, .* two classes or more"):
+        with pytest.raises(DataError, match=r"one score for each image, .* two classes or more"):
             robustness.measure(
                 one, X.astype(np.float32), 0 * Y, robustness.methods(attack), jax.random.key(0), batch=12
             )
