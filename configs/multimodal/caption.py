@@ -28,7 +28,7 @@ def get_config(arg=None):
     config.experiment = "caption"
     config.data = {"name": f"captioned_scenes({SMALL if arg.smoke else ''})", "train": "train"}
     config.data.update({"validation": "validation", "test": "test", "caption_length": 16, "features": ("image",)})
-    config.normalise = {"mean": (0.28, 0.28, 0.28), "std": (0.22, 0.22, 0.22)}
+    config.normalise = {"mean": (0.366, 0.364, 0.369), "std": (0.148, 0.144, 0.148)}
     config.model = {"name": "captioner", "attention": arg.attention, "dropout": 0.1}
     config.augment = "brightness(amount=0.1)"
     config.total_epochs, config.batch_size = 30, 32

@@ -53,7 +53,7 @@ def get_config(arg=None):
     config.eval = {"every_percent": 25}
     config.select = {"metric": "", "mode": "max"}  # the newest: nothing that is known without the target's labels
     config.augment = "padded_crop(padding=2)"
-    config.model = {"name": "lenet5", "activation": "relu", "pool": "max"}
+    config.model = {"name": "lenet5", "activation": "relu", "pool": "max", "norm": "batch"}
     config.optim = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.01}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 5}
     return configs.smoke(config) if arg.smoke else config

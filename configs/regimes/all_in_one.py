@@ -12,7 +12,9 @@ the paper's six data sets, and every batch has the same share of each. `size=sma
 
 The weights are not the paper's. Those of detection, landmarks, visibility, pose and gender are HyperFace's (Ranjan et
 al. 2016), its predecessor; the other tasks have 1. Each is divided by the share of the images that have the label. The
-paper fine-tunes a network that has learned 10,548 people; this one begins anew.
+paper fine-tunes a network that has learned 10,548 people; this one begins anew. Of the age's two losses the bounded one
+ends with a half, where the paper's ends alone: it does not hold what is off by more than three sigma, and in a trial on
+2,000 faces ages were unlearned, training examples off by 15 years at the end, by 3 with the Euclidean loss alone.
 
 Measured on the test split with seed 0, on two CPU cores:
 
@@ -38,7 +40,7 @@ TASKS = {
     "smile": {"name": "binary", "entry": "smile", "mask": "known/smile", "weight": 4.0},
     "gender": {"name": "binary", "entry": "gender", "mask": "known/gender", "weight": 2.7},
     "age": {"name": "age", "entry": "age", "mask": "known/age", "sigma": 3.0, "centre": 44.0, "scale": 20.0,
-            "weight": 4.0},
+            "blend": 0.5, "weight": 4.0},
     "identity": {"name": "classification", "entry": "identity", "mask": "known/identity", "weight": 4.0},
 }  # fmt: skip
 # A source has one apparent age for each face, but no deviation of its annotators: sigma is ours.

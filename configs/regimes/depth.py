@@ -28,7 +28,7 @@ def get_config(arg=None):
     name = "depth_scenes(size=32, train=32, validation=16, test=16)" if arg.smoke else "depth_scenes"
     config.data = {"name": name, "train": "train", "validation": "validation", "test": "test"}
     config.data.features = ("image", "depth")
-    config.normalise = {"mean": (0.45, 0.52, 0.57), "std": (0.18, 0.2, 0.23)}
+    config.normalise = {"mean": (0.456, 0.475, 0.52), "std": (0.178, 0.2, 0.248)}
     config.model = {"name": "unet", "widths": (16, 32, 64, 128), "padding": "same", "norm": "batch"}
     config.loss = {"name": arg.loss}
     config.augment = "flip | brightness(amount=0.2) | contrast(amount=0.2)"

@@ -7,7 +7,8 @@
 
 Chen et al. 2020, "Improved Baselines with Momentum Contrastive Learning"; Grill et al. 2020, "Bootstrap Your Own
 Latent"; Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers". The encoder is a ResNet-20 for
-all three. Temperatures and losses are those of the papers; the queue (4,096 in place of 65,536), the prototypes (1,024
+all three. Temperatures and losses are those of the papers, but DINO's teacher does not warm up from 0.04 to 0.07, its
+last layer is not frozen for an epoch, weight decay stays, and there are two views, no smaller crops. The queue (4,096 in place of 65,536), the prototypes (1,024
 in place of 65,536) and the averages, of a run of far fewer steps, are smaller. Probes as in `simclr.py`, of the
 student's features, for DINO of the teacher's.
 

@@ -54,6 +54,10 @@ def text_of(row: Mapping[str, Any], entry: str, source: Source, index: int) -> s
 def partners(counts: Sequence[int], seed: int = _SEED) -> np.ndarray:
     """Which sentences stand together.
 
+    The second sentence of a false pair stands at the same place of its document as the true one does, so that places
+    tell nothing: an opening sentence, which follows nothing, would give false pairs away. Where no other document is
+    as long, it is the last one of another document.
+
     Args:
         counts: of the sentences of each document.
         seed: of the draw.
@@ -67,13 +71,17 @@ def partners(counts: Sequence[int], seed: int = _SEED) -> np.ndarray:
     n = len(document)
     start = np.cumsum(np.maximum(counts - 1, 0)) - np.maximum(counts - 1, 0)
     sentence = np.arange(n) - start[document]
-    bits = order.random_bits(seed, _STREAM, 0, 0, 3 * n).reshape(3, n)
+    bits = order.random_bits(seed, _STREAM, 0, 0, 2 * n).reshape(2, n)
     follows = np.zeros(n, bool)
     follows[np.argsort(bits[0], kind="stable")[: (n + 1) // 2]] = True
-    away = 1 + (bits[1] % np.uint64(max(len(counts) - 1, 1))).astype(np.int64)  # 1 ... documents - 1
-    other = (document + away) % max(len(counts), 1)
-    drawn = (bits[2] % counts[other].astype(np.uint64)).astype(np.int64)
-    second = np.where(follows, document, other), np.where(follows, sentence + 1, drawn)
+    by_length = np.argsort(-counts, kind="stable")
+    rank, place = np.argsort(by_length, kind="stable")[document], sentence + 1
+    able = np.searchsorted(-counts[by_length], -place)  # [n] documents with a sentence at that place, its own with them
+    able = np.where(able > 1, able, len(counts))
+    away = 1 + (bits[1] % np.maximum(able - 1, 1).astype(np.uint64)).astype(np.int64)  # 1 ... able - 1
+    other = by_length[(rank + away) % np.maximum(able, 1)]
+    drawn = np.minimum(place, counts[other] - 1)
+    second = np.where(follows, document, other), np.where(follows, place, drawn)
     return np.stack([document, sentence, *second, follows.astype(np.int64)], 1)
 
 

@@ -199,6 +199,8 @@ def test_half_of_the_pairs_follow_and_half_are_of_two_documents():
     for first, sentence, second, partner, follows in pairs.tolist():
         assert 0 <= partner < counts[second]
         assert (second, partner) == (first, sentence + 1) if follows else second != first
+        longest = np.delete(counts, first).max()  # a false partner stands where the true one does, if there is one
+        assert partner == sentence + 1 if longest > sentence + 1 else partner == counts[second] - 1
     many = sentence_pairs.partners([2] * 4001)
     assert many[:, 4].sum() == 2001
     away = (many[:, 2] - many[:, 0])[many[:, 4] == 0] % 4001
