@@ -10,7 +10,7 @@
     python launch.py --config configs/generate/autoencoder.py:form=quantised --workdir runs/mnist_vq_vae
 
 Hinton and Salakhutdinov 2006 (dense, 784-1000-500-250-30); Vincent et al. 2008, "Extracting and Composing Robust
-Features with Denoising Autoencoders" (a quarter of the pixels hidden by squares, and noise); Ng 2011 (sparse: 256
+Features with Denoising Autoencoders" (a fifth of the pixels hidden by squares, and noise); Ng 2011 (sparse: 256
 sigmoid units, each on for 5 % of the images); Srivastava et al. 2014, figure 7 (dropout: 256 ReLU units, half of them
 dropped); van den Oord et al. 2017 (quantised: 7x7 words of 64; of scenes 16x16 words of 256, with 4 numbers each, whose
 codes configs/generate/text_to_image.py denoises).

@@ -5,10 +5,10 @@
     ... --config.judge.workdir=runs/mnist_lenet5
 
 Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", section 4.1: a generator of 2,413,984 parameters, z
-uniform in the unit cube, a discriminator of maxout layers, drop-out of 0.5 in the discriminator. The paper trains by
-momentum with a falling rate; here it is Adam, as of configs/generate/dcgan.py. Of convolutions, a label is a further
-channel. The judge says how often it sees the class that was asked for, "judge/agreement", in all and of each class;
-"real/agreement" is the same of test images with their own labels.
+uniform in the unit cube, a discriminator of maxout layers, drop-out of 0.5 in the discriminator (the paper drops out
+in both players). The paper trains by momentum with a falling rate; here it is Adam, as of configs/generate/dcgan.py. Of
+convolutions, a label is a further channel. The judge says how often it sees the class that was asked for,
+"judge/agreement", in all and of each class; "real/agreement" is the same of test images with their own labels.
 
 Measured on MNIST with seed 0 on two CPU cores:
 

@@ -39,7 +39,7 @@ def get_config(arg=None):
     config.model = {"name": "text_unet_small"}
     if not codes:
         config.model.update({"factors": (1, 2, 2, 2), "attention": (2, 3), "width": 32})
-    config.loss = {"predicts": "noise" if codes else "v", "without_label": 0.1}
+    config.loss = {"predicts": "v", "without_label": 0.1}
     config.total_steps, config.batch_size = 40_000, 64
     config.optim = {"name": "adam", "lr": 5e-4, "schedule": {"name": "cosine", "warmup_percent": 2}, "clip_norm": 1.0}
     config.ema = {"decay": 0.999, "warmup": True}

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from cvdl_jax.config.binding import NotNegative, Probability, Share, Size
@@ -19,6 +20,8 @@ from cvdl_jax.models.spaces import Space
 from cvdl_jax.nn.apply import apply_eval
 from cvdl_jax.ops import diffusion, latent_walks
 from cvdl_jax.optim.ema import averaged
+
+MOST_GROWTH = 20.0  # of an error in the first step of sampling, where nothing is clipped
 
 
 class Denoising(NamedTuple):
@@ -262,4 +265,15 @@ def check(method: Denoising, num_classes: int | None, labelled: bool) -> None:
         raise ConfigError(
             "config.sampler.clip=True bounds pixels, and codes have no bounds; set config.sampler.clip=False"
         )
-    diffusion.times(len(method.schedule.beta), method.sampler.steps)
+    signal = np.asarray(method.schedule.signal)[diffusion.times(len(method.schedule.beta), method.sampler.steps)]
+    if (
+        method.predicts == "noise"
+        and not method.sampler.clip
+        and len(signal) > 1
+        and signal[1] > MOST_GROWTH * signal[0]
+    ):
+        raise ConfigError(
+            f"config.loss.predicts='noise' with config.sampler.clip=False: the first step of sampling divides by the "
+            f"signal that is left, {signal[0]:.2g}, and multiplies each error by {signal[1] / signal[0]:.0f}; set "
+            "config.loss.predicts='v', or config.schedule.name='linear'"
+        )

@@ -19,6 +19,7 @@ from cvdl_jax.config.binding import bind_calls, functions
 from cvdl_jax.errors import ConfigError, nearest
 from cvdl_jax.nn.batch_norm import PATH, BatchNorm
 from cvdl_jax.nn.conv import Conv, conv_general_dilated
+from cvdl_jax.nn.equalised import EqualisedDense
 from cvdl_jax.ops import normalise
 from cvdl_jax.ops.normalise import check_groups
 from cvdl_jax.ops.precision import at_least_float32
@@ -61,6 +62,8 @@ def _types(dtype: Any) -> dict[str, Any]:
 class AdaptiveInstanceNorm(nn.Module):
     """Instance normalisation with a scale 1 + g and a bias b that a linear map computes from a style.
 
+    The map has an equalised learning rate, as all layers of the generator that it stands in.
+
     Attributes:
         epsilon: added to the variance.
         dtype: of the result.
@@ -78,7 +81,7 @@ class AdaptiveInstanceNorm(nn.Module):
         if style.ndim != 2 or len(style) != len(x):
             raise ConfigError(f"a style must be [b, d] with b={len(x)}, one for each image; got shape {style.shape}")
         wide, c = at_least_float32(self.dtype), x.shape[-1]
-        made = nn.Dense(2 * c, dtype=wide, param_dtype=wide, name="style")(style)
+        made = EqualisedDense(2 * c, gain=1.0, dtype=wide, name="style")(style)
         y = normalise.adaptive_instance_norm(x.astype(wide), 1 + made[:, :c], made[:, c:], self.epsilon)
         return y.astype(self.dtype)
 

@@ -114,7 +114,7 @@ def test_a_latent_diffusion_runs_on_an_autoencoder_that_was_trained_before(tmp_p
     monkeypatch.setattr(finish, "draw", lambda run, state: None)
     assert launch.main([config, f"--workdir={first}", log]) == 0
     more = ["--config.sampler.clip=False", f"--config.autoencoder.workdir={first}", "--config.model.factors=(1,)"]
-    more += ["--config.model.attention=()", "--config.sampler.steps=2"]
+    more += ["--config.model.attention=()", "--config.sampler.steps=2", "--config.loss.predicts=v"]
     config = "--config=configs/generate/ddpm.py:data=digits,smoke"
     assert launch.main([config, f"--workdir={second}", log, *more]) == 0
     assert len(read(second / "metrics.jsonl")) == 2
@@ -273,3 +273,20 @@ def test_a_scan_of_codes_is_bounded_by_nothing(words_of_images):
     )
     with pytest.raises(ConfigError, match=r"codes have no bounds; set config\.sampler\.clip=False"):
         denoising.check(method, None, False)
+
+
+@pytest.mark.curriculum("S6")
+def test_noise_is_not_predicted_where_its_errors_would_grow_without_bounds(words_of_images):
+    model, _ = words_of_images
+    parts = (
+        SimpleNamespace(num_classes=0),
+        diffusion.cosine(1000),
+        "noise",
+        0.1,
+        denoising.Sampler(steps=50, clip=False),
+    )
+    method = denoising.Denoising(*parts, spaces.codes(model))
+    with pytest.raises(ConfigError, match=r"multiplies each error by 632; set config\.loss\.predicts='v'"):
+        denoising.check(method, None, False)
+    for other in ({"predicts": "v"}, {"predicts": "image"}, {"schedule": diffusion.linear(1000)}):
+        denoising.check(method._replace(**other), None, False)

@@ -170,7 +170,7 @@ def test_adaptive_instance_normalisation_takes_on_the_statistics_of_the_style():
         ops.adaptive_instance_norm(X[0], scale[0], bias)
     layer, style = norms.AdaptiveInstanceNorm(), rng.normal(size=(3, 5)).astype(np.float32)
     params = layer.init(jax.random.key(0), X[0], style)["params"]
-    made = style @ np.asarray(params["style"]["kernel"])  # biases are 0
+    made = style @ np.asarray(params["style"]["kernel"]) / 5**0.5  # equalised, with five inputs; biases are 0
     expected = ops.adaptive_instance_norm(X[0], 1 + made[:, :4], made[:, 4:])
     np.testing.assert_allclose(layer.apply({"params": params}, X[0], style), expected, atol=1e-5)
     with pytest.raises(ConfigError, match=r"a style must be \[b, d\] with b=3"):
