@@ -43,6 +43,8 @@ def softmax_regression(x, y):
 
     model = LogisticRegression(max_iter=500).fit(x.reshape(len(x), -1), y)
     w, b = jnp.asarray(model.coef_.T, jnp.float32), jnp.asarray(model.intercept_, jnp.float32)
+    if w.shape[1] == 1:  # of two classes there is one score, of the second
+        w, b = (jnp.concatenate([jnp.zeros_like(a), a], -1) for a in (w, b))
     return lambda x: x.reshape(len(x), -1) @ w + b[None]
 
 

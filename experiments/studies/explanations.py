@@ -115,7 +115,10 @@ def measure(study, seed):
     if study.alone and len(bound) != 1:
         raise ConfigError(f"config.study.alone measures one method, config.study.methods names {len(bound)}")
     subject, numbers, maps, reasons = of_run(study) if study.workdir else made_by_hand(study, seed), {}, {}, {}
-    texts = [name + "".join(f"_{v}" for v in (*args, *more.values())) for name, args, more in parse_calls(asked)]
+    calls = parse_calls(asked)
+    texts = [name + "".join(f"_{v}" for v in (*args, *more.values())) for name, args, more in calls]
+    if len(set(texts)) < len(texts):  # two calls whose values alone do not tell them apart
+        texts = [name + "".join(f"_{v}" for v in (*args, *more.items())) for name, args, more in calls]
     for text, (fn, more) in zip(texts, bound, strict=True):
         more = {key: value for key, value in more.items() if key not in ("logits_fn", "x")}
         try:

@@ -280,3 +280,44 @@ def test_rows_of_a_mixed_batch_are_clean_or_attacked():
     np.testing.assert_array_equal(z[changed], whole[changed])
     half = pgd.pgd(loss, x, jax.random.key(0), 0.1, 0.05, 2, scale=0.5)
     assert 0.04 < jnp.abs(half - x).max() <= 0.05 + 1e-6
+
+
+# Gradients that are too small, or infinite, and attacks that are to carry over ---------------------------------------
+
+
+def test_a_step_in_l2_has_length_one_however_small_the_gradient_is():
+    g = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 4, 1)), jnp.float32)
+    for scale in (1.0, 1e-15, 1e-30, 1e30):
+        np.testing.assert_allclose(threat.steepest(scale * g, "l2"), threat.steepest(g, "l2"), rtol=1e-5)
+    np.testing.assert_array_equal(threat.steepest(0 * g, "l2"), 0)
+
+
+def test_derivatives_that_are_no_finite_numbers_do_not_stop_an_attack():
+    g = jnp.asarray([[1.0, -3.0, jnp.nan, jnp.inf], [0.0, -jnp.inf, 0.0, jnp.nan]])
+    np.testing.assert_array_equal(threat.finite(g), [[1, -3, 0, 3], [0, -1, 0, 0]])
+    w = jnp.asarray(np.random.default_rng(1).normal(size=(16, 3)), jnp.float32)
+    x = np.random.default_rng(2).uniform(0.2, 0.8, (8, 4, 4, 1)).astype(np.float32)
+    x[:, :2] = 0  # where the square root has no finite derivative
+    f = lambda x: jnp.sqrt(x).reshape(len(x), -1) @ w  # noqa: E731
+    y = np.asarray(f(jnp.asarray(x))).argmax(1)
+    for z in (
+        pgd.fgsm(f, x, y, eps=2.0, norm="l2"),
+        iterative.untargeted(f, x, y, eps=2.0),
+        iterative.combined(f, x, y, eps=2.0),
+    ):
+        assert threat.fooled(f(z), y).mean() > 0.7
+
+
+def test_without_a_stop_all_steps_are_taken():
+    z = pgd.projected(logits_fn, Z, Y, eps=0.3, steps=20)
+    through = pgd.projected(logits_fn, Z, Y, eps=0.3, steps=20, stop=False)
+    assert threat.fooled(logits_fn(z), Y).all() and threat.fooled(logits_fn(through), Y).all()
+    assert threat.distance(Z, through).max() <= 0.3 + 1e-6
+    assert threat.margin(logits_fn(through), Y).mean() < threat.margin(logits_fn(z), Y).mean() - 0.1
+
+
+def test_the_least_likely_class_is_never_the_label():
+    two = lambda x: logits_fn(x)[:, :2]  # noqa: E731
+    wrong = two(jnp.asarray(Z)).argmin(1)  # each image is misclassified, and its label is the less likely of two
+    z = pgd.iterative_sign(two, Z, wrong, eps=0.3, toward="least_likely")
+    assert (two(z).argmax(1) != wrong).all()

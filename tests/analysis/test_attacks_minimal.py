@@ -354,3 +354,6 @@ def test_settings_reach_the_attack():
     assert (pgd_.eps, pgd_.norm, pgd_.settings["steps"]) == (0.2, "l2", 3)
     assert (deep.eps, deep.norm, deep.settings) == (1.0, "linf", {})
     assert (pixel.eps, pixel.norm, pixel.access) == (1.0, "l0", "scores")
+    assert robustness.methods("square(eps=0.1, start=0.5)")[0].settings["start"] == 0.5
+    with pytest.raises(ConfigError, match=r"boundary.start is given by the data"):
+        robustness.methods("boundary(eps=0.1, start=0.5)")

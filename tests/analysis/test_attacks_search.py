@@ -91,6 +91,15 @@ def test_apgd_fools_what_pgd_fools_within_the_ball(attack, settings):
     assert threat.fooled(logits_fn(z), Y).sum() >= threat.fooled(logits_fn(weak), Y).sum() > 0
 
 
+def test_more_restarts_never_end_with_a_lower_loss():
+    bumpy = lambda x: 2 * logits_fn(x) + jnp.sin(40 * x[:, :1, :, 0]).sum(-1)  # noqa: E731
+    more = {"eps": 0.02, "steps": 5, "loss": "margin"}
+    label = bumpy(Z).argmax(1)
+    losses = [-threat.margin(bumpy(autopgd.apgd(bumpy, Z, label, restarts=n, **more)), label) for n in (1, 2, 3, 5)]
+    assert (losses[0] < 0).any() and (losses[-1] > losses[0] + 1e-4).any()
+    assert all((b >= a - 1e-6).all() for a, b in zip(losses[:-1], losses[1:], strict=True))
+
+
 def test_losses_that_need_more_classes_are_refused():
     two = lambda x: logits_fn(x)[:, :2]  # noqa: E731
     with pytest.raises(ConfigError, match="of two classes use loss='margin'"):

@@ -162,3 +162,12 @@ def test_what_is_wrong_is_said():
         gradients.integrated_gradients(linear, X, 0, steps=0)
     with pytest.raises(ConfigError, match=r"smoothgrad\(noise\)=-1"):
         gradients.smoothgrad(linear, X, 0, noise=-1.0)
+
+
+def test_a_baseline_of_bytes_or_without_an_end_is_refused():
+    for baseline, words in (
+        (np.zeros(X.shape[1:], np.uint8), "the baseline is uint8; give floats"),
+        (1e39, "not finite"),
+    ):
+        with pytest.raises(DataError, match=words):
+            gradients.integrated_gradients(Logits(lambda x: x.reshape(len(x), -1), 7), X, 0, baseline, steps=2)

@@ -160,7 +160,9 @@ def test_guided_gradcam_is_the_product():
 
 
 def test_a_function_without_maps_says_what_to_use():
-    with pytest.raises(ConfigError, match="none of its layers gives maps; use attention_rollout where it is a vision"):
+    with pytest.raises(
+        ConfigError, match=r"none of its layers gives maps; use attention_rollout \(--method rollout\) where it"
+    ):
         cam.gradcam(lambda x: x.mean((1, 2)), X)
     with pytest.raises(ConfigError, match="runs no Flax model that can be seen; give layer=\\(features, head\\)"):
         cam.gradcam(lambda x: x.mean((1, 2)), X, layer="conv0")
@@ -179,6 +181,12 @@ def test_relevance_is_conserved_without_biases():
     np.testing.assert_allclose(lrp(F, X, LABEL, epsilon=0.0), gradients.gradient_x_input(F, X, LABEL), atol=1e-5)
     damped = np.abs(np.asarray(lrp(f, x, LABEL, epsilon=1.0)).sum((1, 2, 3)))
     assert (damped < np.abs(scores)).all()
+
+
+@pytest.mark.parametrize("more", [{"gamma": 2.0}, {"beta": 1.0}, {"rule": "gamma", "epsilon": 0.0}])
+def test_a_number_of_another_rule_is_refused(more):
+    with pytest.raises(ConfigError, match=r"without effect under rule='(epsilon|gamma)'; set the rule, too"):
+        lrp(dense_net, np.ones((3, 4), np.float32), LABEL, **more)
 
 
 @pytest.mark.curriculum("O18")
@@ -207,7 +215,7 @@ def test_the_rules_by_hand_on_two_dense_layers():
         everywhere = np.zeros_like(s)
         everywhere[range(3), LABEL] = top
         expected = back(x, w, z, back(a, v, s, everywhere, rule) * (z > 0), rule)
-        got = lrp(dense_net, x, LABEL, rule, beta=0.5)
+        got = lrp(dense_net, x, LABEL, rule, beta=0.5 if rule == "alpha_beta" else 0.0)
         np.testing.assert_allclose(got, expected, rtol=2e-3, atol=1e-4)
 
 
@@ -260,7 +268,7 @@ def test_rollout_by_hand():
 def test_a_vision_transformer_has_rollout_and_no_gradcam():
     f, x = vit()
     with pytest.raises(
-        ConfigError, match=r"its last layers give tokens \[b, t, d\]; use attention_rollout where it is"
+        ConfigError, match=r"its last layers give tokens \[b, t, d\]; use attention_rollout \(--method rollout\) where"
     ):
         cam.gradcam(f, x)
     maps = np.asarray(attention.attention_rollout(f, x))

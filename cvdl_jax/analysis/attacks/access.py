@@ -161,9 +161,10 @@ def predicted(logits_fn, x):
 
 
 @partial(jax.jit, static_argnums=0)
-def least(logits_fn, x):
-    """The least likely classes int [b]."""
-    return logits_fn(x).argmin(1)
+def least(logits_fn, x, label):
+    """The classes int [b] that are least likely, beside a label that is not to be one of them."""
+    logits = logits_fn(x)
+    return jnp.where(jnp.arange(logits.shape[1])[None] == label[:, None], jnp.inf, logits).argmin(1)
 
 
 @partial(jax.jit, static_argnums=0)

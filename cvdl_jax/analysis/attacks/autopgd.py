@@ -150,10 +150,13 @@ def apgd_t(
 
 def _restarted(logits_fn, settings, x, label, goals, key, eps, steps):
     key = jax.random.key(0) if key is None else key
-    reached, won = x, jnp.zeros(len(x), bool)
+    reached, won, best = x, jnp.zeros(len(x), bool), jnp.full(len(x), -jnp.inf)
     for i, goal in enumerate(goals):
         start = jnp.where(threat.rows(won, x), reached, random_point(jax.random.fold_in(key, i), x, eps, settings[0]))
-        reached, won = _walk(logits_fn, settings, x, start, label, goal, eps, steps)
+        end, won = _walk(logits_fn, settings, x, start, label, goal, eps, steps)
+        loss = _end(logits_fn, settings[1], end, label, goal)
+        better = won | (loss > best) if goal is None else jnp.ones(len(x), bool)  # losses of two goals do not compare
+        reached, best = jnp.where(threat.rows(better, x), end, reached), jnp.where(better, loss, best)
         if not isinstance(won, jax.core.Tracer) and won.all():
             break
     return reached
@@ -170,6 +173,11 @@ def _walk(logits_fn, settings, x, start, label, goal, eps, steps):
             break
     reached = jnp.where(threat.rows(walk.won, x), walk.reached, walk.best)
     return reached, has_won(logits_fn, reached, label, None)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _end(logits_fn, loss, z, label, goal):
+    return loss_of(logits_fn(z), label, goal, loss)
 
 
 def loss_of(logits: jax.Array, label: jax.Array, goal: jax.Array | None, loss: str) -> jax.Array:

@@ -51,7 +51,7 @@ def autoattack(
         parameter-free attacks", section 5.
     """
     logits_fn, x, label, _ = prepared(model, x, label, None, eps, norm, "autoattack")
-    key, others = jax.random.key(0) if key is None else key, least(logits_fn, x)
+    key, others = jax.random.key(0) if key is None else key, least(logits_fn, x, jnp.full(len(x), -1))
     classes = jax.eval_shape(logits_fn, x).shape[-1]
     second = (lambda *of, **how: apgd(*of, loss="margin", **how)) if classes < 4 else apgd_t
     walks = {"eps": eps, "norm": norm, "steps": steps}

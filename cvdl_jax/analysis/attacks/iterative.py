@@ -92,7 +92,7 @@ def least_likely(
     Reference: Kurakin et al. 2017, "Adversarial examples in the physical world", section 2.3.
     """
     logits_fn, x, orig = _prepared(model, x, None, "least_likely", eps, norm)
-    target = least(logits_fn, x)
+    target = least(logits_fn, x, orig)
     return _run(logits_fn, _Goal(True, False, False, of, norm), x, orig, target, step_size, steps, eps)
 
 
@@ -166,7 +166,7 @@ def _step(logits_fn, goal, x, z, orig, target, step_size, eps):
 
     gradient, logits = jax.grad(climbed, has_aux=True)(z)
     done = threat.fooled(logits, orig) if goal.down else threat.reached(logits, target)
-    moved = threat.project(z + step_size * gradient, x, eps, goal.norm)
+    moved = threat.project(z + step_size * threat.finite(gradient), x, eps, goal.norm)
     return jnp.where(threat.rows(done, z), z, moved), done
 
 

@@ -64,7 +64,7 @@ def _nearest(logits_fn, x, z, change, label, tried, stretch):
     logits, pull = jax.vjp(logits_fn, z)
     own = jax.nn.one_hot(label, logits.shape[1], dtype=logits.dtype)
     others = jax.nn.one_hot(tried.T, logits.shape[1], dtype=logits.dtype)  # [k, b, classes]
-    w = jax.vmap(lambda aim: pull(aim - own)[0])(others)  # [k, b, ...]
+    w = jax.vmap(lambda aim: threat.finite(pull(aim - own)[0]))(others)  # [k, b, ...]
     gap = jnp.abs((others * logits[None]).sum(-1) - (own * logits).sum(-1)[None])  # [k, b]
     length = jnp.linalg.norm(w.reshape(*gap.shape, -1), axis=-1)  # [k, b]
     best = (gap / jnp.maximum(length, 1e-12)).argmin(0)  # [b]

@@ -148,7 +148,7 @@ def iterative_sign(
     """
     logits_fn, x, label, target = prepared(model, x, label, None, eps, "linf", "iterative_sign")
     if toward == "least_likely":
-        target = least(logits_fn, x)
+        target = least(logits_fn, x, label)
     settings = "linf", "cross_entropy"
     return _climb(logits_fn, settings, x, x, label, target, eps, step_size or 2.5 * eps / steps, steps)[0]
 
@@ -167,6 +167,7 @@ def projected(
     norm: threat.Norm = "linf",
     objective: Objective = "cross_entropy",
     target: Any = None,
+    stop: bool = True,
 ) -> jax.Array:
     """PGD as an attack on a model: steps from a random point of the ball, once or several times.
 
@@ -185,6 +186,8 @@ def projected(
         objective: cross_entropy, or margin, `max_{c != y} f_c - f_y`, whose gradient does not vanish where the model is
             sure.
         target: int [b] or one int: the class to arrive at, whose loss is lowered (whose margin is raised).
+        stop: False for all steps, even of an image that is misclassified: on a copy of another model, or the mean of
+            random views (`expectation`), an image that has just crossed the border crosses no other one.
 
     Returns:
         Changed images [b, h, w, c] in 0..1, at most eps away: of each image the first that is misclassified, else the
@@ -203,7 +206,7 @@ def projected(
         start = _start(jax.random.fold_in(key, i), x, eps, norm)
         start = start if won is None else jnp.where(threat.rows(won, x), z, start)
         z, won = _climb(
-            logits_fn, (norm, objective), x, start, label, target, eps, step_size or 2.5 * eps / steps, steps
+            logits_fn, (norm, objective), x, start, label, target, eps, step_size or 2.5 * eps / steps, steps, stop
         )
         if not isinstance(won, jax.core.Tracer) and won.all():
             break
@@ -244,11 +247,13 @@ def _single(logits_fn, settings, x, label, target, eps):
     return _moved(logits_fn, settings, x, x, label, target, eps, eps)[0]
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _step(logits_fn, settings, x, z, label, target, eps, step_size, won):
+@partial(jax.jit, static_argnums=(0, 1, 9))
+def _step(logits_fn, settings, x, z, label, target, eps, step_size, won, stop):
     """One step of the images that have not won yet: (z, which of the given points had won, or won before)."""
     moved, logits = _moved(logits_fn, settings, x, z, label, target, eps, step_size)
     won = won | threat.succeeded(logits, label, target)
+    if not stop:
+        return moved, won
     return jnp.where(threat.rows(won, z), z, moved), won
 
 
@@ -263,10 +268,10 @@ def _start(key, x, eps, norm):
     return random_point(key, x, eps, norm)
 
 
-def _climb(logits_fn, settings, x, z, label, target, eps, step_size, steps):
+def _climb(logits_fn, settings, x, z, label, target, eps, step_size, steps, stop=True):
     won = jnp.zeros(len(x), bool)
     for _ in range(steps):
-        z, won = _step(logits_fn, settings, x, z, label, target, eps, step_size, won)
-        if not isinstance(won, jax.core.Tracer) and won.all():
+        z, won = _step(logits_fn, settings, x, z, label, target, eps, step_size, won, stop)
+        if stop and not isinstance(won, jax.core.Tracer) and won.all():
             return z, won
     return z, has_won(logits_fn, z, label, target)

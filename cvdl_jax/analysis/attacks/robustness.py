@@ -54,6 +54,7 @@ METHODS: dict[str, Callable] = {
     "one_pixel": one_pixel.one_pixel,
 }
 GIVEN = ("model", "x", "label", "orig", "key", "target", "start", "seeds", "num_classes")  # not written by a user
+OWN = (("start", "square"),)  # but for these: the share of the first square
 MINIMAL = ("untargeted", "least_likely", "combined", "deepfool", "carlini_wagner", "boundary")
 
 
@@ -179,7 +180,8 @@ def _method(name: str, keywords: dict, path: str) -> Method:
         raise ConfigError(f"{path}: there is no attack {name!r}; {nearest(name, METHODS)}")
     attack, settings = METHODS[name], dict(keywords)
     names = inspect.signature(attack).parameters
-    own = {key: p.default for key, p in names.items() if key not in GIVEN}
+    given = [key for key in GIVEN if key in names and (key, name) not in OWN]
+    own = {key: p.default for key, p in names.items() if key not in given}
     where = f"{path}: {name}"
     extra = {}
     if name == "one_pixel":
@@ -193,11 +195,11 @@ def _method(name: str, keywords: dict, path: str) -> Method:
             )
         eps, norm = binding.check_value(extra["eps"], float, f"{where}.eps"), extra.get("norm", "l2")
     for key in settings:
-        if key in GIVEN:
+        if key in GIVEN and key not in own:
             raise ConfigError(f"{where}.{key} is given by the data, not here; leave it out")
-    offered = {key: None for key in GIVEN if key in names}
+    offered = dict.fromkeys(given)
     bound = binding.bind(attack, settings, where, **offered)
-    settings = {key: value for key, value in bound.items() if key not in GIVEN}
+    settings = {key: value for key, value in bound.items() if key not in given}
     if name != "one_pixel" and name not in MINIMAL:
         eps, norm = settings.get("eps", own["eps"]), settings.get("norm", "linf")
     if name != "one_pixel":

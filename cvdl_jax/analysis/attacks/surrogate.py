@@ -156,7 +156,7 @@ def surrogate(
     if num_classes is None:
         num_classes = _classes(oracle, seeds, label)
     copy = imitate(oracle, seeds, num_classes, key, rounds=rounds)
-    return projected(copy.logits_fn, x, label, key, eps=eps, steps=steps, norm=norm)
+    return projected(copy.logits_fn, x, label, key, eps=eps, steps=steps, norm=norm, stop=False)
 
 
 def _classes(oracle: BlackBox, seeds: Any, label: Any) -> int:

@@ -136,13 +136,27 @@ def project(z: jax.Array, x: jax.Array, eps: float, norm: Norm = "linf") -> jax.
 def steepest(gradient: jax.Array, norm: Norm) -> jax.Array:
     """The direction of length one in which a linear function grows most: sign(g) for linf, g / |g| for l2.
 
-    A derivative that is no number counts as 0, so that one pixel without one does not stop an attack on the others.
+    Derivatives that are no finite numbers count as `finite` says. A gradient is divided by its largest entry before its
+    length is taken, as squares of what a sure model leaves of it are 0 in float32.
     """
-    gradient = jnp.where(jnp.isnan(gradient), 0, gradient)
+    gradient = finite(gradient)
     if norm == "linf":
         return jnp.sign(gradient)
+    largest = jnp.abs(gradient.reshape(len(gradient), -1)).max(1)
+    gradient = gradient / rows(jnp.where(largest > 0, largest, 1), gradient)
     length = jnp.linalg.norm(gradient.reshape(len(gradient), -1), axis=1)
     return gradient / rows(jnp.maximum(length, 1e-12), gradient)
+
+
+def finite(gradient: jax.Array) -> jax.Array:
+    """A gradient [b, ...] in finite numbers, so that one pixel without a derivative does not stop an attack on others.
+
+    What is no number becomes 0; an infinite entry becomes the largest finite one of its example, or 1, with its sign.
+    """
+    size = jnp.where(jnp.isfinite(gradient), jnp.abs(gradient), 0).reshape(len(gradient), -1).max(1)
+    bound = rows(jnp.where(size > 0, size, 1), gradient)
+    known = jnp.where(jnp.isinf(gradient), jnp.sign(gradient) * bound, gradient)
+    return jnp.where(jnp.isnan(gradient), 0, known)
 
 
 def without_derivative(losses: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -122,8 +122,8 @@ def expectation(model: Any, transform: Transform, key: jax.Array, draws: int = 1
 
         log p(c | x) = log mean_t softmax(f(t(x)))_c
 
-    Any attack with gradients on it makes images that stay adversarial when they are seen anew: measure with another
-    key.
+    An attack with gradients on it that takes all its steps, such as `pgd.projected(..., stop=False)`, makes images that
+    stay adversarial when they are seen anew: measure with another key.
 
     Args:
         model: `logits_fn(x)`, or a WhiteBox.

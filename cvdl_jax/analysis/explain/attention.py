@@ -65,7 +65,7 @@ def attention_rollout(logits_fn: LogitsFn, x: Any) -> jax.Array:
     if any(s[0] != 1 or s[-2:] != (t, t) for s in sizes) or not maps or special < 0:
         raise ConfigError(
             f"attention rollout needs one sequence of patches throughout, this function attends in {sizes[0]} ... "
-            f"{sizes[-1]}; use gradcam where the last layer gives maps, or integrated_gradients"
+            f"{sizes[-1]}; use gradcam where the last layer gives maps, or integrated_gradients (ig)"
         )
 
     def shares(x: jax.Array) -> jax.Array:

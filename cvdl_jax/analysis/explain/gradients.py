@@ -174,8 +174,13 @@ def baseline_of(x: jax.Array, baseline: Any) -> jax.Array:
         baseline: a number, one input [...] or one for each row [b, ...].
 
     Raises:
-        DataError: for another shape.
+        DataError: for another shape, an array of whole numbers, or numbers that are not finite.
     """
+    given = baseline if isinstance(baseline, jax.core.Tracer) else np.asarray(baseline)
+    if given.ndim and not jnp.issubdtype(given.dtype, jnp.floating):
+        raise DataError(f"the baseline is {given.dtype}; give floats in the range of the inputs, for bytes x / 255")
+    if isinstance(given, np.ndarray) and not (np.abs(given) <= np.finfo(np.float32).max).all():
+        raise DataError("the baseline has numbers that are not finite; give some in the range of the inputs")
     baseline = jnp.asarray(baseline, x.dtype)
     if baseline.shape not in ((), x.shape[1:], x.shape):
         raise DataError(

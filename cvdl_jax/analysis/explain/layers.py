@@ -23,8 +23,8 @@ from cvdl_jax.errors import ConfigError, nearest
 
 Layer = str | tuple[Callable[[jax.Array], jax.Array], Callable[[jax.Array], jax.Array]]
 INSTEAD = (
-    "use attention_rollout where it is a vision transformer, or a method that needs no maps: integrated_gradients, "
-    "smoothgrad, occlusion or shapley"
+    "use attention_rollout (--method rollout) where it is a vision transformer, or a method that needs no maps: "
+    "integrated_gradients (ig), smoothgrad, occlusion or shapley"
 )
 
 

@@ -42,7 +42,7 @@ def gradient_x_input(logits_fn: LogitsFn, x: Any, target: Any = None) -> jax.Arr
 
 
 def smoothgrad(
-    logits_fn: LogitsFn, x: Any, target: Any = None, samples: Size = 32, noise: NotNegative = 0.15, seed: int = 0
+    logits_fn: LogitsFn, x: Any, target: Any = None, samples: Size = 32, noise: NotNegative = 0.15, seed: Counted = 0
 ) -> jax.Array:
     """The absolute value of the mean gradient of noisy copies."""
     return abs(gradients.smoothgrad(logits_fn, x, target, jax.random.key(seed), samples, noise))
@@ -67,7 +67,7 @@ def shapley(
     patch: Counted = 0,
     permutations: Size = 20,
     baseline: Filling = 0.0,
-    seed: int = 0,
+    seed: Counted = 0,
 ) -> jax.Array:
     """Sampled Shapley values of square patches, an eighth of the side where nothing else is said."""
     side = patch or max(1, min(np.shape(x)[1:3]) // 8)

@@ -30,6 +30,7 @@ from cvdl_jax.analysis.explain.arguments import method
 from cvdl_jax.analysis.explain.rewriting import Interpreter, Known, bound, no_rule, target_score
 from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, targets
 from cvdl_jax.config.binding import NotNegative
+from cvdl_jax.errors import ConfigError
 
 Rules = Literal["epsilon", "gamma", "alpha_beta"]
 # Operations that are linear in each operand by itself and only move, copy or sum numbers
@@ -255,7 +256,12 @@ def lrp(
 
     Reference: see the module; Bach et al. 2015, equations 58 and 60.
     """
-    x = checked_by(logits_fn, x)
-    number = {"epsilon": epsilon, "gamma": gamma, "alpha_beta": beta}[rule]
+    numbers = {"epsilon": (epsilon, 0.25), "gamma": (gamma, 0.25), "alpha_beta": (beta, 0.0)}
+    for other, (number, default) in numbers.items():
+        if other != rule and number != default:
+            raise ConfigError(
+                f"lrp: {number} is of rule={other!r}, without effect under rule={rule!r}; set the rule, too"
+            )
+    x, number = checked_by(logits_fn, x), numbers[rule][0]
     compiled = partial(_relevance, logits_fn, _Rule(rule, float(number)))
     return in_batches(compiled, batch_of(logits_fn), x, targets(logits_fn(x), target))
