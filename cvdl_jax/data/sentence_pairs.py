@@ -160,4 +160,4 @@ class SentencePairs(Source):
         return self._paired(self.base.cache_key())
 
     def _paired(self, base: str) -> str:
-        return hashlib.sha256(f"{base} pairs of sentences of {self.entry} 1".encode()).hexdigest()
+        return hashlib.sha256(f"{base} pairs of sentences of {self.entry} 2".encode()).hexdigest()
