@@ -14,6 +14,11 @@ Measured with seed 0 on two CPU cores:
     digits   98.61 % [96.78, 99.40]  22 s
     mnist    not measured yet
     cifar10  not measured yet        about a day, estimated
+
+Ten epochs of CIFAR-10 by a cosine schedule (`--config.total_steps=3520 --config.optim.nesterov=True
+--config.optim.schedule="{'name':'cosine','warmup_percent':5}"`) took an hour of one core that other programs shared:
+81.46 % [80.69, 82.21] (`results/runs/cifar10_resnet20_short`). The first 100 validation images, of which 86 are right,
+are all deceived by PGD of ten steps within 8/255.
 """
 
 from configs import datasets

@@ -16,7 +16,7 @@ Measured on the test split with seed 0, on two CPU cores that ran other programs
 
     model             accuracy                  wall time
     text_transformer  99.3 % [98.56, 99.66]     49 s
-    bert              100.0 % [99.62, 100.00]   45 s, fine-tuned as in the third command
+    bert              100.0 % [99.62, 100.00]   102 s, fine-tuned as in the third command
 """
 
 from cvdl_jax.config import configs
