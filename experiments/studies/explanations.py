@@ -1,10 +1,9 @@
 """Explanations compared by number: what a class's probability loses without the pixels that a method names first, what
 it gains with them alone, whether the largest pixel lies on the object, and whether the map depends on the weights.
 
-With `config.study.workdir` the maps of a trained classifier are measured, of images of a split of its data; where these
-have masks of the classes (scenes of shapes), the pointing game asks about each class of the image. Without a run, those
-of a network made by hand, of which it is known what it sees: a bright square in one of four quadrants of a noisy image.
-A map of random numbers is measured, too. Areas have 95 % Student intervals over images, where each has one class.
+With `config.study.workdir` maps of a trained classifier are measured, of images of a split of its data, and of random
+numbers; where the data have masks of the classes, the pointing game asks about each class of the image. Without a run,
+those of a network made by hand, which sees a bright square in one of four quadrants. Areas have 95 % Student intervals.
 
 Reference: Petsiuk et al. 2018 (areas); Zhang et al. 2018 (pointing game); Adebayo et al. 2018 (randomised weights).
 """
@@ -115,10 +114,9 @@ def measure(study, seed):
     if study.alone and len(bound) != 1:
         raise ConfigError(f"config.study.alone measures one method, config.study.methods names {len(bound)}")
     subject, numbers, maps, reasons = of_run(study) if study.workdir else made_by_hand(study, seed), {}, {}, {}
-    calls = parse_calls(asked)
-    texts = [name + "".join(f"_{v}" for v in (*args, *more.values())) for name, args, more in calls]
-    if len(set(texts)) < len(texts):  # two calls whose values alone do not tell them apart
-        texts = [name + "".join(f"_{v}" for v in (*args, *more.items())) for name, args, more in calls]
+    texts = [name + "".join(f"_{v}" for v in (*args, *more.values())) for name, args, more in parse_calls(asked)]
+    if len(set(texts)) < len(texts):
+        raise ConfigError(f"config.study.methods: the rows {texts} are not all different; measure them in two runs")
     for text, (fn, more) in zip(texts, bound, strict=True):
         more = {key: value for key, value in more.items() if key not in ("logits_fn", "x")}
         try:
@@ -128,9 +126,8 @@ def measure(study, seed):
                 raise
             reasons[text] = str(error)
     metrics = {f"{text}/{name}": value for text, of in numbers.items() for name, value in of.items()}
-    if study.alone:
-        metrics = {**numbers[texts[0]], "examples": subject.images}
-    return metrics, (subject, numbers, maps, reasons)
+    alone = {**numbers[texts[0]], "examples": subject.images} if study.alone else metrics
+    return alone, (subject, numbers, maps, reasons)
 
 
 def draw(measured):

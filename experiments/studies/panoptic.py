@@ -110,15 +110,15 @@ def measure(study):
     true = boxes.truth_of(rows)
     merged = partial(panoptic.with_stuff_of_images, classes.is_stuff, classes.number)
     truth = merged({**true, "ids": ids}, labels) | {"void": labels == IGNORE}
-    semantic, found = labels, {"ids": ids, "classes": true["classes"], "mask": true["mask"]}
+    semantic, objects = labels, {"ids": ids, "classes": true["classes"], "mask": true["mask"]}
     if study.semantic:
         made, built = predicted(study, "semantic", study.semantic, rows["image"])
         same_names("semantic", built.info.class_names, data.class_names)
         semantic = made["segmentation"]
     if study.instances:
-        found, built = predicted(study, "instances", study.instances, rows["image"])
+        objects, built = predicted(study, "instances", study.instances, rows["image"])
         same_names("instances", built.info.class_names, classes.things)
-    made, names = merged(found, semantic, study.least_pixels), (*classes.things, *classes.stuff)
+    made, names = merged(objects, semantic, study.least_pixels), (*classes.things, *classes.stuff)
     counts = panoptic.of_images(made, truth, len(names))
     metrics, t = panoptic.summary(counts, names), len(classes.things)
     for kind, part in (("things", slice(0, t)), ("stuff", slice(t, None))):

@@ -54,6 +54,8 @@ def test_one_method_alone_is_a_row_of_a_table():
         study.measure(asked._replace(methods="gradient | ig", alone=True), 0)
     with pytest.raises(ConfigError, match="no attention layers"):
         study.measure(asked._replace(methods="rollout", alone=True), 0)
+    with pytest.raises(ConfigError, match=r"the rows \['occlusion_4', 'occlusion_4', 'random'\] are not all different"):
+        study.measure(asked._replace(methods="occlusion(size=4) | occlusion(stride=4)"), 0)
 
 
 def test_the_table_has_a_row_for_each_method_and_needs_a_run(tmp_path):
