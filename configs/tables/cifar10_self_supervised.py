@@ -3,7 +3,7 @@
     python launch.py --table configs/tables/cifar10_self_supervised.py --workers 1
     python launch.py --table configs/tables/cifar10_self_supervised.py:images=45000,epochs=30 --workers 1
 
-The first command is for a CPU: 10,000 images for 6 epochs took 65 minutes of one core that other programs shared
+The first command is for a CPU: 10,000 images for 6 epochs took about an hour of one core that others shared
 (`results/tables/cifar10_self_supervised`). All but the masked autoencoder are a ResNet-8 of 75,000 parameters, where
 the papers train networks a hundred times as large on five times the images for a hundred times as long: none of their
 numbers is comparable, and none is quoted. "First weights" is SimCLR's encoder after an epoch at a rate of 1e-12, which
