@@ -91,7 +91,8 @@ def checked(x: Any, shape: Sequence[int] = (), low: float | None = None, high: f
     if x.dtype == np.uint8 and (low, high) == (0.0, 1.0):
         return jnp.asarray(x, jnp.float32) / 255
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise DataError(f"x is {x.dtype}; give bytes, x.astype(np.uint8), or floats in the range of the model")
+        bytes_too = "bytes, x.astype(np.uint8), or " if (low, high) == (0.0, 1.0) else ""
+        raise DataError(f"x is {x.dtype}; give {bytes_too}floats in the range of the model, such as x / 255")
     if isinstance(x, jax.core.Tracer) or not x.size:
         return jnp.asarray(x)
     least, most = float(x.min()), float(x.max())
@@ -157,8 +158,30 @@ def score(logits_fn: LogitsFn, x: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def checked_by(logits_fn: LogitsFn, x: Any) -> jax.Array:
-    """Inputs, checked by the range of a `Logits`; of another function finite floats."""
-    return logits_fn.checked(x) if isinstance(logits_fn, Logits) else checked(x)
+    """Inputs, one at least, checked by the range of a `Logits`; of another function finite floats."""
+    x = logits_fn.checked(x) if isinstance(logits_fn, Logits) else checked(x)
+    if not len(x):
+        raise DataError("x holds no example; give at least one")
+    return x
+
+
+def within(logits_fn: LogitsFn, given: Any, what: str) -> None:
+    """Refuses numbers beyond the range of a `Logits`, which it never sees in an input.
+
+    Args:
+        logits_fn: a function without a range takes any.
+        given: numbers, in an array or alone.
+        what: their name, such as "the baseline".
+
+    Raises:
+        DataError: naming the numbers and the range.
+    """
+    low, high = getattr(logits_fn, "low", None), getattr(logits_fn, "high", None)
+    if isinstance(given, jax.core.Tracer) or low is None or high is None or not np.size(given):
+        return
+    least, most = float(np.min(given)), float(np.max(given))
+    if not (low - ROUNDING <= least and most <= high + ROUNDING):
+        raise DataError(f"{what} is in {least:.4g}..{most:.4g}, and inputs are in {low:g}..{high:g}; give such numbers")
 
 
 def batch_of(logits_fn: LogitsFn) -> int:

@@ -68,8 +68,8 @@ def test_an_adversarial_example_is_near_in_range_and_misclassified():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda f: pgd.projected(f, Z, Y, eps=0.0), ConfigError, "eps=0.0 must be above 0"),
-        (lambda f: pgd.fgsm(f, Z, Y, eps=8.0), ConfigError, "eps=8.0 is more than the whole .* write eps=0.03137"),
+        (lambda f: pgd.projected(f, Z, Y, eps=0.0), ConfigError, r"projected\(eps\)=0.0 must be positive"),
+        (lambda f: pgd.fgsm(f, Z, Y, eps=8.0), ConfigError, "eps=8.0 is more than the whole .* 8 of 255 is 0.03137"),
         (lambda f: pgd.fgsm(f, 255 * Z, Y), DataError, r"x has values from [\d.]+ to [\d.]+; attacks keep"),
         (lambda f: pgd.fgsm(f, np.zeros((1, 4, 4, 1), np.uint8), Y[:1]), DataError, "x is uint8; .* give x / 255"),
         (lambda f: pgd.projected(f, Z, Y, target=Y), DataError, "the target of image 0 is its own class"),
@@ -77,13 +77,33 @@ def test_an_adversarial_example_is_near_in_range_and_misclassified():
         (lambda f: pgd.fgsm(f, Z, np.full(6, 5)), DataError, r"label has classes from 5 to 5; the model has 0..4"),
         (lambda f: pgd.fgsm(f, Z, Y[:2]), DataError, r"label has the shape \[2\] .* give 6 whole numbers"),
         (lambda f: pgd.fgsm(lambda x: f(x)[:, :1], Z, 0 * Y), DataError, "one score for each image, .* two classes or"),
-        (lambda f: pgd.fgsm(f, Z, Y, norm="l1"), ConfigError, "norm='l1' does not exist; choose 'linf' or 'l2'"),
+        (lambda f: pgd.fgsm(f, Z, Y, norm="l1"), ConfigError, r"fgsm\(norm\)='l1'; expected one of 'linf', 'l2'"),
+        (lambda f: pgd.projected(f, Z, Y, objective="magin"), ConfigError, "objective.*='magin'.* mean 'margin'"),
+        (lambda f: pgd.iterative_sign(f, Z, Y, toward="least"), ConfigError, r"iterative_sign\(toward\)='least'; exp"),
+        (lambda f: pgd.projected(f, Z, Y, steps=0), ConfigError, r"projected\(steps\)=0 must be"),
+        (lambda f: pgd.projected(f, Z, Y, restarts=0), ConfigError, r"projected\(restarts\)=0 must be"),
+        (lambda f: pgd.projected(f, Z, Y, step_size=-0.1), ConfigError, r"projected\(step_size\)=-0.1 must be"),
+        (lambda f: iterative.untargeted(f, Z, of="prob"), ConfigError, "='prob'; expected one of 'logits', 'probab"),
+        (lambda f: pgd.fgsm(f, Z[:0], Y[:0]), DataError, r"x has the shape \[0, 4, 4, 1\]; .* b at least 1"),
         (lambda f: pgd.fgsm(BlackBox(f, "labels"), Z, Y), ConfigError, "needs gradients, .* use boundary or"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_for_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call(logits_fn)
+
+
+@pytest.mark.parametrize("eps", [0.3, 40.0, 400.0])
+def test_a_large_ball_is_not_left_by_rounding_and_its_border_counts_as_inside(eps):
+    """Of 300,000 pixels, by a length in float64; the length in float32 is off by more than 1e-6 of a radius of 40."""
+    x = np.random.default_rng(0).uniform(0.4, 0.6, (2, 317, 317, 3)).astype(np.float32)
+    away = x + np.random.default_rng(1).choice([-0.4, 0.4], x.shape).astype(np.float32)
+    z = np.asarray(threat.project(jnp.asarray(away), jnp.asarray(x), eps, "l2"), np.float64)
+    lengths = np.sqrt(np.square(z - x).reshape(2, -1).sum(1))
+    whole = np.sqrt(np.square(np.clip(away, 0, 1).astype(np.float64) - x).reshape(2, -1).sum(1))
+    assert (lengths <= eps + 1e-6).all() and (lengths > 0.9999 * np.minimum(eps, whole)).all()
+    logits, label = jnp.asarray([[0.0, 1.0]] * 2), jnp.zeros(2, int)
+    assert threat.is_adversarial(logits, x, jnp.asarray(z, jnp.float32), label, eps, "l2").all()
 
 
 # The iterative gradient method ----------------------------------------------------------------------------------------

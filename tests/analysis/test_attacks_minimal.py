@@ -90,6 +90,9 @@ def test_the_fooling_rate_counts_changed_answers():
     toward = 0.35 * np.sign(W[:, 1] - W.mean(1)).reshape(4, 4, 1)
     changed = scores(np.clip(X + toward, 0, 1)).argmax(1) != Y
     assert universal.fooling_rate(linear, Z, toward) == pytest.approx(changed.mean())
+    for bad in (np.full((4, 4, 1), np.nan), toward[:3], toward[..., 0]):
+        with pytest.raises(DataError, match=r"give finite numbers, one for each of \[4, 4, 1\]"):
+            universal.fooling_rate(linear, Z, bad)
 
 
 def bright(x):
@@ -162,6 +165,9 @@ def test_images_of_nothing_are_classified_with_confidence():
     assert box.queries == 60 * 16
     np.testing.assert_allclose(np.diag(jax.nn.softmax(sure(best))), confidence, rtol=1e-4)
     assert confidence.min() > 0.9
+    for classes in (3, 5):
+        with pytest.raises(ConfigError, match=rf"num_classes={classes}\): the model gives scores of 4 classes"):
+            fooling.evolved(sure, (4, 4, 1), classes, generations=1, children=2)
 
 
 @pytest.mark.curriculum("P19")

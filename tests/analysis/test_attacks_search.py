@@ -24,6 +24,22 @@ def logits_fn(x):
 Y = np.asarray(logits_fn(Z)).argmax(1)
 
 
+@pytest.mark.parametrize("attack", [square.square, one_pixel, boundary, surrogate.surrogate])
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [(Y + 9, "label has classes from"), (-1 - Y, "label has classes"), (Y[:2], "give 8 whole numbers")],
+)
+def test_an_attack_by_answers_refuses_labels_that_do_not_exist_and_asks_nothing(attack, label, words):
+    box = BlackBox(logits_fn, "labels" if attack.access == "labels" else "scores")
+    with pytest.raises(DataError, match=words):
+        attack(box, Z, label)
+    assert box.queries == 0
+    of_numpy = BlackBox(lambda x: np.asarray(logits_fn(x)), box.access, compiled=False)  # has classes nobody knows of
+    if "whole" in words:
+        with pytest.raises(DataError, match=words):
+            attack(of_numpy, Z, label)
+
+
 # APGD -----------------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +245,11 @@ def test_one_pixel_is_found_where_the_model_looks_at_one():
     z = np.asarray(one_pixel(model, x, np.zeros(2, int), jax.random.key(0), population=40, generations=15))
     assert (np.asarray(threat.distance(x, jnp.asarray(z), "l0")) == 1).all()
     assert (z[:, 2, 1, 0] > 0.7).all() and 0 <= z.min() and z.max() <= 1
+
+
+def test_a_population_that_is_too_small_is_refused():
+    with pytest.raises(ConfigError, match=r"one_pixel\(population\)=4 must be 5 or more"):
+        one_pixel(logits_fn, Z, Y, population=4)
 
 
 def test_a_member_paints_the_pixel_that_it_names():

@@ -158,6 +158,11 @@ def test_what_is_wrong_is_said():
         gradients.saliency(linear, X, 5)
     with pytest.raises(DataError, match="floats from 2 to 2, expected 0 to 1"):
         gradients.gradient(Logits(linear), np.full_like(X, 2))
+    with pytest.raises(DataError, match="x is uint8; give floats in the range of the model, such as x / 255"):
+        gradients.saliency(linear, np.zeros(X.shape, np.uint8), 0)
+    for explain in (gradients.saliency, gradients.smoothgrad, gradients.integrated_gradients):
+        with pytest.raises(DataError, match="x holds no example; give at least one"):
+            explain(linear, X[:0], 0)
     with pytest.raises(ConfigError, match=r"integrated_gradients\(steps\)=0"):
         gradients.integrated_gradients(linear, X, 0, steps=0)
     with pytest.raises(ConfigError, match=r"smoothgrad\(noise\)=-1"):
@@ -168,6 +173,8 @@ def test_a_baseline_of_bytes_or_without_an_end_is_refused():
     for baseline, words in (
         (np.zeros(X.shape[1:], np.uint8), "the baseline is uint8; give floats"),
         (1e39, "not finite"),
+        (255, r"the baseline is in 255\.\.255, and inputs are in 0\.\.1"),
+        (np.where(np.arange(2) == 1, -0.01, 0.5) * np.ones(X.shape[1:]), r"in -0\.01\.\.0\.5"),
     ):
         with pytest.raises(DataError, match=words):
             gradients.integrated_gradients(Logits(lambda x: x.reshape(len(x), -1), 7), X, 0, baseline, steps=2)

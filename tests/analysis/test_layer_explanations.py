@@ -105,6 +105,8 @@ def test_the_gradient_of_one_neuron():
         ConfigError, match=r"neuron=\(9, 0, 0\) is not one of the layer 'conv0', which gives \[8, 8, 4\]"
     ):
         relu_rules.neuron_gradient(F, X, "conv0", (9, 0, 0))
+    of_unit = relu_rules.neuron_gradient(F, X, "head", 2)
+    np.testing.assert_allclose(of_unit, gradients.gradient(F, X, 2), atol=1e-6)
     with pytest.raises(ConfigError, match="layer='conv1' does not exist; did you mean 'conv0'"):
         relu_rules.neuron_gradient(F, X, "conv1", (0, 0, 0))
 
@@ -121,6 +123,27 @@ def test_class_activation_maps_are_those_of_the_weights():
         ConfigError, match="layer='conv0' is not followed by global average pooling and one dense layer"
     ):
         cam.cam(F, X, LABEL, "conv0")
+
+
+@pytest.mark.curriculum("O13")
+@pytest.mark.parametrize(
+    "after", [jax.nn.standardize, nn.relu, lambda x: x / jnp.linalg.norm(x, axis=1, keepdims=True)]
+)
+def test_class_activation_maps_need_a_score_that_is_affine_in_the_maps(after):
+    """Its gradient is the same at every pixel, and yet the mean of the map is not the score less a bias."""
+    w = RNG.normal(size=(2, 3)).astype(np.float32)
+    pair = (lambda x: x - 0.4, lambda a: after(a.mean((1, 2))) @ w)
+    with pytest.raises(ConfigError, match="is not followed by global average pooling and one dense layer"):
+        cam.cam(lambda x: pair[1](pair[0](x)), X, LABEL, pair)
+    still = (pair[0], lambda a: (2 * a.mean((1, 2)) - 1) @ w)  # as batch normalisation in evaluation
+    maps = cam.cam(lambda x: still[1](still[0](x)), X, LABEL, still)
+    np.testing.assert_allclose(maps[..., 0], np.einsum("bhwk,kb->bhw", 2 * (X - 0.4), w[:, LABEL]), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [["conv0"], 3, ("conv0", "head"), (jnp.sin,)])
+def test_a_layer_that_is_neither_a_name_nor_a_pair_of_functions(layer):
+    with pytest.raises(ConfigError, match=r"give the name of a module, or \(features, head\), a pair of functions"):
+        cam.gradcam(F, X, LABEL, layer)
 
 
 @pytest.mark.curriculum("O14")
@@ -181,6 +204,44 @@ def test_relevance_is_conserved_without_biases():
     np.testing.assert_allclose(lrp(F, X, LABEL, epsilon=0.0), gradients.gradient_x_input(F, X, LABEL), atol=1e-5)
     damped = np.abs(np.asarray(lrp(f, x, LABEL, epsilon=1.0)).sum((1, 2, 3)))
     assert (damped < np.abs(scores)).all()
+
+
+@pytest.mark.curriculum("O18")
+@pytest.mark.parametrize("activation", [nn.relu6, lambda x: jnp.clip(x, -0.3, 0.4), jnp.tanh, nn.leaky_relu])
+def test_relevance_goes_through_activations_that_are_bounded(activation):
+    """A unit at its bound has no derivative, and its relevance is handed on all the same."""
+    x, (w, v) = 6 * RNG.normal(size=(5, 4)).astype(np.float32), (jnp.asarray(m) for m in DENSE)
+    f = lambda x: activation(x @ w) @ v  # noqa: E731
+    assert float(jnp.abs(jax.vmap(jax.grad(lambda z: activation(z)))((x @ w).reshape(-1)) < 0.05).mean()) > 0.05
+    for rule in ({"epsilon": 0.0}, {"rule": "gamma"}):
+        total = np.asarray(lrp(f, x, 1, **rule)).sum(1)
+        np.testing.assert_allclose(total, f(x)[:, 1], rtol=2e-3, atol=1e-4)
+
+
+NO_RELU = (nn.softplus, nn.hard_swish, nn.elu, nn.leaky_relu, jax.nn.mish, lambda x: jnp.clip(x, 0, 1))
+
+
+@pytest.mark.curriculum("O11")
+@pytest.mark.parametrize("activation", NO_RELU)
+def test_an_activation_that_is_computed_with_a_maximum_is_no_relu(activation):
+    w, v = (jnp.asarray(m) for m in DENSE)
+    x = RNG.normal(size=(5, 4)).astype(np.float32)
+    with pytest.raises(ConfigError, match="the guided rule is one for ReLUs, and this function has none"):
+        relu_rules.guided_backpropagation(lambda x: activation(x @ w) @ v, x, 1)
+    both = lambda x: activation(nn.relu(x @ w)) @ v  # noqa: E731
+    slope = jax.grad(lambda a: (activation(a) @ v)[:, 1].sum())(nn.relu(x @ w))
+    expected = jnp.where((x @ w > 0) & (slope > 0), slope, 0) @ w.T
+    np.testing.assert_allclose(relu_rules.guided_backpropagation(both, x, 1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [nn.leaky_relu, nn.silu, nn.elu, nn.relu6, nn.softplus, nn.hard_swish])
+def test_deeplift_knows_every_activation_that_is_a_call(activation):
+    """`(x - x') w (f(z) - f(z')) / (z - z') v`, by hand."""
+    x, (w, v) = 3 * RNG.normal(size=(5, 4)).astype(np.float32), DENSE
+    z, z0 = x @ w, 0.2 * w.sum(0)[None]
+    slope = (np.asarray(activation(z)) - np.asarray(activation(z0))) / (z - z0)
+    got = deeplift(lambda x: activation(x @ jnp.asarray(w)) @ jnp.asarray(v), x, 1, 0.2)
+    np.testing.assert_allclose(got, (x - 0.2) * ((slope * v[:, 1]) @ w.T), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("more", [{"gamma": 2.0}, {"beta": 1.0}, {"rule": "gamma", "epsilon": 0.0}])

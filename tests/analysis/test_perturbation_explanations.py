@@ -32,7 +32,7 @@ def pairs(x):
 def test_scores_of_subsets_of_a_linear_model(fill):
     """`r_S = sum over S of w (x - fill)`, for any subset and fill; of probabilities it is their difference."""
     masks = RNG.uniform(size=(5, 4, 6, 1)) < 0.3
-    filled = np.asarray(perturbation.filled_with(jnp.asarray(X), fill))
+    filled = np.asarray(perturbation.filled_with(linear, jnp.asarray(X), fill))
     expected = np.einsum("bhwc,mhw,hwcb->bm", X - filled, masks[..., 0], W[..., LABEL])
     got = perturbation.subset_scores(Logits(linear, 8), X, masks, LABEL, fill)
     np.testing.assert_allclose(got, expected, atol=2e-5)
@@ -43,12 +43,12 @@ def test_scores_of_subsets_of_a_linear_model(fill):
 
 def test_fills():
     x = jnp.asarray(X)
-    np.testing.assert_allclose(perturbation.filled_with(x, "mean")[1, 2, 3], X[1].mean((0, 1)), rtol=1e-5)
-    assert float(perturbation.filled_with(x, "blur").std()) < 0.7 * float(x.std())
+    np.testing.assert_allclose(perturbation.filled_with(linear, x, "mean")[1, 2, 3], X[1].mean((0, 1)), rtol=1e-5)
+    assert float(perturbation.filled_with(linear, x, "blur").std()) < 0.7 * float(x.std())
     with pytest.raises(
         ConfigError, match=r"fill='black': a number, an array, or of images .* one of 'mean' and 'blur'"
     ):
-        perturbation.filled_with(x, "black")
+        perturbation.filled_with(linear, x, "black")
 
 
 @pytest.mark.curriculum("O7")
@@ -82,6 +82,17 @@ def test_what_does_not_fit_is_said():
         perturbation.subset_scores(linear, X, np.zeros((2, 1, 1, 1), bool), output="chance")
     with pytest.raises(ConfigError, match=r"need 2\^24 coalitions; give permutations=100"):
         perturbation.shapley(linear, X, perturbation.patches((4, 6), 1))
+    for players in (
+        np.zeros((3, 6, 1), int),
+        np.zeros((1, 4, 6, 2), int),
+        np.zeros((0, 6, 1), int),
+        np.zeros((4, 6, 2)),
+    ):
+        with pytest.raises(DataError, match=r"expected integers that broadcast against one input \[4, 6, 2\]"):
+            perturbation.shapley(linear, X, players)
+    for fill in (255.0, -0.1, np.full(X.shape[1:], 1.5)):
+        with pytest.raises(DataError, match=r"the baseline is in .*, and inputs are in 0\.\.1; give such numbers"):
+            perturbation.occlusion(Logits(linear), X, fill=fill)
     with pytest.raises(DataError, match="without a gap"):
         perturbation.shapley(pairs, np.ones((1, 4), np.float32), np.array([0, 2, 2, 0]))
     with pytest.raises(ConfigError, match="patches of 9 pixels"):

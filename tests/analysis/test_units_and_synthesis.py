@@ -107,8 +107,15 @@ def test_the_image_of_a_class_of_a_linear_score():
     np.testing.assert_allclose(free[1] - 0.5, W[..., 0] / 2, atol=1e-4)
     corner = synthesis.class_image(linear, start, 1, steps=60, rate=0.5, decay=0.0)
     np.testing.assert_array_equal(corner[0], W[..., 1] > 0)
-    with pytest.raises(ConfigError, match=r"class_image\(target=3\): the classes are 0 \.\.\. 2"):
-        synthesis.class_image(linear, start, 3)
+    for given, target, error, words in (
+        (start, 3, ConfigError, "target=3 is not one of the classes 0 ... 2"),
+        (start, [1, 2, 0], ConfigError, r"a class, or one for each of 2 rows, got int64\[3\]"),
+        (start, None, ConfigError, "name the class whose image"),
+        ((255 * start).astype(np.uint8), 1, DataError, "x is uint8; give floats in the range of the model, such as x"),
+        (255 * start, 1, DataError, r"start is in 127.5\.\.127.5; give such images, or clip=False"),
+    ):
+        with pytest.raises(error, match=words):
+            synthesis.class_image(linear, given, target)
 
 
 @pytest.mark.curriculum("O24")
@@ -170,6 +177,18 @@ def test_curves_by_hand_of_a_linear_score():
     assert few.shares.tolist() == [0, 3 / 16, 6 / 16, 10 / 16, 13 / 16, 1]
     with pytest.raises(DataError, match=r"maps have the shape \[1, 4, 3, 1\]"):
         faithfulness.deletion(linear, x, maps[:, :, :3], 1)
+
+
+def test_maps_that_are_no_numbers_have_no_place_in_a_ranking():
+    bad = np.where(np.arange(16).reshape(1, 4, 4, 1) == 5, np.nan, W[None, ..., 1])
+    x, truth = np.ones((1, 4, 4, 1), np.float32), np.ones((1, 4, 4), bool)
+    for measure in (
+        lambda: faithfulness.insertion(linear, x, bad, 1),
+        lambda: faithfulness.rank_correlation(W[None, ..., 1], bad),
+        lambda: faithfulness.pointing_game(bad, truth),
+    ):
+        with pytest.raises(DataError, match="the maps have numbers that are not finite"):
+            measure()
 
 
 def test_the_pointing_game():

@@ -113,6 +113,12 @@ def test_a_run_of_features_is_refused(tmp_path, capsys):
     assert "attacks keep pixels in 0..1" in message or "gives no scores" in message
 
 
+def test_a_run_whose_images_have_several_classes_is_refused(tmp_path, capsys):
+    assert launch.main(["--config=configs/classify/multi_label.py:smoke", f"--workdir={tmp_path / 'many'}"]) == 0
+    message = refused(capsys, f"--workdir={tmp_path / 'many'}", "--method=fgsm", "--split=validation")
+    assert "the images of this run may have several each; attack a run of config.experiment=classify" in message
+
+
 @pytest.mark.curriculum("P9")
 def test_a_run_is_attacked_in_a_notebook(run):
     logits_fn = runs.logits_fn(run)

@@ -59,6 +59,8 @@ def test_maps_of_image_files(run, photos, tmp_path, capsys):
         ("gradcam(layer='conv9')", "layer='conv9' does not exist; did you mean 'conv"),
         ("ig(target='seven')", "there is no class 'seven'"),
         ("ig(target=10)", "target=10 is not one of the classes 0 ... 9"),
+        ("ig(baseline=255)", "the baseline is in 255..255, and inputs are in 0..1"),
+        ("rollout(target=3)", "this method's maps are the same for all classes; leave target out"),
         ("rollout", "no attention layers that can be seen; use gradcam"),
         ("ig,ig", "name each method once"),
         ("", "needs --method, --input FOLDER and --out FOLDER; methods: saliency, gradient"),

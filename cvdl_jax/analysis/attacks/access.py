@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.analysis.attacks import threat
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -62,7 +63,21 @@ class BlackBox:
             raise ConfigError(f"access={access!r}: a black box gives 'scores' or 'labels'; for gradients use WhiteBox")
         self.access: Access = access
         self.queries = 0
+        self._function = answer if compiled else None
         self._answer = partial(_answers, answer) if compiled else lambda x: answer(np.asarray(x))
+
+    def checked_labels(self, x: Any, label: Any) -> jax.Array:
+        """Labels int [b] of images [b, ...], refused where the model has no such class; that is no query.
+
+        How many classes there are is not known of a function of NumPy, or of one that gives labels alone.
+
+        Raises:
+            DataError: for another number of labels, or a class that does not exist.
+        """
+        spec = jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x))
+        answer = None if self._function is None else jax.eval_shape(self._function, spec)
+        classes = None if answer is None or answer.ndim != 2 else classes_of(self._function, x)
+        return threat.check_classes(label, len(x), classes)
 
     def scores(self, x: Any, asked: Any = None) -> np.ndarray:
         """The scores [b, num_classes] of images.
@@ -89,11 +104,12 @@ class BlackBox:
 
 
 def needs(access: Access) -> Callable[[Callable], Callable]:
-    """Marks an attack with the access that it needs, as its attribute `access`."""
+    """Marks an attack with the access that it needs, as its attribute `access`; its numbers and words are checked."""
 
     def mark(attack: Callable) -> Callable:
-        attack.access = access
-        return attack
+        checked = method(attack)
+        checked.access = access
+        return checked
 
     return mark
 

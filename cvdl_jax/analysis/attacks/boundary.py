@@ -50,12 +50,12 @@ def boundary(
         Changed images [b, h, w, c] in 0..1: all misclassified, but x itself where no start was.
 
     Raises:
-        DataError: for images, or starts, outside 0..1.
+        DataError: for images, or starts, outside 0..1, or labels that do not exist.
 
     Reference: Brendel et al. 2018, "Decision-Based Adversarial Attacks", section 2 and figure 2.
     """
     oracle, x = asked_for(model, "labels", "boundary"), threat.check_images(x)
-    label, key = np.asarray(label), jax.random.key(0) if key is None else key
+    label, key = np.asarray(oracle.checked_labels(x, label)), jax.random.key(0) if key is None else key
     z, usable = _started(oracle, x, label, jax.random.fold_in(key, 0), start, starts)
     z = _bisected(oracle, x, z, label, usable)
     around, toward = np.full(len(x), sideways), np.full(len(x), inward)

@@ -10,6 +10,7 @@ import numpy as np
 from cvdl_jax.analysis.attacks import threat
 from cvdl_jax.analysis.attacks.access import asked_for, classes_of, logits_of, needs
 from cvdl_jax.config.binding import Count, Inside, NotNegative, Positive, Probability
+from cvdl_jax.errors import ConfigError
 
 
 @needs("gradients")
@@ -98,6 +99,9 @@ def evolved(
     Returns:
         (images [num_classes, h, w, c] in 0..1, their probabilities [num_classes]).
 
+    Raises:
+        ConfigError: for another number of classes than the model has.
+
     Reference: Nguyen et al. 2015, section 2.3 (MAP-Elites, direct encoding).
     """
     oracle = asked_for(model, "scores", "evolved")
@@ -106,6 +110,8 @@ def evolved(
     child = draw.uniform(size=(children, *shape)).astype(np.float32)
     for _ in range(generations):
         p = np.asarray(jax.nn.softmax(jnp.asarray(oracle.scores(child))))  # [children, num_classes]
+        if p.shape[1] != num_classes:
+            raise ConfigError(f"evolved(num_classes={num_classes}): the model gives scores of {p.shape[1]} classes")
         first = p.argmax(0)
         better = p[first, np.arange(num_classes)] > sure
         best[better], sure[better] = child[first[better]], p[first, np.arange(num_classes)][better]

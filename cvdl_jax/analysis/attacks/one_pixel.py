@@ -1,6 +1,6 @@
 """One pixel, chosen and coloured by differential evolution."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,10 @@ import numpy as np
 
 from cvdl_jax.analysis.attacks import threat
 from cvdl_jax.analysis.attacks.access import BlackBox, asked_for, needs
-from cvdl_jax.config.binding import Count
+from cvdl_jax.config.binding import Count, Range
 from cvdl_jax.errors import DataError
+
+Population = Annotated[int, Range("5 or more", lambda x: x >= 5)]  # SciPy's least
 
 
 @needs("scores")
@@ -19,7 +21,7 @@ def one_pixel(
     label: Any,
     key: jax.Array | None = None,
     *,
-    population: Count = 100,
+    population: Population = 100,
     generations: Count = 30,
 ) -> jax.Array:
     """Changes one pixel of each image, `|x - z|_0 <= 1`: its place and its colour minimise the margin of the label.
@@ -38,7 +40,7 @@ def one_pixel(
         Changed images [b, h, w, c] in 0..1, one pixel each.
 
     Raises:
-        DataError: for images outside 0..1, or what is no image.
+        DataError: for images outside 0..1, what is no image, or labels that do not exist.
         ConfigError: for a model that gives labels only.
 
     Reference: Su et al. 2019, "One Pixel Attack for Fooling Deep Neural Networks", section III (untargeted).
@@ -46,11 +48,12 @@ def one_pixel(
     oracle, x = asked_for(model, "scores", "one_pixel"), np.asarray(threat.check_images(x))
     if x.ndim != 4:
         raise DataError(f"one_pixel needs images [b, h, w, c], got the shape {list(x.shape)}; use another attack")
+    label = np.asarray(oracle.checked_labels(x, label))
     key = jax.random.key(0) if key is None else key
     results = []
-    for i, (image, y) in enumerate(zip(x, np.asarray(label), strict=True)):
+    for i, (image, y) in enumerate(zip(x, label, strict=True)):
         seed = int(jax.random.randint(jax.random.fold_in(key, i), (), 0, 2**31 - 1))
-        results.append(_evolved(oracle, image, int(y), seed, max(population, 5), generations))
+        results.append(_evolved(oracle, image, int(y), seed, population, generations))
     return jnp.asarray(np.stack(results))
 
 

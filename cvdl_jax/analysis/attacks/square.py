@@ -53,7 +53,7 @@ def square(
         Changed images [b, h, w, c], at most eps away.
 
     Raises:
-        DataError: for images outside 0..1, or what is no image.
+        DataError: for images outside 0..1, what is no image, or labels that do not exist.
         ConfigError: for a model that gives labels only.
 
     Reference: Andriushchenko et al. 2020, "Square Attack", algorithms 1 and 2.
@@ -62,7 +62,7 @@ def square(
     threat.check_radius(eps, "linf")
     if x.ndim != 4:
         raise DataError(f"square needs images [b, h, w, c], got the shape {list(x.shape)}; use another attack")
-    label = jnp.asarray(label)
+    label = oracle.checked_labels(x, label)
     key = jax.random.key(0) if key is None else key
     z = _stripes(jax.random.fold_in(key, 0), x, eps)
     best = np.asarray(threat.margin(jnp.asarray(oracle.scores(z)), label))

@@ -152,7 +152,7 @@ def surrogate(
     """
     oracle, x = asked_for(model, "labels", "surrogate"), threat.check_images(x)
     threat.check_radius(eps, norm)
-    seeds = x if seeds is None else seeds
+    label, seeds = oracle.checked_labels(x, label), x if seeds is None else seeds
     if num_classes is None:
         num_classes = _classes(oracle, seeds, label)
     copy = imitate(oracle, seeds, num_classes, key, rounds=rounds)

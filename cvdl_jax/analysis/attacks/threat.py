@@ -13,7 +13,7 @@ from cvdl_jax.metrics.classification import correct
 
 Norm = Literal["linf", "l2"]
 Measure = Literal["linf", "l2", "l1", "l0"]
-ROUNDING = 1e-6  # by which a radius may be exceeded
+ROUNDING = 1e-6  # by which a radius may be exceeded; of l2 beyond 1, as a share of it, since lengths are float32
 BEYOND = 1e-5  # how far beyond 0..1 an image may be that is given, as resizing leaves it
 
 
@@ -108,11 +108,13 @@ def is_adversarial(
         norm: of the radius.
 
     Returns:
-        bool [b]. Distances may exceed eps, and pixels the range, by the rounding of 1e-6.
+        bool [b]. Distances may exceed eps, and pixels the range, by the rounding of 1e-6 (an l2 radius above 1 by
+        1e-6 of itself).
     """
     flat = z.reshape(len(z), -1)
     inside = (flat.min(1) >= -ROUNDING) & (flat.max(1) <= 1 + ROUNDING)
-    return fooled(logits, orig) & (distance(x, z, norm) <= eps + ROUNDING) & inside
+    room = ROUNDING * jnp.maximum(1, eps) if norm == "l2" else ROUNDING
+    return fooled(logits, orig) & (distance(x, z, norm) <= eps + room) & inside
 
 
 def project(z: jax.Array, x: jax.Array, eps: float, norm: Norm = "linf") -> jax.Array:
@@ -130,7 +132,9 @@ def project(z: jax.Array, x: jax.Array, eps: float, norm: Norm = "linf") -> jax.
         return jnp.clip(jnp.clip(z, x - eps, x + eps), 0, 1)
     change = z - x
     length = rows(distance(z, x, "l2"), x)
-    return jnp.clip(x + change * jnp.minimum(1, eps / jnp.maximum(length, 1e-12)), 0, 1)
+    # A length is a rounded sum of pixels that are rounded themselves, to 2^-25 each: neither is to exceed the radius.
+    within = jnp.maximum(eps * (1 - ROUNDING) - 2**-25 * math.sqrt(x[0].size), 0)
+    return jnp.clip(x + change * jnp.where(length > within, within / jnp.maximum(length, 1e-12), 1), 0, 1)
 
 
 def steepest(gradient: jax.Array, norm: Norm) -> jax.Array:
@@ -210,7 +214,7 @@ def check_radius(eps: float, norm: str, name: str = "eps") -> None:
     if not 0 < eps < math.inf:
         raise ConfigError(f"{name}={eps} must be above 0, in pixels of 0..1, such as 8/255 = 0.0314")
     if norm == "linf" and eps > 1:
-        way = f"write {name}={eps / 255:.4g}" if eps <= 255 else "give at most 1"
+        way = f"{eps:g} of 255 is {eps / 255:.4g}" if eps <= 255 else "give at most 1"
         raise ConfigError(f"{name}={eps} is more than the whole range of pixels, 0..1; {way}")
 
 
@@ -218,8 +222,10 @@ def check_images(x: Any) -> jax.Array:
     """Images as floats, refused if they are out of the range.
 
     Raises:
-        DataError: for bytes, and for numbers outside 0..1.
+        DataError: for bytes, for numbers outside 0..1, and without an image.
     """
+    if np.ndim(x) < 2 or not np.shape(x)[0]:
+        raise DataError(f"x has the shape {list(np.shape(x))}; attacks change images [b, ...], b at least 1")
     if isinstance(x, jax.core.Tracer):
         return x
     if not jnp.issubdtype(np.asarray(x).dtype, jnp.floating):
@@ -233,8 +239,8 @@ def check_images(x: Any) -> jax.Array:
     return jnp.clip(jnp.asarray(x), 0, 1)
 
 
-def check_classes(label: Any, n: int, num_classes: int, name: str = "label") -> jax.Array:
-    """Classes int [n], refused where there is no such class.
+def check_classes(label: Any, n: int, num_classes: int | None, name: str = "label") -> jax.Array:
+    """Classes int [n], refused where there is no such class, of `num_classes`, or of unknown many for None.
 
     Raises:
         DataError: for another number of them, or a class outside 0 ... num_classes - 1.
@@ -248,8 +254,9 @@ def check_classes(label: Any, n: int, num_classes: int, name: str = "label") -> 
             f"{name} has the shape {list(label.shape)} and the type {label.dtype}; give {n} whole numbers, one for "
             "each image"
         )
-    if n and not (0 <= label.min() and label.max() < num_classes):
-        raise DataError(f"{name} has classes from {label.min()} to {label.max()}; the model has 0..{num_classes - 1}")
+    if n and not (0 <= label.min() and (num_classes is None or label.max() < num_classes)):
+        known = "they are counted from 0" if num_classes is None else f"the model has 0..{num_classes - 1}"
+        raise DataError(f"{name} has classes from {label.min()} to {label.max()}; {known}")
     return jnp.asarray(label)
 
 

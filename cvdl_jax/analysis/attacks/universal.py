@@ -14,7 +14,7 @@ from cvdl_jax.analysis.attacks.access import classes_of, logits_of, needs, predi
 from cvdl_jax.analysis.attacks.pgd import prepared
 from cvdl_jax.config.binding import Count, Inside, NotNegative, Positive
 from cvdl_jax.core.parallel import row_keys
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, DataError
 from cvdl_jax.ops.images import affine
 
 
@@ -80,9 +80,15 @@ def _raised(logits_fn, norm, x, label, v, eps, step_size, ceiling):
 
 
 def fooling_rate(model: Any, x: Any, v: Any) -> float:
-    """The share of images whose predicted class changes when v [h, w, c] is added, pixels cut off at 0..1."""
-    logits_fn, x = logits_of(model, "fooling_rate"), threat.check_images(x)
-    return float((predicted(logits_fn, x) != predicted(logits_fn, jnp.clip(x + jnp.asarray(v)[None], 0, 1))).mean())
+    """The share of images whose predicted class changes when v [h, w, c] is added, pixels cut off at 0..1.
+
+    Raises:
+        DataError: for images outside 0..1, or a change of another shape or of numbers that are not finite.
+    """
+    logits_fn, x, v = logits_of(model, "fooling_rate"), threat.check_images(x), jnp.asarray(v)
+    if v.shape != x.shape[1:] or not jnp.isfinite(v).all():
+        raise DataError(f"v has the shape {list(v.shape)}; give finite numbers, one for each of {list(x.shape[1:])}")
+    return float((predicted(logits_fn, x) != predicted(logits_fn, jnp.clip(x + v[None], 0, 1))).mean())
 
 
 # Transformations ------------------------------------------------------------------------------------------------------

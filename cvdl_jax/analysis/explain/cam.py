@@ -30,6 +30,17 @@ def _maps_and_gradients(run: Callable, x: jax.Array, target: jax.Array) -> tuple
     return a.astype(jnp.float32), slopes
 
 
+@partial(jax.jit, static_argnums=0)
+def _is_affine(run: Callable, x: jax.Array, target: jax.Array, a: jax.Array, slopes: jax.Array) -> jax.Array:
+    """Whether `S_c(A + D) = S_c(A) + sum(D dS_c/dA)` for a change D that raises the score and for -D: bool [b]."""
+    size = jnp.abs(a).mean((1, 2, 3), keepdims=True)
+    change = size * jnp.sign(slopes)
+    rise = (size * jnp.abs(slopes)).sum((1, 2, 3))
+    before = score(lambda _: run(x, None)[0], x, target)
+    up, down = (score(lambda _, d=d: run(x, d)[0], x, target) - before for d in (change, -change))
+    return (jnp.abs(up - rise) <= 0.01 * rise) & (jnp.abs(down + rise) <= 0.01 * rise)
+
+
 def _at(logits_fn: LogitsFn, x: Any, target: Any, layer: Layer | None) -> tuple[jax.Array, Split, jax.Array, jax.Array]:
     """Checked inputs, the cut, and the layer's maps A and `d S_c / d A`, float [b, h', w', k]."""
     x = checked_by(logits_fn, x)
@@ -62,13 +73,16 @@ def cam(logits_fn: LogitsFn, x: Any, target: Any = None, layer: Layer | None = N
         Float [b, h, w, 1].
 
     Raises:
-        ConfigError: where the gradient differs between pixels: something else than pooling and one dense layer follows.
+        ConfigError: where something else than pooling and a dense layer follows: the gradient differs between pixels,
+            or the score is not affine in the maps, as behind a layer normalisation.
 
     Reference: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", equation 2.
     """
     x, cut, a, slopes = _at(logits_fn, x, target, layer)
     mean = slopes.mean((1, 2), keepdims=True)
-    if float(jnp.abs(slopes - mean).max()) > 1e-4 * float(jnp.abs(slopes).max()):
+    uneven = float(jnp.abs(slopes - mean).max()) > 1e-4 * float(jnp.abs(slopes).max())
+    chosen = targets(logits_fn(x), target)
+    if uneven or not bool(in_batches(partial(_is_affine, cut.run), batch_of(logits_fn), x, chosen, a, slopes).all()):
         raise ConfigError(
             f"layer={cut.name!r} is not followed by global average pooling and one dense layer alone, of which class "
             "activation maps are made; use gradcam, which needs neither"

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax.analysis.explain.arguments import method
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.analysis.explain.gradients import baseline_of
 from cvdl_jax.analysis.explain.relevance import MOVES
-from cvdl_jax.analysis.explain.rewriting import Interpreter, Known, bound, no_rule, target_score
+from cvdl_jax.analysis.explain.rewriting import Interpreter, Known, bound, is_activation, no_rule, target_score
 from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, targets
 
 LINEAR = (*MOVES, "add", "add_any", "sub", "neg", "mul", "div", "dot_general", "conv_general_dilated")
@@ -76,6 +76,9 @@ _largest.defvjp(_largest_forward, _largest_backward)
 
 
 class _Differences(Interpreter):
+    def opens(self, eqn: Any) -> bool:
+        return not is_activation(eqn)
+
     def operation(self, eqn: Any, operands: Sequence[Any]) -> list[Any]:
         name = eqn.primitive.name
         dependent = [o for o in operands if isinstance(o, _Pair)]
@@ -84,7 +87,7 @@ class _Differences(Interpreter):
         if name in ("reduce_window_max", "reduce_max"):
             pool = _Pool(eqn)
             return [_Pair(_largest(here[0], there[0], pool), pool(there[0]))]
-        if name in CURVED and len(dependent) == 1:
+        if (name in CURVED or is_activation(eqn)) and len(dependent) == 1:
             return [self._curved(eqn, operands, here, there)]
         product = name in ("mul", "dot_general", "conv_general_dilated") and len(dependent) > 1
         if name in LINEAR and not product and not (name == "div" and isinstance(operands[1], _Pair)):
@@ -132,7 +135,8 @@ def deeplift(logits_fn: LogitsFn, x: Any, target: Any = None, baseline: Any = 0.
     forward and back.
 
     Args:
-        logits_fn: any function of JAX whose activations are not multiplied with each other.
+        logits_fn: any function of JAX whose activations are not multiplied with each other; an activation
+            function that JAX keeps as a call has its rule, such as leaky ReLU and SiLU (but not GELU, which it opens).
         x: inputs [b, ...].
         target: c; None for the largest score.
         baseline: the reference x': a number, one input, or one for each row.
@@ -147,5 +151,5 @@ def deeplift(logits_fn: LogitsFn, x: Any, target: Any = None, baseline: Any = 0.
         3.5.1.
     """
     x = checked_by(logits_fn, x)
-    rows = (x, baseline_of(x, baseline), targets(logits_fn(x), target))
+    rows = (x, baseline_of(logits_fn, x, baseline), targets(logits_fn(x), target))
     return in_batches(partial(_attributions, logits_fn), batch_of(logits_fn), *rows)

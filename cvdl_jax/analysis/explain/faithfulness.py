@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis.explain.arguments import method
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.analysis.explain.perturbation import Fill, Output, filled_with, outputs_kept
 from cvdl_jax.analysis.logits import LogitsFn, checked_by, targets
 from cvdl_jax.config.binding import Size
@@ -31,9 +31,17 @@ class Curve(NamedTuple):
     area: np.ndarray
 
 
+def _finite(maps: Any) -> np.ndarray:
+    """Maps in float64, refused where they have numbers that are not finite, of which nothing can be ranked."""
+    maps = np.asarray(maps, np.float64)
+    if not np.isfinite(maps).all():
+        raise DataError("the maps have numbers that are not finite; measure maps of a model that has not diverged")
+    return maps
+
+
 def _ranks(maps: Any, x: jax.Array) -> np.ndarray:
     """The rank of every pixel of each map, 0 the most important: int [b, h, w]."""
-    pixels = np.asarray(maps, np.float64)
+    pixels = _finite(maps)
     if pixels.ndim != 4 or pixels.shape[:3] != x.shape[:3]:
         raise DataError(f"maps have the shape {list(pixels.shape)}, expected [b, h, w, channels] of {list(x.shape)}")
     flat = pixels.sum(-1).reshape(len(pixels), -1)
@@ -50,7 +58,7 @@ def _curve(
     x = checked_by(logits_fn, x)
     ranks, n = _ranks(maps, x), x.shape[1] * x.shape[2]
     steps = min(steps, n)
-    chosen, empty = targets(logits_fn(x), target), filled_with(x, fill)
+    chosen, empty = targets(logits_fn(x), target), filled_with(logits_fn, x, fill)
     counts = np.round(np.linspace(0, n, steps + 1)).astype(int)
     values = []
     for i in range(len(x)):  # every image has masks of its own
@@ -84,7 +92,7 @@ def deletion(
         output: "probability" or "score".
 
     Raises:
-        DataError: for maps of another size.
+        DataError: for maps of another size, or of numbers that are not finite.
 
     Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", section 4.2.
     """
@@ -113,7 +121,7 @@ def insertion(
         output: "probability" or "score".
 
     Raises:
-        DataError: for maps of another size.
+        DataError: for maps of another size, or of numbers that are not finite.
 
     Reference: Petsiuk et al. 2018, section 4.2.
     """
@@ -141,11 +149,11 @@ def pointing_game(maps: Any, truth: Any, tolerance: int = 0) -> np.ndarray:
         tolerance: in pixels, by rows and columns.
 
     Raises:
-        DataError: for a truth of another size, or an image without a pixel of the class.
+        DataError: for a truth of another size, an image without a pixel of the class, or maps that are not finite.
 
     Reference: Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop", section 4.1, with 15 pixels.
     """
-    maps, truth = np.asarray(maps, np.float64).sum(-1), np.asarray(truth, bool)
+    maps, truth = _finite(maps).sum(-1), np.asarray(truth, bool)
     if maps.shape != truth.shape or not truth.any((1, 2)).all():
         raise DataError(
             f"the truth is a mask [b, h, w] with a pixel of the class in every image, of maps {list(maps.shape)}; got "
@@ -163,7 +171,7 @@ def rank_correlation(a: Any, b: Any) -> np.ndarray:
     """Spearman's rank correlation of two maps of each image, [b, h, w, channels] -> float [b]; 0 for a constant."""
     from scipy.stats import rankdata
 
-    ranks = [rankdata(np.asarray(m, np.float64).sum(-1).reshape(len(m), -1), axis=1) for m in (a, b)]
+    ranks = [rankdata(_finite(m).sum(-1).reshape(len(m), -1), axis=1) for m in (a, b)]
     p, q = (r - r.mean(1, keepdims=True) for r in ranks)
     scale = np.sqrt((p**2).sum(1) * (q**2).sum(1))
     return np.where(scale > 0, (p * q).sum(1) / np.where(scale > 0, scale, 1), 0.0)

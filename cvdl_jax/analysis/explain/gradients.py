@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis.explain.arguments import method
-from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, score, targets
+from cvdl_jax.analysis.arguments import method
+from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, score, targets, within
 from cvdl_jax.config.binding import NotNegative, Size
 from cvdl_jax.core.parallel import row_keys
 from cvdl_jax.errors import ConfigError, DataError
@@ -166,21 +166,23 @@ def _between(x: jax.Array, i: jax.Array, baseline: jax.Array, n: jax.Array) -> j
     return baseline + share.astype(x.dtype) * (x - baseline)
 
 
-def baseline_of(x: jax.Array, baseline: Any) -> jax.Array:
+def baseline_of(logits_fn: LogitsFn, x: jax.Array, baseline: Any) -> jax.Array:
     """The input that stands for "nothing", as an array like x.
 
     Args:
+        logits_fn: whose range it keeps.
         x: [b, ...].
         baseline: a number, one input [...] or one for each row [b, ...].
 
     Raises:
-        DataError: for another shape, an array of whole numbers, or numbers that are not finite.
+        DataError: for another shape, an array of whole numbers, or numbers that are not finite or out of range.
     """
     given = baseline if isinstance(baseline, jax.core.Tracer) else np.asarray(baseline)
     if given.ndim and not jnp.issubdtype(given.dtype, jnp.floating):
         raise DataError(f"the baseline is {given.dtype}; give floats in the range of the inputs, for bytes x / 255")
     if isinstance(given, np.ndarray) and not (np.abs(given) <= np.finfo(np.float32).max).all():
         raise DataError("the baseline has numbers that are not finite; give some in the range of the inputs")
+    within(logits_fn, given, "the baseline")
     baseline = jnp.asarray(baseline, x.dtype)
     if baseline.shape not in ((), x.shape[1:], x.shape):
         raise DataError(
@@ -214,7 +216,7 @@ def integrated_gradients(
     Reference: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", equations 1 and 3.
     """
     x = checked_by(logits_fn, x)
-    start = baseline_of(x, baseline)
+    start = baseline_of(logits_fn, x, baseline)
     n = jnp.full(len(x), steps, x.dtype)
     return (x - start) * mean_gradient(logits_fn, _between, steps, x, targets(logits_fn(x), target), start, n)
 

@@ -143,6 +143,9 @@ def split(logits_fn: LogitsFn, x: jax.Array, layer: Layer) -> Split:
     Raises:
         ConfigError: for a layer that does not exist, with the nearest names.
     """
+    pair_given = isinstance(layer, tuple) and len(layer) == 2 and all(callable(part) for part in layer)
+    if not isinstance(layer, str) and not pair_given:
+        raise ConfigError(f"layer={layer!r}: give the name of a module, or (features, head), a pair of functions")
     if not isinstance(layer, str):
         pair = _OfPair(*layer)
         return Split("(features, head)", pair, jax.eval_shape(pair.features, x).shape)

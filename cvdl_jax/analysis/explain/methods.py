@@ -137,4 +137,5 @@ METHODS: dict[str, Callable[..., jax.Array]] = {
         guided_gradcam, guided, deconvnet, lrp, deeplift, rollout,
     )
 }  # fmt: skip
+OF_NO_CLASS = ("rollout",)  # whose maps are the same for all classes
 ADD_UP = ("gradient_x_input", "ig", "shapley", "lrp", "deeplift")

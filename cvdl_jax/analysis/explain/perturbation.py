@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis.explain.arguments import method
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.analysis.explain.gradients import baseline_of
 from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, score, targets
 from cvdl_jax.config.binding import Counted
@@ -25,10 +25,11 @@ Fill = Any  # a number, "mean", "blur", one input or one for each row
 MOST_PLAYERS = 16  # of exact Shapley values: 2^16 coalitions
 
 
-def filled_with(x: jax.Array, fill: Fill) -> jax.Array:
+def filled_with(logits_fn: LogitsFn, x: jax.Array, fill: Fill) -> jax.Array:
     """What every input becomes where it is taken away: an array like x.
 
     Args:
+        logits_fn: whose range it keeps.
         x: images [b, h, w, c], or [b, ...] for a fill that is no word.
         fill: a number; "mean", of each image and channel; "blur", by a Gaussian of a tenth of its side; or an array.
 
@@ -36,7 +37,7 @@ def filled_with(x: jax.Array, fill: Fill) -> jax.Array:
         ConfigError, DataError: for another word, or an array of another shape.
     """
     if not isinstance(fill, str):
-        return baseline_of(x, fill)
+        return baseline_of(logits_fn, x, fill)
     if fill not in ("mean", "blur") or x.ndim != 4:
         raise ConfigError(f"fill={fill!r}: a number, an array, or of images [b, h, w, c] one of 'mean' and 'blur'")
     if fill == "mean":
@@ -133,7 +134,7 @@ def subset_scores(
         )
     chosen = targets(logits_fn(x), target)
     whole = in_batches(lambda x, t: _outputs(logits_fn, x, t, output), batch_of(logits_fn), x, chosen)
-    return whole[:, None] - outputs_kept(logits_fn, x, filled_with(x, fill), ~masks, chosen, output)
+    return whole[:, None] - outputs_kept(logits_fn, x, filled_with(logits_fn, x, fill), ~masks, chosen, output)
 
 
 class Occlusion(NamedTuple):
@@ -195,7 +196,7 @@ def occlusion(
         masks[k, i : i + size, j : j + size] = True
     chosen = targets(logits_fn(x), target)
     whole = in_batches(lambda x, t: _outputs(logits_fn, x, t, output), batch_of(logits_fn), x, chosen)
-    outputs = outputs_kept(logits_fn, x, filled_with(x, fill), ~masks, chosen, output)  # [b, m]
+    outputs = outputs_kept(logits_fn, x, filled_with(logits_fn, x, fill), ~masks, chosen, output)  # [b, m]
     cover = jnp.asarray(masks.reshape(len(masks), -1), outputs.dtype)
     counts = jnp.maximum(cover.sum(0), 1)  # a stride beyond the size leaves pixels that nothing covers
     drops = jnp.einsum("bm,mp->bp", whole[:, None] - outputs, cover, precision="highest") / counts[None]
@@ -301,7 +302,9 @@ def shapley(
         "Sampling Permutations for Shapley Value Estimation", section 4.2, for their reverses.
     """
     x, players = checked_by(logits_fn, x), np.asarray(players)
-    if not np.issubdtype(players.dtype, np.integer) or np.broadcast_shapes(players.shape, x.shape[1:]) != x.shape[1:]:
+    one = x.shape[1:]
+    fits = players.ndim <= len(one) and all(n in (1, m) for n, m in zip(players.shape[::-1], one[::-1], strict=False))
+    if not np.issubdtype(players.dtype, np.integer) or not players.size or not fits:
         raise DataError(
             f"players are {players.dtype}{list(players.shape)}; expected integers that broadcast against one input "
             f"{list(x.shape[1:])}"
@@ -314,7 +317,7 @@ def shapley(
             f"exact Shapley values of {n} parts need 2^{n} coalitions; give permutations=100, or at most "
             f"{MOST_PLAYERS} parts"
         )
-    chosen, fill = targets(logits_fn(x), target), filled_with(x, baseline)
+    chosen, fill = targets(logits_fn(x), target), filled_with(logits_fn, x, baseline)
 
     def values_of(coalitions: Iterable[np.ndarray]) -> np.ndarray:
         keep = (members[players] for members in coalitions)

@@ -11,8 +11,8 @@ average pooling, a residual sum. Of `R_k`, the relevance of z_k, input j gets
 and a bias keeps its own share. Activation functions hand relevance on as it is, max pooling to the largest. What is
 computed is `c = R / a`, by automatic differentiation in which every cut has the derivative of its rule; so the rules
 hold for any function of JAX that is made of convolutions, dense layers, batch normalisation in evaluation, sums,
-pooling, and ReLU, leaky ReLU, tanh or sigmoid: LeNet-5, AlexNet, VGG, the all-convolutional nets, ResNets. Gates (GELU,
-squeeze-and-excitation) and attention multiply activations and have no rule here; that is said, with the operation.
+pooling, and ReLU, ReLU6, leaky ReLU, tanh or sigmoid: LeNet-5, AlexNet, VGG, the all-convolutional nets, ResNets. Gates
+(GELU, squeeze-and-excitation) and attention multiply activations and have no rule; that is said, with the operation.
 
 Reference: Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
     Propagation"; Montavon et al. 2019, "Layer-Wise Relevance Propagation: An Overview", sections 10.2.1 and 10.2.3.
@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cvdl_jax.analysis.explain.arguments import method
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.analysis.explain.rewriting import Interpreter, Known, bound, no_rule, target_score
 from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, targets
 from cvdl_jax.config.binding import NotNegative
@@ -43,6 +43,7 @@ COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "sign", "argmax", "is_finite"
 PRODUCTS = ("mul", "dot_general", "conv_general_dilated")
 LARGEST = ("reduce_window_max", "reduce_max", "max", "min", "reduce_window_min", "reduce_min")
 SQUASHING = ("tanh", "logistic")
+BOUNDING = ("max", "min", "clamp")  # with numbers that are known: ReLU, ReLU6, clip
 
 
 class Flow(NamedTuple):
@@ -134,6 +135,10 @@ class _Relevance(Interpreter):
             return [Known(lax.stop_gradient(_value(o)), of_input=True) for o in operands]
         if name == "select_n":
             return [self._selected(eqn, operands)]
+        if name in BOUNDING and sum(isinstance(o, Flow) for o in operands) == 1:
+            values = [self.finished(o) if isinstance(o, Flow) else o.array for o in operands]
+            z = next(v for v, o in zip(values, operands, strict=True) if isinstance(o, Flow))
+            return [self.lifted(_squashed(z, lax.stop_gradient(bound(eqn, values)[0])))]
         if name in LARGEST:
             values = [self.finished(o) if isinstance(o, Flow) else o.array for o in operands]
             return [self.lifted(r) for r in bound(eqn, values)]

@@ -8,8 +8,9 @@ With z the input of `max(0, z)` and g the gradient that comes back to its output
 
     gradients.gradient(relu_rules.with_rule(logits_fn, "guided"), x)      # guided back-propagation
 
-All ReLUs of a function are met, those of any model of the zoo and of any other function of JAX: `max(z, 0)`, and
-`where(z > 0, y, 0)` as in ReLU6, in which y is what the gate lets through. Nothing else is changed.
+All ReLUs of a function are met, those of any model of the zoo and of any other function of JAX: `max(z, 0)`, also as
+a part of ReLU6, and `where(z > 0, y, 0)`, in which y is what the gate lets through. Nothing else is changed: activation
+functions of JAX that are no ReLU, though they are computed with one, keep their derivatives (`OTHERS`).
 """
 
 from functools import partial
@@ -17,8 +18,9 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from cvdl_jax.analysis.explain.arguments import method
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.analysis.explain.gradients import gradient
 from cvdl_jax.analysis.explain.layers import Layer, split
 from cvdl_jax.analysis.explain.rewriting import LOOPS, Interpreter, Known, Rewritten, bound, names_in
@@ -26,6 +28,10 @@ from cvdl_jax.analysis.logits import Logits, LogitsFn, batch_of, checked_by
 from cvdl_jax.errors import ConfigError
 
 Rule = Literal["plain", "deconvnet", "guided"]
+OTHERS = frozenset((
+    "softplus", "logaddexp", "clip", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "elu", "selu", "celu",
+    "mish", "sparse_plus", "sparse_sigmoid", "log_sigmoid",
+))  # fmt: skip
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -67,7 +73,7 @@ class _Rules(Interpreter):
         self.rule, self.count = rule, 0
 
     def opens(self, eqn: Any) -> bool:
-        return bool(names_in(eqn) & {"max", "select_n"})
+        return bool(names_in(eqn) & {"max", "select_n"}) and eqn.params.get("name") not in OTHERS
 
     def operation(self, eqn: Any, operands: Any) -> list[Any]:
         name, arrays = eqn.primitive.name, [operand.array for operand in operands]
@@ -197,7 +203,7 @@ def neuron_gradient(logits_fn: LogitsFn, x: Any, layer: Layer, neuron: Any, rule
         logits_fn: see `layers.split`.
         x: inputs [b, ...].
         layer: whose neuron it is.
-        neuron: its place in one output of the layer: (row, column, channel) of a map, (unit,) of a dense layer.
+        neuron: its place in one output of the layer: (row, column, channel) of a map, a unit of a dense layer.
         rule: of the ReLUs on the way.
 
     Returns:
@@ -209,7 +215,7 @@ def neuron_gradient(logits_fn: LogitsFn, x: Any, layer: Layer, neuron: Any, rule
     Reference: Zeiler and Fergus 2014, section 2.1; Springenberg et al. 2015, section 3.4.
     """
     x = checked_by(logits_fn, x)
-    cut, place = split(logits_fn, x[:1], layer), tuple(int(i) for i in neuron)
+    cut, place = split(logits_fn, x[:1], layer), tuple(int(i) for i in np.atleast_1d(neuron))
     shape = cut.shape[1:]
     if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape, strict=True)):
         raise ConfigError(

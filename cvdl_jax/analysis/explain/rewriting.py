@@ -115,6 +115,31 @@ def _calls(eqn: Any) -> list[Jaxpr]:
     return [part.jaxpr if isinstance(part, ClosedJaxpr) else part for part in inside]
 
 
+ELEMENTWISE = frozenset((
+    "add", "sub", "mul", "div", "neg", "abs", "sign", "max", "min", "clamp", "exp", "exp2", "expm1", "log", "log1p",
+    "sqrt", "rsqrt", "square", "integer_pow", "pow", "tanh", "logistic", "erf", "erfc", "sin", "cos", "select_n", "gt",
+    "ge", "lt", "le", "eq", "ne", "and", "or", "not", "convert_element_type", "broadcast_in_dim", "copy",
+))  # fmt: skip
+
+
+def is_activation(eqn: Any) -> bool:
+    """Whether a call computes each number of its one result from one number: an activation function of `jax.nn`."""
+    if _inner(eqn) is None or len(eqn.outvars) != 1:
+        return False
+    shape = eqn.outvars[0].aval.shape
+    arrays = [atom for atom in eqn.invars if not isinstance(atom, Literal) and atom.aval.shape]
+    return len(arrays) == 1 and arrays[0].aval.shape == shape and _by_element(eqn, shape)
+
+
+def _by_element(eqn: Any, shape: tuple[int, ...]) -> bool:
+    inner = _inner(eqn)
+    if inner is None:
+        return eqn.primitive.name in ELEMENTWISE and all(v.aval.shape in ((), shape) for v in eqn.outvars)
+    jaxpr = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
+    scalars = all(np.ndim(c) == 0 for c in getattr(inner, "consts", ()))
+    return scalars and all(_by_element(one, shape) for one in jaxpr.eqns)
+
+
 def names_in(eqn: Any) -> set[str]:
     """The names of an operation and of all inside of it."""
     return {eqn.primitive.name} | {name for jaxpr in _calls(eqn) for inner in jaxpr.eqns for name in names_in(inner)}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cvdl_jax.analysis.explain.arguments import method
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.config.binding import Inside, NotNegative, Size
 from cvdl_jax.errors import DataError
 

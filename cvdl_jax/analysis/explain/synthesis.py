@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cvdl_jax.analysis.explain.arguments import method
+from cvdl_jax.analysis.arguments import method
 from cvdl_jax.analysis.explain.layers import Layer, reach
-from cvdl_jax.analysis.logits import LogitsFn, score
+from cvdl_jax.analysis.logits import LogitsFn, checked_by, score, targets
 from cvdl_jax.config.binding import Counted, NotNegative, Positive, Size
 from cvdl_jax.errors import ConfigError, DataError
 
@@ -55,13 +55,20 @@ def class_image(
     Returns:
         x_0 + I, float like `start`.
 
+    Raises:
+        ConfigError, DataError: for a class that does not exist, or a start that is not in 0..1 though `clip` is set.
+
     Reference: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 2.
     """
-    x = jnp.asarray(start, jnp.float32)
-    chosen = jnp.broadcast_to(jnp.asarray(target, jnp.int32), (len(x),))
-    k = jax.eval_shape(logits_fn, x).shape[-1]
-    if int(chosen.min()) < 0 or int(chosen.max()) >= k:
-        raise ConfigError(f"class_image(target={target}): the classes are 0 ... {k - 1}")
+    x = checked_by(logits_fn, start).astype(jnp.float32)
+    if clip and not (float(x.min()) >= 0 and float(x.max()) <= 1):
+        raise DataError(
+            f"class_image keeps images in 0..1, and start is in {float(x.min()):.4g}..{float(x.max()):.4g}; give such "
+            "images, or clip=False"
+        )
+    if target is None:
+        raise ConfigError("class_image(target=None): name the class whose image is to be made")
+    chosen = targets(jax.eval_shape(logits_fn, x), target)
     i = jnp.zeros_like(x)
     for _ in range(steps):
         i, _ = _ascend(logits_fn, x, i, chosen, decay, rate, clip)

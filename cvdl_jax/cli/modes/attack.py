@@ -47,6 +47,11 @@ def run(args: Any) -> int:
     kept.refuse_absent(built, [name])
     if "image" not in built.info.spec:
         raise UserError("attacks keep pixels in 0..1, and this run was trained on features, which have no range")
+    if "label" in built.info.spec and len(built.info.spec["label"].shape) > 1:
+        raise UserError(
+            "attacks take an image's class away, and the images of this run may have several each; attack a run of "
+            "config.experiment=classify"
+        )
     path = runs.checkpoint_path(Path(args.workdir), args.checkpoint)
     step = int(path.name)
     look = evaluate.look(args, built, name, step) if built.task.evals[name].final else None

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.analysis.explain.methods import METHODS
+from cvdl_jax.analysis.explain.methods import METHODS, OF_NO_CLASS
 from cvdl_jax.analysis.logits import Logits
 from cvdl_jax.cli.modes import predict
 from cvdl_jax.config.binding import bind_calls, check_name
@@ -85,9 +85,11 @@ def with_class(more: Mapping[str, Any], logits_fn: Logits, call: str) -> dict[st
     """A method's arguments, its `target` as a number.
 
     Raises:
-        ConfigError: for a class that does not exist, with the nearest.
+        ConfigError: for a class that does not exist, with the nearest, or a method of no class.
     """
     target = more.get("target")
+    if target is not None and call.split("(")[0] in OF_NO_CLASS:
+        raise ConfigError(f"--method {call}: this method's maps are the same for all classes; leave target out")
     if isinstance(target, str):
         check_name(target, logits_fn.class_names, f"--method {call}: there is no class {target!r}")
         target = logits_fn.class_names.index(target)
