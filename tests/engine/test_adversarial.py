@@ -97,7 +97,7 @@ def test_an_image_without_a_derivative_is_not_counted_as_robust():
     [
         (
             {"epsilon": 8.0},
-            r"config.adversary.epsilon=8.0 is more than the whole range .* write config.adversary.epsilon=0.03137",
+            r"config.adversary.epsilon=8.0 is more than the whole range .* 8 of 255 is 0.03137",
         ),
         ({"epsilon": 0.0}, "config.adversary.epsilon=0.0 must be positive"),
         ({"epsilon": 0.1, "norm": "l1"}, "config.adversary.norm='l1'; expected one of 'linf', 'l2'"),
