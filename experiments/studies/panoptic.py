@@ -126,7 +126,7 @@ def measure(study):
         metrics |= {f"{kind}_{name}": some[name] for name in ("pq", "sq", "rq")}
     metrics["void"] = float((made["ids"] == 0).mean())
     first = jax.tree.map(lambda x: x[:SHOWN], (rows["image"] / 255, made, truth))
-    return metrics, (*first, names, counts)
+    return metrics, (*first, names, counts, range(t, len(names)))
 
 
 def same_names(path, theirs, ours):
@@ -139,8 +139,9 @@ def draw(shown):
     """The worst and the best images, and the table of the classes."""
     from cvdl_jax.analysis.figures import instances as figures
 
-    images, made, truth, names, counts = shown
-    return {"panoptic": figures.overlays(images, made, truth, names), **figures.measured("study", names, counts)}
+    images, made, truth, names, counts, stuff = shown
+    drawn = figures.overlays(images, made, truth, names, stuff=stuff)
+    return {"panoptic": drawn, **figures.measured("study", names, counts)}
 
 
 def make(config, info) -> Task:

@@ -94,6 +94,13 @@ def test_the_figure_shows_the_worst_and_the_best_with_what_became_of_their_objec
     assert edges[1] == {colour["missed"]} and edges[2] == set()
     assert edges[4] == {colour["found"]} and edges[5] == {colour["right"]}
     assert len(figure.legends[0].get_texts()) == 4 and figure.get_label() == "examples"
+    plain = figures.overlays(batch["image"], rows, truth, examples=1, stuff=range(len(run.info.class_names)))
+    assert not any(axis.patches for axis in plain.axes)  # stuff has no box, and a paler colour
+    at = np.argwhere(np.asarray(truth["ids"][3]) == 1)[:, None] + [[0, 1], [1, 0], [0, -1], [-1, 0], [0, 0]]
+    inner = next(p[-1] for p in at if (np.asarray(truth["ids"][3])[tuple(np.clip(p, 0, 31).T)] == 1).all())
+    pale, full = (np.asarray(f.axes[1].images[0].get_array())[tuple(inner)] for f in (plain, figure))
+    image = np.asarray(batch["image"][3])[tuple(inner)]
+    np.testing.assert_allclose((pale - image) * 3, full - image, atol=1e-6)
 
 
 @pytest.mark.curriculum("M18")

@@ -9,7 +9,7 @@ from cvdl_jax.analysis.figures.images import EXAMPLES, class_name, outline
 from cvdl_jax.core.formatting import columns
 from cvdl_jax.metrics import panoptic
 
-OPACITY = 0.45
+OPACITY, OF_STUFF = 0.45, 0.15  # of a segment's colour over the image; stuff is most of an image, and has no box
 OUTCOMES = {
     "found": ("tab:blue", "true, found"), "missed": ("tab:red", "true, missed"),
     "right": ("tab:green", "predicted, right"), "extra": ("tab:orange", "predicted, false"),
@@ -18,7 +18,7 @@ OUTCOMES = {
 
 def overlays(
     images: Any, predicted: Mapping[str, Any], truth: Mapping[str, Any], class_names: Sequence[str] = (),
-    examples: int = 3,
+    examples: int = 3, stuff: Sequence[int] = (),
 ) -> Any:  # fmt: skip
     """The worst and the best images by their panoptic quality: the image, true objects and predicted ones over it.
 
@@ -30,6 +30,7 @@ def overlays(
         truth: ids int [n, h, w], classes int [n, t], mask [n, t], perhaps crowd bool [n, t].
         class_names: one per class, or () for numbers.
         examples: how many of each.
+        stuff: classes that have one segment in an image, drawn without a box.
 
     Returns:
         A matplotlib Figure, labelled as one of examples; images without objects, true or predicted, are not shown.
@@ -52,8 +53,8 @@ def overlays(
         image, end = np.repeat(images[i], 3, -1) if images.shape[-1] == 1 else images[i, ..., :3], ends[i]
         row[0].set_title(f"PQ {quality[i]:.2f}", fontsize=8)
         row[0].imshow(image, vmin=0, vmax=1)
-        _draw(row[1], image, truth, i, {"found": end.hit, "missed": end.missed}, class_names)
-        _draw(row[2], image, predicted, i, {"right": end.right, "extra": end.extra}, class_names)
+        _draw(row[1], image, truth, i, {"found": end.hit, "missed": end.missed}, class_names, stuff)
+        _draw(row[2], image, predicted, i, {"right": end.right, "extra": end.extra}, class_names, stuff)
     for axis, title in zip(axes[0, 1:], ("truth", "prediction"), strict=True):
         axis.set_title(title, fontsize=8)
     patches = [Patch(color=colour, label=text) for colour, text in OUTCOMES.values()]
@@ -70,7 +71,7 @@ def _quality(end: panoptic.Segments) -> float:
 
 def _draw(
     axis: Any, image: np.ndarray, of: Mapping[str, np.ndarray], i: int, outcomes: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
+    class_names: Sequence[str], stuff: Sequence[int],
 ) -> None:  # fmt: skip
     """The objects of an image over it; the pixels of an object beside another one are not coloured."""
     from matplotlib.colors import to_rgb
@@ -80,11 +81,13 @@ def _draw(
     rim[:-1] |= (ids[:-1] != ids[1:]) & (ids[:-1] > 0) & (ids[1:] > 0)
     rim[:, :-1] |= (ids[:, :-1] != ids[:, 1:]) & (ids[:, :-1] > 0) & (ids[:, 1:] > 0)
     boxes = panoptic.boxes_of(ids, len(of["classes"][i]))
+    wide = np.isin(of["classes"][i], list(stuff))
     for name, which in outcomes.items():
         colour = OUTCOMES[name][0]
-        there = np.isin(ids, np.flatnonzero(which) + 1) & ~rim
-        picture[there] = OPACITY * np.array(to_rgb(colour)) + (1 - OPACITY) * picture[there]
-        for k in np.flatnonzero(which & (boxes[:, 2] > 0)):
+        for some, opacity in ((which & ~wide, OPACITY), (which & wide, OF_STUFF)):
+            there = np.isin(ids, np.flatnonzero(some) + 1) & ~rim
+            picture[there] = opacity * np.array(to_rgb(colour)) + (1 - opacity) * picture[there]
+        for k in np.flatnonzero(which & ~wide & (boxes[:, 2] > 0)):
             outline(axis, boxes[k], ids.shape, edgecolor=colour, linewidth=0.6)
             if several:
                 text = class_name(int(of["classes"][i, k]), class_names)
