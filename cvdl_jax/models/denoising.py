@@ -54,12 +54,15 @@ class Sampler(NamedTuple):
         eta: 1 for DDPM's, 0 for DDIM's, which adds no noise.
         guidance: 1 for the condition alone, above 1 to exaggerate it; of a denoiser that is told a label or a caption.
         clip: bounds each predicted image to -1..1; not of codes, which have no bounds.
+        variance: of the noise that a step adds: "fixed_small", the posterior's, or "fixed_large", b_t; see
+            `ops/diffusion.py:step_back`. The second is DDPM's alone, with eta 1.
     """
 
     steps: Size = 1000
     eta: Probability = 1.0
     guidance: NotNegative = 1.0
     clip: bool = True
+    variance: diffusion.Variance = "fixed_small"
 
 
 def objective(predicts: Literal["noise", "image", "v"] = "noise", without_label: Share = 0.1) -> tuple[str, float]:
@@ -174,7 +177,7 @@ def denoised(method: Denoising, state: Any, start: jax.Array, key: jax.Array, to
             image = jnp.clip(image, -1, 1)
             noise = diffusion.image_and_noise(schedule, x, image, t, "image")[1]
         fresh = row_random(jax.random.normal, jax.random.fold_in(key, step[2] + 1), x.shape).astype(x.dtype)
-        return diffusion.step_back(schedule, x, image, noise, t, earlier, fresh, how.eta), None
+        return diffusion.step_back(schedule, x, image, noise, t, earlier, fresh, how.eta, how.variance), None
 
     return method.space.decode(state.extra, lax.scan(back, start, steps)[0])
 
@@ -192,7 +195,7 @@ def latent_walk(method: Denoising, state: Any, key: jax.Array, stops: int = 4, f
     Returns:
         [stops frames, h, w, c] in 0..1.
     """
-    method, shape = method._replace(sampler=method.sampler._replace(eta=0.0)), method.space.shape
+    method, shape = _without_new_noise(method), method.space.shape
     ends = row_random(jax.random.normal, key, (stops, shape[0] * shape[1] * shape[2]))
     t = jnp.arange(frames, dtype=ends.dtype)[None, :, None] / frames
     start = latent_walks.slerp(ends[:, None], jnp.roll(ends, -1, 0)[:, None], t).reshape(-1, *shape)
@@ -212,13 +215,17 @@ def prompt_walk(method: Denoising, state: Any, key: jax.Array, frames: int = 8) 
     Returns:
         [m frames, h, w, c] in 0..1.
     """
-    method = method._replace(sampler=method.sampler._replace(eta=0.0))
+    method = _without_new_noise(method)
     words, lengths = apply_eval(method.model, averaged(state), jnp.asarray(method.prompts), method="read")  # [m, t, e]
     t = jnp.arange(frames, dtype=words.dtype)[None, :, None, None] / frames
     between = latent_walks.lerp(words[:, None], jnp.roll(words, -1, 0)[:, None], t)
     between = between.reshape(-1, *words.shape[1:])  # [m frames, t, e]
     start = jnp.repeat(row_random(jax.random.normal, key, (1, *method.space.shape)), len(between), 0)
     return denoised(method, state, start, key, {"text": (between, jnp.repeat(lengths, frames))})
+
+
+def _without_new_noise(method: Denoising) -> Denoising:
+    return method._replace(sampler=method.sampler._replace(eta=0.0, variance="fixed_small"))
 
 
 def _predictor(method: Denoising, state: Any, told: Mapping[str, Any]) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -260,6 +267,11 @@ def check(method: Denoising, num_classes: int | None, labelled: bool) -> None:
     if guidance != 1 and not method.without_label:
         raise ConfigError(
             "config.sampler.guidance needs labels that are hidden at times: set config.loss.without_label"
+        )
+    if method.sampler.variance == "fixed_large" and method.sampler.eta != 1:
+        raise ConfigError(
+            f"config.sampler.variance='fixed_large' is DDPM's, and config.sampler.eta={method.sampler.eta:g} adds less "
+            "noise; set config.sampler.eta=1.0, or config.sampler.variance='fixed_small'"
         )
     if method.sampler.clip and not method.space.bounded:
         raise ConfigError(

@@ -16,6 +16,7 @@ from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.errors import ConfigError
 
 Prediction = Literal["noise", "image", "v"]
+Variance = Literal["fixed_small", "fixed_large"]
 
 
 class Schedule(NamedTuple):
@@ -136,12 +137,16 @@ def step_back(
     earlier: jax.Array,
     fresh: jax.Array,
     eta: float = 1.0,
+    variance: Variance = "fixed_small",
 ) -> jax.Array:
     """One step of the way back, from time t to an earlier one; -1 is the image itself.
 
         x_r = a_r x_0 + sqrt(s_r^2 - d^2) e + d fresh,   d = eta s_r / s_t sqrt(1 - a_t^2 / a_r^2)
 
-    With eta = 1 and r = t - 1 it is the ancestral step of DDPM, with eta = 0 that of DDIM, which adds no noise.
+    With eta = 1 and r = t - 1 it is the ancestral step of DDPM, with eta = 0 that of DDIM, which adds no noise. There d
+    is the deviation of x_r when x_0 is known, the smaller of the two that DDPM allows; the larger one,
+    `sqrt(1 - a_t^2 / a_r^2)`, which is sqrt(b_t) for neighbours, is right for an x_0 of unit normal numbers. It takes
+    the place of d before `fresh` alone.
 
     Args:
         schedule: of T steps.
@@ -152,17 +157,21 @@ def step_back(
         earlier: r, int [b], from -1 to t - 1.
         fresh: standard normal noise, like x.
         eta: in 0..1.
+        variance: fixed_small for d, fixed_large for the larger deviation.
 
     Returns:
         x_r, like x; x_0 itself where r is -1.
 
-    Reference: Song et al. 2021, "Denoising Diffusion Implicit Models", equations 12 and 16.
+    Reference: Song et al. 2021, "Denoising Diffusion Implicit Models", equations 12 and 16, and section 5
+        for the larger deviation; Ho et al. 2020, section 3.2.
     """
     done = (earlier < 0).reshape(-1, *(1,) * (x.ndim - 1))
     r = jnp.maximum(earlier, 0)
     a, s, a_r, s_r = (_at(v, k, x) for k in (t, r) for v in (schedule.signal, schedule.noise))
-    d = eta * s_r / s * jnp.sqrt(jnp.maximum(1 - (a / a_r) ** 2, 0))
-    back = a_r * image + jnp.sqrt(jnp.maximum(s_r**2 - d**2, 0)) * noise + d * fresh
+    large = jnp.sqrt(jnp.maximum(1 - (a / a_r) ** 2, 0))
+    d = eta * s_r / s * large
+    added = (large if variance == "fixed_large" else d) * fresh
+    back = a_r * image + jnp.sqrt(jnp.maximum(s_r**2 - d**2, 0)) * noise + added
     return jnp.where(done, image, back).astype(x.dtype)
 
 

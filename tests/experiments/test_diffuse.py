@@ -131,7 +131,7 @@ def test_the_noise_of_a_bounded_image_is_what_is_left_of_the_input(monkeypatch):
     """Where x_0 is cut to -1..1 the noise is no longer what the network said."""
     method = method_of(sampler={"steps": 1, "eta": 0.0, "clip": True})._replace(model=Same())
     method = method._replace(space=method.space._replace(decode=lambda extra, x: x))
-    monkeypatch.setattr(diffusion, "step_back", lambda schedule, x, image, noise, t, earlier, fresh, eta: noise)
+    monkeypatch.setattr(diffusion, "step_back", lambda *step: step[3])
     start = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype(np.float32)
     state = State(jnp.int32(0), {}, {}, {"batch_stats": {}}, {})
     made = denoising.denoised(method, state, jnp.asarray(start), jax.random.key(0), {})
@@ -141,10 +141,20 @@ def test_the_noise_of_a_bounded_image_is_what_is_left_of_the_input(monkeypatch):
     np.testing.assert_allclose(made, (start - a * image) / s, atol=1e-4)
 
 
+def test_the_larger_variance_reaches_the_step_and_walks_have_no_noise_at_all(monkeypatch):
+    method = method_of(sampler={"steps": 40, "eta": 1.0, "variance": "fixed_large"})
+    method, seen = method._replace(model=Same()), []
+    monkeypatch.setattr(diffusion, "step_back", lambda *step: seen.append(step[7:]) or step[1])
+    state = State(jnp.int32(0), {}, {}, {"batch_stats": {}}, {})
+    denoising.denoised(method, state, jnp.zeros((2, *SHAPE)), jax.random.key(0), {})
+    denoising.latent_walk(method, state, jax.random.key(0), 2, 2)
+    assert seen == [(1.0, "fixed_large"), (0.0, "fixed_small")]
+
+
 def test_every_step_adds_noise_of_its_own(monkeypatch):
     method = method_of(sampler={"steps": 2, "eta": 1.0})._replace(model=Same())
     method = method._replace(space=method.space._replace(decode=lambda extra, x: x))
-    monkeypatch.setattr(diffusion, "step_back", lambda schedule, x, image, noise, t, earlier, fresh, eta: x + fresh)
+    monkeypatch.setattr(diffusion, "step_back", lambda *step: step[1] + step[6])
     state = State(jnp.int32(0), {}, {}, {"batch_stats": {}}, {})
     made = denoising.denoised(method, state, jnp.zeros((64, *SHAPE)), jax.random.key(0), {})
     assert float(made.var()) == pytest.approx(2, abs=0.2)  # 4 if both were the same
@@ -187,6 +197,8 @@ def test_guidance_of_zero_forgets_the_label_and_of_one_is_the_label():
     [
         ({"schedule": {"name": "cosin"}}, "config.schedule.name='cosin' must be one of linear, cosine"),
         ({"sampler": {"steps": 41}}, "a sampler of 41 steps does not fit a schedule of 40"),
+        ({"sampler": {"steps": 2, "eta": 0.5, "variance": "fixed_large"}}, r"is DDPM's, and config\.sampler\.eta=0.5"),
+        ({"sampler": {"steps": 2, "variance": "large"}}, "'large'.* 'fixed_small', 'fixed_large'"),
         ({"sampler": {"steps": 2, "guidance": 2.0}}, "guidance needs a denoiser that is told a label"),
         ({"model": {"num_classes": 4}}, "must be the classes of the data, 3"),
         (

@@ -74,14 +74,26 @@ def test_the_ancestral_step_has_the_posteriors_mean_and_variance():
     t, x, image = 300, 0.7, -0.2
     kept, before, beta = (float(v) for v in (LINEAR.signal[t] ** 2, LINEAR.signal[t - 1] ** 2, LINEAR.beta[t]))
     mean = np.sqrt(before) * beta / (1 - kept) * image + np.sqrt(1 - beta) * (1 - before) / (1 - kept) * x
-    deviation = np.sqrt((1 - before) / (1 - kept) * beta)
+    deviation = {"fixed_small": np.sqrt((1 - before) / (1 - kept) * beta), "fixed_large": np.sqrt(beta)}
     noise = (x - float(LINEAR.signal[t]) * image) / float(LINEAR.noise[t])
     one = lambda v: jnp.array([[v]])  # noqa: E731
-    for fresh in (0.0, 1.0):
-        back = diffusion.step_back(
-            LINEAR, one(x), one(image), one(noise), jnp.array([t]), jnp.array([t - 1]), one(fresh)
-        )
-        np.testing.assert_allclose(back[0, 0], mean + deviation * fresh, rtol=2e-3)
+    times = jnp.array([t]), jnp.array([t - 1])
+    for fresh, variance in ((0.0, "fixed_small"), (1.0, "fixed_small"), (0.0, "fixed_large"), (1.0, "fixed_large")):
+        back = diffusion.step_back(LINEAR, one(x), one(image), one(noise), *times, one(fresh), variance=variance)
+        np.testing.assert_allclose(back[0, 0], mean + deviation[variance] * fresh, rtol=2e-3)
+
+
+@pytest.mark.curriculum("S4")
+def test_the_larger_variance_is_right_for_unit_normal_images():
+    """Of x_0 ~ N(0, 1) the best guess is a_t x_t, and what a step makes of a unit normal x_t is unit normal again."""
+    for t in (1, 20, 300, 999):
+        x, times = jnp.array([[1.0]]), (jnp.array([t]), jnp.array([t - 1]))
+        image, noise = LINEAR.signal[t] * x, LINEAR.noise[t] * x
+        kept = diffusion.step_back(LINEAR, x, image, noise, *times, 0 * x, variance="fixed_large")[0, 0]
+        added = diffusion.step_back(LINEAR, x, image, noise, *times, x, variance="fixed_large")[0, 0] - kept
+        np.testing.assert_allclose(kept**2 + added**2, 1, atol=2e-4)
+        small = diffusion.step_back(LINEAR, x, image, noise, *times, x)[0, 0] - kept
+        assert small < (0.8 if t == 1 else 1) * added
 
 
 @pytest.mark.curriculum("S4")
