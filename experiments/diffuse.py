@@ -59,7 +59,7 @@ def evaluation_step(method, state, batch, key):
 
 def finalise(means, rows):
     """The means; a quarter of the schedule that no example drew has none."""
-    return {name: value for name, value in means.items() if value == value}
+    return {name: value for name, value in means.items() if value == value or not name.startswith("loss_")}
 
 
 def captioned_step(method, state, batch, key):

@@ -23,6 +23,7 @@ from cvdl_jax.data import episodes, views
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import few_shot
+from cvdl_jax.metrics.classification import correct
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
 from cvdl_jax.ops import prototypes
@@ -51,7 +52,7 @@ def training_loss(model, normalise, drawn, shots, state, batch, key):
     centres = prototypes.of_support(prototypes.support(gather_rows(x), drawn.images, shots))  # [classes, e]
     which, asked = prototypes.episode(row_places(len(x)), drawn.images, shots)
     logits, weight = prototypes.scores(x, centres), asked.astype(x.dtype)
-    losses, hits = softmax_cross_entropy(logits, which), logits.argmax(1) == which
+    losses, hits = softmax_cross_entropy(logits, which), correct(logits, which)
     count = weight.sum()
     return state, {"loss": ((losses * weight).sum(), count), "accuracy": ((hits * weight).sum(), count)}
 

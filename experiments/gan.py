@@ -94,15 +94,16 @@ def make(config, info) -> Task:
     of_generator = partial(generator_loss, game, n)
     losses = {"discriminator": partial(discriminator_loss, game), "generator": of_generator}
     steps = recipe.players(config, info, losses, {"discriminator": n})
-    if game.growth is not None:
-        steps = {name: players.restarted(step, name, game.growth) for name, step in steps.items()}
     critic = steps["discriminator"]
     critic = chain(critic, partial(clip, game.loss.clip)) if game.loss.clip else critic
     critic = following(critic, game.adaptive) if game.adaptive else critic
+    turns = {"discriminator": repeat(critic, n), "generator": steps["generator"]}
+    if game.growth is not None:
+        turns = {name: players.restarted(turn, steps[name], name, game.growth) for name, turn in turns.items()}
     train = chain(
         recipe.augmentation(config, info),
-        repeat(critic, n),
-        steps["generator"],
+        turns["discriminator"],
+        turns["generator"],
         recipe.average(config, of_generator, on="generator"),
     )
     evals = recipe.evaluations(partial(generation.compared, sampler), info.sizes)

@@ -22,6 +22,7 @@ from cvdl_jax.core.info import check_labelled
 from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.nn.apply import apply_eval, apply_train, initialise
@@ -43,7 +44,7 @@ class Policy(NamedTuple):
 def training_loss(model, normalise, policy, state, batch, key):
     """Sums of one training batch."""
     (logits, out), state = apply_train(model, state, normalise(batch["image"]), key)
-    reward = (logits.argmax(-1) == batch["label"]).astype(logits.dtype)  # [b]
+    reward = correct(logits, batch["label"]).astype(logits.dtype)  # [b]
     losses = softmax_cross_entropy(logits, batch["label"])
     chosen, error = reinforce(out["log_p"], reward, out["baseline"]), baseline_error(reward, out["baseline"])
     total, count = losses + policy.reinforce * chosen + policy.baseline * error, jnp.ones(len(reward)).sum()
@@ -60,7 +61,7 @@ def looked(model, normalise, state, batch):
 def evaluation_step(looked_fn, state, batch, key):
     """Sums over real rows: the loss, the accuracy, and where there is a place how far the last glimpse is from it."""
     (logits, places), mask = looked_fn(state, batch), batch["mask"]
-    parts = {"loss": softmax_cross_entropy(logits, batch["label"]), "accuracy": logits.argmax(-1) == batch["label"]}
+    parts = {"loss": softmax_cross_entropy(logits, batch["label"]), "accuracy": correct(logits, batch["label"])}
     if "place" in batch:
         parts["distance"] = jnp.linalg.norm(places[:, -1] - batch["place"], axis=-1)
         parts["first_distance"] = jnp.linalg.norm(places[:, 0] - batch["place"], axis=-1)

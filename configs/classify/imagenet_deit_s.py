@@ -5,9 +5,11 @@
 
 Touvron et al. 2021, "Training data-efficient image transformers", table 9: AdamW at 5e-4 for 512 images, cosine, 5
 epochs of warm-up, decay 0.05; label smoothing 0.1, stochastic depth 0.1; three copies of an image in a batch,
-RandAugment of magnitude 9, mixup 0.8 or CutMix 1.0, random erasing 0.25; normal weights of 0.02. Other than there:
-1,152 images in a batch, not 1,024, so that 64 devices have multiples of 2 and of 3, at a rate in proportion;
-RandAugment's magnitude does not vary; erased pixels are uniform noise before the normalisation.
+RandAugment of magnitude 9 of 10 (27 of 30 here), each of its two operations carried out half of the time as in the
+authors' code, mixup 0.8 or CutMix 1.0, random erasing 0.25; normal weights of 0.02. Other than there:
+1,152 images in a batch, not 1,024, so that 64 devices have multiples of 6, at a rate in proportion; RandAugment has the
+paper's 14 operations and a magnitude that does not vary; images are erased behind the mixing, not before it, by uniform
+noise before the normalisation.
 
 Data: `imagenet2012` of TFDS, or `path=/folder` with train/CLASS/image.jpg and validation/CLASS/image.jpg; 99 % of the
 training images, the rest to select on, the 50,000 validation images to report once (`configs/datasets.py`).
@@ -34,7 +36,7 @@ def get_config(arg=None):
     config.total_epochs, config.batch_size = 300, 1152
     copies = f"repeated_augmentation({2 if arg.smoke else 3})"
     erasing = "random_erasing(area_low=0.02, area_high=0.33, probability=0.25)"
-    config.augment = f"{copies} | flip | rand_augment(n=2, m=9) | mixup_or_cutmix(0.8, 1.0) | {erasing}"
+    config.augment = f"{copies} | flip | rand_augment(n=2, m=27, each=0.5) | mixup_or_cutmix(0.8, 1.0) | {erasing}"
     config.model = {"name": "deit_small_patch16_224", "drop_path": 0.1}
     config.loss = {"name": "softmax_cross_entropy", "label_smoothing": 0.1}
     config.optim = {"name": "adamw", "lr": 5e-4, "lr_batch_size": 512, "weight_decay": 0.05}

@@ -18,7 +18,7 @@ codes configs/generate/text_to_image.py denoises).
 Measured on the test split with seed 0, mean squared error of a pixel:
 
     form           squared_error     wall time
-    convolutional  not measured yet
+    convolutional  0.0044            19 min
     dense          not measured yet
     denoising      not measured yet
     sparse         not measured yet
@@ -26,7 +26,7 @@ Measured on the test split with seed 0, mean squared error of a pixel:
     quantised      not measured yet
 
     data              squared_error     wall time, convolutional
-    mnist             not measured yet
+    mnist             0.0044            19 min
     digits            0.0094            67 s
     captioned_scenes  not measured yet
 """

@@ -68,7 +68,7 @@ def judgement(probabilities: np.ndarray) -> dict[str, float]:
     if p.ndim != 2 or not p.size:
         raise DataError(f"expected the probabilities [n, classes] of at least one sample, got shape {p.shape}")
     n, classes = p.shape
-    counts = np.bincount(p.argmax(-1), minlength=classes)
+    counts = np.bincount(p[~np.isnan(p).any(-1)].argmax(-1), minlength=classes)  # what is no number is of no class
     marginal = p.mean(0)
     logs = np.log(np.maximum(p, 1e-300)) - np.log(np.maximum(marginal, 1e-300))[None]
     return {
@@ -137,7 +137,7 @@ def agreement(probabilities: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """
     if label.max() >= probabilities.shape[1]:
         raise DataError(f"the judge knows {probabilities.shape[1]} classes, and a generator was told {label.max()}")
-    hits = probabilities.argmax(-1) == label
+    hits = (probabilities.argmax(-1) == label) & ~np.isnan(probabilities).any(-1)
     return {"agreement": float(hits.mean())} | {f"agreement_{c}": float(hits[label == c].mean()) for c in set(label)}
 
 

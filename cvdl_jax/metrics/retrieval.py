@@ -38,7 +38,8 @@ def recalls(
         at: the numbers k.
 
     Returns:
-        {k: bool [q]}. A candidate as similar as a right one, and not right, counts as if it came first.
+        {k: bool [q]}. A candidate as similar as a right one, and not right, counts as if it came first; so does one
+        whose similarity is no number.
 
     Raises:
         ValueError: for a query without a right candidate.
@@ -48,8 +49,9 @@ def recalls(
     ahead = []
     for start in range(0, len(queries), _ROWS):
         scores, mine = queries[start : start + _ROWS] @ candidates.T, right[start : start + _ROWS]
-        best = np.where(mine, scores, -np.inf).max(1, keepdims=True)
-        ahead.append(((scores >= best) & ~mine).sum(1))
+        best = np.where(mine & ~np.isnan(scores), scores, -np.inf).max(1, keepdims=True)
+        lost = np.isneginf(best[:, 0])  # no right candidate has a similarity
+        ahead.append(np.where(lost, max(at), (~(scores < best) & ~mine).sum(1)))
     places = np.concatenate(ahead)
     return {k: places < k for k in at}
 

@@ -10,7 +10,7 @@ from jax import lax
 from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Counted
 from cvdl_jax.core.info import Info
-from cvdl_jax.core.parallel import row_random
+from cvdl_jax.core.parallel import row_places, row_random
 from cvdl_jax.core.task import Transform
 from cvdl_jax.data.augment import policy
 from cvdl_jax.errors import ConfigError
@@ -122,7 +122,7 @@ def sample(method: Method, state: Any, key: jax.Array, n: int) -> jax.Array:
         [n, h, w, c] in 0..1.
     """
     z = row_random(jax.random.normal, key, (n, method.model.latent))
-    label = {"label": jnp.arange(n) % method.model.num_classes} if method.model.num_classes else {}
+    label = {"label": row_places(n) % method.model.num_classes} if method.model.num_classes else {}
     return jax.nn.sigmoid(apply_eval(method.model, averaged(state), z, method="decode", **label))
 
 
@@ -154,6 +154,11 @@ def make_autoencoder(config: Any, info: Info) -> Method:
     samples = configs.check_value(config.bound_samples, Counted, "config.bound_samples")
     if samples and not model.variational:
         raise ConfigError("config.bound_samples is of a variational autoencoder; set it to 0")
+    if samples and config.loss.get("name") == "squared":
+        raise ConfigError(
+            "config.bound_samples bounds a likelihood, and config.loss.name='squared' is none; set "
+            "config.bound_samples=0, or config.loss={'name': 'gaussian', 'deviation': 0.7071}, the same of a density"
+        )
     return Method(
         model=model,
         distance=configs.named(reconstruction, config.loss, "config.loss", "logits", "images"),

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from cvdl_jax.config.binding import NotNegative, Probability, Share, Size
-from cvdl_jax.core.parallel import row_random
+from cvdl_jax.core.parallel import row_places, row_random
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models.generative.diffusion_unet import no_words
 from cvdl_jax.models.spaces import Space
@@ -125,8 +125,8 @@ def unconditional(method: Denoising, told: Mapping[str, Any]) -> dict[str, Any]:
 def in_turn(method: Denoising, n: int) -> dict[str, jax.Array]:
     """The conditions of n samples: the classes, or the prompts, in turn."""
     if told_captions(method):
-        return {"caption": jnp.asarray(method.prompts)[jnp.arange(n) % len(method.prompts)]}
-    return {"label": jnp.arange(n) % method.model.num_classes} if method.model.num_classes else {}
+        return {"caption": jnp.asarray(method.prompts)[row_places(n) % len(method.prompts)]}
+    return {"label": row_places(n) % method.model.num_classes} if method.model.num_classes else {}
 
 
 def squared_error(predicted: jax.Array, made: dict[str, jax.Array]) -> jax.Array:

@@ -17,6 +17,8 @@ from cvdl_jax.ops.losses import divergences
 def kl(out: Mapping[str, jax.Array], beta: NotNegative = 1.0) -> jax.Array:
     """`beta KL(q(z | x), N(0, 1))` of a variational autoencoder; with beta 1, minus the loss is a bound of log p(x).
 
+    It is a bound with a loss that is a likelihood; `config.loss.name="squared"` is none.
+
     Args:
         out: with "mean" and "log_variance".
         beta: above 1 for codes that are nearer to independent, 0 for none of it.

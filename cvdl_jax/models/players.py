@@ -266,13 +266,14 @@ def styles(game: Game, state: State, key: jax.Array) -> dict[str, jax.Array]:
     return {"truncation": jnp.concatenate(truncated), "mixing": jnp.concatenate(mixed)}
 
 
-def restarted(descent: Transform, player: str, growth: Growth) -> Transform:
-    """A descent whose moments begin anew with each new resolution; its count of updates for the rate goes on.
+def restarted(steps: Transform, descent: Transform, player: str, growth: Growth) -> Transform:
+    """Steps whose moments begin anew with each new resolution; the count of updates for the rate goes on.
 
     What a new layer's gradients are divided by would else be an average with the zeros of all steps before it was used.
 
     Args:
-        descent: of `task.descend`.
+        steps: all of the player's in one training step, so that moments begin anew once.
+        descent: of `task.descend`, whose moments they are.
         player: its name in `state.opt`.
         growth: says when.
 
@@ -288,6 +289,6 @@ def restarted(descent: Transform, player: str, growth: Growth) -> Transform:
         fresh = descent.init(state._replace(opt=others)).opt[player]
         fresh = jax.tree.map(keep, fresh, old, is_leaf=lambda x: isinstance(x, LearningRateState))
         opt = jax.tree.map(lambda a, b: jnp.where(begins, a, b), fresh, old)
-        return descent.update(state._replace(opt={**others, player: opt}), batch, key)
+        return steps.update(state._replace(opt={**others, player: opt}), batch, key)
 
-    return Transform(update, descent.init)
+    return Transform(update, steps.init)

@@ -185,8 +185,9 @@ def exported(arrays: Mapping[str, np.ndarray], section: Mapping[str, Any]) -> di
 def fitted(name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray | None:
     """An array for a place of another shape, where there is a known way; else None.
 
-    The first convolution of RGB images serves other numbers of channels: its kernel is summed over the channels for
-    one, and repeated and scaled by 3 / c for c, so that a grey image repeated c times gives the same outputs.
+    The first convolution of RGB images serves other numbers of channels, so that a grey image repeated c times gives
+    the same outputs: its kernel is summed over the channels for one, halved for each of two, and for c the colours take
+    turns, each divided by how often it occurs (for multiples of 3 that is 3 / c, as timm has it).
     Position embeddings [1, n, d] of a square grid are interpolated (bicubic) to another one; extra tokens stay.
 
     Args:
@@ -204,10 +205,10 @@ def fitted(name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray | N
 
 def other_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     """A kernel [h, w, 3, k] of RGB images for c channels, [h, w, c, k]; see `fitted`."""
-    if channels == 1:
-        return kernel.sum(2, keepdims=True)
-    repeated = np.concatenate([kernel] * -(-channels // 3), 2)[:, :, :channels]
-    return repeated * (3 / channels)
+    if channels < 3:
+        return np.repeat(kernel.sum(2, keepdims=True) / channels, channels, 2)
+    colours = np.arange(channels) % 3
+    return kernel[:, :, colours] / np.bincount(colours)[colours, None].astype(kernel.dtype)
 
 
 def other_grid(embedding: np.ndarray, n: int) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from cvdl_jax.core.formatting import columns, natural
 from cvdl_jax.core.trees import names
 from cvdl_jax.errors import ConfigError, nearest
 
-DECAY = r"(.*/)?(kernel|embedding)"  # not biases, nor scales of norms, nor position embeddings
+DECAY = r"(.*/)?(\w*kernel|embedding|table)"  # not biases, scales of norms, tokens and positions that are parameters
 
 
 class Row(NamedTuple):

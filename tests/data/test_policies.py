@@ -207,6 +207,17 @@ def test_rand_augment_draws_n_operations_uniformly_at_one_level(draw, n):
         assert not np.array_equal(drawn[0][0], drawn[1][0])
 
 
+def test_each_operation_may_be_left_out_by_itself(draw):
+    drawn = draw("rand_augment(n=2, m=15, each=0.3)", 4000)
+    identity = tables.OPERATIONS.index("identity")
+    left = [operation == identity for operation, _ in drawn]
+    for one in left:  # 0.7 left out, and one in 14 of the rest is the identity itself
+        assert one.mean() == pytest.approx(0.7 + 0.3 / 14, abs=0.03)
+    assert (left[0] & left[1]).mean() == pytest.approx((0.7 + 0.3 / 14) ** 2, abs=0.03)  # one does not decide for both
+    counts = np.bincount(drawn[0][0], minlength=15)[:14]
+    assert chisquare(np.delete(counts, identity)).pvalue > 0.001
+
+
 def test_trivial_augment_draws_one_operation_and_its_level_uniformly(draw):
     ((operation, value),) = draw("trivial_augment(wide=True)", 6000)
     assert chisquare(np.bincount(operation, minlength=15)[:14]).pvalue > 0.001
@@ -278,7 +289,7 @@ def test_repeated_augmentation_repeats_one_row_of_each_group(n):
         out = repeat(batch, jax.random.key(seed))
         label = np.asarray(out["label"])
         np.testing.assert_array_equal(out["image"][:, 0, 0, 0], label)  # image and label stay together
-        groups = label.reshape(-1, n)
+        groups = label.reshape(-1, n, 2).swapaxes(1, 2).reshape(-1, n)  # two groups take turns
         assert np.all(groups == groups[:, :1])
         np.testing.assert_array_equal(groups[:, 0] // n, np.arange(24 // n))
         seen |= set(label.tolist())
@@ -289,9 +300,19 @@ def test_repeated_rows_are_changed_differently():
     images = np.broadcast_to(RNG.random((8, 1, 1, 1), np.float32), (8, 6, 6, 1))
     text = "repeated_augmentation(n=4) | padded_crop(padding=2)"
     out = np.asarray(policy.build(text).update(None, {"image": jnp.asarray(images)}, KEY)[1]["image"])
-    values = out.max((1, 2, 3)).reshape(2, 4)
-    np.testing.assert_array_equal(values, np.broadcast_to(values[:, :1], (2, 4)))
-    assert all(len({x.tobytes() for x in group}) > 1 for group in out.reshape(2, 4, -1))
+    values = out.max((1, 2, 3)).reshape(4, 2)
+    np.testing.assert_array_equal(values, np.broadcast_to(values[:1], (4, 2)))
+    assert all(len({x.tobytes() for x in group}) > 1 for group in out.reshape(4, 2, -1).swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("mix", ["mixup(1000.0)", "cutmix(1.0)", "mixup_or_cutmix(0.8, 1.0)"])
+def test_an_example_is_not_mixed_with_its_own_copy(n, mix):
+    b = 24 * n
+    batch = {"image": jnp.zeros((b, 4, 4, 3)) + jnp.arange(b)[:, None, None, None] / b, "label": jnp.arange(b)}
+    label = policy.build(f"repeated_augmentation({n}) | {mix}", b).update(None, batch, KEY)[1]["label"]
+    mixed = ((np.asarray(label) > 1e-6).sum(1) > 1).mean()
+    assert mixed == 1 if mix == "mixup(1000.0)" else mixed > 0.6  # a box of CutMix may be empty
 
 
 # Mistakes ---------------------------------------------------------------------------------------------------------
@@ -306,6 +327,7 @@ def test_repeated_rows_are_changed_differently():
         ("rand_augment(m=31)", r"rand_augment\(m=31\) must be between 0 and 30"),
         ("rand_augment(m=2.5)", "m=2.5"),
         ("trivial_augment(probability=-1.0)", "between 0 and 1"),
+        ("rand_augment(each=1.5)", r"rand_augment\(each=1.5\) must be between 0 and 1"),
         ("repeated_augmentation(n=0)", "at least 1"),
     ],
 )
@@ -315,8 +337,8 @@ def test_mistakes_name_the_thing_and_the_fix(text, message):
 
 
 def test_mistakes_that_show_in_the_batch():
-    with pytest.raises(ConfigError, match=r"repeated_augmentation\(n=3\) must divide the 4 rows of a device"):
-        policy.build("repeated_augmentation(n=3)").update(None, {"image": jnp.zeros((4, 2, 2, 1))}, KEY)
+    with pytest.raises(ConfigError, match=r"repeated_augmentation\(n=2\) takes 4 rows at a time, .* the 6 rows of a"):
+        policy.build("repeated_augmentation(n=2)").update(None, {"image": jnp.zeros((6, 2, 2, 1))}, KEY)
     with pytest.raises(ConfigError, match="rand_augment needs images with 1 or 3 channels"):
         policies.rand_augment()(None, {"image": jnp.zeros((4, 2, 2, 2))}, KEY)
     small = {"image": jnp.zeros((4, 2, 2, 3)), "segmentation_mask": jnp.zeros((4, 1, 1, 1), jnp.uint8)}

@@ -197,6 +197,7 @@ def test_walks_go_from_one_code_to_another_in_a_straight_line():
     ("sections", "said"),
     [
         ({"latent": {"name": "l1"}}, "pays for its code by config.latent={'name': 'kl'}"),
+        ({"bound_samples": 5, "loss": {"name": "squared"}}, r"'squared' is none; set config\.bound_samples=0, or"),
         ({"model": {"variational": False}, "bound_samples": 5}, "is of a variational autoencoder; set it to 0"),
         ({"model": {"num_classes": 7}}, "must be the classes of the data, 10, or 0"),
         ({"model": {"code": "relu"}}, "config.model.code is of an autoencoder that is not variational"),

@@ -1,6 +1,7 @@
 """Diffusion: the loss of each prediction, hidden labels, samples of a perfect denoiser, guidance, refusals."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from cvdl_jax.config import configs
 from cvdl_jax.core.info import Info
+from cvdl_jax.core.parallel import PMAP_AXIS
 from cvdl_jax.core.task import State
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.models import denoising, registry
@@ -36,6 +38,24 @@ def state_of(method, seed=0):
     params = method.model.init(jax.random.key(seed), *inputs, False, **more)["params"]
     params = jax.tree.map(lambda p: p + 0.05, params)  # the last layer begins at zero
     return State(jnp.int32(0), params, {}, {"batch_stats": {}}, {})
+
+
+def test_classes_in_turn_go_on_from_one_device_to_the_next():
+    method = method_of(model={"num_classes": 3})
+    seen = jax.vmap(lambda _: denoising.in_turn(method, 2)["label"], axis_name=PMAP_AXIS)(jnp.zeros(4))
+    np.testing.assert_array_equal(seen.reshape(-1), denoising.in_turn(method, 8)["label"])
+    told = method._replace(model=SimpleNamespace(num_classes=0, vocabulary=9), prompts=np.arange(3)[:, None])
+    said = jax.vmap(lambda _: denoising.in_turn(told, 2)["caption"], axis_name=PMAP_AXIS)(jnp.zeros(4))
+    np.testing.assert_array_equal(said.reshape(-1), np.arange(8) % 3)
+
+
+def test_a_loss_that_is_no_number_stays_and_a_quarter_without_examples_goes():
+    nan = float("nan")
+    assert diffuse.finalise({"loss": 1.0, "loss_1_of_4": nan, "loss_2_of_4": 2.0}, {}) == {
+        "loss": 1.0,
+        "loss_2_of_4": 2,
+    }
+    assert np.isnan(diffuse.finalise({"loss": nan, "loss_1_of_4": nan}, {})["loss"])
 
 
 @pytest.mark.curriculum("S1", "S3")

@@ -490,6 +490,10 @@ def test_what_a_judge_says_by_hand():
         and generation.judgement(even)["confidence"] == 0.25
     )
     assert generation.judgement(np.repeat(np.eye(4), 5, 0))["inception_score"] == pytest.approx(4)
+    broken = generation.judgement(np.where(np.arange(10)[:, None] < 8, np.nan, p))
+    assert broken["classes"] == 1 and np.isnan(broken["inception_score"])  # what is no number is of no class
+    told = generation.agreement(np.where(np.arange(10)[:, None] < 4, np.nan, p), np.repeat([0, 1], [8, 2]))
+    assert told == {"agreement": 0.6, "agreement_0": 0.5, "agreement_1": 1.0}
     stray = np.zeros((1000, 10))
     stray[:, 0] = 1
     stray[:9], stray[9:20] = np.eye(10)[1], np.eye(10)[2]

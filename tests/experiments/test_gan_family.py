@@ -10,7 +10,7 @@ import pytest
 from test_gan import built, different, info_of, quick_jit
 
 from cvdl_jax.config import configs
-from cvdl_jax.core.task import State, Transform, create_state, descend
+from cvdl_jax.core.task import State, Transform, create_state, descend, repeat
 from cvdl_jax.data.load import load
 from cvdl_jax.engine.build import experiment_of
 from cvdl_jax.errors import ConfigError, UserError
@@ -132,14 +132,16 @@ def test_moments_begin_anew_with_a_resolution_and_the_rate_goes_on():
         lambda u, s, p=None: (u, s._replace(count=s.count + 1)),
     ))  # fmt: skip
     loss = lambda state, batch, key: (state, {"loss": ((state.params["generator"] ** 2).sum(), 1.0)})  # noqa: E731
-    step = restarted(descend(loss, rule, on="generator"), "generator", Growth(2, 0, 3))
-    state = step.init(State(jnp.zeros((), jnp.int32), {"generator": jnp.ones(2)}))
-    counts = []
-    for _ in range(6):
-        state, _, _ = step.update(state, {}, jax.random.key(0))
-        state = state._replace(step=state.step + 1)
-        counts.append((int(state.opt["generator"][0].count), int(state.opt["generator"][1].count)))
-    assert counts == [(1, 1), (2, 2), (1, 3), (2, 4), (1, 5), (2, 6)]
+    descent = descend(loss, rule, on="generator")
+    for n, expected in ((1, [1, 2, 1, 2, 1, 2]), (3, [3, 6, 3, 6, 3, 6])):  # of several steps in one the first restarts
+        step = restarted(repeat(descent, n), descent, "generator", Growth(2, 0, 3))
+        state = step.init(State(jnp.zeros((), jnp.int32), {"generator": jnp.ones(2)}))
+        counts = []
+        for _ in range(6):
+            state, _, _ = step.update(state, {"x": jnp.zeros((n, 1))}, jax.random.key(0))
+            state = state._replace(step=state.step + 1)
+            counts.append((int(state.opt["generator"][0].count), int(state.opt["generator"][1].count)))
+        assert counts == [(moments, n * (i + 1)) for i, moments in enumerate(expected)]
 
 
 @pytest.mark.curriculum("R20")

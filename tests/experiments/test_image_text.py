@@ -110,6 +110,8 @@ def test_evaluation_by_hand():
     assert metrics["image_to_text_chance"] == metrics["text_to_image_chance"] == pytest.approx(5 / 12)
     assert metrics["zero_shot_accuracy"] == pytest.approx(2 / 3) and metrics["zero_shot_chance"] == 0.5
     assert metrics["zero_shot_accuracy_low"] < 2 / 3 < metrics["zero_shot_accuracy_high"]
+    lost = image_text.finalise({}, {**{n: np.asarray(x) for n, x in rows.items()}, "scores": np.full((3, 2), np.nan)})
+    assert lost["zero_shot_accuracy"] == 0
     without = image_text.evaluation_step(Tabled(wide), lambda x: x, None, state_of(), batch, None)
     assert without.keys() == {"image", "text", "captions"}
 

@@ -28,6 +28,16 @@ def test_any_right_candidate_counts_and_a_tie_does_not():
     assert not constant[1].any() and constant[5].all()  # a model that says nothing finds nothing
 
 
+def test_vectors_that_are_no_numbers_find_nothing():
+    nan, right = np.full((4, 3), np.nan), np.eye(4, dtype=bool)
+    assert not retrieval.recalls(nan, nan, right)[1].any() and not retrieval.recalls(nan, nan, right)[5].any()
+    candidates = np.eye(4)
+    broken = candidates.copy()
+    broken[1] = np.nan  # the candidate 1 is no number: nobody finds it, and to all others it is ahead
+    hits = retrieval.recalls(candidates, broken, right, (1, 2))
+    assert hits[1].tolist() == [False] * 4 and hits[2].tolist() == [True, False, True, True]
+
+
 def test_many_queries_are_those_of_few(monkeypatch):
     rng = np.random.default_rng(0)
     queries, candidates = rng.normal(size=(2, 20, 3))

@@ -46,11 +46,11 @@ def numpy_captioner(f, w, tokens):
     keys, weights = GRID @ f["keys"]["kernel"] + f["keys"]["bias"], {"logits": [], "alpha": []}
     for t in range(tokens.shape[1]):
         y = w["embedding"]["embedding"][tokens[:, t]]
-        e = (np.tanh(keys + (h @ w["ask"])[:, None]) @ w["score"])[..., 0]  # [b, n]
+        e = (np.tanh(keys + (h @ w["ask_kernel"])[:, None]) @ w["score_kernel"])[..., 0]  # [b, n]
         alpha = np.exp(e) / np.exp(e).sum(1, keepdims=True)
         beta = sigmoid(h @ w["gate"] + w["gate_bias"])
         z = beta * (alpha[..., None] * GRID).sum(1)
-        gates = y @ w["input"]["kernel"] + w["input"]["bias"] + z @ w["context"] + h @ w["recurrent_kernel"]
+        gates = y @ w["input"]["kernel"] + w["input"]["bias"] + z @ w["context_kernel"] + h @ w["recurrent_kernel"]
         i, forget, g, o = np.split(gates, 4, 1)
         c = sigmoid(forget) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)

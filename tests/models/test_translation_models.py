@@ -135,7 +135,7 @@ def test_the_attentive_layer_equals_a_loop():
         for j in range(t):
             n = length[i]
             scores = np.asarray(
-                additive_scores(before[None], z[i, :n], params["query_kernel"], w_k, params["score"][:, 0])
+                additive_scores(before[None], z[i, :n], params["query_kernel"], w_k, params["score_kernel"][:, 0])
             )
             a = np.exp(scores[0]) / np.exp(scores[0]).sum()
             c = a @ z[i, :n]

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from functools import partial
 from typing import get_args
 
 import jax
@@ -17,6 +18,7 @@ from cvdl_jax.core import trees
 from cvdl_jax.core.task import State, descend
 from cvdl_jax.engine import runs
 from cvdl_jax.errors import ConfigError
+from cvdl_jax.models import registry
 from cvdl_jax.optim import optimizer as optim
 from cvdl_jax.optim import param_groups
 
@@ -293,6 +295,20 @@ def test_weight_decay_reaches_kernels_only(name):
     changed = {n for n, a, b in zip(trees.names(params), *map(jax.tree.leaves, (none, some)), strict=True)
                if not np.array_equal(a, b)}  # fmt: skip
     assert changed == {"body/kernel", "conv/kernel", "head/kernel"}
+
+
+def test_every_matrix_of_weights_decays_by_default():
+    """Those of recurrent layers, of attention in them, and the tables of words; no bias, norm, token or position."""
+    kinds = {"lstm_tiny": (1, 6, 4), "gru_tiny": (1, 6, 4)}
+    for name, shape in kinds.items():
+        model = registry.create({"name": name}, "config.model", num_classes=3)
+        params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), jnp.zeros(shape))["params"]
+        for path, x in zip(trees.names(params), jax.tree.leaves(params), strict=True):
+            assert param_groups.matches(param_groups.DECAY, path) == (x.ndim > 1), path
+    for path in ("decoder0/query_kernel", "source_embedding/table", "words/embedding", "cell/context_kernel", "kernel"):
+        assert param_groups.matches(param_groups.DECAY, path)
+    for path in ("class_token", "positions", "block0/relative_bias", "norm/scale", "kernel_bias", "vector/codebook"):
+        assert not param_groups.matches(param_groups.DECAY, path)
 
 
 @pytest.mark.curriculum("D23", "D24", "D25")

@@ -59,25 +59,39 @@ def auto_augment(
     return _transform("auto_augment", draw, tables.STANDARD, fill, probability, min_visible)
 
 
-def rand_augment(n: int = 2, m: int = 9, fill: float = 0.5, probability: float = 1.0, min_visible: float = MIN_VISIBLE):
+def rand_augment(
+    n: int = 2,
+    m: int = 9,
+    fill: float = 0.5,
+    probability: float = 1.0,
+    min_visible: float = MIN_VISIBLE,
+    each: float = 1.0,
+):
     """N operations for each row, drawn uniformly from 14 and with replacement, all of magnitude m.
 
     Args:
         n: number of operations, one after the other.
         m: level 0..30; at 0 most operations change nothing, but equalize, autocontrast and solarize have their effect.
+            Recipes that count levels of 10, such as timm's "rand-m9", mean three times the number here.
         fill: value in 0..1 of the pixels beyond the border.
         probability: for each row.
         min_visible: boxes of which a smaller part stays in the image become padding.
+        each: the probability that an operation that was drawn is carried out; 1 in the paper, 0.5 in timm's recipes.
 
     Reference: Cubuk et al. 2020, "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space",
     section 3.
     """
     check_size("rand_augment", "n", n)
     check_number("rand_augment", "m", m, 0, tables.LEVELS - 1)
+    check_number("rand_augment", "each", each, 0, 1)
 
     def draw(key, b):
         place = row_random(lambda k, s: jax.random.randint(k, s, 0, len(_RANDOM)), key, (b, n))
-        return jnp.asarray(_RANDOM)[place], jnp.full((b, n), m / (tables.LEVELS - 1), jnp.float32)
+        operation = jnp.asarray(_RANDOM)[place]
+        if each < 1:
+            u = row_random(jax.random.uniform, jax.random.fold_in(key, 1), (b, n))
+            operation = jnp.where(u < each, operation, _IDENTITY)
+        return operation, jnp.full((b, n), m / (tables.LEVELS - 1), jnp.float32)
 
     return _transform("rand_augment", draw, tables.STANDARD, fill, probability, min_visible)
 
@@ -148,11 +162,12 @@ def repeated_augmentation(n: int = 2, probability: float = 1.0):
     one of n examples, and a run that should show all of them as often needs n times as many epochs. Put it first.
 
     Args:
-        n: copies of an example; it must divide the rows of a device.
+        n: copies of an example; twice as many must divide the rows of a device, since the copies of two examples take
+            turns: operations that mix neighbours, such as mixup, are not to mix an example with itself.
         probability: for each group of n rows.
 
     Raises:
-        ConfigError: if n does not divide the rows.
+        ConfigError: if 2 n does not divide the rows.
 
     Reference: Hoffer et al. 2020, "Augment Your Batch: Improving Generalization Through Instance Repetition", section
     3; Berman et al. 2019, "MultiGrain", section 3.1, for the fixed size of the batch.
@@ -162,10 +177,10 @@ def repeated_augmentation(n: int = 2, probability: float = 1.0):
 
     def update(state, batch, key):
         b = batch["image"].shape[0]
-        if b % n:
+        if b % (2 * n):
             raise ConfigError(
-                f"config.augment: repeated_augmentation(n={n}) must divide the {b} rows of a device; choose "
-                f"config.batch_size as a multiple of {n} times the number of devices"
+                f"config.augment: repeated_augmentation(n={n}) takes {2 * n} rows at a time, which must divide the {b} "
+                f"rows of a device; choose config.batch_size as a multiple of {2 * n} times the number of devices"
             )
         where, which = jax.random.split(key)
         drawn = row_random(lambda k, s: jax.random.randint(k, s, 0, n), where, (b,)).reshape(b // n, n)[:, :1]
@@ -174,8 +189,8 @@ def repeated_augmentation(n: int = 2, probability: float = 1.0):
         source = jnp.where(repeat, drawn, jnp.arange(n)[None])  # [b / n, n], places in the group
 
         def one(x):
-            groups = x.reshape(b // n, n, -1)
-            return jnp.take_along_axis(groups, source[..., None], 1).reshape(x.shape)
+            groups = jnp.take_along_axis(x.reshape(b // n, n, -1), source[..., None], 1)
+            return groups.reshape(b // (2 * n), 2, n, -1).swapaxes(1, 2).reshape(x.shape)  # two groups in turn
 
         return state, {**batch, **{name: one(x) for name, x in batch.items()}}, {}
 

@@ -102,10 +102,10 @@ class Writer(nn.Module):
         fixed = {name: x for name, x in carry.items() if name not in ("h", "c")}
         if soft:
             d = carry["grid"].shape[-1]
-            ask = self.param("ask", lecun, (self.units, self.asked), wide)
-            score = self.param("score", lecun, (self.asked, 1), wide)
+            ask = self.param("ask_kernel", lecun, (self.units, self.asked), wide)
+            score = self.param("score_kernel", lecun, (self.asked, 1), wide)
             gate = self.param("gate", lecun, (self.units, 1), wide), self.param("gate_bias", _zeros, (1,), wide)
-            context = self.param("context", lecun, (d, 4 * self.units), wide).astype(self.dtype)
+            context = self.param("context_kernel", lecun, (d, 4 * self.units), wide).astype(self.dtype)
 
         def step(state: Carry, x: jax.Array) -> tuple[Carry, tuple[jax.Array, ...]]:
             h, read = state["h"], ()

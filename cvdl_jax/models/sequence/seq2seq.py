@@ -99,7 +99,7 @@ class AttentiveGRU(nn.Module):
         of_query, of_context = kernel("query_kernel", u, u), kernel("context_kernel", states.shape[-1], 3 * u)
         recurrent = kernel("recurrent_kernel", u, 3 * u, nn.initializers.orthogonal())
         bias = jnp.pad(self.param("recurrent_bias", nn.initializers.zeros, (u,), wide), (2 * u, 0))[None]
-        score = self.param("score", lecun, (u, 1), wide)
+        score = self.param("score_kernel", lecun, (u, 1), wide)
         mask = visible(1, states.shape[1], lengths=length)[:, 0, 0]  # [b, s]
 
         def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
