@@ -299,10 +299,10 @@ def test_weight_decay_reaches_kernels_only(name):
 
 def test_every_matrix_of_weights_decays_by_default():
     """Those of recurrent layers, of attention in them, and the tables of words; no bias, norm, token or position."""
-    kinds = {"lstm_tiny": (1, 6, 4), "gru_tiny": (1, 6, 4)}
+    kinds = {"lstm_tiny": (1, 6), "gru_tiny": (1, 6)}
     for name, shape in kinds.items():
         model = registry.create({"name": name}, "config.model", num_classes=3)
-        params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), jnp.zeros(shape))["params"]
+        params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), jnp.zeros(shape, int))["params"]
         for path, x in zip(trees.names(params), jax.tree.leaves(params), strict=True):
             assert param_groups.matches(param_groups.DECAY, path) == (x.ndim > 1), path
     for path in ("decoder0/query_kernel", "source_embedding/table", "words/embedding", "cell/context_kernel", "kernel"):
