@@ -120,10 +120,10 @@ def make(config, info) -> Task:
     """The Q-learning task of a configuration."""
     env = environment.create(config.environment)
     agent = configs.call(Agent, config.agent, "config.agent")
-    model = registry.create(
+    model = recipe.without_dropout(registry.create(
         config.model, "config.model", kinds=("backbones",),
         num_classes=env.actions, dtype=config.compute_dtype, remat=config.remat,
-    )  # fmt: skip
+    ))  # fmt: skip
     explore = configs.named(policies, config.exploration, "config.exploration", "keys", "values", "step")
     loss = configs.named(td, config.loss, "config.loss", "errors")
     feedback = recipe.feedback(config)

@@ -100,7 +100,7 @@ def on_policy(step):
 def players(config, env, with_value):
     """The policy's network, that of the value (None without), and a function that initialises both."""
     about = {"kinds": ("backbones",), "dtype": config.compute_dtype, "remat": config.remat}
-    model = registry.create(config.model, "config.model", num_classes=env.actions, **about)
+    model = recipe.without_dropout(registry.create(config.model, "config.model", num_classes=env.actions, **about))
     value = registry.create(config.model, "config.model", num_classes=1, **about) if with_value else None
 
     def init(key):

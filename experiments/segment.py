@@ -4,10 +4,9 @@ image: [b, h, w, c] in 0..1; segmentation_mask: [b, h, w, 1], labels as config.d
 Where the data have a second view, image_after: [b, h, w, c], its channels follow those of the image in all that a
 network and an augmentation see, each normalised as if it stood alone (change detection; `views=2` of a U-Net).
 `extra`: {"batch_stats", "ema"?, "ema_statistics"?, "feedback"?}. Own keys: `ignore`, names of labels that are left out
-of the loss and of every measure, so that the network has no logit for them; `palette`, the colours of the figures.
-A figure shows the second of two classes in another hue, through the soft mask of its probability.
-Evaluations: "validation" during training, "test" once at the end on the selected checkpoint; their confusion matrices
-are added over all images.
+of the loss and of every measure, so that the network has no logit for them; `palette`, the colours of the figures, one
+of which shows the second of two classes in another hue. Evaluations: "validation" during training, "test" once at the
+end on the selected checkpoint; their confusion matrices are added over all images.
 """
 
 from functools import partial
@@ -61,10 +60,13 @@ def labels_of(table, batch):
     return jnp.asarray(table)[batch["segmentation_mask"][..., 0].astype(jnp.int32)]
 
 
-def stored_labels(table, classes):
-    """The label that masks of the data set have for every class: uint8, of the shape of the classes."""
-    labels = [np.flatnonzero(table == k)[0] for k in range(table[table != metrics.IGNORE].max() + 1)]
-    return jnp.asarray(labels, jnp.uint8)[classes]
+def predictions(logits_fn, table, state, batch):
+    """Masks with the labels of the data set, and whether a score of the image is no number."""
+    logits = logits_fn(state, batch)
+    return {
+        "segmentation": metrics.stored(table, logits.argmax(-1)),
+        "undefined": jnp.isnan(logits).any((1, 2, 3)),
+    }
 
 
 def training_loss(model, normalise, loss, table, state, batch, key):
@@ -74,7 +76,10 @@ def training_loss(model, normalise, loss, table, state, batch, key):
     total, weight = loss(logits, labels)
     known = labels != metrics.IGNORE
     right = (logits.argmax(-1) == labels) & known
-    return state, {"loss": (total.sum(), weight.sum()), "pixel_accuracy": (right.sum() * 1.0, known.sum() * 1.0)}
+    return state, {
+        "loss": (total.sum(), weight.sum()),
+        "pixel_accuracy": (right.sum() * 1.0, known.sum() * 1.0),
+    }
 
 
 def logits_of(model, normalise, state, batch):
@@ -86,8 +91,7 @@ def evaluation_step(logits_fn, loss, table, state, batch, key):
     """The loss over real rows, and their counted pixels."""
     logits, labels = logits_fn(state, batch), labels_of(table, batch)
     total, weight = loss(logits, labels)
-    mask = batch["mask"]
-    counted = metrics.counted(logits.argmax(-1), labels, logits.shape[-1], mask)
+    counted, mask = metrics.counted(metrics.classes(logits), labels, logits.shape[-1], batch["mask"]), batch["mask"]
     return {"loss": ((total * mask).sum(), (weight * mask).sum()), **counted}
 
 
@@ -124,8 +128,7 @@ def make(config, info) -> Task:
     pairs.check(config.model.get("views", 1), paired)
     normalise = pairs.each_view(normalise) if paired else normalise
     loss = configs.named(segmentation, config.loss, "config.loss", "logits", "labels")
-    feedback = recipe.feedback(config)
-    logits_fn = partial(logits_of, model, normalise)
+    feedback, logits_fn = recipe.feedback(config), partial(logits_of, model, normalise)
     train_loss = partial(training_loss, model, normalise, loss, table)
     step = partial(evaluation_step, logits_fn, loss, table)
 
@@ -143,5 +146,5 @@ def make(config, info) -> Task:
         evals=recipe.evaluations(evaluation, info.sizes),
         report=partial(report, logits_fn, table, names, config.palette),
         on_eval=feedback.on_eval,
-        predict=lambda state, batch: {"segmentation": stored_labels(table, logits_fn(state, batch).argmax(-1))},
+        predict=partial(predictions, logits_fn, table),
     )

@@ -34,4 +34,5 @@ def get_config(arg=None):
     if arg.form == "hog":
         config.model.update({"classifier": {"name": "hog_linear"}, "window": 22})
         config.loss = {"name": "hinge"}
+        config.nms.score_threshold = 0.5  # the sigmoid of a margin of 0: on the other side the machine says background
     return configs.smoke(config) if arg.smoke else config

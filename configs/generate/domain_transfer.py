@@ -31,7 +31,7 @@ def get_config(arg=None):
     config.data = {"name": name, "train": "train", "validation": "validation", "test": "test"}
     config.data.features = ("image", "image_emoji")
     config.normalise = {}
-    config.total_steps, config.batch_size = 10_000, 64
+    config.total_steps, config.batch_size = 4000, 64
     config.model = {
         "generator": {"name": "dcgan_generator", "widths": (128, 64, 32), "kernel": 4},
         "discriminator": {"name": "dcgan_discriminator", "widths": (32, 64, 128), "kernel": 4},

@@ -57,8 +57,12 @@ def _of_image(image: np.ndarray, colour: bool) -> dict[str, float]:
 
 
 def stored_images(split: Any, limit: int = LIMIT) -> list[np.ndarray]:
-    """The first images of a split as its source stores them, before the host resizes them: [h, w, c] each."""
-    rows = split.source.read(list(range(min(limit, len(split.source)))))
+    """Images of a split as its source stores them, before the host resizes them: [h, w, c] each.
+
+    Of more than the limit they are evenly spread: a folder has its images by classes, and the first are of few of them.
+    """
+    n, k = len(split.source), min(limit, len(split.source))
+    rows = split.source.read((np.arange(k) * n // max(k, 1)).tolist())
     return [np.asarray(row["image"]) for row in rows]
 
 

@@ -29,12 +29,15 @@ def performance(label: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
         n, right, accuracy, low, high (95 % Wilson); `counts` [c] and `hits` [c] of each class.
 
     Raises:
-        DataError: without examples.
+        DataError: without examples, or for labels that have no score.
     """
     label, scores = np.asarray(label), np.asarray(scores)
     if not len(label):
         raise DataError("a set without examples has no performance")
-    hit, c = scores.argmax(1) == label, scores.shape[1]
+    c = scores.shape[1]
+    if label.min() < 0 or label.max() >= c:
+        raise DataError(f"labels are in {label.min()}..{label.max()}, and there are scores of the classes 0..{c - 1}")
+    hit = (scores.argmax(1) == label) & ~np.isnan(scores).any(1)  # what is no number is no answer
     right, n = int(hit.sum()), len(label)
     low, high = wilson(right, n)
     counts, hits = np.bincount(label, minlength=c), np.bincount(label[hit], minlength=c)

@@ -88,7 +88,8 @@ def scores(probe: Probe, x: np.ndarray) -> np.ndarray:
 
 def accuracies(probe: Probe, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The accuracy of each strength, [strengths], on features [n, d] with labels int [n]."""
-    return (scores(probe, x).argmax(-1) == np.asarray(labels)).mean(-1)
+    given = scores(probe, x)
+    return ((given.argmax(-1) == np.asarray(labels)) & ~np.isnan(given).any(-1)).mean(-1)
 
 
 def chosen(validation: Sequence[float]) -> int:

@@ -28,7 +28,11 @@ INFO = "dataset_info.json"
 NAMES = {
     "ade20k": {"segmentation": "segmentation_mask"},
     "cityscapes": {"image_left": "image", "segmentation_label": "segmentation_mask"},
-    "open_images_v4": {"objects/": "image_labels/", "bobjects/": "objects/"},  # the first are without boxes
+    "open_images_v4": {  # the first are without boxes; a group is one box around five objects or more
+        "bobjects/is_group_of": "objects/is_crowd",
+        "objects/": "image_labels/",
+        "bobjects/": "objects/",
+    },
     "oxford_iiit_pet": {"head_bbox": "bbox"},
     "scene_parse150": {"annotation": "segmentation_mask"},
     "wider_face": {"faces/": "objects/"},

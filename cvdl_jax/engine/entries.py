@@ -29,7 +29,8 @@ def checked(built: Run) -> Task:
 
     Returns:
         The task. `predict` raises DataError for an entry of another shape, kind or range. Inside `jax.jit`, where
-        values cannot be looked at, images out of range become NaN, and so does what is predicted of them.
+        values cannot be looked at, images out of range become NaN, and so do scores that are predicted of them; where
+        masks of classes are predicted, "undefined" says so.
     """
     splits = built.data.splits if built.data is not None else {}
     if built.task.predict is None or not splits:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optax
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from cvdl_jax.config import configs
@@ -158,6 +159,25 @@ def feedback(config: ConfigDict) -> Feedback:
     """
     built = plateau.build(config.plateau, config.early_stopping)
     return Feedback({}, None) if built is None else Feedback({"feedback": built[0]}, built[1])
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """The model of an experiment whose networks learn as they predict, refused where it would drop something.
+
+    Args:
+        model: of `registry.create`.
+
+    Raises:
+        ConfigError: naming the model's field, a variant's own one too.
+    """
+    for name in sorted(vars(model)):
+        rate = getattr(model, name)
+        if "drop" in name and isinstance(rate, int | float) and rate:
+            raise ConfigError(
+                f"config.model.{name}={rate:g} has no effect in this experiment, whose networks learn without it; set "
+                f"config.model.{name}=0.0"
+            )
+    return model
 
 
 def normalisation(config: ConfigDict) -> Callable:

@@ -46,6 +46,7 @@ def relative_corruption_errors(errors: Any, clean: float, reference: Any, refere
         DataError: see `corruption_errors`; also for a corruption that adds nothing to the errors of the reference.
     """
     errors, reference = _rates(errors), _rates(reference)
+    _rates([[clean, reference_clean]])
     return _over((errors - clean).sum(1), (reference - reference_clean).sum(1), errors, reference)
 
 

@@ -15,7 +15,7 @@ from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.distances import unit
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_LEAST = 1e-6  # variance of a feature, relative to the mean of all, below which it counts as constant
+_LEAST = 1e-5  # variance of a feature, relative to its squared mean, below which sums in float32 say nothing of it
 
 
 class Linear(NamedTuple):
@@ -56,7 +56,7 @@ def knn(
             them vote.
 
     Returns:
-        float [q, num_classes]; the weights are divided by that of a cosine of 1, which changes no order.
+        float [q, num_classes]; the weights are divided by that of the nearest example, which changes no order.
 
     Raises:
         ConfigError: if the bank has fewer than k rows.
@@ -71,7 +71,8 @@ def knn(
     if real is not None:
         cosines = jnp.where(real[None], cosines, -jnp.inf)
     nearest, which = jax.lax.top_k(cosines, k)  # [q, k]
-    votes = jnp.exp((nearest - 1) / temperature)
+    first = jnp.where(jnp.isneginf(nearest[:, :1]), 0, nearest[:, :1])  # of a bank without a real row
+    votes = jnp.exp((nearest - first) / temperature)
     return (votes[..., None] * jax.nn.one_hot(labels[which], num_classes, dtype=wide)).sum(1)
 
 
@@ -98,7 +99,8 @@ def ridge(sums: dict[str, jax.Array], strength: Positive) -> Linear:
 
         min_(W, b) 1/n sum_i |W' x_i + b - y_i|^2 + strength sum_j var(x_j) |W_j|^2
 
-    so that no factor of a feature and no shift changes the scores.
+    so that no factor of a feature changes the scores, and no shift, but for one 300 times as large as what varies: a
+    feature whose deviation is smaller than 0.3 % of its mean counts as constant, since sums in float32 lose it.
 
     Args:
         sums: of `moments`.
@@ -112,7 +114,7 @@ def ridge(sums: dict[str, jax.Array], strength: Positive) -> Linear:
     covariance = sums["xx"] / n - mean[:, None] * mean[None]
     with_labels = sums["xy"] / n - mean[:, None] * prior[None]
     variance = jnp.maximum(jnp.diagonal(covariance), 0)
-    varies = variance > _LEAST * jnp.maximum(variance.mean(), jnp.finfo(variance.dtype).tiny)
+    varies = variance > jnp.maximum(_LEAST * mean**2, jnp.finfo(variance.dtype).tiny)
     scale = jnp.where(varies, 1 / jnp.sqrt(jnp.where(varies, variance, 1)), 0)  # of standardised features
     correlation = covariance * (scale[:, None] * scale[None])
     penalty = strength * jnp.eye(len(mean), dtype=mean.dtype)
@@ -172,8 +174,10 @@ def ridge_probe(
     Returns:
         Linear scores, fitted to the training examples alone; `linear_scores` applies them.
     """
-    sums = moments(features, labels, jnp.ones(len(features)), num_classes)
+    centre = features.mean(0)  # so that no shift is too large for sums in float32
+    sums = moments(features - centre[None], labels, jnp.ones(len(features)), num_classes)
     made = [ridge(sums, strength) for strength in strengths]
+    made = [one._replace(bias=one.bias - centre.astype(one.kernel.dtype) @ one.kernel) for one in made]
     hits = jnp.stack([(linear_scores(one, validation).argmax(1) == validation_labels).mean() for one in made])
     return jax.tree.map(lambda *parts: jnp.stack(parts)[jnp.argmax(hits)], *made)
 

@@ -1,6 +1,6 @@
 """Semantic segmentation: pixels counted on the device into confusion matrices, measures of those on the host.
 
-    step:      counted(logits.argmax(-1), batch["segmentation_mask"], num_classes, batch["mask"])
+    step:      counted(classes(logits), batch["segmentation_mask"], num_classes, batch["mask"])
     finalize:  summary(rows, class_names)
 
 The matrix of a set is added over images, batches and devices in whole numbers, and so is its IoU that of added counts,
@@ -21,6 +21,22 @@ from cvdl_jax.metrics.confusion import Counts, ratio
 from cvdl_jax.metrics.stats import resampling
 
 IGNORE = 255  # label of pixels that no one has labelled
+
+
+def classes(logits: jax.Array) -> jax.Array:
+    """The class of every pixel, int32 [b, h, w], of logits [b, h, w, c]; -1 where one of them is no number."""
+    return jnp.where(jnp.isnan(logits).any(-1), -1, logits.argmax(-1)).astype(jnp.int32)
+
+
+def stored(table: np.ndarray, classes: jax.Array) -> jax.Array:
+    """The labels that masks of the data set have for classes: uint8, of the shape of the classes.
+
+    Args:
+        table: the class of every label, int [256], IGNORE for those without one.
+        classes: int [...].
+    """
+    labels = [np.flatnonzero(table == k)[0] for k in range(table[table != IGNORE].max() + 1)]
+    return jnp.asarray(labels, jnp.uint8)[classes]
 
 
 def pixel_confusions(predictions: jax.Array, labels: jax.Array, num_classes: int, ignore: int = IGNORE) -> jax.Array:
@@ -95,14 +111,15 @@ def summary(rows: dict[str, np.ndarray], class_names: Sequence[str] = (), resamp
         each class (NaN for one that neither truth nor predictions have), and "examples", the number of images.
 
     Raises:
-        DataError: for no image, an image with a label that is no class, naming its place, or no pixel at all.
+        DataError: for no image, an image with a label or a prediction that is no class, naming its place, or no pixel.
     """
     pixels = np.asarray(rows["pixels"])
     foreign = np.flatnonzero((pixels < 0).any((1, 2)))
     if len(foreign):
         raise DataError(
             f"image {foreign[0]} of the split ({len(foreign)} of {len(pixels)} images) has a label that is neither one "
-            f"of the {pixels.shape[-1]} classes nor {IGNORE}; name all labels of the masks in config.data.classes"
+            f"of the {pixels.shape[-1]} classes nor {IGNORE}, or scores that are no numbers; name all labels of the "
+            "masks in config.data.classes, or look for an overflow in the model"
         )
     m = checked(rows["confusion"])
     metrics = segmentation_metrics(m)

@@ -102,7 +102,8 @@ def extremes(hits: Any, groups: Any) -> Extremes:
     of = sorted(rates(hits, groups).items(), key=lambda item: (item[1].value, -item[1].n))
     if len(of) < 2:
         raise DataError(f"a gap needs two groups of examples, got {len(of)}")
-    (lowest, low), (highest, high) = of[0], of[-1]
+    largest = max(of, key=lambda item: (item[1].value, item[1].n))  # of equal rates that of most examples, as in front
+    (lowest, low), (highest, high) = of[0], largest
     counts, right = (np.array([getattr(rate, key) for _, rate in of]) for key in ("n", "hits"))
     return Extremes(dict(of), lowest, highest, difference(high.hits, high.n, low.hits, low.n), _same(right, counts))
 

@@ -163,12 +163,14 @@ def cumulative_match(search: Search) -> np.ndarray:
         float64 [g].
 
     Raises:
-        DataError: for a probe that is not enrolled, or none at all.
+        DataError: for a probe that is not enrolled, or none at all, or scores that are no numbers.
 
     Reference: Phillips, Grother and Micheals 2011, "Evaluation Methods in Face Recognition", section 21.2.
     """
     if not len(search.right) or not search.right.any(1).all():
         raise DataError("a cumulative match characteristic needs probes, all of enrolled identities")
+    if np.isnan(search.scores).any():
+        raise DataError("scores of a search are no numbers; look for a run that has diverged")
     best = np.where(search.right, search.scores, -np.inf).max(1, keepdims=True)
     ahead = ((search.scores >= best) & ~search.right).sum(1)
     return (ahead[:, None] < np.arange(1, search.scores.shape[1] + 1)[None]).mean(0)

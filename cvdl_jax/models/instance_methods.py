@@ -88,7 +88,8 @@ def watershed(
         sure = interior.sum(-1)
         markers, left = jax.vmap(partial(flooding.components, most=most, least=least))((sure > marker) & inside)
         ids = jax.vmap(partial(flooding.watershed, levels=levels))(markers, 1 - sure, inside)
-        return {**_described(ids, interior, 1 - p[..., 0], most), "left": left.astype(jnp.float32)}
+        made = {**_described(ids, interior, 1 - p[..., 0], most), "left": left.astype(jnp.float32)}
+        return _unless_broken(made, logits)
 
     return Method(losses, segments, num_classes + 2)
 
@@ -145,7 +146,8 @@ def embedding(
         cluster = partial(mean_shift, bandwidth=bandwidth, most=most, steps=steps, least=least)
         ids, left = jax.vmap(cluster)(logits[..., :size].reshape(b, h * w, size), flat, flat > foreground)
         ids = ids.reshape(b, h, w)
-        return {**_described(ids, p[..., 1:], certain, most), "left": left.astype(jnp.float32)}
+        made = {**_described(ids, p[..., 1:], certain, most), "left": left.astype(jnp.float32)}
+        return _unless_broken(made, logits)
 
     return Method(losses, segments, size + num_classes + 1)
 
@@ -187,6 +189,13 @@ def _pixel_classes(truth: Truth) -> jax.Array:
     table = jnp.pad(of_rows, ((0, 0), (1, 0)))  # [b, n + 1]
     ids = truth["ids"].astype(jnp.int32)
     return jnp.take_along_axis(table, ids.reshape(len(ids), -1), 1).reshape(ids.shape)
+
+
+def _unless_broken(made: dict[str, jax.Array], logits: jax.Array) -> dict[str, jax.Array]:
+    """Segments whose scores are NaN, of rows that all count, where a logit [b, h, w, c] of the image is no number."""
+    broken = jnp.isnan(logits).any((1, 2, 3))[:, None]
+    scores, mask = jnp.where(broken, jnp.nan, made["scores"]), jnp.where(broken, 1, made["mask"])
+    return {**made, "scores": scores, "mask": mask}
 
 
 def _described(ids: jax.Array, by_class: jax.Array, certain: jax.Array, most: int) -> dict[str, jax.Array]:

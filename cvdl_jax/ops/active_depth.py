@@ -85,20 +85,22 @@ def gray_patterns(columns: int, bits: int) -> jax.Array:
     return ((codes[None] >> jnp.arange(bits - 1, -1, -1)[:, None]) & 1).astype(jnp.float32)
 
 
-def column_of_gray(patterns: jax.Array, inverses: jax.Array) -> jax.Array:
+def column_of_gray(patterns: jax.Array, inverses: jax.Array, contrast: float = 0.0) -> jax.Array:
     """The columns that pixels were lit by; a bit is 1 where its pattern is brighter than the inverse one.
 
     Args:
         patterns: images under the patterns, float [bits, ...], the highest bit first.
         inverses: images under 1 - pattern, which make thresholds unnecessary.
+        contrast: a pixel whose largest difference between a pattern and its inverse is not above it is in the shadow.
 
     Returns:
-        int32 [...].
+        int32 [...]; -1 for pixels that no pattern lights.
     """
     ones = (patterns > inverses).astype(jnp.int32)  # [bits, ...]
     binary = jnp.cumsum(ones, 0) % 2  # bit i of n is the parity of the bits of its code down to i
     weights = 2 ** jnp.arange(len(ones) - 1, -1, -1)
-    return (binary * weights.reshape(-1, *(1,) * (binary.ndim - 1))).sum(0)
+    columns = (binary * weights.reshape(-1, *(1,) * (binary.ndim - 1))).sum(0)
+    return jnp.where(jnp.abs(patterns - inverses).max(0) > contrast, columns, -1)
 
 
 def sine_patterns(columns: int, period: float, steps: int = 3) -> jax.Array:

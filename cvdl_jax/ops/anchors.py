@@ -134,8 +134,11 @@ def match(
 
 
 def wanted(mask: jax.Array, flags: Sequence[jax.Array]) -> jax.Array:
-    """The mask [..., n] of boxes without those that one of the flags, bool [..., n], says are not to be found."""
-    return reduce(lambda left, flag: jnp.where(flag, 0, left), flags, mask)
+    """The mask [..., n] of boxes without those that one of the flags [..., n] says are not to be found, by true or 1.
+
+    Open Images has -1 where nobody knows.
+    """
+    return reduce(lambda left, flag: jnp.where(flag > 0, 0, left), flags, mask)
 
 
 def anchor_targets(

@@ -21,14 +21,22 @@ def squared(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def euclidean(x: jax.Array, y: jax.Array) -> jax.Array:
     """Euclidean distances of all pairs, `|x_i - y_j|`; the gradient at 0 is 0. Arguments and result as of `squared`."""
-    square = squared(x, y)
-    apart = square > 0
-    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
+    return length(squared(x, y))
+
+
+def length(square: jax.Array) -> jax.Array:
+    """The root of a squared length, whose gradient at 0 is 0; what is no number stays none."""
+    zero = square == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
 def unit(x: jax.Array) -> jax.Array:
-    """Vectors [..., e] scaled to length one, `x / |x|`; a zero vector stays zero, and its gradient is 0."""
+    """Vectors [..., e] scaled to length one, `x / |x|`; a zero vector stays zero, and its gradient is 0.
+
+    A vector with what is no number, or whose squared length overflows, becomes NaN.
+    """
     x = floats("x", x)
     square = jnp.square(x).sum(-1, keepdims=True)
-    there = square > 0
-    return jnp.where(there, x / jnp.sqrt(jnp.where(there, square, 1)), 0)
+    zero = square == 0
+    size = jnp.sqrt(jnp.where(zero, 1, jnp.where(jnp.isinf(square), jnp.nan, square)))
+    return jnp.where(zero, 0, x / size)

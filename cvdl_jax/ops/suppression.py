@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cvdl_jax.config.binding import Positive, Probability, Size
+from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.boxes import iou
 
 
@@ -138,10 +139,10 @@ def detections(
     scores: jax.Array,
     candidates: Size = 200,
     keep: Size = 20,
-    iou_threshold: Probability = 0.5,
+    iou_threshold: Probability | None = None,
     score_threshold: Probability = 0.05,
     suppression: Literal["hard", "linear", "gaussian"] = "hard",
-    sigma: Positive = 0.5,
+    sigma: Positive | None = None,
 ) -> dict[str, jax.Array]:
     """The detections of one image: the best pairs of box and class that remain after `nms` or `soft_nms`.
 
@@ -150,16 +151,25 @@ def detections(
         scores: [a, k], of each class.
         candidates: pairs that enter the suppression.
         keep: largest number of detections.
-        iou_threshold: of the suppression.
+        iou_threshold: of the suppression, 0.5 for None; the Gaussian decay has none.
         score_threshold: pairs with scores up to this are no detections.
         suppression: "hard", or the decay of `soft_nms`.
-        sigma: of the Gaussian decay.
+        sigma: of the Gaussian decay, 0.5 for None.
 
     Returns:
         boxes [keep, 4], classes int32 [keep], scores [keep] and mask float32 [keep], 1 where there is a detection;
-        by falling score, zero where there is none.
+        by falling score, zero where there is none. Where a score of the image is no number, all scores are NaN and all
+        rows count: an image of which nothing can be told is no image without objects.
+
+    Raises:
+        ConfigError: for a number that the suppression does not read.
     """
-    k = scores.shape[1]
+    if sigma is not None and suppression != "gaussian":
+        raise ConfigError(f"sigma={sigma} has no effect on suppression={suppression!r}; set suppression='gaussian'")
+    if iou_threshold is not None and suppression == "gaussian":
+        raise ConfigError(f"iou_threshold={iou_threshold} has no effect on suppression='gaussian'; set sigma instead")
+    sigma, iou_threshold = sigma or 0.5, 0.5 if iou_threshold is None else iou_threshold
+    broken, k = jnp.isnan(scores).any(), scores.shape[1]
     best, place = lax.top_k(scores.reshape(-1), min(candidates, scores.size))
     of_box = place // k if boxes.ndim == 2 else place
     boxes, classes = jnp.clip(boxes, 0, 1).reshape(-1, 4)[of_box], place % k
@@ -172,6 +182,6 @@ def detections(
     return {
         "boxes": jnp.where(valid[:, None], boxes[places], 0),
         "classes": jnp.where(valid, classes[places], 0),
-        "scores": jnp.where(valid, values, 0),
-        "mask": valid.astype(jnp.float32),
+        "scores": jnp.where(broken, jnp.nan, jnp.where(valid, values, 0)),
+        "mask": (valid | broken).astype(jnp.float32),
     }

@@ -23,9 +23,9 @@ def homogeneous(x: jax.Array) -> jax.Array:
 
 
 def project(camera: jax.Array, points: jax.Array) -> jax.Array:
-    """Where a camera [3, 4] sees points [n, 3]: [n, 2]."""
+    """Where a camera [3, 4], K [R t] with a K of positive scale, sees points [n, 3]: [n, 2], NaN behind it."""
     x = homogeneous(points) @ camera.T
-    return x[..., :2] / x[..., 2:]
+    return x[..., :2] / jnp.where(x[..., 2:] > 0, x[..., 2:], jnp.nan)
 
 
 def triangulate(camera1: jax.Array, camera2: jax.Array, x1: jax.Array, x2: jax.Array) -> jax.Array:
@@ -86,7 +86,10 @@ def fundamental(x1: jax.Array, x2: jax.Array, weights: jax.Array | None = None) 
     a, b = homogeneous(x1) @ t1.T, homogeneous(x2) @ t2.T
     equations = (b[:, :, None] * a[:, None, :]).reshape(-1, 9)  # x2_i F_ij x1_j
     equations = equations if weights is None else equations * jnp.sqrt(weights)[:, None]
-    f = jnp.linalg.eigh(equations.T @ equations)[1][:, 0].reshape(3, 3)
+    if len(equations) < 9:
+        equations = jnp.pad(equations, ((0, 9 - len(equations)), (0, 0)))  # or V' has no row for the null vector
+    # The triangle of a QR decomposition has the same V; that of A'A would, with half of the digits.
+    f = jnp.linalg.svd(jnp.linalg.qr(equations, mode="r"))[2][-1].reshape(3, 3)
     u, s, v = jnp.linalg.svd(f)
     f = t2.T @ (u * s.at[2].set(0)[None]) @ v @ t1
     return f / jnp.linalg.norm(f)

@@ -17,6 +17,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import NotNegative, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
+from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.metrics import clusters
@@ -40,7 +41,7 @@ def measure(study, seed):
     """Measures of every method, and what `draw` shows."""
     test = recipe.whole_splits(study.data, "config.study.data", ("test",), study.limit)[1]["test"]
     label = np.asarray(test["label"])
-    pixels = jnp.asarray(np.asarray(test["image"], np.float32).reshape(len(label), -1) / 255)
+    pixels = jnp.asarray(np.asarray(to_unit(test["image"]), np.float32).reshape(len(label), -1))
     for name in ("clusters", "components"):
         most = len(pixels) if name == "clusters" else min(pixels.shape)
         if getattr(study, name) > most:

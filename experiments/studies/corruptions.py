@@ -7,6 +7,7 @@ linear classifier of digits is measured for "", so that the study runs by itself
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from cvdl_jax.config import configs
@@ -15,6 +16,7 @@ from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
 from cvdl_jax.engine import trained
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.metrics.classification import correct
 from cvdl_jax.metrics.corruptions import corruption_errors, relative_corruption_errors
 from cvdl_jax.metrics.stats.intervals import student_t
 from cvdl_jax.ops.images import corruptions
@@ -35,12 +37,13 @@ class Study(NamedTuple):
 
 def wrong_of(study, subject, images, label, seed):
     """Errors without corruption bool [n] and with each bool [kinds, severities, n], and some images."""
-    clean = np.asarray(subject.logits_fn(images)).argmax(1) != label
+    lost = lambda x: np.asarray(correct(subject.logits_fn(x), jnp.asarray(label))) == 0  # noqa: E731
+    clean = lost(images)
     trained.record(subject, study.split, 1 - clean.mean())
     wrong, shown = [], []
     for kind in study.kinds:
         changed = [corruptions.corrupt(images, kind, severity, seed) for severity in study.severities]
-        wrong.append([np.asarray(subject.logits_fn(x)).argmax(1) != label for x in changed])
+        wrong.append([lost(x) for x in changed])
         shown.append(changed[-1][:SHOWN])
     return clean, np.asarray(wrong), [images[:SHOWN], *shown]
 

@@ -22,6 +22,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
+from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 
@@ -53,9 +54,8 @@ def examples(study, seed):
     """The points to embed [n, d], and their classes."""
     if not study.data:
         return equidistant(study, seed)
-    limit = study.clusters * study.points
-    test = recipe.whole_splits(study.data, "config.study.data", ("test",), limit)[1]["test"]
-    return np.asarray(test["image"], np.float64).reshape(len(test["label"]), -1) / 255, np.asarray(test["label"])
+    test = recipe.whole_splits(study.data, "config.study.data", ("test",), study.clusters * study.points)[1]["test"]
+    return np.asarray(to_unit(test["image"]), np.float64).reshape(len(test["label"]), -1), np.asarray(test["label"])
 
 
 @partial(jax.jit, static_argnames=("method", "perplexity", "steps", "rate"))

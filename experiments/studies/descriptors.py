@@ -17,6 +17,7 @@ from cvdl_jax.config import configs
 from cvdl_jax.config.binding import Positive, Size
 from cvdl_jax.core import studies
 from cvdl_jax.core.task import Task
+from cvdl_jax.data.pixels import to_unit
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.classical import fisher_vectors, linear_svm, sift
@@ -74,7 +75,7 @@ def features_of(study, seed, images):
 def measure(study, seed):
     """Accuracies, and the cost that was chosen."""
     data, splits = recipe.whole_splits(study.data, "config.study.data", SPLITS, study.limit)
-    images = {name: np.asarray(batch["image"], np.float64) / 255 for name, batch in splits.items()}
+    images = {name: np.asarray(to_unit(batch["image"]), np.float64) for name, batch in splits.items()}
     label = {name: np.asarray(batch["label"]) for name, batch in splits.items()}
     if not study.costs:
         raise ConfigError("config.study.costs=() leaves nothing to choose from; give it one cost or more")

@@ -121,10 +121,10 @@ def make(config, info) -> Task:
         raise ConfigError(f"config.study.sizes={study.sizes} must be growing batch sizes, each at least 1")
     if study.sizes[-1] != info.batch_size:
         raise ConfigError(f"config.batch_size={info.batch_size} must be the last of config.study.sizes={study.sizes}")
-    model = registry.create(
+    model = recipe.without_dropout(registry.create(
         config.model, "config.model", kinds=("backbones",),
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
-    )  # fmt: skip
+    ))  # fmt: skip
     normalise = recipe.normalisation(config)
 
     def init(key: jax.Array, batch: dict) -> dict:

@@ -66,10 +66,10 @@ def make(config, info) -> Task:
         raise ConfigError(
             "experiment 'studies.invariance' needs a policy and a set with classes; set config.augment='rotate(30)'"
         )
-    model = registry.create(
+    model = recipe.without_dropout(registry.create(
         config.model, "config.model", kinds=("backbones",),
         num_classes=info.num_classes, dtype=config.compute_dtype, remat=config.remat,
-    )  # fmt: skip
+    ))  # fmt: skip
     scores = partial(predict, model, recipe.normalisation(config))
 
     def init(key: jax.Array, batch: dict) -> dict:

@@ -96,10 +96,10 @@ def make(config, info) -> Task:
     """The networks of this study."""
     study = configs.call(Study, config.study, "config.study")
     data, num_classes = load(study, info.seed)
-    model = registry.create(
+    model = recipe.without_dropout(registry.create(
         config.model, "config.model", kinds=("backbones",),
         num_classes=num_classes, dtype=config.compute_dtype,
-    )  # fmt: skip
+    ))  # fmt: skip
 
     def init(key: jax.Array, batch: dict) -> dict:
         params = model.init(key, to_unit(data["train"]["image"][:1]), False)["params"]

@@ -45,6 +45,12 @@ def test_features_that_are_constant_or_more_than_the_examples_do_no_harm():
 
 
 @pytest.mark.curriculum("I4")
+def test_features_that_are_no_numbers_are_never_right():
+    x, y = np.eye(4), np.array([0, 0, 1, 1])
+    probe = linear_probe.fit(x, y, 2, (0.1, 1.0))
+    assert linear_probe.accuracies(probe, np.full((4, 4), np.nan), y).tolist() == [0, 0]
+
+
 def test_the_strength_is_the_best_on_validation_and_of_equals_the_strongest():
     assert linear_probe.chosen([0.5, 0.9, 0.9, 0.2]) == 2 and linear_probe.chosen([0.9, 0.5, 0.2]) == 0
     data = {name: examples(30, apart=0.7) for name in ("fitted", "validation", "tested")}

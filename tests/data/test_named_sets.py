@@ -146,6 +146,8 @@ def test_segmentation_sets(name, tmp_path):
 
 def test_names_that_are_right_stay():
     assert tfds_source.renamed("mnist", ["image", "label"]) == {"image": "image", "label": "label"}
+    group = tfds_source.renamed("open_images_v4", ["bobjects/is_group_of"])
+    assert group == {"bobjects/is_group_of": "objects/is_crowd"}  # a box around several objects is none to be found
     assert tfds_source.renamed("open_images_v4", ["objects/label", "bobjects/label"]) == {
         "objects/label": "image_labels/label", "bobjects/label": "objects/label",
     }  # fmt: skip

@@ -101,6 +101,9 @@ def test_a_comparison_by_hand():
     assert "external - development: -30.00 points" in text and "recall of 'cat': 100.0 % -> 33.3 %" in text
     with pytest.raises(DataError, match="without examples"):
         dataset_shift.performance(np.zeros(0, int), np.zeros((0, 3)))
+    with pytest.raises(DataError, match=r"labels are in 0\.\.5, and there are scores of the classes 0\.\.2"):
+        dataset_shift.performance(np.array([0, 5]), np.eye(3)[:2])
+    assert dataset_shift.performance(np.array([0, 0, 1]), np.full((3, 2), np.nan))["right"] == 0
 
 
 def test_pixel_statistics_are_numpys():

@@ -61,7 +61,7 @@ def test_the_loss_sees_labelled_nodes_and_the_evaluation_the_others(one):
     [
         ("config.study.nodes=5", "config.study.nodes has no effect on the karate club"),
         ("config.study.labelled=17", "labelled=17 leaves no node to test; a class has 17"),
-        ("config.model.dropout=0.5", "config.model.dropout has no effect: both networks of this study learn without"),
+        ("config.model.dropout=0.5", "dropout=0.5 has no effect in this experiment, whose networks learn"),
         ("config.model.name=mlp", "is of kind 'backbones', expected 'graph'"),
     ],
 )

@@ -241,6 +241,7 @@ def test_the_table_compares_agents_on_one_task():
         ("reinforce", "--config.agent.discount=1.5", r"config.agent.discount=1.5 must be in \[0, 1\]"),
         ("ppo", "--config.agent.parts=3", r"parts=3 do not divide config.agent.horizon=8; take parts=1 or horizon=6"),
         ("ppo", "--config.agent.clip=0.0", "clip"),
+        ("ppo", "--config.model.dropout=0.9", "config.model.dropout=0.9 has no effect in this experiment"),
         ("ppo", "--config.environment.name=pongg", "pong"),
     ],
 )  # fmt: skip

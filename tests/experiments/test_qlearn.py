@@ -175,6 +175,7 @@ def test_the_table_becomes_that_of_value_iteration(tmp_path, capsys):
         ("--config.agent.draws=0", "draws=0 must be from 1 to"),
         ("--config.agent.discount=1.5", r"discount=1.5 must be in \[0, 1\]"),
         ("--config.exploration.name=greedy", "config.exploration.name='greedy' is not known"),
+        ("--config.model={'name': 'mlp', 'hidden': (8,), 'dropout': 0.5}", "dropout=0.5 has no effect"),
         ("--config.loss.name=hubert", "did you mean 'huber'"),
         ("--config.ema.decay=0.9", "no use for config.ema"),
         ("--config.data.name=digits", "no use for config.data; leave it empty"),

@@ -1,6 +1,7 @@
 """Semantic segmentation end to end: labels that are left out, perfect answers, padding, figures, mistakes, learning."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -18,6 +19,7 @@ from cvdl_jax.data.load import load
 from cvdl_jax.engine.build import build, make_program
 from cvdl_jax.engine.evaluate import evaluate
 from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.metrics import segmentation as metrics
 from cvdl_jax.ops.images import palettes
 from experiments import segment
 
@@ -52,6 +54,35 @@ def test_labels_that_are_left_out_have_no_logit_and_no_influence(built):
     assert outputs["confusion"].value.sum() == (mask != 4).sum()
     other = step(state, {**batch, "segmentation_mask": jnp.where(mask == 4, 255, mask)[..., None]}, None)
     jax.tree.map(np.testing.assert_array_equal, outputs, other)
+
+
+def test_scores_that_are_no_numbers_are_no_background():
+    labels = np.zeros((2, 4, 4), np.int32)
+    logits = jnp.zeros((2, 4, 4, 3)).at[1, 2, 3, 1].set(jnp.nan)
+    counted = metrics.counted(metrics.classes(logits), labels, 3, jnp.ones(2))
+    with pytest.raises(DataError, match=r"image 1 of the split \(1 of 2 images\) .* or look for an overflow"):
+        metrics.summary({"confusion": counted["confusion"].value, "pixels": counted["pixels"]})
+
+
+def test_a_border_around_an_image_is_no_part_of_its_mask(built, tmp_path):
+    """A 64 x 24 image in a window of 32 x 32 has 12 rows of its own in the middle: those of the CSV and the PNG."""
+    run = built[0]
+    Image.new("RGB", (64, 24)).save(tmp_path / "a.png")
+    split = predict_mode.as_trained(run, predict_mode.files(run, [str(tmp_path / "a.png")]))
+    split = replace(split, stage=replace(split.stage, crop="pad"))
+    masks = np.full((1, 32, 32), 6, np.uint8)
+    masks[0, 10:22] = 5
+    masks[0, 10:22, :8] = 1
+    outputs = predict_mode.without_borders(split, {"segmentation": masks})
+    row = predict_mode.table(run, ["a"], outputs)[1]
+    assert [float(x) for x in row[1:]] == [0, 0.25, 0, 0, 0, 0.75, 0]
+    said = predict_mode.write_masks(run, split, outputs["segmentation"], tmp_path / "out.csv")
+    with Image.open(tmp_path / "out_masks" / "a.png.png") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (24, 64) and (pixels[:, :16] == 1).all() and (pixels[:, 16:] == 5).all()
+    assert "of the size of the images" in said
+    whole = replace(split, stage=replace(split.stage, crop="none"))
+    assert predict_mode.without_borders(whole, {"ids": masks})["ids"] is masks
 
 
 @pytest.mark.curriculum("M4", "N28")
@@ -98,10 +129,21 @@ def test_perfect_answers_have_every_measure_1_and_figures_show_them(built):
 def test_predictions_are_masks_with_the_labels_and_colours_of_the_data_set(built, tmp_path):
     run = built[0]
     names, table = segment.kept_classes(run.config, run.info)
-    stored = segment.stored_labels(table, jnp.arange(6))
+    stored = metrics.stored(table, jnp.arange(6))
     assert stored.tolist() == [0, 1, 2, 3, 5, 6] and stored.dtype == jnp.uint8  # the cross, 4, is never said
     masks = np.zeros((1, 32, 32), np.uint8)
     masks[0, :8], masks[0, 8] = 5, 6
+    state = built[1]
+    broken = built[2]["image"].at[2].set(jnp.nan)  # its scores are no numbers
+    told = segment.predictions(
+        lambda state, batch: jnp.repeat(broken.sum(-1, keepdims=True), 6, -1), table, state, None
+    )
+    assert np.flatnonzero(told["undefined"]).tolist() == [2]
+    with pytest.raises(DataError, match=r"1 of 16 images have no probabilities, im2 first"):
+        predict_mode.refuse_undefined([f"im{i}" for i in range(16)], dict(told))
+    whole = {"segmentation": masks, "undefined": np.zeros(1, bool)}
+    predict_mode.refuse_undefined(["a"], whole)
+    assert whole.keys() == {"segmentation"}
     assert predict_mode.table(run, ["a"], {"segmentation": masks})[1][1:] == [
         "0.718750", *["0.000000"] * 4, "0.250000", "0.031250"
     ]  # fmt: skip

@@ -35,7 +35,7 @@ def test_neighbours_are_those_of_a_loop(k):
     for i, q in enumerate(queries):
         cosines = [q @ v / np.linalg.norm(q) / np.linalg.norm(v) for v in x]
         for j in np.argsort(cosines)[::-1][:k]:
-            expected[i, y[j]] += np.exp((cosines[j] - 1) / 0.07)
+            expected[i, y[j]] += np.exp((cosines[j] - max(cosines)) / 0.07)
     np.testing.assert_allclose(probes.knn(queries, x, y, 3, k), expected, rtol=1e-3, atol=1e-6)
 
 
@@ -70,6 +70,25 @@ def test_neither_scale_nor_shift_nor_a_constant_feature_changes_the_scores():
     one, other = (probes.ridge(probes.moments(z, y, np.ones(len(x)), 3), 0.1) for z in (x, changed))
     np.testing.assert_allclose(probes.linear_scores(one, x), probes.linear_scores(other, changed), atol=1e-4)
     np.testing.assert_array_equal(other.kernel[5], 0)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1.0, 1e4])
+def test_an_informative_feature_counts_at_any_scale_and_behind_any_shift(factor):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    x = rng.normal(size=(200, 5)).astype(np.float32)
+    x[:, 0] = factor * (y + 0.1 * rng.normal(size=200))
+    linear = probes.ridge(probes.moments(x, y, np.ones(200), 2), 1e-3)
+    assert (probes.linear_scores(linear, x).argmax(1) == y).mean() > 0.98
+    far = x + np.float32(1000 * factor) * (np.arange(5) == 0)
+    probe = probes.ridge_probe(jnp.asarray(far[:100]), y[:100], jnp.asarray(far[100:]), y[100:], 2)
+    assert (probes.linear_scores(probe, far).argmax(1) == y).mean() > 0.95
+
+
+def test_votes_do_not_vanish_at_a_low_temperature():
+    bank = jnp.asarray([[-1, -0.01], [-1, 0.01]])
+    scores = probes.knn(jnp.asarray([[1.0, 0]]), bank, jnp.asarray([2, 2]), 3, k=2, temperature=0.001)
+    assert scores.argmax(1).tolist() == [2] and float(scores[0, 2]) == pytest.approx(2)
 
 
 def test_features_that_have_collapsed_predict_the_shares_of_the_classes():

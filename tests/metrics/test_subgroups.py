@@ -70,8 +70,10 @@ def test_the_farthest_groups_by_hand_with_a_small_one_that_is_not_dropped():
     assert subgroups.gap(hits, groups).low > 0.5  # the bootstrap of the same: no width from the small groups
     table = np.array([[9, 1, 0], [1, 1, 1]])
     assert of.p == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
-    equal = subgroups.extremes([1, 1, 1, 0], list("abbc"))  # of equal ones the larger first
-    assert list(equal.rates) == ["c", "b", "a"] and equal.highest == "a"
+    equal = subgroups.extremes([1, 1, 1, 0], list("abbc"))  # of equal ones the larger, at both ends
+    assert list(equal.rates) == ["c", "b", "a"] and equal.highest == "b"
+    best = subgroups.extremes([1] * 9 + [0] + [1] * 25, np.repeat(["A", "B", "C"], (10, 20, 5)))
+    assert (best.lowest, best.highest) == ("A", "B")  # of the two that are always right the larger
 
 
 @pytest.mark.curriculum("X16")

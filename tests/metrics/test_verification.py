@@ -49,6 +49,8 @@ def test_a_search_by_hand():
     assert some.right.tolist() == [[True, False], [False, False], [False, False], [False, True]]
     assert v.open_set(some, 0.55) == pytest.approx((1, 1 / 2))  # image 3 at 0.6 raises an alarm, image 2 at 0.2 none
     assert v.open_set(some, 0.85) == pytest.approx((1 / 2, 0))
+    with pytest.raises(DataError, match="scores of a search are no numbers"):
+        v.cumulative_match(search._replace(scores=np.full((3, 3), np.nan)))
     verify, identify = v.chosen(SCORES, LABELS, 0.5)
     assert 0.2 < identify < 0.21 and identify == np.nextafter(np.float32(0.2), np.float32(1))
     metrics = v.measured(SCORES, LABELS, verify, 0.55)

@@ -64,6 +64,14 @@ def test_the_watershed_cuts_objects_that_touch(methods):
     assert (found["scores"][0, :2] > 0.99).all() and not found["scores"][:, 2:].any() and not found["left"].any()
 
 
+@pytest.mark.parametrize("name", ["watershed", "embedding"])
+def test_an_image_whose_scores_are_no_numbers_is_none_without_objects(methods, name):
+    method = methods[name]
+    logits = jnp.zeros((2, 8, 8, method.outputs)).at[1, 2, 3, 1].set(jnp.nan)
+    found = method.segments(None, logits, None, None)
+    assert jnp.isnan(found["scores"][1]).all() and found["mask"][1].all() and not jnp.isnan(found["scores"][0]).any()
+
+
 def _beside(ids):
     """Pixels with a neighbour of another number."""
     p = np.pad(ids, ((0, 0), (1, 1), (1, 1)), mode="edge")

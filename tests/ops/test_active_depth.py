@@ -38,6 +38,9 @@ def test_gray_code():
     albedo = jnp.linspace(0.05, 1.0, 100)[None]
     got = active.column_of_gray(0.1 + albedo * patterns, 0.1 + albedo * (1 - patterns))
     np.testing.assert_array_equal(got, np.arange(100))
+    shade = jnp.full((7, 1, 2), 0.1)
+    assert (active.column_of_gray(shade, shade) == -1).all()  # in the shadow there is no column
+    assert (active.column_of_gray(shade + 0.01, shade, contrast=0.05) == -1).all()
     with pytest.raises(ConfigError, match="columns=9"):
         active.gray_patterns(9, 3)
 

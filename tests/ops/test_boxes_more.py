@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvdl_jax.errors import ConfigError
+from cvdl_jax.errors import ConfigError, DataError
+from cvdl_jax.metrics import detection
 from cvdl_jax.ops import anchors as anchors_of
 from cvdl_jax.ops import boxes, cells, points, suppression
 from cvdl_jax.ops.losses import boxes as box_losses
@@ -148,6 +149,35 @@ def test_detections_are_suppressed_softly_and_twins_wholly():
     np.testing.assert_allclose(out["scores"], [0.9, 0.8 * (1 - 0.8), 0], rtol=1e-5)
     out = suppression.detections(made, scores, keep=3, suppression="gaussian", sigma=0.5)
     np.testing.assert_allclose(out["scores"][:2], [0.9, 0.8 * np.exp(-0.64 / 0.5)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"suppression": "gaussian", "iou_threshold": 0.3},
+            "iou_threshold=0.3 has no effect on suppression='gauss",
+        ),
+        ({"sigma": 0.3}, "sigma=0.3 has no effect on suppression='hard'"),
+        ({"suppression": "linear", "sigma": 0.3}, "sigma=0.3 has no effect on suppression='linear'"),
+    ],
+)
+def test_a_number_that_the_suppression_does_not_read_is_refused(more, said):
+    with pytest.raises(ConfigError, match=said):
+        suppression.detections(jnp.zeros((2, 4)), jnp.zeros((2, 3)), **more)
+
+
+@pytest.mark.parametrize("which", ["hard", "linear", "gaussian"])
+def test_an_image_whose_scores_are_no_numbers_is_none_without_objects(which):
+    made, scores = jnp.tile(jnp.float32([[0, 0, 0.5, 0.5]]), (300, 1)), jnp.full((300, 1), 0.01).at[0].set(0.9)
+    whole = suppression.detections(made, scores, suppression=which)
+    assert np.asarray(whole["scores"])[0] == pytest.approx(0.9) and not np.isnan(whole["scores"]).any()
+    for broken in (scores.at[7].set(jnp.nan), jnp.full((300, 1), jnp.nan)):
+        out = jax.jit(partial(suppression.detections, suppression=which))(made, broken)
+        assert np.isnan(out["scores"]).all() and np.asarray(out["mask"]).all()
+    truth = {"boxes": np.zeros((1, 1, 4)), "classes": np.zeros((1, 1), int), "mask": np.ones((1, 1))}
+    with pytest.raises(DataError, match="not all finite; look for an overflow in the model"):
+        detection.voc_metrics({name: np.asarray(x)[None] for name, x in out.items()}, truth, 1)
 
 
 @pytest.mark.curriculum("L7")

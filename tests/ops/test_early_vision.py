@@ -165,6 +165,8 @@ def test_what_is_no_grey_image_is_refused():
             method((image * 255).astype(np.uint8))
         with pytest.raises(DataError, match=r"got float64 \[20, 20, 3\]"):
             method(np.stack([image] * 3, -1))
+        with pytest.raises(DataError, match=rf"{name} takes levels in 0\.\.1, got .*; divide by 255"):
+            method((image * 255).astype(np.uint8).astype(float))
         with pytest.raises(DataError, match=f"{name}: 20 pixels of the image are NaN"):
             method(spoilt)
     for shape in ((1, 9), (2, 5), (9, 1)):

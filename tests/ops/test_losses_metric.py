@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvdl_jax.ops import distances, prototypes
-from cvdl_jax.ops.losses import metric
+from cvdl_jax.ops.losses import embedding, metric
 
 X = np.asarray([[0, 0], [3, 4], [0, 1], [3, 3]], np.float32)  # distances 5, 1, sqrt 18; sqrt 18, 1; sqrt 13
 LABELS = np.asarray([0, 0, 1, 1])
@@ -132,6 +132,19 @@ def test_gradients_are_finite_where_two_rows_are_equal(batch):
 def test_vectors_of_length_one():
     np.testing.assert_allclose(distances.unit(jnp.asarray([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]], rtol=1e-6)
     assert not np.any(jax.grad(lambda x: distances.unit(x).sum())(jnp.zeros((1, 2))))
+
+
+def test_what_is_no_number_stays_none():
+    """A network that has diverged has no embeddings of length 0, at equal distances, and no finite loss."""
+    x, y = jnp.full((6, 4), jnp.nan), [0, 0, 0, 1, 1, 1]
+    for f in (distances.unit, lambda x: distances.euclidean(x, x), lambda x: distances.unit(jnp.full((2, 2), 1e30))):
+        assert jnp.isnan(jax.jit(f)(x)).all()
+    for loss in (metric.contrastive, metric.triplet):
+        losses, weights = jax.jit(lambda x, loss=loss: loss(rows_of(x, y)))(x)
+        assert jnp.isnan((losses * weights).sum())
+    pull = jax.jit(lambda x: embedding.discriminative(x, jnp.asarray([[[1, 1, 2, 2]]]), 2))
+    terms = pull(jnp.full((1, 1, 4, 3), jnp.nan))
+    assert all(jnp.isnan(term).all() for term in terms.values())
 
 
 def test_prototypes_by_hand():

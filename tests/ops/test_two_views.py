@@ -55,6 +55,26 @@ def test_without_noise_everything_comes_back():
 
 
 @pytest.mark.curriculum("X3")
+@pytest.mark.parametrize("n", [8, 9, 60])
+def test_the_null_vector_keeps_the_digits_of_the_points(n):
+    """Of flat scenes the equations are nearly of rank 7, whose squares float32 does not hold: no degree is lost."""
+    rng = np.random.default_rng(n)
+    points = rng.uniform((-2, -2, 5), (2, 2, 5.1 if n > 9 else 8), (n, 3))
+    r, t = Rotation.from_euler("xyz", [0.15, 0, 0]).as_matrix(), np.asarray([-0.9, 0.1, 0.4])
+    k = np.diag([500.0, 500, 1])
+    x1, x2 = ((y := p @ k.T)[:, :2] / y[:, 2:] for p in (points, points @ r.T + t))
+    f = np.asarray(two_views.fundamental(jnp.asarray(x1, jnp.float32), jnp.asarray(x2, jnp.float32)), np.float64)
+    u = np.linalg.svd(k.T @ f @ k)[0]
+    angle = np.degrees(np.arccos(min(abs(u[:, 2] @ t) / np.linalg.norm(t), 1.0)))
+    assert angle < 0.3
+
+
+def test_a_camera_sees_nothing_behind_it():
+    seen = two_views.project(jnp.eye(3, 4), jnp.asarray([[1.0, 1, 2], [1, 1, -2], [1, 1, 0]]))
+    np.testing.assert_array_equal(seen, [[0.5, 0.5], [np.nan] * 2, [np.nan] * 2])
+
+
+@pytest.mark.curriculum("X3")
 def test_normalised_points_have_the_mean_0_and_the_distance_of_the_square_root_of_2():
     x = scene()[4][0]
     moved = (two_views.homogeneous(x) @ two_views.normaliser(x).T)[:, :2]

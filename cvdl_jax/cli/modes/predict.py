@@ -21,6 +21,7 @@ from cvdl_jax.core.parallel import padded
 from cvdl_jax.core.task import State
 from cvdl_jax.data import stream
 from cvdl_jax.data.folder import FlatSource
+from cvdl_jax.data.host import fitting
 from cvdl_jax.data.load import Split
 from cvdl_jax.data.readable import readable
 from cvdl_jax.data.schema import allow_pixels
@@ -53,6 +54,8 @@ def run(args: Any) -> int:
     split, state = as_trained(built, source), with_statistics(args, built, state, step)
     with out_of_memory.explained(built.config):
         outputs = predict(built, state, split)
+    refuse_undefined(split.ids, outputs)
+    outputs = without_borders(split, outputs)
     made = {name.removeprefix(IMAGES): x for name, x in outputs.items() if name.startswith(IMAGES)}
     rows = translations(split.ids, made, Path(args.out)) if made else table(built, split.ids, outputs)
     masks = outputs.get("ids", outputs.get("segmentation"))
@@ -62,6 +65,35 @@ def run(args: Any) -> int:
     without = f"; {len(unread)} could not be read and have no row" if unread else ""
     print(f"{split.size} images predicted by step {step} of {args.workdir}{without}; written to {args.out}{also}")
     return 0
+
+
+def refuse_undefined(files: Sequence[str], outputs: dict[str, np.ndarray]) -> None:
+    """Raises DataError for images of which a mask or objects were predicted from scores that are no numbers."""
+    undefined = outputs.pop("undefined", np.zeros(len(files), bool))
+    if "mask" in outputs:
+        undefined = undefined | (np.isnan(outputs["scores"]) & (outputs["mask"] > 0)).any(1)
+    _refuse_undefined(files, np.where(undefined, np.nan, 0.0)[:, None])
+
+
+def without_borders(split: Split, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The outputs, masks without the border that `config.data.crop="pad"` puts around an image: n of [h, w] each."""
+    if split.stage.crop != "pad":
+        return outputs
+
+    def inner(i: int, mask: np.ndarray) -> np.ndarray:
+        (h, w), (top, left) = _within(split, i, mask.shape)
+        return mask[top : top + h, left : left + w]
+
+    return {
+        name: [inner(i, mask) for i, mask in enumerate(x)] if name in ("segmentation", "ids") else x
+        for name, x in outputs.items()
+    }
+
+
+def _within(split: Split, i: int, window: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size of an image in a window with a border, and where it begins."""
+    h, w = fitting(*split.source.read([i])[0]["image"].shape[:2], *window)
+    return (h, w), ((window[0] - h) // 2, (window[1] - w) // 2)
 
 
 def table(built: Run, ids: Sequence[str], outputs: dict[str, np.ndarray]) -> list[list[Any]]:
@@ -199,7 +231,7 @@ def segments(files: Sequence[str], objects: dict[str, np.ndarray], names: Sequen
 
     Args:
         files: n names.
-        objects: ids int [n, h, w], classes int [n, d], scores [n, d]; an object without a pixel is left out.
+        objects: ids, n of int [h, w], classes int [n, d], scores [n, d]; an object without a pixel is left out.
         names: of the classes.
     """
     rows: list[list[Any]] = [["file", "id", "label", "name", "score", "share", "ymin", "xmin", "ymax", "xmax"]]
@@ -214,12 +246,12 @@ def segments(files: Sequence[str], objects: dict[str, np.ndarray], names: Sequen
     return rows
 
 
-def shares(files: Sequence[str], labels: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
+def shares(files: Sequence[str], labels: Sequence[np.ndarray], names: Sequence[str]) -> list[list[Any]]:
     """A heading, then of each image the part of its pixels of every class.
 
     Args:
         files: n names.
-        labels: int [n, h, w].
+        labels: n of int [h, w].
         names: of the classes.
     """
     rows: list[list[Any]] = [["file", *names]]
@@ -229,17 +261,17 @@ def shares(files: Sequence[str], labels: np.ndarray, names: Sequence[str]) -> li
     return rows
 
 
-def write_masks(built: Run, split: Split, masks: np.ndarray, out: Path) -> str:
-    """Writes the masks [n, h, w] of images as PNG files; returns where they are, and of which size.
+def write_masks(built: Run, split: Split, masks: Sequence[np.ndarray], out: Path) -> str:
+    """Writes the masks [h, w] of images as PNG files; returns where they are, and of which size.
 
-    Where the whole image was resized for the network, its mask is resized back by the nearest pixel; a window of it has
-    no place in the image, so that its mask stays as it is.
+    Where the whole image was resized for the network, with a border or without, its mask is resized back by the nearest
+    pixel; a window of it has no place in the image, so that its mask stays as it is.
     """
     from PIL import Image
 
     folder = out.with_name(f"{out.stem}_masks")
-    whole = split.stage.crop == "none"
-    palette = _colours(built, int(masks.max()) + 1)
+    whole = split.stage.crop in ("none", "pad")
+    palette = _colours(built, int(max(mask.max() for mask in masks)) + 1)
     for i, (file, mask) in enumerate(zip(split.ids, masks, strict=True)):
         small = int(mask.max()) < 256
         picture = Image.fromarray(mask.astype(np.uint8 if small else np.uint16))
@@ -249,9 +281,8 @@ def write_masks(built: Run, split: Split, masks: np.ndarray, out: Path) -> str:
             h, w = split.source.read([i])[0]["image"].shape[:2]
             picture = picture.resize((w, h), Image.Resampling.NEAREST)
         _save(picture, folder / f"{file}.png")
-    size = (
-        "of the size of the images" if whole else f"of {masks.shape[1]}x{masks.shape[2]} pixels, the network's window"
-    )
+    h, w = masks[0].shape
+    size = "of the size of the images" if whole else f"of {h}x{w} pixels, the network's window"
     return f"masks {size} to {folder}"
 
 

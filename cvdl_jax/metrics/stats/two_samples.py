@@ -62,7 +62,12 @@ def kolmogorov_smirnov(first: Any, second: Any) -> OneNumber:
     """
     from scipy.stats import ks_2samp
 
-    (first, second) = (_vectors(x)[:, 0] for x in (first, second))
+    pair = [_vectors(x) for x in (first, second)]
+    if any(x.shape[1] > 1 for x in pair):
+        raise DataError(
+            f"one number of each example is compared, got {[list(x.shape) for x in pair]}; test each column"
+        )
+    first, second = (x[:, 0] for x in pair)
     test = ks_2samp(first, second)
     area = mann_whitney(np.arange(len(first) + len(second)) >= len(first), np.append(first, second))
     return OneNumber(float(test.statistic), float(test.pvalue), 2 * area - 1)

@@ -10,6 +10,8 @@ from scipy.ndimage import sobel as scipy_sobel
 
 from cvdl_jax.errors import DataError
 
+FAR = 10.0  # beyond any level of 0..1 with noise, below those of bytes
+
 
 def grey(image: np.ndarray, operation: str) -> np.ndarray:
     """One grey image as float64 [h, w].
@@ -21,7 +23,7 @@ def grey(image: np.ndarray, operation: str) -> np.ndarray:
         operation: for the message.
 
     Raises:
-        DataError: for bytes, colours, no pixel, and levels that are no numbers.
+        DataError: for bytes, colours, no pixel, and levels that are no numbers or far beyond 0..1.
     """
     image = np.asarray(image)
     if image.ndim != 2 or not image.size or not np.issubdtype(image.dtype, np.floating):
@@ -31,6 +33,8 @@ def grey(image: np.ndarray, operation: str) -> np.ndarray:
         )
     if not np.isfinite(image).all():
         raise DataError(f"{operation}: {np.sum(~np.isfinite(image))} pixels of the image are NaN or infinite")
+    if np.abs(image).max() > FAR:
+        raise DataError(f"{operation} takes levels in 0..1, got {image.min():.4g}..{image.max():.4g}; divide by 255")
     return image.astype(np.float64)
 
 

@@ -267,7 +267,9 @@ def passes(features: Haar, stage: Stumps, windows: np.ndarray) -> np.ndarray:
 
 def classify(features: Haar, cascade: list[Stumps], windows: np.ndarray) -> np.ndarray:
     """Whether windows [n, s, s] pass all stages: bool [n]."""
-    return np.logical_and.reduce([passes(features, stage, windows) for stage in cascade])
+    return np.logical_and.reduce(
+        [np.ones(len(windows), bool), *(passes(features, stage, windows) for stage in cascade)]
+    )
 
 
 def scan(

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from cvdl_jax.config.binding import NotNegative, Positive
+from cvdl_jax.ops.distances import length
 
 
 def discriminative(
@@ -45,20 +46,13 @@ def discriminative(
     objects = jnp.maximum(there.sum(1), 1)
     mean = sums(x, flat)[:, 1:] / jnp.maximum(count, 1)  # [b, n, e]
     own = jnp.concatenate([jnp.zeros_like(mean[:, :1]), mean], 1)  # [b, n + 1, e]
-    far = _norm(jnp.take_along_axis(own, flat[..., None], 1) - x)  # [b, p]
+    far = length(jnp.square(jnp.take_along_axis(own, flat[..., None], 1) - x).sum(-1))  # [b, p]
     pulled = sums((jnp.maximum(far - pull, 0) ** 2)[..., None], flat)[:, 1:] / jnp.maximum(count, 1)
-    apart = _norm(mean[:, :, None] - mean[:, None])  # [b, n, n]
+    apart = length(jnp.square(mean[:, :, None] - mean[:, None]).sum(-1))  # [b, n, n]
     pairs = there[:, :, None] & there[:, None] & ~jnp.eye(most, dtype=bool)[None]
     pushed = jnp.where(pairs, jnp.maximum(2 * push - apart, 0) ** 2, 0).sum((1, 2))
     return {
         "variance": pulled[..., 0].sum(1) / objects,
         "distance": pushed / jnp.maximum(pairs.sum((1, 2)), 1),
-        "regularisation": regularisation * jnp.where(there, _norm(mean), 0).sum(1) / objects,
+        "regularisation": regularisation * jnp.where(there, length(jnp.square(mean).sum(-1)), 0).sum(1) / objects,
     }
-
-
-def _norm(x: jax.Array) -> jax.Array:
-    """The length of vectors [..., e]: [...]; its gradient at 0 is 0."""
-    square = (x * x).sum(-1)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

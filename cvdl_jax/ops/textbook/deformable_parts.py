@@ -127,10 +127,11 @@ def detect(features: Any, root: Any, parts: Sequence[Part] = ()) -> Found:
     base = response(features, root)
     scores, shape, places = base.copy(), base.shape, []
     for part in parts:
-        costs, where = distance_transform(-response(features, part.weights), part.quadratic, part.linear)
-        y, x = (np.arange(n) + a for n, a in zip(shape, part.anchor, strict=True))
-        there = ((y >= 0) & (y < costs.shape[0]))[:, None] & ((x >= 0) & (x < costs.shape[1]))[None]
-        y, x = np.clip(y, 0, costs.shape[0] - 1), np.clip(x, 0, costs.shape[1] - 1)
-        scores += np.where(there, -costs[y[:, None], x[None]], -np.inf)
-        places.append(where[y[:, None], x[None]])
+        price = -response(features, part.weights)
+        # An anchor may lie beyond the map: the part itself may not.
+        room = [(max(0, -a), max(0, n + a - m)) for n, a, m in zip(shape, part.anchor, price.shape, strict=True)]
+        costs, where = distance_transform(np.pad(price, room, constant_values=np.inf), part.quadratic, part.linear)
+        y, x = (np.arange(n) + a + before for n, a, (before, _) in zip(shape, part.anchor, room, strict=True))
+        scores -= costs[y[:, None], x[None]]
+        places.append(where[y[:, None], x[None]] - np.array([before for before, _ in room]))
     return Found(scores, base, np.asarray(places, np.int64).reshape(len(parts), *shape, 2))
