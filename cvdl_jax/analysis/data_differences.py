@@ -59,10 +59,9 @@ def _of_image(image: np.ndarray, colour: bool) -> dict[str, float]:
 def stored_images(split: Any, limit: int = LIMIT) -> list[np.ndarray]:
     """Images of a split as its source stores them, before the host resizes them: [h, w, c] each.
 
-    Of more than the limit they are evenly spread: a folder has its images by classes, and the first are of few of them.
+    Of more than the limit those of `Split.some`.
     """
-    n, k = len(split.source), min(limit, len(split.source))
-    rows = split.source.read((np.arange(k) * n // max(k, 1)).tolist())
+    rows = split.source.read(split.some(limit).tolist())
     return [np.asarray(row["image"]) for row in rows]
 
 

@@ -30,7 +30,8 @@ _CHUNK = 256  # examples looked at at a time
 def targets(batch: Mapping[str, Any]) -> dict[str, Any]:
     """What a detector is to find: the "boxes" [b, n, 4] of a batch, their "labels" [b, n] and "mask" [b, n].
 
-    A box with one of FLAGS is left out of the mask.
+    A box with one of FLAGS is left out of the mask: what lies on it is background for the losses, as in Detectron and
+    torchvision, and neither right nor wrong for the scores.
     """
     flags = [batch[f"objects/{flag}"] for flag in FLAGS if f"objects/{flag}" in batch]
     mask = wanted(batch[MASK], flags)

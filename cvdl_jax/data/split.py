@@ -49,6 +49,17 @@ class Split:
         """Number of examples."""
         return len(self.source)
 
+    def some(self, limit: int) -> np.ndarray:
+        """The places of at most so many examples: the first, or evenly spread ones where classes are in order: int [k].
+
+        Args:
+            limit: 0 for all.
+        """
+        n, k = self.size, min(limit or self.size, self.size)
+        labels = self.source.labels()
+        ordered = labels is not None and np.ndim(labels) == 1 and k < n and bool((np.diff(labels) >= 0).all())
+        return np.arange(k) * n // max(k, 1) if ordered else np.arange(k)
+
     @property
     def ids(self) -> Sequence[str]:
         """A stable name for each example."""

@@ -211,7 +211,7 @@ def whole_splits(
         section: as `config.data`.
         path: the section's name for messages, such as "config.study.data".
         splits: those that the study needs.
-        limit: only the first so many examples of each split; 0 for all.
+        limit: only so many examples of each split, see `Split.some`; 0 for all.
 
     Returns:
         (the data set, {split: {entry: array [n, ...]}}).
@@ -226,5 +226,4 @@ def whole_splits(
             raise ConfigError(f"{path}.{name} is missing; this study needs the splits {', '.join(splits)}")
         if data.splits[name].stage.random:
             raise ConfigError(f"{path}.crop would draw a window of each image only once; use 'center', 'pad' or 'none'")
-    rows = {name: np.arange(min(limit or data.splits[name].size, data.splits[name].size)) for name in splits}
-    return data, {name: data.splits[name].batch(rows[name]) for name in splits}
+    return data, {name: data.splits[name].batch(data.splits[name].some(limit)) for name in splits}

@@ -97,9 +97,9 @@ def linear_of_digits() -> Trained:
 
 
 def examples(trained: Trained, split: str, limit: int = 0, path: str = "config.study.split") -> tuple:
-    """The first examples of a split of the classifier's data, as an evaluation sees them.
+    """Some examples of a split of the classifier's data, as an evaluation sees them, see `Split.some`.
 
-    Prints it if they lack some classes, as the first ones do where the examples are in the order of their classes.
+    Prints it if they lack some classes.
 
     Args:
         trained: of `classifier`.
@@ -121,7 +121,7 @@ def examples(trained: Trained, split: str, limit: int = 0, path: str = "config.s
     images, label = of_split(trained.data.splits[split], limit)
     present, known = len(np.unique(label)) if label is not None else 0, trained.data.num_classes or 0
     if label is not None and present < known and len(label) < trained.data.splits[split].size:
-        print(f"the first {len(label)} examples of {split!r} are of {present} of {known} classes", flush=True)
+        print(f"{len(label)} examples of {split!r} are of {present} of {known} classes", flush=True)
     return images, label
 
 
@@ -165,11 +165,11 @@ def outside(trained: Trained, name: str, split: str = "all", limit: int = 0, dat
 
 
 def of_split(split: Split, limit: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
-    """(images float32 [n, h, w, c] in 0..1, labels int [n] or None) of the first examples of a split; 0 for all."""
-    calm = split.for_evaluation()
-    images, labels, size = [], [], min(limit or split.size, split.size)
-    for start in range(0, size, CHUNK):
-        batch = calm.batch(np.arange(start, min(start + CHUNK, size)))
+    """(images float32 [n, h, w, c] in 0..1, labels int [n] or None) of `Split.some` examples of a split; 0 for all."""
+    calm, rows = split.for_evaluation(), split.some(limit)
+    images, labels = [], []
+    for start in range(0, len(rows), CHUNK):
+        batch = calm.batch(rows[start : start + CHUNK])
         images.append(np.asarray(to_unit(jnp.asarray(batch["image"])), np.float32))
         labels.append(np.asarray(batch.get("label", ())))
     return np.concatenate(images), np.concatenate(labels) if "label" in split.features else None

@@ -27,7 +27,7 @@ class Study(NamedTuple):
 
     workdir: str = ""  # of a trained classifier of images; "" for the linear one
     split: str = "test"  # of its data
-    images: Counted = 1000  # the first so many; 0 for all
+    images: Counted = 1000  # so many of them; 0 for all
     attacks: str = "pgd(eps=0.3) | autoattack(eps=0.3)"  # as after --method of --mode attack
 
 

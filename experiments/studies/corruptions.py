@@ -30,7 +30,7 @@ class Study(NamedTuple):
 
     workdirs: tuple[str, ...] = ("",)  # of trained classifiers of images, the reference first
     split: str = "test"
-    images: Counted = 1000  # the first so many; 0 for all
+    images: Counted = 1000  # so many of them; 0 for all
     kinds: tuple[str, ...] = tuple(corruptions.KINDS)
     severities: tuple[int, ...] = corruptions.SEVERITIES
 

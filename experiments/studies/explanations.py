@@ -39,7 +39,7 @@ class Study(NamedTuple):
 
     workdir: str = ""  # of a trained classifier of images; "" for the network made by hand
     split: str = "validation"  # of its data
-    images: Size = 100  # the first so many
+    images: Size = 100  # so many of them
     methods: str = "saliency | ig"  # of `analysis/explain/methods.py`, with their arguments; or "random"
     alone: bool = False  # one method without the map of random numbers; its metrics then bear no name of a method
     steps: Size = 20  # of deletion and insertion

@@ -33,7 +33,7 @@ class Study(NamedTuple):
     """The arguments of `config.study`."""
 
     data: Mapping = {}  # a section as `config.data`, with train and validation
-    examples: Counted = 0  # only the first so many of each split; 0 for all
+    examples: Counted = 0  # only so many of each split; 0 for all
 
 
 def load(study, seed):

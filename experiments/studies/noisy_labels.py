@@ -37,7 +37,7 @@ class Study(NamedTuple):
     data: Mapping = {}  # a section as `config.data`, with train, validation and test
     kind: label_noise.Kind = "symmetric"
     shares: tuple[Probability, ...] = (0.0, 0.2, 0.4, 0.6)  # of wrong labels
-    examples: Counted = 0  # only the first so many of each split; 0 for all
+    examples: Counted = 0  # only so many of each split; 0 for all
 
 
 def load(study, seed):

@@ -28,7 +28,7 @@ class Study(NamedTuple):
 
     workdir: str = ""  # of a trained classifier of images; "" for the linear one
     split: str = "test"  # of its data
-    images: Counted = 2000  # of each set, the first so many; 0 for all
+    images: Counted = 2000  # of each set, so many; 0 for all
     outside: tuple[str, ...] = ("shapes",)  # names of other data sets
     outside_split: str = "all"
     data_dir: str = ""  # of the other data sets

@@ -23,7 +23,7 @@ class Study(NamedTuple):
 
     workdir: str = ""  # of a trained classifier of images; "" for the linear one
     split: str = "test"
-    images: Counted = 1000  # the first so many; 0 for all
+    images: Counted = 1000  # so many of them; 0 for all
     kinds: tuple[str, ...] = tuple(probes.KINDS)
 
 

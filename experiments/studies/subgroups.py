@@ -27,7 +27,7 @@ class Study(NamedTuple):
 
     workdir: str = ""  # of a trained classifier of images; "" for the linear one
     split: str = "test"
-    images: Counted = 0  # the first so many; 0 for all
+    images: Counted = 0  # so many of them; 0 for all
     group: str = ""  # entry of the data set; "" for the brightness
     positive: int = -1  # the class that counts as positive, for demographic parity and equal opportunity; -1 for none
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvdl_jax.analysis import data_differences
 from cvdl_jax.config import configs
 from cvdl_jax.data.catalogue import open_source
 from cvdl_jax.data.folder import FlatSource, survey
@@ -48,6 +49,16 @@ def test_a_folder_of_class_folders(tmp_path):
     assert train.arrays["image"].shape == (6, 3, 4, 3)
     assert train.arrays["image"][1, 0, 0].tolist() == [11, 0, 0]
     assert train.arrays["label"].tolist() == [0, 0, 0, 1, 1, 1] == train.source.labels().tolist()
+
+
+def test_some_examples_of_a_folder_are_of_all_its_classes(tmp_path):
+    """A folder is in the order of its classes, and its first images are of the first one alone."""
+    train = load(animals(tmp_path, 6)).splits["train"]
+    assert train.some(4).tolist() == [0, 3, 6, 9] and train.source.labels()[train.some(4)].tolist() == [0, 0, 1, 1]
+    assert train.some(0).tolist() == train.some(12).tolist() == train.some(99).tolist() == list(range(12))
+    first = [int(x[0, 0, 0]) for x in data_differences.stored_images(train, 4)]
+    assert first == [0, 3, 10, 13]
+    assert load("digits").splits["train"].some(4).tolist() == [0, 1, 2, 3]  # a set in no order
 
 
 def test_a_folder_with_splits_and_images_of_two_sizes(tmp_path):

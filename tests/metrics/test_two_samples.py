@@ -1,7 +1,5 @@
 """Two-sample tests by hand and against SciPy and our own discrepancy; and the report of two sets of images."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -64,22 +62,6 @@ def test_measures_of_an_image_by_hand():
 
 
 @pytest.mark.curriculum("U6")
-class Listed(list):
-    """A source of rows."""
-
-    def read(self, index):
-        return [self[i] for i in index]
-
-
-def test_images_of_a_sorted_folder_are_of_all_its_classes():
-    """600 dark images and 600 bright ones behind them: 500 of them are of both."""
-    rows = [{"image": np.full((2, 2, 1), level, np.uint8)} for level in np.repeat([10, 200], 600)]
-    split = SimpleNamespace(source=Listed(rows))
-    some = np.array([x[0, 0, 0] for x in data_differences.stored_images(split)])
-    assert len(some) == 500 and (some == 10).sum() == 250
-    assert len(data_differences.stored_images(SimpleNamespace(source=Listed(rows[:7])))) == 7
-
-
 def test_a_report_names_what_differs():
     images = RNG.uniform(0.2, 0.6, (80, 6, 6, 3))
     darker = images[40:] * [1.0, 1.0, 0.7]
