@@ -15,12 +15,12 @@ sigmoid units, each on for 5 % of the images); Srivastava et al. 2014, figure 7 
 dropped); van den Oord et al. 2017 (quantised: 7x7 words of 64; of scenes 16x16 words of 256, with 4 numbers each, whose
 codes configs/generate/text_to_image.py denoises).
 
-Measured on the test split with seed 0, mean squared error of a pixel:
+Measured on the test split with seed 0, mean squared error of a pixel, on one CPU core that other programs shared:
 
     form           squared_error     wall time
     convolutional  0.0044            19 min
     dense          not measured yet
-    denoising      not measured yet
+    denoising      0.0142            18 min
     sparse         not measured yet
     dropout        not measured yet
     quantised      not measured yet

@@ -11,9 +11,9 @@ specks; a figure gives them another hue through the soft mask, as one recolours 
 
 Measured on the test split with seed 0, on two CPU cores:
 
-    data     mean_iou          pixel_accuracy  wall time
+    data     mean_iou (%)       pixel_accuracy  wall time
     camvid   not measured yet
-    shapes   not measured yet
+    shapes   94.0 [93.1, 94.9]  99.5 %          40 min
     lesions  not measured yet
 """
 

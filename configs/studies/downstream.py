@@ -18,9 +18,14 @@ its first weights, and with the pixels that it saw.
 
 Measured on the test split with seed 0:
 
-    runs     linear_accuracy                   knn_accuracy  wall time
-    none     94.43 % [91.55, 96.37] (pixels)   97.49 %       19 s
-    trained  not measured yet
+    runs     features          linear_accuracy          knn_accuracy             wall time
+    none     pixels of digits  94.43 % [91.55, 96.37]   97.49 % [95.30, 98.68]   19 s
+    trained  autoencoder       87.37 % [86.70, 88.01]   95.06 % [94.62, 95.47]   87 s
+             denoising         88.11 % [87.46, 88.73]   96.05 % [95.65, 96.41]
+             dcgan             96.40 % [96.02, 96.75]   93.95 % [93.47, 94.40]
+             pixels            85.56 % [84.86, 86.24]   95.34 % [94.91, 95.74]
+             at first weights  72.46 % (autoencoders),  86.95 %,
+                               95.70 % (the critic)     92.02 %
 
     data     linear_accuracy of pixels  knn_accuracy of pixels
     digits   94.43 % [91.55, 96.37]     97.49 % [95.30, 98.68]
