@@ -110,7 +110,7 @@ def make(config, info) -> Task:
     if game.adaptive and "validation" in info.sizes:
         generated = lambda state, key, batch: sampler(state, key, len(batch["image"]), batch.get("label"))  # noqa: E731
         evals["overfitting"] = overfitting(partial(scores_of, game), generated)
-    evals |= from_run.judgements(config, info, sampler, labels=game.labels)
+    evals |= from_run.judgements(config, info, sampler, labels=game.labels, walk=players.walk(game))
     told = game.growth is not None or getattr(game.discriminator, "labels", 0)
     features = None if told else partial(players.learned, game)
     return Task(init, train, evals, partial(grid, game, info.seed), feedback.on_eval, features=features)

@@ -306,22 +306,24 @@ def model_features(
 # Judgement ------------------------------------------------------------------------------------------------------------
 
 
-def judgements(config: Any, info: Any, sampler: Callable, final: bool = False, labels: int = 0) -> dict[str, Eval]:
+def judgements(
+    config: Any, info: Any, sampler: Callable, final: bool = False, labels: int = 0, walk: Any = None
+) -> dict[str, Eval]:
     """What is asked of samples once: their nearest training images, and what `config.judge` says.
 
     Args:
         config: of the run; `judge` has the arguments of `load_judge`, or is empty.
-        info: of the run.
+        info: likewise.
         sampler: `(state, key, n) -> images`.
         final: the judge speaks only once, at the end, where samples are dear.
         labels: classes that the sampler is told; 0 for none.
+        walk: the first two arguments of `generation.walked`; None for no walk.
 
     Returns:
-        {"samples": see `judges.nearest_training`; with a judge "judge": of samples; "distance": of its features of
-        samples and test images, if `judge.layer` names some; "real": of test images, if the sampler is told labels}.
+        {"samples": see `judges.nearest_training`; with a judge "judge": of samples; "distance" and "walk": by features
+        of `judge.layer`, if it names some; "real": of test images, if the sampler is told labels}.
     """
-    rows = config.eval_batch_size or config.batch_size
-    evals = {"samples": judges.nearest_training(sampler, config, rows)}
+    evals = {"samples": judges.nearest_training(sampler, config, rows := config.eval_batch_size or config.batch_size)}
     if not config.get("judge"):
         return evals
     jury = configs.call(load_judge, config.judge, "config.judge", channels=info.spec["image"].shape[-1])
@@ -331,7 +333,8 @@ def judgements(config: Any, info: Any, sampler: Callable, final: bool = False, l
     if jury.features:
         if "test" not in info.sizes:
             raise ConfigError("config.judge.layer compares samples with test images; set config.data.test")
-        evals["distance"] = generation.featured(sampler, jury, "test")
+        walks = {"walk": generation.walked(*walk, jury, rows)} if walk else {}
+        evals |= {"distance": generation.featured(sampler, jury, "test"), **walks}
     return evals
 
 
@@ -366,8 +369,7 @@ def load_judge(
     if bool(workdir) == bool(file):
         what = f"={workdir!r} stands beside config.judge.file={file!r}" if file else " is missing"
         raise ConfigError(f"config.judge.workdir{what}; name the run of a classifier, or a file of one, and not both")
-    if samples < 1:
-        raise ConfigError(f"config.judge.samples={samples} must be at least 1")
+    configs.check_value(samples, Size, "config.judge.samples")
     if file:
         if checkpoint != "best":
             raise ConfigError(f"config.judge.checkpoint={checkpoint!r} is of a run, and the judge is a file; remove it")
@@ -375,7 +377,6 @@ def load_judge(
     if sha256:
         raise ConfigError("config.judge.sha256 is the digest of a file; set config.judge.file, or remove it")
     built, state, _ = runs.load_evaluated(workdir, checkpoint, with_data=bool(layer))
-    predict = built.task.predict
     if not classifies(built, state) or "image" not in built.info.spec:
         raise ConfigError(f"config.judge.workdir={workdir!r} is a run that does not classify images; name another")
     height, width, made_for = built.info.spec["image"].shape[1:]
@@ -383,7 +384,7 @@ def load_judge(
         raise ConfigError(
             f"config.judge.workdir={workdir!r} judges images with {made_for} channels, the samples have {channels}"
         )
-    state = jax.device_get(state)
+    predict, state = built.task.predict, jax.device_get(state)
 
     def as_its_own(images: jax.Array) -> dict[str, jax.Array]:
         return {"image": judges.sized(images, (height, width, channels))}

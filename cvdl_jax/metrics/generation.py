@@ -4,16 +4,18 @@ A sampler is a function `sample(state, key, n) -> images [n, h, w, c] in 0..1`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvdl_jax.core.parallel import row_places
+from cvdl_jax.core.parallel import row_places, row_random
 from cvdl_jax.core.task import Eval
 from cvdl_jax.errors import DataError
 from cvdl_jax.metrics import feature_distances
+from cvdl_jax.ops import latent_walks
 
 DIRECTIONS = 128  # of the sliced distance; fixed, so that runs of different seeds compare
 Sampler = Callable[..., jax.Array]
@@ -198,6 +200,34 @@ def distances(real: np.ndarray, fake: np.ndarray, judge: str) -> dict[str, float
         "frechet_halves": feature_distances.frechet_distance(*halves),
     }
     return {f"{name}_{tag}": value for name, value in values.items()}
+
+
+def walked(noise: Callable[..., Any], generate: Callable[..., Any], judge: Judge, batch_size: int) -> Eval:
+    """The perceptual path length of `judge.samples` pairs of latent vectors, once at the end: `path_length_N_JUDGE`.
+
+    Distances are squared ones of the judge's features, so that lengths by two judges do not compare.
+
+    Args:
+        noise: `(key, n) -> latent vectors [n, d]` of a normal prior.
+        generate: `(state, key, latent vectors) -> images`, of the same key with the same other noise.
+        judge: with features.
+        batch_size: pairs at a time.
+
+    Reference: Karras et al. 2019, "A Style-Based Generator Architecture", section 4.1.
+    """
+
+    def step(state, batch, key):
+        ends = [noise(jax.random.fold_in(key, i), batch_size) for i in (0, 1)]
+        t = row_random(jax.random.uniform, jax.random.fold_in(key, 2), (batch_size,))
+        squares = lambda a, b: jnp.square(judge.features(a) - judge.features(b)).sum(-1)  # noqa: E731
+        made = partial(generate, state, jax.random.fold_in(key, 3))
+        return {"length": latent_walks.path_length(made, squares, *ends, t)}
+
+    def finalise(means, rows):
+        lengths = rows["length"][: judge.samples]
+        return {f"path_length_{len(lengths)}_{judge.name}": float(lengths.mean())}
+
+    return Eval(step, finalise, -(-judge.samples // batch_size), final=True)
 
 
 def featured(sample: Sampler, judge: Judge, split: str) -> Eval:

@@ -6,6 +6,7 @@ number of completed steps alone. Between both stands `config.ada`, augmentation 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -130,6 +131,13 @@ def noise(game: Game, key: jax.Array, n: int) -> jax.Array:
     """Z [n, latent] of the generator's prior: N(0, 1), or uniform in 0..1; each row from its own key."""
     draw = jax.random.uniform if getattr(game.generator, "prior", "normal") == "uniform" else jax.random.normal
     return row_random(draw, key, (n, game.generator.latent))
+
+
+def walk(game: Game) -> tuple | None:
+    """What `metrics.generation.walked` asks a generator with a normal prior; None for one of uniform noise."""
+    if getattr(game.generator, "prior", "normal") == "uniform":
+        return None
+    return partial(noise, game), lambda state, key, z: sample(game, state, key, len(z), z=z)
 
 
 def make_images(game: Game, state: State, key: jax.Array, n: int, label: jax.Array | None = None) -> Any:

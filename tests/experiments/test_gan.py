@@ -584,6 +584,27 @@ def test_distances_are_of_the_judges_features_of_test_images_and_as_many_samples
     assert again[f"frechet_{tag}"] < 1e-6 and again[f"recall_{tag}"] == 1
 
 
+@pytest.mark.curriculum("R32")
+def test_the_path_length_of_a_run_is_that_of_its_walks():
+    """A generator that turns the plane, whose features are its images: an arc of w radians has the length w."""
+    jury = generation.Judge(None, 10, lambda images: images, "plane")
+    ends = {0: jnp.tile(jnp.array([[1.0, 0.0]]), (6, 1)), 1: jnp.tile(jnp.array([[0.0, 1.0]]), (6, 1))}
+    drawn = []
+
+    def noise(key, n):
+        drawn.append(key)
+        return ends[len(drawn) - 1]
+
+    seen = generation.walked(noise, lambda state, key, z: state * z, jury, 6)
+    assert seen.data == 2 and seen.final  # two batches of six for ten pairs
+    rows = seen.step(3.0, {}, jax.random.key(0))
+    np.testing.assert_allclose(rows["length"], 9 * (np.pi / 2) ** 2, rtol=1e-3)
+    assert not np.array_equal(jax.random.key_data(drawn[0]), jax.random.key_data(drawn[1]))
+    lengths = np.concatenate([np.arange(10.0), [99, 99]])
+    assert seen.finalize({}, {"length": lengths}) == {"path_length_10_plane": 4.5}  # what is too many is left out
+    assert players.walk(SimpleNamespace(generator=SimpleNamespace(prior="uniform"))) is None
+
+
 @pytest.mark.long
 def test_a_run_writes_samples_and_what_the_judge_says(lenet, tmp_path):
     workdir = tmp_path / "run"
@@ -591,12 +612,14 @@ def test_a_run_writes_samples_and_what_the_judge_says(lenet, tmp_path):
     flags += ["--config.judge.layer=pre_logits"]
     assert launch.main(["--config=configs/generate/wgan_gp.py:smoke", f"--workdir={workdir}", *flags]) == 0
     metrics = json.loads((workdir / "results.json").read_text())["metrics"]
-    assert {name for name in metrics if not name.startswith("distance/")} == {
+    assert {name for name in metrics if not name.startswith(("distance/", "walk/"))} == {
         *(f"{split}/{name}" for split in ("validation", "test") for name in ("sliced_wasserstein", "spread")),
         *(f"judge/{name}" for name in ("classes", "confidence", "inception_score", "samples")),
         *(f"samples/{name}" for name in ("nearest", "nearest_unseen", "among")),
     }
     assert len([name for name in metrics if name.startswith("distance/frechet_359_pre_logits_")]) == 1
+    (length,) = [value for name, value in metrics.items() if name.startswith("walk/path_length_40_pre_logits_")]
+    assert 0 < length < np.inf
     assert metrics["judge/samples"] == 40 and 1 <= metrics["judge/classes"] <= 10
     assert (workdir / "figures" / "samples.png").stat().st_size > 1000
     with np.load(workdir / "predictions" / "judge.npz") as file:
