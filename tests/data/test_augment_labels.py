@@ -156,6 +156,16 @@ def test_rims_come_and_go_on_some_rows_of_all_masks():
     np.testing.assert_array_equal(one["instance_mask"], J["dilate"](BLOBS, 1))
 
 
+@pytest.mark.parametrize("name", ["mask_erode(1, 1.0)", "mask_dilate(1, 1.0)", "mask_warp(3.0, cell=5)"])
+def test_the_object_of_number_255_is_one_like_the_others(name):
+    one = np.where(BLOBS > 0, 7, 0).astype(np.uint8)
+    out, other = (
+        run(name, instance_mask=mask)["instance_mask"] for mask in (one, np.where(one, 255, 0).astype(np.uint8))
+    )
+    assert other.dtype == np.uint8 and not np.array_equal(out, one)
+    np.testing.assert_array_equal(np.where(out, 255, 0), other)
+
+
 @pytest.mark.curriculum("F35")
 def test_warped_boundaries_move_by_at_most_the_amount():
     halves = np.zeros((16, 20, 20, 1), np.uint8)

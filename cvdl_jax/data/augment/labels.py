@@ -11,8 +11,11 @@ import jax.numpy as jnp
 from cvdl_jax.core.parallel import row_random
 from cvdl_jax.data.augment._carry import check_boxes, classes, find, soft
 from cvdl_jax.data.augment._rows import check_not_negative, check_number, check_probability, check_size, chosen, moving
+from cvdl_jax.data.schema import beyond
 from cvdl_jax.errors import ConfigError
 from cvdl_jax.ops.images import masks
+
+_MANY = 2**30  # a number that no object has
 
 
 def label_noise(probability: float = 0.1, entry: str = "label", num_classes: int | None = None):
@@ -114,8 +117,8 @@ def mask_erode(size: int = 1, probability: float = 0.5, entry: str | None = None
     Args:
         size: width of the rim in pixels.
         probability: for each row.
-        entry: of the batch, int [b, h, w, ...] with 0 for the background and 255, which stays, for pixels to ignore;
-            None for all masks of the batch.
+        entry: of the batch, int [b, h, w, ...] with 0 for the background and 255, which stays, for pixels to ignore (in
+            masks of instances it is an object); None for all masks of the batch.
 
     Raises:
         ConfigError: for a missing entry.
@@ -172,6 +175,13 @@ def _interpolation(size: int, cell: int) -> jax.Array:
     return jnp.maximum(1 - jnp.abs(place - jnp.arange((size - 1) // cell + 2)[None]), 0)
 
 
+def _renumbered(mask: jax.Array, change: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """A change of a mask of instances, in which 255 is an object's number and no pixel is to be ignored."""
+    wide = jnp.where(mask == masks.IGNORE, _MANY, mask.astype(jnp.int32))
+    new = change(wide)
+    return jnp.where(new == _MANY, masks.IGNORE, new).astype(mask.dtype)
+
+
 def _on_masks(operation: str, apply: Callable, probability: float, entry: str | None) -> Callable:
     """Applies `(mask, key) -> mask` to one or all masks of the batch."""
     check_probability(operation, probability)
@@ -190,7 +200,8 @@ def _on_masks(operation: str, apply: Callable, probability: float, entry: str | 
                     f"{mask.dtype} {list(mask.shape)}"
                 )
             rows = chosen(which, probability, mask).reshape(-1, *(1,) * (mask.ndim - 1))
-            new[name] = jnp.where(rows, apply(mask, where), mask)
+            changed = apply(mask, where) if beyond(name) else _renumbered(mask, lambda x: apply(x, where))
+            new[name] = jnp.where(rows, changed, mask)
         return state, {**batch, **new}, {}
 
     return update
