@@ -9,7 +9,7 @@ operations carried out half of the time as in the authors' code, mixup 0.1 or Cu
 batch; stochastic depth 0.05; evaluated on windows of 95 %. Other than there: 2,304 images in a batch, so that 64
 devices have multiples of 6, at a rate in proportion; RandAugment has its paper's 14 operations and a magnitude that
 does not vary, and windows beyond the image are grey; gradients are not clipped; a mixture counts for each class by its
-share, where theirs counts 1 for both; no bias is decayed.
+share, where theirs counts 1 for both; no bias is decayed, and all parameters have LAMB's trust ratio.
 
 Data: `imagenet2012` of TFDS, or `path=/folder` with train/CLASS/image.jpg and validation/CLASS/image.jpg; 99 % of the
 training images, the rest to select on, the 50,000 validation images to report once (`configs/datasets.py`).

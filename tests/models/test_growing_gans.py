@@ -108,8 +108,9 @@ def test_mixed_styles_begin_at_a_layer(style):
 def test_training_keeps_the_mean_style_and_mixes(style):
     generator, variables, *_ = style
     key = jax.random.key(1)
-    train = lambda mixing: quick_jit(  # noqa: E731
-        lambda: generator.clone(mixing=mixing).apply(variables, Z, True, rngs={"dropout": key}, mutable=["batch_stats"])
+    more = {"rngs": {"dropout": key}, "mutable": ["batch_stats"]}
+    train = lambda mixing, level=1.0: quick_jit(  # noqa: E731
+        lambda: generator.clone(mixing=mixing).apply(variables, Z, True, jnp.float32(level), **more)
     )()
     (plain, out), new = train(0.0)
     expected = 0.995 * np.arange(5) / 5 + 0.005 * np.asarray(out["style"]).mean(0)
@@ -117,6 +118,8 @@ def test_training_keeps_the_mean_style_and_mixes(style):
     (mixed, _), again = train(1.0)
     np.testing.assert_allclose(again["batch_stats"]["mean_style"], expected, rtol=1e-5)  # of the first style alone
     assert (np.abs(mixed - plain).max((1, 2, 3)) > 1e-4).all()
+    first, both = (train(mixing, 0.0)[0][0] for mixing in (0.0, 1.0))  # of two layers, the second of which is mixed
+    assert (np.abs(both - first).max((1, 2, 3)) > 1e-4).all()
 
 
 @pytest.mark.curriculum("R23")

@@ -67,8 +67,8 @@ class Generator(nn.Module):
     """A learned constant, and for each width two convolutions with noise, each normalised by a style (AdaIN).
 
     z is normalised and mapped by dense layers to a style w. In training another style takes its place at some images
-    from a random layer on ("mixing"), and the mean of w is kept; an evaluation moves w towards it ("truncation"),
-    `w <- mean + truncation (w - mean)`.
+    from a random layer on ("mixing"), one that the present resolution has, and the mean of w is kept; an evaluation
+    moves w towards it ("truncation"), `w <- mean + truncation (w - mean)`.
 
     Attributes:
         shape: (h, w, c) of the images.
@@ -140,7 +140,8 @@ class Generator(nn.Module):
         if train and self.mixing:
             keys = jax.random.split(self.make_rng("dropout"), 3)
             other = row_random(jax.random.normal, keys[0], z.shape).astype(z.dtype)
-            begins = row_random(lambda k, s: jax.random.randint(k, s, 1, self.layers), keys[1], (b,))
+            present = self.layers if level is None else 2 * (jnp.ceil(level).astype(jnp.int32) + 1)
+            begins = row_random(lambda k, s: jax.random.randint(k, s, 1, present), keys[1], (b,))
             mixed_rows = row_random(lambda k, s: jax.random.bernoulli(k, self.mixing, s), keys[2], (b,))
             begin = jnp.where(mixed_rows, begins, self.layers)
         else:
