@@ -22,8 +22,7 @@ from cvdl_jax.core.task import Eval, Task, chain
 from cvdl_jax.data import captions, prompts
 from cvdl_jax.engine import recipe
 from cvdl_jax.errors import ConfigError
-from cvdl_jax.metrics import retrieval
-from cvdl_jax.metrics.classification import correct
+from cvdl_jax.metrics import classification, retrieval
 from cvdl_jax.metrics.stats import intervals
 from cvdl_jax.models import registry
 from cvdl_jax.models.multimodal.clip import LARGEST, normalised
@@ -95,7 +94,7 @@ def finalise(means, rows):
         hits = {f"{way}_recall{k}": hit.mean() for k, hit in retrieval.recalls(queries, candidates, right).items()}
         metrics |= intervals.with_wilson(hits, len(queries)) | {f"{way}_chance": retrieval.chance(right)}
     if "scores" in rows:
-        hits = {"zero_shot_accuracy": float(correct(*map(jnp.asarray, (rows["scores"], rows["label"]))).mean())}
+        hits = {"zero_shot_accuracy": float(classification.correct(rows["scores"], rows["label"]).mean())}
         metrics |= intervals.with_wilson(hits, len(belongs)) | {"zero_shot_chance": 1 / rows["scores"].shape[-1]}
     return metrics
 

@@ -30,7 +30,7 @@ def get_config(arg=None):
     datasets.imagenet(config, arg.path, arg.smoke, resize="bicubic")
     config.total_epochs, config.batch_size = 300, 4096
     mixed, hidden = "mixup_or_cutmix(0.8, 1.0)", "random_erasing(0.02, 0.33, probability=0.25)"
-    config.augment = f"flip | rand_augment(n=2, m=27, each=0.5) | {mixed} | {hidden}"
+    config.augment = f"flip | rand_augment(n=2, m=27, per_operation=0.5) | {mixed} | {hidden}"
     config.model = {"name": "convnext_tiny"}
     config.loss = {"name": "softmax_cross_entropy", "label_smoothing": 0.1}
     config.optim = {"name": "adamw", "lr": 4e-3, "lr_batch_size": 4096, "weight_decay": 0.05}

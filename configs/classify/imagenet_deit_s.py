@@ -36,7 +36,9 @@ def get_config(arg=None):
     config.total_epochs, config.batch_size = 300, 1152
     copies = f"repeated_augmentation({2 if arg.smoke else 3})"
     erasing = "random_erasing(area_low=0.02, area_high=0.33, probability=0.25)"
-    config.augment = f"{copies} | flip | rand_augment(n=2, m=27, each=0.5) | mixup_or_cutmix(0.8, 1.0) | {erasing}"
+    config.augment = (
+        f"{copies} | flip | rand_augment(n=2, m=27, per_operation=0.5) | mixup_or_cutmix(0.8, 1.0) | {erasing}"
+    )
     config.model = {"name": "deit_small_patch16_224", "drop_path": 0.1}
     config.loss = {"name": "softmax_cross_entropy", "label_smoothing": 0.1}
     config.optim = {"name": "adamw", "lr": 5e-4, "lr_batch_size": 512, "weight_decay": 0.05}

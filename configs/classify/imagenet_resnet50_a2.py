@@ -32,7 +32,7 @@ def get_config(arg=None):
     config.total_epochs, config.batch_size = 300, 2304
     mixed = "mixup_or_cutmix(mixup_alpha=0.1, cutmix_alpha=1.0)"
     copies = f"repeated_augmentation({2 if arg.smoke else 3})"
-    config.augment = f"{copies} | flip | rand_augment(n=2, m=21, each=0.5) | {mixed}"
+    config.augment = f"{copies} | flip | rand_augment(n=2, m=21, per_operation=0.5) | {mixed}"
     config.model = {"name": "resnet50", "drop_path": 0.05}
     config.loss = {"name": "sigmoid_cross_entropy"}
     config.optim = {"name": "lamb", "lr": 5e-3, "lr_batch_size": 2048, "weight_decay": 0.02}

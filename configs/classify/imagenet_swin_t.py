@@ -30,7 +30,7 @@ def get_config(arg=None):
     datasets.imagenet(config, arg.path, arg.smoke, resize="bicubic")
     config.total_epochs, config.batch_size = 300, 1024
     mixed, erased = "mixup_or_cutmix(0.8, 1.0)", "random_erasing(area_high=0.33, probability=0.25)"
-    config.augment = f"flip | rand_augment(n=2, m=27, each=0.5) | {mixed} | {erased}"
+    config.augment = f"flip | rand_augment(n=2, m=27, per_operation=0.5) | {mixed} | {erased}"
     config.model = {"name": "swin_t"}
     config.loss = {"name": "softmax_cross_entropy", "label_smoothing": 0.1}
     config.optim = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0}

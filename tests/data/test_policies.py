@@ -208,7 +208,7 @@ def test_rand_augment_draws_n_operations_uniformly_at_one_level(draw, n):
 
 
 def test_each_operation_may_be_left_out_by_itself(draw):
-    drawn = draw("rand_augment(n=2, m=15, each=0.3)", 4000)
+    drawn = draw("rand_augment(n=2, m=15, per_operation=0.3)", 4000)
     identity = tables.OPERATIONS.index("identity")
     left = [operation == identity for operation, _ in drawn]
     for one in left:  # 0.7 left out, and one in 14 of the rest is the identity itself
@@ -327,7 +327,7 @@ def test_an_example_is_not_mixed_with_its_own_copy(n, mix):
         ("rand_augment(m=31)", r"rand_augment\(m=31\) must be between 0 and 30"),
         ("rand_augment(m=2.5)", "m=2.5"),
         ("trivial_augment(probability=-1.0)", "between 0 and 1"),
-        ("rand_augment(each=1.5)", r"rand_augment\(each=1.5\) must be between 0 and 1"),
+        ("rand_augment(per_operation=1.5)", r"rand_augment\(per_operation=1.5\) must be between 0 and 1"),
         ("repeated_augmentation(n=0)", "at least 1"),
     ],
 )

@@ -65,7 +65,7 @@ def rand_augment(
     fill: float = 0.5,
     probability: float = 1.0,
     min_visible: float = MIN_VISIBLE,
-    each: float = 1.0,
+    per_operation: float = 1.0,
 ):
     """N operations for each row, drawn uniformly from 14 and with replacement, all of magnitude m.
 
@@ -76,21 +76,21 @@ def rand_augment(
         fill: value in 0..1 of the pixels beyond the border.
         probability: for each row.
         min_visible: boxes of which a smaller part stays in the image become padding.
-        each: the probability that an operation that was drawn is carried out; 1 in the paper, 0.5 in timm's recipes.
+        per_operation: the probability that a drawn operation is carried out; 1 in the paper, 0.5 in timm's recipes.
 
     Reference: Cubuk et al. 2020, "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space",
     section 3.
     """
     check_size("rand_augment", "n", n)
     check_number("rand_augment", "m", m, 0, tables.LEVELS - 1)
-    check_number("rand_augment", "each", each, 0, 1)
+    check_number("rand_augment", "per_operation", per_operation, 0, 1)
 
     def draw(key, b):
         place = row_random(lambda k, s: jax.random.randint(k, s, 0, len(_RANDOM)), key, (b, n))
         operation = jnp.asarray(_RANDOM)[place]
-        if each < 1:
+        if per_operation < 1:
             u = row_random(jax.random.uniform, jax.random.fold_in(key, 1), (b, n))
-            operation = jnp.where(u < each, operation, _IDENTITY)
+            operation = jnp.where(u < per_operation, operation, _IDENTITY)
         return operation, jnp.full((b, n), m / (tables.LEVELS - 1), jnp.float32)
 
     return _transform("rand_augment", draw, tables.STANDARD, fill, probability, min_visible)
@@ -186,11 +186,14 @@ def repeated_augmentation(n: int = 2, probability: float = 1.0):
         drawn = row_random(lambda k, s: jax.random.randint(k, s, 0, n), where, (b,)).reshape(b // n, n)[:, :1]
         drawn = jnp.broadcast_to(drawn, (b // n, n))
         repeat = chosen(which, probability, batch["image"]).reshape(b // n, n)[:, :1]
+        repeated = repeat.reshape(b // (2 * n), 2).any(1, keepdims=True)  # one of two groups, which then take turns
         source = jnp.where(repeat, drawn, jnp.arange(n)[None])  # [b / n, n], places in the group
 
         def one(x):
             groups = jnp.take_along_axis(x.reshape(b // n, n, -1), source[..., None], 1)
-            return groups.reshape(b // (2 * n), 2, n, -1).swapaxes(1, 2).reshape(x.shape)  # two groups in turn
+            pairs = groups.reshape(b // (2 * n), 2, n, -1)
+            in_turn = pairs.swapaxes(1, 2).reshape(b // (2 * n), -1)
+            return jnp.where(repeated, in_turn, pairs.reshape(b // (2 * n), -1)).reshape(x.shape)
 
         return state, {**batch, **{name: one(x) for name, x in batch.items()}}, {}
 
