@@ -8,7 +8,8 @@ Ranjan et al. 2017, "An All-In-One Convolutional Neural Network for Face Analysi
 which of them can be seen, pitch, yaw and roll, smile, gender, age and identity. The faces are drawn (`face_tasks`;
 nobody is shown): 8,000 to train on, 800 to select on, 2,000 to test on. Each of four sources has labels of its own, as
 the paper's six data sets, and every batch has the same share of each. `size=small` is a narrow network for 64 pixels,
-`paper` the published one of 97 million parameters for 227, with dropout.
+`paper` the published one of 97 million parameters for 227. Both drop half of their dense units; without, the validation
+loss of the small one was 3.29 at best, with it 3.10 (16 epochs in place of 40: 3.23).
 
 The weights are not the paper's. Those of detection, landmarks, visibility, pose and gender are HyperFace's (Ranjan et
 al. 2016), its predecessor; the other tasks have 1. Each is divided by the share of the images that have the label. The
@@ -48,7 +49,7 @@ TASKS = {
 # A source has one apparent age for each face, but no deviation of its annotators: sigma is ours.
 SMALL = {
     "maps": (16, 32, 48, 48, 64, 64, 64), "stem": (5, 2), "branch": 32, "local": 128, "task": 64, "person": (64, 32),
-    "face": (128, 64), "places": 3, "dropout": 0.0,
+    "face": (128, 64), "places": 3, "dropout": 0.5,
 }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def get_config(arg=None):
     config.total_epochs, config.batch_size = 40, 64
     config.optim = {"name": "adamw", "lr": 1e-3, "weight_decay": 1e-3, "clip_norm": 10.0}
     config.optim.schedule = {"name": "cosine", "warmup_percent": 5}
-    config.eval = {"every_percent": 20}
+    config.eval = {"every_percent": 5}
     config.select = {"metric": "validation/loss", "mode": "min"}
     if arg.smoke:
         tiny = {"maps": (4, 4, 6, 6, 8, 8, 8), "stem": (3, 2), "branch": 4, "local": 16, "task": 8, "places": 2}
