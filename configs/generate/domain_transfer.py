@@ -10,10 +10,10 @@ stay as they are, 0.05 for smoothness; all distances are means over numbers. The
 that the first command trains (the paper has a network of face recognition). Faces and emoji are drawn, of other people
 in each split; l1 is the distance in 0..1 to the emoji of the same person, which training does not use as a pair.
 
-Measured on the test split with seed 0:
+Measured on the test split with seed 0, on one CPU core that other programs shared; the losses were still falling:
 
-    l1                l1 of the photo itself  wall time
-    not measured yet
+    l1     l1 of the photo itself  wall time
+    0.096  0.279                   71 min
 """
 
 from cvdl_jax.config import configs
