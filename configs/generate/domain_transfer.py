@@ -14,6 +14,8 @@ Measured on the test split with seed 0, on one CPU core that other programs shar
 
     l1     l1 of the photo itself  wall time
     0.096  0.279                   71 min
+
+The outline, the skin and caps come over; hair has other colours, and pixels are noisy: no convincing emoji yet.
 """
 
 from cvdl_jax.config import configs
