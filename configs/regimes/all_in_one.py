@@ -25,7 +25,7 @@ Measured on the test split with seed 0, on one CPU core that other programs shar
 
     weights      faces found  landmarks (pixels)  pose (degrees)  smile   gender  age (years)  identity  wall time
     fixed        100.0 %      4.1                 5.4             77.0 %  77.9 %  12.9         61.4 %    12 min
-    uncertainty  100.0 %      5.8                 6.3             74.8 %  73.8 %  15.4         64.0 %    9 min
+    uncertainty  100.0 %      5.7                 7.5             82.2 %  80.7 %  13.2         55.0 %    11 min
 
 Chance is 50 % for smile and gender, 2 % for identity.
 """
