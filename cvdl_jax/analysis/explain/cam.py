@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from cvdl_jax.analysis.explain import relu_rules
 from cvdl_jax.analysis.explain.gradients import gradient
-from cvdl_jax.analysis.explain.layers import Layer, Split, split_at_maps
+from cvdl_jax.analysis.explain.layers import Layer, split_at_maps
 from cvdl_jax.analysis.logits import LogitsFn, batch_of, checked_by, in_batches, score, targets
 from cvdl_jax.errors import ConfigError
 
@@ -41,15 +41,15 @@ def _is_affine(run: Callable, x: jax.Array, target: jax.Array, a: jax.Array, slo
     return (jnp.abs(up - rise) <= 0.01 * rise) & (jnp.abs(down + rise) <= 0.01 * rise)
 
 
-def _at(logits_fn: LogitsFn, x: Any, target: Any, layer: Layer | None) -> tuple[jax.Array, Split, jax.Array, jax.Array]:
-    """Checked inputs, the cut, and the layer's maps A and `d S_c / d A`, float [b, h', w', k]."""
+def _at(logits_fn: LogitsFn, x: Any, target: Any, layer: Layer | None) -> tuple:
+    """Checked inputs, classes int [b], the cut, and the layer's maps A and `d S_c / d A`, float [b, h', w', k]."""
     x = checked_by(logits_fn, x)
     if x.ndim != 4:
         raise ConfigError(f"activation maps are those of images [b, h, w, c], got {list(x.shape)}")
     cut = split_at_maps(logits_fn, x[:1], layer)
     chosen = targets(logits_fn(x), target)
     a, slopes = in_batches(partial(_maps_and_gradients, cut.run), batch_of(logits_fn), x, chosen)
-    return x, cut, a, slopes
+    return x, chosen, cut, a, slopes
 
 
 def enlarged(maps: jax.Array, x: jax.Array) -> jax.Array:
@@ -78,10 +78,9 @@ def cam(logits_fn: LogitsFn, x: Any, target: Any = None, layer: Layer | None = N
 
     Reference: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", equation 2.
     """
-    x, cut, a, slopes = _at(logits_fn, x, target, layer)
+    x, chosen, cut, a, slopes = _at(logits_fn, x, target, layer)
     mean = slopes.mean((1, 2), keepdims=True)
     uneven = float(jnp.abs(slopes - mean).max()) > 1e-4 * float(jnp.abs(slopes).max())
-    chosen = targets(logits_fn(x), target)
     if uneven or not bool(in_batches(partial(_is_affine, cut.run), batch_of(logits_fn), x, chosen, a, slopes).all()):
         raise ConfigError(
             f"layer={cut.name!r} is not followed by global average pooling and one dense layer alone, of which class "
@@ -111,7 +110,7 @@ def gradcam(
 
     Reference: Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
     """
-    x, _, a, slopes = _at(logits_fn, x, target, layer)
+    x, _, _, a, slopes = _at(logits_fn, x, target, layer)
     maps = (slopes.mean((1, 2), keepdims=True) * a).sum(-1)
     return enlarged(jnp.maximum(maps, 0) if positive else maps, x)
 
@@ -136,7 +135,7 @@ def gradcam_plus_plus(logits_fn: LogitsFn, x: Any, target: Any = None, layer: La
 
     Reference: Chattopadhyay et al. 2018, "Grad-CAM++", equations 10 and 19.
     """
-    x, _, a, g = _at(logits_fn, x, target, layer)
+    x, _, _, a, g = _at(logits_fn, x, target, layer)
     below = 2 * g**2 + a.sum((1, 2), keepdims=True) * g**3
     alpha = jnp.where(below == 0, 0, g**2 / jnp.where(below == 0, 1, below))
     weights = (alpha * jnp.maximum(g, 0)).sum((1, 2), keepdims=True)
