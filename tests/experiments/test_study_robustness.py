@@ -1,6 +1,7 @@
 """The studies of probes and corruptions, of a linear classifier: each number is of its own images."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,3 +79,11 @@ def test_runs_of_other_images_are_refused(subject, monkeypatch):
 def test_runs_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="must be folders of different names"):
         corruptions.measure(corruptions.Study(("a/run", "b/run")), 0)
+
+
+def test_scores_that_are_no_numbers_are_errors(monkeypatch):
+    monkeypatch.setattr(corruptions.trained, "record", lambda *of: None)
+    subject = SimpleNamespace(logits_fn=lambda x: np.full((len(x), 10), np.nan))
+    asked = corruptions.Study(kinds=("contrast",), severities=(1,))
+    clean, wrong, _ = corruptions.wrong_of(asked, subject, np.full((4, 8, 8, 3), 0.5, np.float32), np.zeros(4, int), 0)
+    assert clean.all() and wrong.all()  # the first class is no answer

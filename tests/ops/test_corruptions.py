@@ -152,6 +152,9 @@ def test_corruption_errors_by_hand():
     np.testing.assert_allclose(relative_corruption_errors(errors, 0.1, reference, 0.2), [0.2 / 0.4, 0.8 / 0.4])
     with pytest.raises(DataError, match="corruption 1 adds no errors to those of the reference"):
         corruption_errors(errors, [[0.1, 0.1], [0, 0]])
+    for clean in ((10.0, 0.2), (0.1, -0.2)):
+        with pytest.raises(DataError, match=r"error rates must be numbers in 0\.\.1"):
+            relative_corruption_errors(errors, clean[0], reference, clean[1])
     for nothing in ([0.1, 0.3], [0.1, 0.2]):  # as many errors as without, but for rounding, and fewer
         with pytest.raises(DataError, match="corruption 0 adds no errors"):
             relative_corruption_errors(errors, 0.1, [nothing, [0.5, 0.3]], 0.2)

@@ -154,6 +154,10 @@ def test_a_stage_is_trained_on_so_many_others(monkeypatch):
     assert seen[0].tolist() == [True] * 9 + [False] * 7
 
 
+def test_a_cascade_without_a_stage_refuses_no_window():
+    assert vj.classify(None, [], np.zeros((3, 4, 4))).tolist() == [True] * 3
+
+
 @pytest.mark.curriculum("X9")
 def test_the_cut_of_a_stage_is_never_raised():
     """Where one stump tells faces from others, every face has all votes, and half of them are still enough."""
